@@ -1,0 +1,2 @@
+//! Images into batches: sources, decoding, augmentation.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Compiles a network and runs it on the CPU.
+#![forbid(unsafe_code)]

@@ -1,0 +1,138 @@
+//! Builds a graph node by node; every step infers the shape and refuses what cannot be computed.
+
+use std::collections::HashSet;
+
+use crate::error::GraphError;
+use crate::graph::{Graph, Node, NodeId};
+use crate::op::{Op, Shape, check_input};
+
+/// Most nodes that a graph may have.
+const MAX_NODES: usize = 100_000;
+
+/// A graph under construction.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    nodes: Vec<Node>,
+    names: HashSet<String>,
+}
+
+impl Builder {
+    /// Starts with the input node, called `input`, for samples `[C, H, W]`.
+    ///
+    /// # Errors
+    /// When a dimension is zero or absurdly large.
+    pub fn new(input: [usize; 3]) -> Result<Self, GraphError> {
+        let shape = check_input(input).map_err(|m| GraphError::new("input", m))?;
+        let node = Node { name: "input".into(), op: Op::Input, inputs: Vec::new(), shape };
+        Ok(Self { names: HashSet::from([node.name.clone()]), nodes: vec![node] })
+    }
+
+    /// The input node.
+    pub fn input(&self) -> NodeId {
+        NodeId(0)
+    }
+
+    /// Shape of a node that was added before.
+    pub fn shape(&self, id: NodeId) -> Shape {
+        self.nodes[id.0].shape
+    }
+
+    /// Adds a node.
+    ///
+    /// # Errors
+    /// When the name is taken or empty, or the shapes do not fit the op.
+    pub fn push(&mut self, name: &str, op: Op, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
+        if name.is_empty()
+            || name.len() > 200
+            || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        {
+            return Err(GraphError::new(name, "a name has 1 to 200 letters, digits, dots, dashes or underscores"));
+        }
+        if self.nodes.len() >= MAX_NODES {
+            return Err(GraphError::new(name, format!("more than {MAX_NODES} nodes")));
+        }
+        let shapes: Vec<Shape> = inputs.iter().map(|i| self.nodes[i.0].shape).collect();
+        let shape = op.infer(&shapes).map_err(|m| GraphError::new(name, m))?;
+        if !self.names.insert(name.to_owned()) {
+            return Err(GraphError::new(name, "a node of this name exists already"));
+        }
+        self.nodes.push(Node { name: name.to_owned(), op, inputs: inputs.to_vec(), shape });
+        Ok(NodeId(self.nodes.len() - 1))
+    }
+
+    /// Ends the construction: `output` is the network's answer.
+    ///
+    /// # Errors
+    /// When a node is never read.
+    pub fn finish(self, output: NodeId) -> Result<Graph, GraphError> {
+        let graph = Graph { nodes: self.nodes, output };
+        graph.check_whole()?;
+        Ok(graph)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Activation, Conv2d, Linear, MixConv, Pool2d};
+    use proptest::prelude::*;
+
+    fn message(op: Op, input: [usize; 3]) -> String {
+        let mut b = Builder::new(input).unwrap();
+        let x = b.input();
+        b.push("n", op, &[x]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn errors_name_the_node_and_the_shapes() {
+        let conv = |c: Conv2d| message(Op::Conv(c), [3, 8, 8]);
+        assert!(conv(Conv2d { groups: 2, ..Conv2d::new(4, [1, 1]) }).contains("groups 2 must divide the 3 input"));
+        assert!(conv(Conv2d::new(4, [9, 9])).contains("does not fit into 8 pixels"));
+        assert!(conv(Conv2d { stride: [0, 1], ..Conv2d::new(4, [1, 1]) }).contains("stride must lie in"));
+        assert!(conv(Conv2d::new(0, [1, 1])).contains("out_channels must lie in"));
+        assert!(
+            message(Op::Linear(Linear { out_features: 3, bias: true }), [3, 8, 8]).contains("put `global_avg_pool`")
+        );
+        assert!(message(Op::BatchNorm { eps: f32::NAN }, [3, 8, 8]).contains("eps must be positive"));
+        assert!(message(Op::Dropout { rate: 1.0 }, [3, 8, 8]).contains("rate"));
+        assert!(message(Op::Add, [3, 8, 8]).contains("takes 2 inputs, got 1"));
+        let pool = Pool2d { kernel: [2, 2], stride: [2, 2], padding: [2, 2] };
+        assert!(message(Op::MaxPool(pool), [3, 8, 8]).contains("more than half the window"));
+        let mut b = Builder::new([3, 8, 8]).unwrap();
+        let x = b.input();
+        let pooled = b.push("gap", Op::GlobalAvgPool, &[x]).unwrap();
+        let mix = MixConv { kernels: 4, conv: Conv2d::new(4, [1, 1]) };
+        let error = b.push("mix", Op::MixConv(mix), &[x, pooled]).unwrap_err().to_string();
+        assert_eq!(error, "node `mix`: expects one coefficient for each of its 4 kernels, got [3]");
+    }
+
+    #[test]
+    fn names_are_unique_and_every_node_is_read() {
+        let mut b = Builder::new([3, 8, 8]).unwrap();
+        let x = b.input();
+        let y = b.push("a", Op::Activation(Activation::Relu), &[x]).unwrap();
+        assert!(b.push("a", Op::Activation(Activation::Relu), &[x]).unwrap_err().message.contains("exists already"));
+        assert!(b.push("a b", Op::Activation(Activation::Relu), &[x]).is_err());
+        let mut unread = b.clone();
+        unread.push("b", Op::Activation(Activation::Relu), &[x]).unwrap();
+        assert!(unread.finish(y).unwrap_err().message.contains("never used"));
+        assert_eq!(b.finish(y).unwrap().output_shape(), Shape::Map([3, 8, 8]));
+        assert!(Builder::new([3, 0, 8]).is_err());
+        assert!(Builder::new([65_536, 16_384, 16_384]).unwrap_err().message.contains("too large"));
+    }
+
+    proptest! {
+        /// The output size of a convolution is the number of window positions, counted one by one.
+        #[test]
+        fn output_size_counts_the_windows(size in 1usize..20, k in 1usize..6, s in 1usize..4, p in 0usize..4, d in 1usize..4) {
+            let mut b = Builder::new([1, size, 1]).unwrap();
+            let x = b.input();
+            let conv = Conv2d { stride: [s, 1], padding: [p, 0], dilation: [d, 1], ..Conv2d::new(1, [k, 1]) };
+            let counted = (0..).take_while(|i| i * s + d * (k - 1) < size + 2 * p).count();
+            match b.push("c", Op::Conv(conv), &[x]) {
+                Ok(id) => prop_assert_eq!(b.shape(id), Shape::Map([1, counted, 1])),
+                Err(_) => prop_assert_eq!(counted, 0),
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! First weights of a network, the same for the same seed whatever the order of nodes.
+
+use rand::SeedableRng;
+use rand::distr::{Distribution, Uniform};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::Normal;
+
+use crate::graph::{Graph, NodeId};
+use crate::op::Op;
+use crate::weights::{Tensor, Weights};
+
+/// First weights of the routers' linear layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouterInit {
+    /// Uniform in ±1/√fan_in, weights and biases: attention starts near uniform.
+    #[default]
+    Small,
+    /// Kaiming normal (fan-out), biases zero: attention starts peaky, which ruins deep dynamic networks.
+    Large,
+}
+
+/// Settings of [`init`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Init {
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// How routers start.
+    pub router: RouterInit,
+}
+
+/// Draws the weights of a network.
+///
+/// Convolutions: Kaiming normal over the fan-out of one group, each kernel of a bank drawn separately. Batch norm: scale
+/// 1, shift 0. Routers: [`RouterInit`]. Other linear layers: uniform ±1/√fan_in; the layer that gives the answer:
+/// normal with standard deviation 0.01, bias 0. Kernel biases 0.
+pub fn init(graph: &Graph, settings: Init) -> Weights {
+    let routers = graph.router_nodes();
+    let weights = graph.parameters().into_iter().map(|p| {
+        let mut rng = ChaCha8Rng::seed_from_u64(settings.seed ^ fnv1a(&p.name));
+        let tensor = draw(graph, p.node, &p.name, &p.shape, routers[p.node.index()], settings.router, &mut rng);
+        (p.name, tensor)
+    });
+    Weights(weights.collect())
+}
+
+fn draw(
+    graph: &Graph,
+    id: NodeId,
+    name: &str,
+    shape: &[usize],
+    router: bool,
+    router_init: RouterInit,
+    rng: &mut ChaCha8Rng,
+) -> Tensor {
+    let bias = name.ends_with(".bias");
+    let fan_in = graph.input_shape(id).channels() as f32;
+    match &graph.node(id).op {
+        Op::BatchNorm { .. } => {
+            Tensor::full(shape, if name.ends_with(".weight") || name.ends_with(".running_var") { 1.0 } else { 0.0 })
+        }
+        Op::Conv(conv) | Op::MixConv(crate::MixConv { conv, .. }) if !bias => {
+            let fan_out = (conv.out_channels / conv.groups * conv.kernel[0] * conv.kernel[1]) as f32;
+            normal(shape, (2.0 / fan_out).sqrt(), rng)
+        }
+        Op::Linear(linear) if router && router_init == RouterInit::Large && !bias => {
+            normal(shape, (2.0 / linear.out_features as f32).sqrt(), rng)
+        }
+        Op::Linear(_) if router && router_init == RouterInit::Small => uniform(shape, 1.0 / fan_in.sqrt(), rng),
+        Op::Linear(_) | Op::MixLinear(_) if !router && id == graph.output() && !bias => normal(shape, 0.01, rng),
+        Op::Linear(_) | Op::MixLinear(_) if !router && id != graph.output() => uniform(shape, 1.0 / fan_in.sqrt(), rng),
+        _ => Tensor::full(shape, 0.0),
+    }
+}
+
+fn normal(shape: &[usize], std: f32, rng: &mut ChaCha8Rng) -> Tensor {
+    let distribution = Normal::new(0.0, std).expect("a finite positive deviation");
+    Tensor::new(shape, distribution.sample_iter(rng).take(shape.iter().product()).collect())
+}
+
+fn uniform(shape: &[usize], bound: f32, rng: &mut ChaCha8Rng) -> Tensor {
+    let distribution = Uniform::new_inclusive(-bound, bound).expect("a finite bound");
+    Tensor::new(shape, distribution.sample_iter(rng).take(shape.iter().product()).collect())
+}
+
+/// FNV-1a: a fixed hash, so that a tensor's random stream depends on its name alone.
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Builder, Conv2d, Linear, MixConv, Router};
+
+    fn network() -> Graph {
+        let mut b = Builder::new([64, 8, 8]).unwrap();
+        let x = b.input();
+        let pi = b.router("conv.router", x, &Router::default()).unwrap();
+        let y = b.push("conv", Op::MixConv(MixConv { kernels: 4, conv: Conv2d::new(64, [3, 3]) }), &[x, pi]).unwrap();
+        let y = b.push("pool", Op::GlobalAvgPool, &[y]).unwrap();
+        let y = b.push("classifier", Op::Linear(Linear { out_features: 10, bias: true }), &[y]).unwrap();
+        b.finish(y).unwrap()
+    }
+
+    fn deviation(values: &[f32]) -> f32 {
+        (values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32).sqrt()
+    }
+
+    #[test]
+    fn kernels_are_drawn_separately_with_kaiming_deviation() {
+        let weights = init(&network(), Init::default());
+        let bank = &weights.get("conv.weight").data;
+        let kernel = bank.len() / 4;
+        for k in 0..4 {
+            let std = deviation(&bank[k * kernel..][..kernel]);
+            assert!((std / (2.0f32 / (64.0 * 9.0)).sqrt() - 1.0).abs() < 0.03, "kernel {k}: {std}");
+        }
+        assert_ne!(bank[..kernel], bank[kernel..2 * kernel]);
+    }
+
+    #[test]
+    fn routers_start_small_by_default_and_large_on_request() {
+        let small = init(&network(), Init::default());
+        assert!(small.get("conv.router.fc1.weight").data.iter().all(|v| v.abs() <= 0.125));
+        assert!(small.get("conv.router.fc1.bias").data.iter().any(|v| *v != 0.0));
+        let large = init(&network(), Init { router: RouterInit::Large, ..Init::default() });
+        assert!(deviation(&large.get("conv.router.fc2.weight").data) > 0.4);
+        assert!(large.get("conv.router.fc1.bias").data.iter().all(|v| *v == 0.0));
+    }
+
+    #[test]
+    fn the_seed_decides() {
+        let graph = network();
+        assert_eq!(init(&graph, Init::default()), init(&graph, Init::default()));
+        assert_ne!(init(&graph, Init::default()), init(&graph, Init { seed: 1, ..Init::default() }));
+        init(&graph, Init::default()).check(&graph).unwrap();
+    }
+}

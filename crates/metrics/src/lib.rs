@@ -1,0 +1,2 @@
+//! Top-k accuracy and confusion matrices.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Architecture tables: MobileNetV2, MobileNetV3, ResNet, static and dynamic.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Recipes and the training loop.
+#![forbid(unsafe_code)]
