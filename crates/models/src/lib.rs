@@ -1,2 +1,124 @@
-//! Architecture tables: MobileNetV2, MobileNetV3, ResNet, static and dynamic.
+//! Architecture tables → [`Graph`].
+//!
+//! Every network of [`ALL`] exists as a static twin and, with `dy_` in front of its name, as a dynamic network whose
+//! convolutions mix K kernels by an attention computed from their input (paper §3). A width multiplier is part of the
+//! name: `mobilenet_v2_x0_5`, `dy_resnet18_x0_25`.
+//!
+//! ```
+//! use dyconv_graph::cost;
+//! use dyconv_models::{Options, build};
+//!
+//! let graph = build("dy_mobilenet_v2_x0_5", &Options::default())?;
+//! assert_eq!(cost(&graph).params, 3_946_334);
+//! # Ok::<(), dyconv_models::ModelError>(())
+//! ```
 #![forbid(unsafe_code)]
+
+mod blocks;
+pub mod mobilenet_v2;
+pub mod mobilenet_v3;
+mod name;
+mod options;
+pub mod resnet;
+
+use dyconv_graph::{Graph, GraphError};
+
+pub use name::{ModelName, suggest};
+pub use options::{DynamicParts, Options};
+
+/// An architecture family: its name and what builds it.
+#[derive(Clone, Copy)]
+pub struct Family {
+    /// Name without `dy_` and without a width.
+    pub name: &'static str,
+    /// Where its table comes from.
+    pub source: &'static str,
+    build: fn(f64, bool, &Options) -> Result<Graph, ModelError>,
+}
+
+/// Every family. To register is to be tested.
+pub const FAMILIES: &[Family] = &[
+    Family {
+        name: "mobilenet_v2",
+        source: "arXiv 1801.04381, table 2",
+        build: |w, d, o| mobilenet_v2::build(&mobilenet_v2::MOBILENET_V2, w, d, o),
+    },
+    Family {
+        name: "mobilenet_v3_small",
+        source: "arXiv 1905.02244, table 2",
+        build: |w, d, o| mobilenet_v3::build(&mobilenet_v3::SMALL, w, d, o),
+    },
+    Family {
+        name: "mobilenet_v3_small_early",
+        source: "the 66 M network that arXiv 1912.03458 compares with",
+        build: |w, d, o| mobilenet_v3::build(&mobilenet_v3::SMALL_EARLY, w, d, o),
+    },
+    Family {
+        name: "mobilenet_v3_large",
+        source: "arXiv 1905.02244, table 1",
+        build: |w, d, o| mobilenet_v3::build(&mobilenet_v3::LARGE, w, d, o),
+    },
+    Family {
+        name: "resnet10",
+        source: "arXiv 1512.03385, one block a stage",
+        build: |w, d, o| resnet::build(&resnet::RESNET10, w, d, o),
+    },
+    Family {
+        name: "resnet18",
+        source: "arXiv 1512.03385, table 1",
+        build: |w, d, o| resnet::build(&resnet::RESNET18, w, d, o),
+    },
+    Family {
+        name: "resnet50",
+        source: "arXiv 1512.03385, table 1; stride on the 3×3",
+        build: |w, d, o| resnet::build(&resnet::RESNET50, w, d, o),
+    },
+];
+
+/// The networks that tables and listings show: each also exists as `dy_…`, and at any other width.
+pub const ALL: &[&str] = &[
+    "mobilenet_v2_x1_0",
+    "mobilenet_v2_x0_75",
+    "mobilenet_v2_x0_5",
+    "mobilenet_v2_x0_35",
+    "mobilenet_v3_small",
+    "mobilenet_v3_small_early",
+    "mobilenet_v3_large",
+    "resnet10",
+    "resnet18",
+    "resnet50",
+];
+
+/// A network that cannot be built.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ModelError {
+    /// No such architecture.
+    #[error("unknown model `{name}`; did you mean `{suggestion}`? (`dyconv models` lists all)")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The nearest name that exists.
+        suggestion: String,
+    },
+    /// An option outside its bounds, or one that means nothing for this network.
+    #[error("model option `{option}`: {message}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The network's shapes do not fit, for example because the images are too small.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}
+
+/// Builds a network by name, e.g. `dy_mobilenet_v2_x0_5` or `resnet18`.
+///
+/// # Errors
+/// When the name is unknown (the nearest one is suggested), or an option is out of bounds or matches nothing.
+pub fn build(name: &str, options: &Options) -> Result<Graph, ModelError> {
+    let name: ModelName = name.parse()?;
+    options.check()?;
+    (name.family.build)(options.width.unwrap_or(name.width), name.dynamic, options)
+}

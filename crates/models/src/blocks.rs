@@ -1,0 +1,146 @@
+//! What the architectures are made of: a convolution with its batch norm and activation, static or dynamic.
+
+use std::collections::BTreeSet;
+
+use dyconv_graph::{Activation, Builder, Conv2d, Graph, Linear, MixConv, NodeId, Op};
+
+use crate::{ModelError, Options};
+
+/// A network under construction.
+pub(crate) struct Net<'a> {
+    pub builder: Builder,
+    pub options: &'a Options,
+    /// Whether this is the `dy_` network.
+    dynamic: bool,
+    /// Epsilon of every batch norm.
+    eps: f32,
+    /// Patterns of `layer_kernels` that matched a layer.
+    matched: BTreeSet<&'a str>,
+}
+
+/// A convolution as the tables of the papers give it: padding is half the kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct ConvSpec {
+    pub out: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub groups: usize,
+    pub act: Option<Activation>,
+    /// Dynamic in a `dy_` network.
+    pub dynamic: bool,
+}
+
+impl<'a> Net<'a> {
+    pub fn new(dynamic: bool, eps: f32, options: &'a Options) -> Result<Self, ModelError> {
+        let [h, w] = options.image_size;
+        let builder = Builder::new([options.in_channels, h, w])?;
+        Ok(Self { builder, options, dynamic, eps, matched: BTreeSet::new() })
+    }
+
+    /// `<name>` (with `<name>.router.*` when dynamic), `<name>.bn` and `<name>.act`.
+    pub fn conv(&mut self, name: &str, x: NodeId, spec: ConvSpec) -> Result<NodeId, ModelError> {
+        let conv = Conv2d {
+            stride: [spec.stride; 2],
+            padding: [spec.kernel / 2; 2],
+            groups: spec.groups,
+            ..Conv2d::new(spec.out, [spec.kernel; 2])
+        };
+        let kernels = if self.dynamic && spec.dynamic { self.kernels(name) } else { 1 };
+        let mut y = if kernels > 1 {
+            let pi = self.builder.router(&format!("{name}.router"), x, &self.options.router(kernels))?;
+            self.builder.push(name, Op::MixConv(MixConv { kernels, conv }), &[x, pi])?
+        } else {
+            self.builder.push(name, Op::Conv(conv), &[x])?
+        };
+        y = self.builder.push(&format!("{name}.bn"), Op::BatchNorm { eps: self.eps }, &[y])?;
+        match spec.act {
+            Some(act) => Ok(self.builder.push(&format!("{name}.act"), Op::Activation(act), &[y])?),
+            None => Ok(y),
+        }
+    }
+
+    /// Squeeze-and-excitation: pool → linear → ReLU → linear → hard sigmoid → scale.
+    pub fn squeeze_excite(&mut self, name: &str, x: NodeId) -> Result<NodeId, ModelError> {
+        let channels = self.builder.shape(x).channels();
+        let b = &mut self.builder;
+        let linear = |out_features| Op::Linear(Linear { out_features, bias: true });
+        let s = b.push(&format!("{name}.pool"), Op::GlobalAvgPool, &[x])?;
+        let s = b.push(&format!("{name}.fc1"), linear(make_divisible(channels as f64 / 4.0)), &[s])?;
+        let s = b.push(&format!("{name}.relu"), Op::Activation(Activation::Relu), &[s])?;
+        let s = b.push(&format!("{name}.fc2"), linear(channels), &[s])?;
+        let s = b.push(&format!("{name}.hard_sigmoid"), Op::Activation(Activation::HardSigmoid), &[s])?;
+        Ok(b.push(name, Op::Scale, &[x, s])?)
+    }
+
+    /// `dropout` (if any) and `classifier`; checks that no option went unused.
+    pub fn classify(mut self, mut x: NodeId, default_dropout: f32) -> Result<Graph, ModelError> {
+        let rate = self.options.dropout.unwrap_or(default_dropout);
+        if rate != 0.0 {
+            x = self.builder.push("dropout", Op::Dropout { rate }, &[x])?;
+        }
+        let classifier = Linear { out_features: self.options.classes, bias: true };
+        let y = self.builder.push("classifier", Op::Linear(classifier), &[x])?;
+        if let Some(pattern) = self.options.layer_kernels.keys().find(|p| !self.matched.contains(p.as_str())) {
+            let message = format!("`{pattern}` matches no dynamic layer; `dyconv cost NAME --layers` shows the names");
+            return Err(ModelError::Option { option: "layer_kernels", message });
+        }
+        Ok(self.builder.finish(y)?)
+    }
+
+    fn kernels(&mut self, layer: &str) -> usize {
+        let mut kernels = self.options.kernels;
+        for (pattern, k) in &self.options.layer_kernels {
+            if matches(pattern, layer) {
+                self.matched.insert(pattern);
+                kernels = *k;
+            }
+        }
+        kernels
+    }
+}
+
+/// An option that the family has no use for is an error, not a silence.
+pub(crate) fn refuse(option: &'static str, set: bool, family: &str) -> Result<(), ModelError> {
+    if set {
+        Err(ModelError::Option { option, message: format!("means nothing for {family}; leave it out") })
+    } else {
+        Ok(())
+    }
+}
+
+/// Nearest multiple of 8, at least 8, never below 90 % of the request (MobileNetV2 reference code).
+pub(crate) fn make_divisible(channels: f64) -> usize {
+    let rounded = (((channels + 4.0) as usize) / 8 * 8).max(8);
+    if (rounded as f64) < 0.9 * channels { rounded + 8 } else { rounded }
+}
+
+/// Whether `pattern`, in which `*` stands for any characters, matches all of `text`.
+fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, tail)) => text
+            .strip_prefix(head)
+            .is_some_and(|rest| (0..=rest.len()).any(|i| rest.is_char_boundary(i) && matches(tail, &rest[i..]))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_round_like_the_reference() {
+        let rounded = [(11.2, 16), (5.6, 8), (33.6, 32), (48.0, 48), (1.0, 8), (44.8, 48), (22.4, 24)];
+        for (request, expected) in rounded {
+            assert_eq!(make_divisible(request), expected, "{request}");
+        }
+    }
+
+    #[test]
+    fn stars_match_anything() {
+        assert!(matches("blocks.*.expand", "blocks.12.expand"));
+        assert!(matches("*", "stem"));
+        assert!(!matches("blocks.1.*", "blocks.12.expand"));
+        assert!(!matches("blocks", "blocks.1"));
+    }
+}

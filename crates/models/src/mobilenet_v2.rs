@@ -1,0 +1,86 @@
+//! MobileNetV2 (arXiv 1801.04381) and its dynamic form.
+
+use dyconv_graph::{Activation, Graph, NodeId, Op};
+
+use crate::blocks::{ConvSpec, Net, make_divisible, refuse};
+use crate::{ModelError, Options};
+
+/// A network of inverted residual blocks.
+pub struct Table {
+    /// Channels of the stem.
+    pub stem: usize,
+    /// Expansion factor, output channels, repeats, stride of the first repeat.
+    pub rows: &'static [(usize, usize, usize, usize)],
+    /// Channels of the last 1×1 convolution, not scaled below this.
+    pub head: usize,
+}
+
+/// The published network.
+#[rustfmt::skip]
+pub const MOBILENET_V2: Table = Table {
+    stem: 32,
+    //       t    c  n  s      map for 224 pixels
+    rows: &[(1,  16, 1, 1), // 112
+            (6,  24, 2, 2), //  56
+            (6,  32, 3, 2), //  28
+            (6,  64, 4, 2), //  14
+            (6,  96, 3, 1), //  14
+            (6, 160, 3, 2), //   7
+            (6, 320, 1, 1)],
+    head: 1280,
+};
+
+/// Builds the network at a width multiplier.
+///
+/// # Errors
+/// When an option means nothing here, or the images are too small.
+pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Result<Graph, ModelError> {
+    refuse("dynamic_shortcut", options.dynamic_shortcut, "MobileNetV2, which has no shortcut convolutions")?;
+    refuse("se", !options.se, "MobileNetV2, which has no squeeze-and-excitation")?;
+    let mut net = Net::new(dynamic, 1e-5, options)?;
+    let relu6 = Some(Activation::Relu6);
+    let stride = if options.small_stem { 1 } else { 2 };
+    let mut c = make_divisible(table.stem as f64 * width);
+    let x = net.builder.input();
+    let mut x = net.conv("stem", x, ConvSpec { out: c, kernel: 3, stride, groups: 1, act: relu6, dynamic: false })?;
+    let mut block = 0;
+    for &(t, out, repeats, stride) in table.rows {
+        let out = make_divisible(out as f64 * width);
+        for repeat in 0..repeats {
+            let stride = if repeat == 0 { stride } else { 1 };
+            x = inverted_residual(&mut net, &format!("blocks.{block}"), x, t * c, out, stride)?;
+            c = out;
+            block += 1;
+        }
+    }
+    let head = make_divisible(table.head as f64 * width.max(1.0));
+    let dynamic = options.dynamic_head;
+    let x = net.conv("head", x, ConvSpec { out: head, kernel: 1, stride: 1, groups: 1, act: relu6, dynamic })?;
+    let x = net.builder.push("pool", Op::GlobalAvgPool, &[x])?;
+    net.classify(x, 0.2)
+}
+
+fn inverted_residual(
+    net: &mut Net<'_>,
+    name: &str,
+    x: NodeId,
+    expanded: usize,
+    out: usize,
+    stride: usize,
+) -> Result<NodeId, ModelError> {
+    let channels = net.builder.shape(x).channels();
+    let parts = net.options.dynamic_parts;
+    let relu6 = Some(Activation::Relu6);
+    let base = ConvSpec { out: expanded, kernel: 1, stride: 1, groups: 1, act: relu6, dynamic: parts.expand };
+    let mut y = x;
+    if expanded != channels {
+        y = net.conv(&format!("{name}.expand"), y, base)?;
+    }
+    let depthwise = ConvSpec { kernel: 3, stride, groups: expanded, dynamic: parts.depthwise, ..base };
+    y = net.conv(&format!("{name}.depthwise"), y, depthwise)?;
+    y = net.conv(&format!("{name}.project"), y, ConvSpec { out, act: None, dynamic: parts.project, ..base })?;
+    if stride == 1 && channels == out {
+        y = net.builder.push(&format!("{name}.add"), Op::Add, &[x, y])?;
+    }
+    Ok(y)
+}

@@ -1,0 +1,142 @@
+//! MobileNetV3 (arXiv 1905.02244), its early Small network, and their dynamic forms.
+
+use dyconv_graph::Activation::{self, HardSwish as HS, Relu as RE};
+use dyconv_graph::{Graph, Linear, NodeId, Op};
+
+use crate::blocks::{ConvSpec, Net, make_divisible, refuse};
+use crate::{ModelError, Options};
+
+/// One inverted residual block: kernel, expansion size, output channels, squeeze-and-excitation, activation, stride.
+pub type Row = (usize, usize, usize, bool, Activation, usize);
+
+/// A MobileNetV3.
+pub struct Table {
+    /// The blocks after the 16-channel stem.
+    pub rows: &'static [Row],
+    /// Channels of the last 1×1 convolution.
+    pub head: usize,
+    /// Squeeze-and-excitation after the last 1×1 convolution.
+    pub head_se: bool,
+    /// Width of the layer before the classifier (not scaled).
+    pub hidden: usize,
+}
+
+/// The final Small network (56 M multiply-adds).
+#[rustfmt::skip]
+pub const SMALL: Table = Table {
+    //       k  exp  out  SE     act stride   map for 224 pixels
+    rows: &[(3,  16,  16, true,  RE, 2), //   56
+            (3,  72,  24, false, RE, 2), //   28
+            (3,  88,  24, false, RE, 1),
+            (5,  96,  40, true,  HS, 2), //   14
+            (5, 240,  40, true,  HS, 1),
+            (5, 240,  40, true,  HS, 1),
+            (5, 120,  48, true,  HS, 1),
+            (5, 144,  48, true,  HS, 1),
+            (5, 288,  96, true,  HS, 2), //    7
+            (5, 576,  96, true,  HS, 1),
+            (5, 576,  96, true,  HS, 1)],
+    head: 576,
+    head_se: false,
+    hidden: 1024,
+};
+
+/// The early Small network that the dynamic convolution paper used (66 M multiply-adds): the stride of row 4 stands in
+/// row 5, squeeze-and-excitation follows the head, and the hidden layer is wider.
+#[rustfmt::skip]
+pub const SMALL_EARLY: Table = Table {
+    //       k  exp  out  SE     act stride   map for 224 pixels
+    rows: &[(3,  16,  16, true,  RE, 2), //   56
+            (3,  72,  24, false, RE, 2), //   28
+            (3,  88,  24, false, RE, 1),
+            (5,  96,  40, true,  HS, 1),
+            (5, 240,  40, true,  HS, 2), //   14
+            (5, 240,  40, true,  HS, 1),
+            (5, 120,  48, true,  HS, 1),
+            (5, 144,  48, true,  HS, 1),
+            (5, 288,  96, true,  HS, 2), //    7
+            (5, 576,  96, true,  HS, 1),
+            (5, 576,  96, true,  HS, 1)],
+    head: 576,
+    head_se: true,
+    hidden: 1280,
+};
+
+/// The Large network.
+#[rustfmt::skip]
+pub const LARGE: Table = Table {
+    //       k  exp  out  SE     act stride   map for 224 pixels
+    rows: &[(3,  16,  16, false, RE, 1), //  112
+            (3,  64,  24, false, RE, 2), //   56
+            (3,  72,  24, false, RE, 1),
+            (5,  72,  40, true,  RE, 2), //   28
+            (5, 120,  40, true,  RE, 1),
+            (5, 120,  40, true,  RE, 1),
+            (3, 240,  80, false, HS, 2), //   14
+            (3, 200,  80, false, HS, 1),
+            (3, 184,  80, false, HS, 1),
+            (3, 184,  80, false, HS, 1),
+            (3, 480, 112, true,  HS, 1),
+            (3, 672, 112, true,  HS, 1),
+            (5, 672, 160, true,  HS, 2), //    7
+            (5, 960, 160, true,  HS, 1),
+            (5, 960, 160, true,  HS, 1)],
+    head: 960,
+    head_se: false,
+    hidden: 1280,
+};
+
+/// Builds the network at a width multiplier.
+///
+/// # Errors
+/// When an option means nothing here, or the images are too small.
+pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Result<Graph, ModelError> {
+    refuse("dynamic_shortcut", options.dynamic_shortcut, "MobileNetV3, which has no shortcut convolutions")?;
+    let mut net = Net::new(dynamic, 1e-3, options)?;
+    let stride = if options.small_stem { 1 } else { 2 };
+    let out = make_divisible(16.0 * width);
+    let x = net.builder.input();
+    let mut x = net.conv("stem", x, ConvSpec { out, kernel: 3, stride, groups: 1, act: Some(HS), dynamic: false })?;
+    for (block, row) in table.rows.iter().enumerate() {
+        x = inverted_residual(&mut net, &format!("blocks.{block}"), x, row, width)?;
+    }
+    let head = make_divisible(table.head as f64 * width);
+    let dynamic = options.dynamic_head;
+    x = net.conv("head", x, ConvSpec { out: head, kernel: 1, stride: 1, groups: 1, act: Some(HS), dynamic })?;
+    if table.head_se && options.se {
+        x = net.squeeze_excite("head.se", x)?;
+    }
+    let x = net.builder.push("pool", Op::GlobalAvgPool, &[x])?;
+    let hidden = Linear { out_features: table.hidden, bias: true };
+    let x = net.builder.push("hidden", Op::Linear(hidden), &[x])?;
+    let x = net.builder.push("hidden.act", Op::Activation(HS), &[x])?;
+    net.classify(x, 0.2)
+}
+
+fn inverted_residual(
+    net: &mut Net<'_>,
+    name: &str,
+    x: NodeId,
+    &(kernel, expanded, out, se, act, stride): &Row,
+    width: f64,
+) -> Result<NodeId, ModelError> {
+    let channels = net.builder.shape(x).channels();
+    let parts = net.options.dynamic_parts;
+    let expanded = make_divisible(expanded as f64 * width);
+    let out = make_divisible(out as f64 * width);
+    let base = ConvSpec { out: expanded, kernel: 1, stride: 1, groups: 1, act: Some(act), dynamic: parts.expand };
+    let mut y = x;
+    if expanded != channels {
+        y = net.conv(&format!("{name}.expand"), y, base)?;
+    }
+    let depthwise = ConvSpec { kernel, stride, groups: expanded, dynamic: parts.depthwise, ..base };
+    y = net.conv(&format!("{name}.depthwise"), y, depthwise)?;
+    if se && net.options.se {
+        y = net.squeeze_excite(&format!("{name}.se"), y)?;
+    }
+    y = net.conv(&format!("{name}.project"), y, ConvSpec { out, act: None, dynamic: parts.project, ..base })?;
+    if stride == 1 && channels == out {
+        y = net.builder.push(&format!("{name}.add"), Op::Add, &[x, y])?;
+    }
+    Ok(y)
+}

@@ -1,0 +1,112 @@
+//! What may be varied in every network.
+
+use std::collections::BTreeMap;
+
+use dyconv_graph::{Gate, Router};
+use serde::{Deserialize, Serialize};
+
+use crate::ModelError;
+
+/// Settings of a network beside its name. The defaults are the paper's (K = 4, hidden = C/4, stem, head, shortcuts,
+/// squeeze-and-excitation and classifier static).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Number of classes, i.e. of outputs.
+    pub classes: usize,
+    /// Channels of the input images.
+    pub in_channels: usize,
+    /// Height and width of the input images in pixels.
+    pub image_size: [usize; 2],
+    /// Width multiplier; overrides the one in the name.
+    pub width: Option<f64>,
+    /// Number K of kernels of a dynamic layer. A layer with one kernel is static.
+    pub kernels: usize,
+    /// K by layer name, `*` standing for any characters: `{"blocks.16.*": 8}`. Of several matches the last in
+    /// alphabetical order counts.
+    pub layer_kernels: BTreeMap<String, usize>,
+    /// Input channels per hidden unit of a router.
+    pub reduction: usize,
+    /// Fewest hidden units of a router.
+    pub min_hidden: usize,
+    /// `softmax` (the paper) or `sigmoid` (CondConv).
+    pub gate: Gate,
+    /// Which convolutions of an inverted residual block are dynamic.
+    pub dynamic_parts: DynamicParts,
+    /// MobileNets: makes the last 1×1 convolution dynamic too.
+    pub dynamic_head: bool,
+    /// ResNets: makes the 1×1 shortcut convolutions dynamic too.
+    pub dynamic_shortcut: bool,
+    /// Stem for 28 to 64 pixel images: 3×3, stride 1, no pooling.
+    pub small_stem: bool,
+    /// MobileNetV3: keeps squeeze-and-excitation.
+    pub se: bool,
+    /// Dropout before the classifier; `None` is the family's own (MobileNets 0.2, ResNets 0).
+    pub dropout: Option<f32>,
+}
+
+/// The three convolutions of an inverted residual block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DynamicParts {
+    /// The 1×1 convolution that widens.
+    pub expand: bool,
+    /// The depthwise convolution.
+    pub depthwise: bool,
+    /// The 1×1 convolution that narrows.
+    pub project: bool,
+}
+
+impl Default for DynamicParts {
+    fn default() -> Self {
+        Self { expand: true, depthwise: true, project: true }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            classes: 1000,
+            in_channels: 3,
+            image_size: [224, 224],
+            width: None,
+            kernels: 4,
+            layer_kernels: BTreeMap::new(),
+            reduction: 4,
+            min_hidden: 1,
+            gate: Gate::Softmax,
+            dynamic_parts: DynamicParts::default(),
+            dynamic_head: false,
+            dynamic_shortcut: false,
+            small_stem: false,
+            se: true,
+            dropout: None,
+        }
+    }
+}
+
+impl Options {
+    pub(crate) fn check(&self) -> Result<(), ModelError> {
+        let fail = |option, message: String| Err(ModelError::Option { option, message });
+        let counts = [
+            ("classes", self.classes),
+            ("in_channels", self.in_channels),
+            ("kernels", self.kernels),
+            ("reduction", self.reduction),
+            ("min_hidden", self.min_hidden),
+        ];
+        for (option, n) in counts.into_iter().chain(self.layer_kernels.values().map(|k| ("layer_kernels", *k))) {
+            if !(1..=65_536).contains(&n) {
+                return fail(option, format!("must lie in 1..=65536, got {n}"));
+            }
+        }
+        match self.width {
+            Some(w) if !(0.01..=16.0).contains(&w) => fail("width", format!("must lie in 0.01..=16, got {w}")),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn router(&self, kernels: usize) -> Router {
+        Router { kernels, reduction: self.reduction, min_hidden: self.min_hidden, gate: self.gate }
+    }
+}

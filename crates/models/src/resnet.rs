@@ -1,0 +1,90 @@
+//! ResNet (arXiv 1512.03385) with basic or bottleneck blocks, and its dynamic form.
+
+use dyconv_graph::Activation::Relu;
+use dyconv_graph::{Graph, NodeId, Op, Pool2d};
+
+use crate::blocks::{ConvSpec, Net, refuse};
+use crate::{DynamicParts, ModelError, Options};
+
+/// A ResNet: four stages, the first at the stem's resolution, each later one at half the one before.
+pub struct Table {
+    /// Blocks in each stage.
+    pub depths: [usize; 4],
+    /// Channels of the stem and of the four stages (inside the block for a bottleneck).
+    pub channels: [usize; 5],
+    /// Three convolutions a block (1×1, 3×3, 1×1 to four times the channels) instead of two 3×3.
+    pub bottleneck: bool,
+}
+
+const CHANNELS: [usize; 5] = [64, 64, 128, 256, 512];
+
+/// One basic block a stage.
+pub const RESNET10: Table = Table { depths: [1, 1, 1, 1], channels: CHANNELS, bottleneck: false };
+/// Two basic blocks a stage.
+pub const RESNET18: Table = Table { depths: [2, 2, 2, 2], channels: CHANNELS, bottleneck: false };
+/// Bottleneck blocks; the stride stands on the 3×3 convolution.
+pub const RESNET50: Table = Table { depths: [3, 4, 6, 3], channels: CHANNELS, bottleneck: true };
+
+/// Builds the network at a width multiplier.
+///
+/// # Errors
+/// When an option means nothing here, or the images are too small.
+pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Result<Graph, ModelError> {
+    refuse("dynamic_head", options.dynamic_head, "ResNet, which has no head convolution")?;
+    refuse(
+        "dynamic_parts",
+        options.dynamic_parts != DynamicParts::default(),
+        "ResNet, which has no inverted residuals",
+    )?;
+    refuse("se", !options.se, "ResNet, which has no squeeze-and-excitation")?;
+    let mut net = Net::new(dynamic, 1e-5, options)?;
+    let scaled = table.channels.map(|c| ((c as f64 * width) as usize).max(1));
+    let x = net.builder.input();
+    let stem = ConvSpec { out: scaled[0], kernel: 7, stride: 2, groups: 1, act: Some(Relu), dynamic: false };
+    let mut x = if options.small_stem {
+        net.conv("stem", x, ConvSpec { kernel: 3, stride: 1, ..stem })?
+    } else {
+        let x = net.conv("stem", x, stem)?;
+        let pool = Pool2d { kernel: [3, 3], stride: [2, 2], padding: [1, 1] };
+        net.builder.push("stem.pool", Op::MaxPool(pool), &[x])?
+    };
+    for (stage, depth) in table.depths.iter().enumerate() {
+        for block in 0..*depth {
+            let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+            let name = format!("layer{}.{block}", stage + 1);
+            x = residual(&mut net, &name, x, scaled[stage + 1], stride, table.bottleneck)?;
+        }
+    }
+    let x = net.builder.push("pool", Op::GlobalAvgPool, &[x])?;
+    net.classify(x, 0.0)
+}
+
+fn residual(
+    net: &mut Net<'_>,
+    name: &str,
+    x: NodeId,
+    channels: usize,
+    stride: usize,
+    bottleneck: bool,
+) -> Result<NodeId, ModelError> {
+    let out = if bottleneck { 4 * channels } else { channels };
+    let conv3 = ConvSpec { out: channels, kernel: 3, stride, groups: 1, act: Some(Relu), dynamic: true };
+    let conv1 = ConvSpec { kernel: 1, stride: 1, ..conv3 };
+    let at = |part: &str| format!("{name}.{part}");
+    let y = if bottleneck {
+        let y = net.conv(&at("conv1"), x, conv1)?;
+        let y = net.conv(&at("conv2"), y, conv3)?;
+        net.conv(&at("conv3"), y, ConvSpec { out, act: None, ..conv1 })?
+    } else {
+        let y = net.conv(&at("conv1"), x, conv3)?;
+        net.conv(&at("conv2"), y, ConvSpec { stride: 1, act: None, ..conv3 })?
+    };
+    let shortcut = if stride != 1 || net.builder.shape(x).channels() != out {
+        let dynamic = net.options.dynamic_shortcut;
+        net.conv(&at("shortcut"), x, ConvSpec { out, kernel: 1, stride, groups: 1, act: None, dynamic })?
+    } else {
+        x
+    };
+    let y = net.builder.push(&at("add"), Op::Add, &[y, shortcut])?;
+    Ok(net.builder.push(&at("act"), Op::Activation(Relu), &[y])?)
+}
