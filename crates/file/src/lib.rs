@@ -1,2 +1,130 @@
-//! The dyconv model file: safetensors with the graph in its header.
+//! The model file: one `.safetensors` file that is a whole function.
+//!
+//! Weights, the graph that says what they mean, the temperature, the preprocessing and the class names travel together,
+//! so a model that is read back is the same function. `docs/model-file.md` describes the format for other languages.
 #![forbid(unsafe_code)]
+
+mod atomic;
+mod header;
+mod read;
+
+use std::path::{Path, PathBuf};
+
+use dyconv_graph::{Graph, Weights, WeightsError};
+
+pub use atomic::write_atomically;
+pub use header::{Preprocessing, Provenance, Task};
+pub use read::MAX_FILE_BYTES;
+
+/// A network with everything that is needed to use it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// What is computed.
+    pub graph: Graph,
+    /// The tensors of the graph.
+    pub weights: Weights,
+    /// Temperature τ of every softmax router; evaluation uses exactly this value.
+    pub tau: f32,
+    /// How an image becomes the network's input.
+    pub preprocessing: Preprocessing,
+    /// What the answer means.
+    pub task: Task,
+    /// Where the model comes from.
+    pub provenance: Provenance,
+}
+
+/// A model file that cannot be read or written: names the file and what was expected.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct FileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What may be wrong with a model file.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// The operating system refused.
+    #[error("cannot be {what}: {source}")]
+    Io {
+        /// `read` or `written`.
+        what: &'static str,
+        /// Its answer.
+        source: std::io::Error,
+    },
+    /// No safetensors file at all, or a damaged one.
+    #[error("is not a whole safetensors file ({0}); it may be cut short or something else")]
+    Container(String),
+    /// A safetensors file of somebody else.
+    #[error("is a safetensors file, but no dyconv model: its metadata has no key `dyconv`")]
+    Foreign,
+    /// Written in a format that this program does not know.
+    #[error(
+        "has model-file version {0}, this program reads version {VERSION}; use the dyconv that wrote it or a newer one"
+    )]
+    Version(u64),
+    /// The description in the header is malformed.
+    #[error("has a header that cannot be used: {0}")]
+    Header(String),
+    /// A tensor is not stored as 32-bit floats.
+    #[error("tensor `{name}` is stored as {found}, expected F32")]
+    Dtype {
+        /// Its name.
+        name: String,
+        /// Its element type.
+        found: String,
+    },
+    /// The tensors do not fit the graph.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+}
+
+/// Version of the format that is written, and the only one that is read.
+pub const VERSION: u64 = 1;
+
+impl Model {
+    /// Reads and verifies a model file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, or describes a network that cannot exist; see [`Problem`].
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        let fail = |problem| FileError { path: path.to_owned(), problem };
+        let bytes = read::bytes(path).map_err(fail)?;
+        Self::from_bytes(&bytes).map_err(fail)
+    }
+
+    /// Verifies a model file that is in memory.
+    ///
+    /// # Errors
+    /// As [`Model::read`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Problem> {
+        read::model(bytes)
+    }
+
+    /// The bytes of the model file; the same model gives the same bytes.
+    ///
+    /// # Errors
+    /// When the weights do not fit the graph.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Problem> {
+        self.weights.check(&self.graph)?;
+        header::to_bytes(self)
+    }
+
+    /// Writes the model file in one step: a reader sees the old file or the whole new one, whatever happens.
+    ///
+    /// # Errors
+    /// When the weights do not fit the graph, or the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), FileError> {
+        let fail = |problem| FileError { path: path.to_owned(), problem };
+        let bytes = self.to_bytes().map_err(fail)?;
+        write_atomically(path, &bytes).map_err(|source| fail(Problem::Io { what: "written", source }))
+    }
+
+    /// Class names of a classifier.
+    pub fn classes(&self) -> &[String] {
+        let Task::Classification { classes } = &self.task;
+        classes
+    }
+}

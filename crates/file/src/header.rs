@@ -1,0 +1,147 @@
+//! The JSON under the metadata key `dyconv`, and writing it.
+
+use std::collections::HashMap;
+
+use dyconv_graph::Graph;
+use safetensors::tensor::{Dtype, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::{Model, Problem, VERSION};
+
+/// Metadata key of the header.
+pub(crate) const KEY: &str = "dyconv";
+
+/// How an image becomes the network's input: resize of the shorter side, centre crop, /255, (x − mean) / std.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocessing {
+    /// 1 (grey) or 3 (RGB).
+    pub channels: usize,
+    /// Height and width of the network's input in pixels.
+    pub image_size: [usize; 2],
+    /// Length in pixels to which the shorter side is resized before the centre crop.
+    pub resize: usize,
+    /// Mean of each channel, on the scale 0 to 1.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel, on the scale 0 to 1.
+    pub std: Vec<f32>,
+}
+
+impl Preprocessing {
+    /// Checks the bounds of every field.
+    ///
+    /// # Errors
+    /// A sentence naming the field and what was expected.
+    pub fn check(&self) -> Result<(), String> {
+        if self.channels != 1 && self.channels != 3 {
+            return Err(format!("preprocessing.channels must be 1 or 3, got {}", self.channels));
+        }
+        if self.image_size.iter().chain([&self.resize]).any(|s| !(1..=16_384).contains(s)) {
+            let [h, w] = self.image_size;
+            return Err(format!(
+                "preprocessing: image_size and resize must lie in 1..=16384 pixels, got [{h}, {w}] and {}",
+                self.resize
+            ));
+        }
+        for (field, values) in [("mean", &self.mean), ("std", &self.std)] {
+            if values.len() != self.channels {
+                return Err(format!(
+                    "preprocessing.{field} needs one value for each of {} channels, got {}",
+                    self.channels,
+                    values.len()
+                ));
+            }
+            if values.iter().any(|v| !v.is_finite() || (field == "std" && *v <= 0.0)) {
+                return Err(format!(
+                    "preprocessing.{field} holds a value that is not finite, or a deviation that is not positive: {values:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the network's answer means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Task {
+    /// One logit for each class.
+    Classification {
+        /// Names in the order of the logits.
+        classes: Vec<String>,
+    },
+}
+
+/// Where a model comes from. Holds nothing that differs between two equal runs.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Provenance {
+    /// Program and version that wrote the file.
+    pub producer: String,
+    /// Name of the architecture.
+    pub model: String,
+    /// The complete recipe it was trained by, as TOML; empty for an untrained model.
+    pub recipe: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Header {
+    pub version: u64,
+    pub tau: f32,
+    pub preprocessing: Preprocessing,
+    pub task: Task,
+    #[serde(default)]
+    pub provenance: Provenance,
+    pub graph: Graph,
+}
+
+pub(crate) fn to_bytes(model: &Model) -> Result<Vec<u8>, Problem> {
+    let header = Header {
+        version: VERSION,
+        tau: model.tau,
+        preprocessing: model.preprocessing.clone(),
+        task: model.task.clone(),
+        provenance: model.provenance.clone(),
+        graph: model.graph.clone(),
+    };
+    header.check()?;
+    let json = serde_json::to_string(&header).map_err(|e| Problem::Header(e.to_string()))?;
+    let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = model
+        .weights
+        .0
+        .iter()
+        .map(|(name, t)| (name, &t.shape, t.data.iter().flat_map(|v| v.to_le_bytes()).collect()))
+        .collect();
+    let views = bytes
+        .iter()
+        .map(|(name, shape, data)| Ok((name, TensorView::new(Dtype::F32, (*shape).clone(), data)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
+    views
+        .and_then(|views| safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), json)]))))
+        .map_err(|e| Problem::Container(e.to_string()))
+}
+
+impl Header {
+    /// Checks what serde cannot see.
+    pub fn check(&self) -> Result<(), Problem> {
+        let fail = |message: String| Err(Problem::Header(message));
+        if !(self.tau.is_finite() && self.tau > 0.0) {
+            return fail(format!("tau must be a positive number, got {}", self.tau));
+        }
+        self.preprocessing.check().map_err(Problem::Header)?;
+        let [c, h, w] = self.graph.input_dims();
+        let p = &self.preprocessing;
+        if [p.channels, p.image_size[0], p.image_size[1]] != [c, h, w] {
+            return fail(format!(
+                "preprocessing makes [{}, {}, {}], but the graph's input is [{c}, {h}, {w}]",
+                p.channels, p.image_size[0], p.image_size[1]
+            ));
+        }
+        let Task::Classification { classes } = &self.task;
+        match self.graph.output_shape() {
+            dyconv_graph::Shape::Vector(n) if n == classes.len() => Ok(()),
+            shape => fail(format!("{} class names, but the graph's answer has shape {shape}", classes.len())),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! A model file comes back as it was, and every way it can lie ends in an error that says so.
+
+use std::collections::HashMap;
+
+use dyconv_file::{Model, Preprocessing, Provenance, Task};
+use dyconv_graph::{Builder, Conv2d, Graph, Init, Linear, MixConv, Op, Router, init};
+use safetensors::tensor::{Dtype, TensorView};
+
+fn graph() -> Graph {
+    let mut b = Builder::new([1, 6, 5]).unwrap();
+    let x = b.input();
+    let pi = b.router("conv.router", x, &Router::default()).unwrap();
+    let y = b.push("conv", Op::MixConv(MixConv { kernels: 4, conv: Conv2d::new(3, [3, 3]) }), &[x, pi]).unwrap();
+    let y = b.push("conv.bn", Op::BatchNorm { eps: 1e-5 }, &[y]).unwrap();
+    let y = b.push("pool", Op::GlobalAvgPool, &[y]).unwrap();
+    let y = b.push("classifier", Op::Linear(Linear { out_features: 2, bias: true }), &[y]).unwrap();
+    b.finish(y).unwrap()
+}
+
+fn model() -> Model {
+    let graph = graph();
+    Model {
+        weights: init(&graph, Init::default()),
+        graph,
+        tau: 3.7,
+        preprocessing: Preprocessing {
+            channels: 1,
+            image_size: [6, 5],
+            resize: 6,
+            mean: vec![0.485],
+            std: vec![0.229],
+        },
+        task: Task::Classification { classes: vec!["cat".into(), "dog".into()] },
+        provenance: Provenance { model: "tiny".into(), ..Provenance::default() },
+    }
+}
+
+#[test]
+fn a_model_comes_back_as_it_was_and_as_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    model().write(&path).unwrap();
+    assert_eq!(Model::read(&path).unwrap(), model());
+    assert_eq!(std::fs::read(&path).unwrap(), model().to_bytes().unwrap());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+}
+
+#[test]
+fn a_failed_write_keeps_the_old_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    model().write(&path).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let mut broken = model();
+    broken.weights.0.get_mut("conv.weight").unwrap().data[7] = f32::NAN;
+    let error = broken.write(&path).unwrap_err().to_string();
+    assert!(error.contains("tensor `conv.weight` holds NaN at position 7"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    let error = model().write(&folder.path().join("absent/model.safetensors")).unwrap_err().to_string();
+    assert!(error.contains("cannot be written"), "{error}");
+}
+
+/// Rewrites a good file with a changed header and changed tensors.
+fn lie(
+    change: impl FnOnce(
+        &mut serde_json::Value,
+        &mut Vec<(String, Dtype, Vec<usize>, Vec<u8>)>,
+        &mut HashMap<String, String>,
+    ),
+) -> String {
+    let bytes = model().to_bytes().unwrap();
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let mut metadata = metadata.metadata().clone().unwrap();
+    let mut header = serde_json::from_str(&metadata["dyconv"]).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut list: Vec<_> =
+        tensors.iter().map(|(n, v)| (n.to_owned(), v.dtype(), v.shape().to_vec(), v.data().to_vec())).collect();
+    metadata.clear();
+    change(&mut header, &mut list, &mut metadata);
+    if metadata.is_empty() {
+        metadata.insert("dyconv".into(), header.to_string());
+    }
+    let views = list.iter().map(|(n, d, s, b)| (n, TensorView::new(*d, s.clone(), b).unwrap()));
+    let bytes = safetensors::serialize(views, Some(metadata)).unwrap();
+    Model::from_bytes(&bytes).unwrap_err().to_string()
+}
+
+#[test]
+fn every_lie_is_named() {
+    let says = |found: String, expected: &str| assert!(found.contains(expected), "`{found}` does not say `{expected}`");
+    says(lie(|_, _, m| drop(m.insert("other".into(), "x".into()))), "its metadata has no key `dyconv`");
+    says(lie(|_, _, m| drop(m.insert("dyconv".into(), "{".into()))), "header that cannot be used");
+    says(lie(|h, _, _| h["version"] = 2.into()), "has model-file version 2, this program reads version 1");
+    says(lie(|h, _, _| drop(h.as_object_mut().unwrap().remove("version"))), "`version` is missing");
+    says(lie(|h, _, _| drop(h.as_object_mut().unwrap().remove("tau"))), "missing field `tau`");
+    says(lie(|h, _, _| h["tau"] = 0.into()), "tau must be a positive number, got 0");
+    says(lie(|h, _, _| h["colour"] = 0.into()), "unknown field `colour`");
+    says(lie(|h, _, _| h["preprocessing"]["std"][0] = 0.into()), "preprocessing.std");
+    says(lie(|h, _, _| h["preprocessing"]["mean"] = serde_json::json!([0.1, 0.2])), "one value for each of 1 channels");
+    says(lie(|h, _, _| h["preprocessing"]["image_size"][0] = 7.into()), "the graph's input is [1, 6, 5]");
+    says(lie(|h, _, _| h["task"]["classification"]["classes"] = serde_json::json!(["cat"])), "1 class names");
+    says(lie(|h, _, _| h["graph"]["output"] = "nowhere".into()), "output `nowhere` is not a node");
+    says(lie(|_, t, _| t.retain(|t| t.0 != "conv.weight")), "tensor `conv.weight` [4, 3, 1, 3, 3] is missing");
+    says(lie(|_, t, _| t[0].0 = "stranger.weight".into()), "is missing");
+    says(
+        lie(|_, t, _| t.push(("stranger.weight".into(), Dtype::F32, vec![1], vec![0; 4]))),
+        "tensor `stranger.weight` belongs to no node",
+    );
+    let find = |t: &[(String, Dtype, Vec<usize>, Vec<u8>)], name: &str| t.iter().position(|t| t.0 == name).unwrap();
+    says(
+        lie(|_, t, _| {
+            let i = find(t, "conv.weight");
+            t[i].2 = vec![3, 4, 1, 3, 3];
+        }),
+        "has shape [3, 4, 1, 3, 3], the graph expects [4, 3, 1, 3, 3]",
+    );
+    says(
+        lie(|_, t, _| {
+            let i = find(t, "conv.bn.running_var");
+            t[i].3[..4].copy_from_slice(&(-1f32).to_le_bytes());
+        }),
+        "negative variance -1",
+    );
+    says(
+        lie(|_, t, _| {
+            let i = find(t, "classifier.bias");
+            t[i].3[..4].copy_from_slice(&f32::INFINITY.to_le_bytes());
+        }),
+        "tensor `classifier.bias` holds inf at position 0",
+    );
+    says(
+        lie(|_, t, _| {
+            let i = find(t, "classifier.bias");
+            (t[i].1, t[i].3) = (Dtype::F16, vec![0; 4]);
+        }),
+        "tensor `classifier.bias` is stored as F16, expected F32",
+    );
+}
+
+#[test]
+fn damaged_containers_are_refused() {
+    let bytes = model().to_bytes().unwrap();
+    for cut in [0, 4, 8, 100, bytes.len() / 2, bytes.len() - 1] {
+        let error = Model::from_bytes(&bytes[..cut]).unwrap_err().to_string();
+        assert!(error.contains("not a whole safetensors file"), "{cut}: {error}");
+    }
+    let mut claims = bytes.clone();
+    claims[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    assert!(Model::from_bytes(&claims).unwrap_err().to_string().contains("not a whole safetensors file"));
+    assert!(Model::from_bytes(b"GIF89a: certainly no model").is_err());
+    let mut longer = bytes;
+    longer.push(0);
+    assert!(Model::from_bytes(&longer).is_err());
+}
