@@ -1,2 +1,29 @@
-//! Layers.
+//! Gradients: dynamic convolution for [Burn](burn), and networks built from a [`dyconv_graph::Graph`].
+//!
+//! [`DynamicConv2d`] and [`DynamicLinear`] are drop-in layers for any Burn model; [`Network`] makes a whole graph
+//! trainable and moves its weights in and out of a model file.
+//!
+//! ```
+//! use burn::tensor::{Device, Distribution, Tensor};
+//! use dyconv_nn::DynamicConv2dConfig;
+//!
+//! let device = Device::flex().autodiff();
+//! let layer = DynamicConv2dConfig::new([8, 16], [3, 3]).with_padding([1, 1]).init(&device);
+//! let x = Tensor::<4>::random([1, 8, 10, 10], Distribution::Default, &device);
+//! assert_eq!(layer.forward(x).dims(), [1, 16, 10, 10]);
+//! ```
 #![forbid(unsafe_code)]
+
+mod attention;
+mod batch_norm;
+mod dynamic_conv2d;
+mod dynamic_linear;
+mod layer;
+mod network;
+pub mod ops;
+
+pub use attention::Attention;
+pub use batch_norm::BatchNorm;
+pub use dynamic_conv2d::{DynamicConv2d, DynamicConv2dConfig};
+pub use dynamic_linear::{DynamicLinear, DynamicLinearConfig};
+pub use network::{Network, NetworkError, Value};

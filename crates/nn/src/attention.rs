@@ -1,0 +1,77 @@
+//! The attention of a drop-in layer: which kernels, for which input.
+
+use burn::module::{Module, RunningState};
+use burn::nn::{Initializer, Linear, LinearConfig};
+use burn::tensor::activation::{relu, sigmoid};
+use burn::tensor::{Device, Tensor};
+use dyconv_graph::{Gate, Router, RouterInit};
+
+use crate::ops;
+
+/// Linear(C → hidden) → ReLU → linear(hidden → K) → softmax(·/τ) or sigmoid, over pooled features (paper §3.2).
+///
+/// The temperature is part of the layer's record: a layer that is saved and loaded attends as before.
+#[derive(Module, Debug)]
+pub struct Attention {
+    /// Reduces the features.
+    pub fc1: Linear,
+    /// Gives one score a kernel.
+    pub fc2: Linear,
+    /// τ, one number.
+    pub temperature: RunningState<Tensor<1>>,
+    #[module(skip)]
+    gate: Gate,
+}
+
+impl Attention {
+    /// An attention over `channels` features at τ = 30, the start of the usual schedule.
+    pub fn new(channels: usize, router: &Router, init: RouterInit, device: &Device) -> Self {
+        let hidden = router.hidden(channels);
+        let linear = |from, to| match init {
+            RouterInit::Small => LinearConfig::new(from, to).init(device),
+            RouterInit::Large => {
+                let initializer = Initializer::KaimingNormal { gain: std::f64::consts::SQRT_2, fan_out_only: true };
+                let mut linear = LinearConfig::new(from, to).with_initializer(initializer).init(device);
+                linear.bias = linear.bias.map(|b| b.map(|t| t.zeros_like()));
+                linear
+            }
+        };
+        Self {
+            fc1: linear(channels, hidden),
+            fc2: linear(hidden, router.kernels),
+            temperature: RunningState::new(Tensor::from_floats([30.0], device)),
+            gate: router.gate,
+        }
+    }
+
+    /// Coefficients `[N, K]` for pooled features `[N, C]`.
+    pub fn forward(&self, features: Tensor<2>) -> Tensor<2> {
+        let z = self.fc2.forward(relu(self.fc1.forward(features)));
+        match self.gate {
+            Gate::Softmax => ops::softmax(z, self.temperature()),
+            Gate::Sigmoid => sigmoid(z),
+        }
+    }
+
+    /// Coefficients `[N, K]` for a map `[N, C, H, W]`.
+    pub fn forward_map(&self, x: Tensor<4>) -> Tensor<2> {
+        self.forward(ops::global_avg_pool(x))
+    }
+
+    /// Sets τ.
+    ///
+    /// # Panics
+    /// When τ is not a positive finite number.
+    pub fn set_temperature(&self, tau: f32) {
+        assert!(tau.is_finite() && tau > 0.0, "the temperature must be a positive number, got {tau}");
+        let device = self.temperature.value().device();
+        self.temperature.update(Tensor::from_floats([tau], &device));
+        // A second reading on this thread makes the update visible to clones and records.
+        let _ = self.temperature.value_sync();
+    }
+
+    /// The current τ.
+    pub fn temperature(&self) -> f32 {
+        self.temperature.value_sync().into_scalar()
+    }
+}

@@ -1,0 +1,58 @@
+//! Batch normalisation with PyTorch's running statistics.
+
+use burn::module::{Module, Param, RunningState};
+use burn::tensor::module::{batch_norm, batch_norm_train};
+use burn::tensor::{Device, Tensor};
+
+/// Weight of the newest batch in the running statistics.
+const MOMENTUM: f64 = 0.1;
+
+/// Normalises each channel of `[N, C, H, W]`: by the batch in training, by running statistics in evaluation.
+///
+/// Burn's own layer keeps the biased batch variance; this one keeps the unbiased one, as PyTorch does, so that trained
+/// models agree. A device with gradients means training.
+#[derive(Module, Debug)]
+pub struct BatchNorm {
+    /// Scale γ `[C]`.
+    pub weight: Param<Tensor<1>>,
+    /// Shift β `[C]`.
+    pub bias: Param<Tensor<1>>,
+    /// Running mean `[C]`.
+    pub running_mean: RunningState<Tensor<1>>,
+    /// Running variance `[C]`.
+    pub running_var: RunningState<Tensor<1>>,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+impl BatchNorm {
+    /// Scale 1, shift 0, mean 0, variance 1.
+    pub fn new(channels: usize, eps: f64, device: &Device) -> Self {
+        Self {
+            weight: Param::from_tensor(Tensor::ones([channels], device)),
+            bias: Param::from_tensor(Tensor::zeros([channels], device)),
+            running_mean: RunningState::new(Tensor::zeros([channels], device)),
+            running_var: RunningState::new(Tensor::ones([channels], device)),
+            eps,
+        }
+    }
+
+    /// Normalises `[N, C, H, W]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let device = x.device();
+        if !device.is_autodiff() {
+            let mean = self.running_mean.value().to_device(&device);
+            let var = self.running_var.value().to_device(&device);
+            return batch_norm(x, self.weight.val(), self.bias.val(), mean, var, self.eps);
+        }
+        let [n, _, h, w] = x.dims();
+        let count = (n * h * w) as f64;
+        let batch = batch_norm_train(x, self.weight.val(), self.bias.val(), self.eps);
+        let unbiased = batch.variance.detach().mul_scalar(count / (count - 1.0).max(1.0));
+        for (state, new) in [(&self.running_mean, batch.mean.detach()), (&self.running_var, unbiased)] {
+            let old = state.value_sync().to_device(&device);
+            state.update((old.mul_scalar(1.0 - MOMENTUM) + new.mul_scalar(MOMENTUM)).detach());
+        }
+        batch.output
+    }
+}

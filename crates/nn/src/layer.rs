@@ -1,0 +1,122 @@
+//! The parts of a network that own tensors, with the names and shapes of the model file.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use dyconv_graph::{Op, Tensor as Stored, Weights};
+
+use crate::BatchNorm;
+
+/// One node that owns tensors.
+#[derive(Module, Debug)]
+pub(crate) enum Layer {
+    Conv(Conv),
+    MixConv(MixConv),
+    Linear(Linear),
+    MixLinear(MixLinear),
+    BatchNorm(BatchNorm),
+}
+
+#[derive(Module, Debug)]
+pub(crate) struct Conv {
+    pub weight: Param<Tensor<4>>,
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+#[derive(Module, Debug)]
+pub(crate) struct MixConv {
+    pub weight: Param<Tensor<5>>,
+    pub bias: Option<Param<Tensor<2>>>,
+}
+
+#[derive(Module, Debug)]
+pub(crate) struct Linear {
+    pub weight: Param<Tensor<2>>,
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+#[derive(Module, Debug)]
+pub(crate) struct MixLinear {
+    pub weight: Param<Tensor<3>>,
+    pub bias: Option<Param<Tensor<2>>>,
+}
+
+impl Layer {
+    /// The layer of the node called `name`, or `None` for an op without tensors.
+    pub fn load(op: &Op, name: &str, weights: &Weights, device: &Device) -> Option<Self> {
+        let source = Source { name, weights, device };
+        Some(match op {
+            Op::Conv(conv) => {
+                Layer::Conv(Conv { weight: source.param("weight"), bias: source.optional("bias", conv.bias) })
+            }
+            Op::MixConv(mix) => {
+                Layer::MixConv(MixConv { weight: source.param("weight"), bias: source.optional("bias", mix.conv.bias) })
+            }
+            Op::Linear(linear) => {
+                Layer::Linear(Linear { weight: source.param("weight"), bias: source.optional("bias", linear.bias) })
+            }
+            Op::MixLinear(mix) => Layer::MixLinear(MixLinear {
+                weight: source.param("weight"),
+                bias: source.optional("bias", mix.linear.bias),
+            }),
+            Op::BatchNorm { eps } => Layer::BatchNorm(BatchNorm {
+                weight: source.param("weight"),
+                bias: source.param("bias"),
+                running_mean: burn::module::RunningState::new(source.tensor("running_mean")),
+                running_var: burn::module::RunningState::new(source.tensor("running_var")),
+                eps: f64::from(*eps),
+            }),
+            _ => return None,
+        })
+    }
+
+    /// The layer's tensors under the names of the model file.
+    pub fn store(&self) -> Vec<(&'static str, Stored)> {
+        fn pair<const W: usize, const B: usize>(
+            w: &Param<Tensor<W>>,
+            b: Option<&Param<Tensor<B>>>,
+        ) -> Vec<(&'static str, Stored)> {
+            let bias = b.map(|b| ("bias", stored(b.val())));
+            [("weight", stored(w.val()))].into_iter().chain(bias).collect()
+        }
+        match self {
+            Layer::Conv(l) => pair(&l.weight, l.bias.as_ref()),
+            Layer::MixConv(l) => pair(&l.weight, l.bias.as_ref()),
+            Layer::Linear(l) => pair(&l.weight, l.bias.as_ref()),
+            Layer::MixLinear(l) => pair(&l.weight, l.bias.as_ref()),
+            Layer::BatchNorm(l) => vec![
+                ("weight", stored(l.weight.val())),
+                ("bias", stored(l.bias.val())),
+                ("running_mean", stored(l.running_mean.value_sync())),
+                ("running_var", stored(l.running_var.value_sync())),
+            ],
+        }
+    }
+}
+
+/// Where a layer's tensors come from.
+struct Source<'a> {
+    name: &'a str,
+    weights: &'a Weights,
+    device: &'a Device,
+}
+
+impl Source<'_> {
+    fn tensor<const D: usize>(&self, parameter: &str) -> Tensor<D> {
+        let stored = self.weights.get(&format!("{}.{parameter}", self.name));
+        Tensor::from_data(TensorData::new(stored.data.clone(), stored.shape.clone()), self.device)
+    }
+
+    fn param<const D: usize>(&self, parameter: &str) -> Param<Tensor<D>> {
+        Param::from_tensor(self.tensor(parameter))
+    }
+
+    fn optional<const D: usize>(&self, parameter: &str, present: bool) -> Option<Param<Tensor<D>>> {
+        present.then(|| self.param(parameter))
+    }
+}
+
+fn stored<const D: usize>(tensor: Tensor<D>) -> Stored {
+    let shape = tensor.dims();
+    let data = tensor.into_data().try_into_vec::<f32>().expect("weights are f32");
+    Stored::new(&shape, data)
+}

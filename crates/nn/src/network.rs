@@ -1,0 +1,240 @@
+//! A graph made trainable.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::nn::DropoutConfig;
+use burn::tensor::activation::{hard_sigmoid, relu, sigmoid};
+use burn::tensor::module::max_pool2d;
+use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::{Device, Tensor};
+use dyconv_graph::{Activation, Conv2d, Graph, Node, NodeId, Op, Pool2d, Weights, WeightsError};
+
+use crate::layer::Layer;
+use crate::ops::{self, ConvGeometry};
+
+/// What flows between nodes, for a whole batch.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// `[N, C, H, W]`
+    Map(Tensor<4>),
+    /// `[N, C]`
+    Vector(Tensor<2>),
+}
+
+impl Value {
+    /// The numbers in row-major order.
+    pub fn into_vec(self) -> Vec<f32> {
+        let data = match self {
+            Value::Map(x) => x.into_data(),
+            Value::Vector(x) => x.into_data(),
+        };
+        data.try_into_vec::<f32>().expect("activations are f32")
+    }
+
+    fn map(self) -> Tensor<4> {
+        match self {
+            Value::Map(x) => x,
+            Value::Vector(_) => unreachable!("shape inference gave this op a map"),
+        }
+    }
+
+    fn vector(self) -> Tensor<2> {
+        match self {
+            Value::Vector(x) => x,
+            Value::Map(_) => unreachable!("shape inference gave this op a vector"),
+        }
+    }
+}
+
+/// A network that cannot be made trainable.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum NetworkError {
+    /// The weights do not fit the graph.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// τ is no temperature.
+    #[error("the temperature must be a positive number, got {0}")]
+    Temperature(f32),
+}
+
+/// A graph with its weights as Burn parameters and its temperature τ.
+///
+/// On a device with gradients it trains (batch statistics, dropout); on `valid()` it evaluates.
+#[derive(Module, Debug)]
+pub struct Network {
+    layers: Vec<Layer>,
+    #[module(skip)]
+    structure: Arc<Structure>,
+    #[module(skip)]
+    tau: f32,
+}
+
+#[derive(Debug)]
+struct Structure {
+    graph: Graph,
+    /// Index into `layers` of each node that owns tensors.
+    layer: Vec<Option<usize>>,
+    /// The last node that reads each value.
+    last_reader: Vec<Option<NodeId>>,
+}
+
+impl Network {
+    /// Loads checked weights onto a device.
+    ///
+    /// # Errors
+    /// When the weights do not fit the graph, or τ is not a positive number.
+    pub fn new(graph: &Graph, weights: &Weights, tau: f32, device: &Device) -> Result<Self, NetworkError> {
+        weights.check(graph)?;
+        let mut layers = Vec::new();
+        let mut layer = Vec::new();
+        for node in graph.nodes() {
+            let loaded = Layer::load(&node.op, &node.name, weights, device);
+            layer.push(loaded.is_some().then_some(layers.len()));
+            layers.extend(loaded);
+        }
+        let last_reader = graph.readers().iter().map(|r| r.iter().max().copied()).collect();
+        let structure = Arc::new(Structure { graph: graph.clone(), layer, last_reader });
+        let mut network = Self { layers, structure, tau: 1.0 };
+        network.set_temperature(tau)?;
+        Ok(network)
+    }
+
+    /// The network's description.
+    pub fn graph(&self) -> &Graph {
+        &self.structure.graph
+    }
+
+    /// The temperature τ of every softmax router.
+    pub fn temperature(&self) -> f32 {
+        self.tau
+    }
+
+    /// Sets τ.
+    ///
+    /// # Errors
+    /// When τ is not a positive finite number.
+    pub fn set_temperature(&mut self, tau: f32) -> Result<(), NetworkError> {
+        if !(tau.is_finite() && tau > 0.0) {
+            return Err(NetworkError::Temperature(tau));
+        }
+        self.tau = tau;
+        Ok(())
+    }
+
+    /// The tensors as they stand in a model file.
+    pub fn weights(&self) -> Weights {
+        let Structure { graph, layer, .. } = &*self.structure;
+        let stored = graph.nodes().iter().zip(layer).filter_map(|(node, layer)| {
+            let tensors = self.layers[(*layer)?].store();
+            Some(tensors.into_iter().map(|(parameter, tensor)| (format!("{}.{parameter}", node.name), tensor)))
+        });
+        Weights(stored.flatten().collect())
+    }
+
+    /// Runs a batch `[N, C, H, W]` and returns the answer.
+    ///
+    /// # Panics
+    /// When the input is not `[N, C, H, W]` of the graph.
+    pub fn forward(&self, x: Tensor<4>) -> Value {
+        self.forward_all(x, |_, _| ())
+    }
+
+    /// As [`Network::forward`], and shows every node's value as soon as it is computed.
+    ///
+    /// # Panics
+    /// When the input is not `[N, C, H, W]` of the graph.
+    pub fn forward_all(&self, x: Tensor<4>, mut visit: impl FnMut(&Node, &Value)) -> Value {
+        let Structure { graph, last_reader, .. } = &*self.structure;
+        let [_, c, h, w] = x.dims();
+        assert_eq!([c, h, w], graph.input_dims(), "the input must be [N, C, H, W] of the graph");
+        let mut values: Vec<Option<Value>> = vec![None; graph.nodes().len()];
+        let mut input = Some(x);
+        for id in graph.ids() {
+            let node = graph.node(id);
+            let value = match input.take() {
+                Some(x) => Value::Map(x),
+                None => {
+                    let inputs = node.inputs.iter().map(|i| values[i.index()].clone().expect("inputs come first"));
+                    self.apply(id, node, inputs.collect())
+                }
+            };
+            visit(node, &value);
+            values[id.index()] = Some(value);
+            for read in &node.inputs {
+                if last_reader[read.index()] == Some(id) && *read != graph.output() {
+                    values[read.index()] = None;
+                }
+            }
+        }
+        values[graph.output().index()].take().expect("the output was computed")
+    }
+
+    fn apply(&self, id: NodeId, node: &Node, inputs: Vec<Value>) -> Value {
+        let mut inputs = inputs.into_iter();
+        let mut next = || inputs.next().expect("the graph was checked");
+        let layer = self.structure.layer[id.index()].map(|i| &self.layers[i]);
+        match (&node.op, layer) {
+            (Op::Conv(conv), Some(Layer::Conv(l))) => {
+                Value::Map(ops::conv(next().map(), l.weight.val(), l.bias.as_ref().map(|b| b.val()), geometry(conv)))
+            }
+            (Op::MixConv(mix), Some(Layer::MixConv(l))) => {
+                let (x, pi) = (next().map(), next().vector());
+                Value::Map(ops::mix_conv(x, pi, l.weight.val(), l.bias.as_ref().map(|b| b.val()), geometry(&mix.conv)))
+            }
+            (Op::Linear(_), Some(Layer::Linear(l))) => {
+                Value::Vector(ops::linear(next().vector(), l.weight.val(), l.bias.as_ref().map(|b| b.val())))
+            }
+            (Op::MixLinear(_), Some(Layer::MixLinear(l))) => {
+                let (x, pi) = (next().vector(), next().vector());
+                Value::Vector(ops::mix_linear(x, pi, l.weight.val(), l.bias.as_ref().map(|b| b.val())))
+            }
+            (Op::BatchNorm { .. }, Some(Layer::BatchNorm(l))) => Value::Map(l.forward(next().map())),
+            (Op::Activation(a), _) => match next() {
+                Value::Map(x) => Value::Map(activation(*a, x)),
+                Value::Vector(x) => Value::Vector(activation(*a, x)),
+            },
+            (Op::Softmax, _) => Value::Vector(ops::softmax(next().vector(), self.tau)),
+            (Op::Add, _) => match (next(), next()) {
+                (Value::Map(a), Value::Map(b)) => Value::Map(a + b),
+                (a, b) => Value::Vector(a.vector() + b.vector()),
+            },
+            (Op::Scale, _) => {
+                let (x, s) = (next().map(), next().vector());
+                let [n, c] = s.dims();
+                Value::Map(x * s.reshape([n, c, 1, 1]))
+            }
+            (Op::GlobalAvgPool, _) => Value::Vector(ops::global_avg_pool(next().map())),
+            (Op::MaxPool(pool), _) => Value::Map(max_pool(next().map(), pool)),
+            (Op::Dropout { rate }, _) => {
+                let dropout = DropoutConfig::new(f64::from(*rate)).init();
+                match next() {
+                    Value::Map(x) => Value::Map(dropout.forward(x)),
+                    Value::Vector(x) => Value::Vector(dropout.forward(x)),
+                }
+            }
+            (op, _) => unreachable!("`{}` was loaded without its tensors", op.name()),
+        }
+    }
+}
+
+fn geometry(conv: &Conv2d) -> ConvGeometry {
+    ConvGeometry { stride: conv.stride, padding: conv.padding, dilation: conv.dilation, groups: conv.groups }
+}
+
+fn activation<const D: usize>(activation: Activation, x: Tensor<D>) -> Tensor<D> {
+    match activation {
+        Activation::Relu => relu(x),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::HardSwish => x.clone() * hard_sigmoid(x, 1.0 / 6.0, 0.5),
+        Activation::HardSigmoid => hard_sigmoid(x, 1.0 / 6.0, 0.5),
+        Activation::Sigmoid => sigmoid(x),
+    }
+}
+
+fn max_pool(x: Tensor<4>, pool: &Pool2d) -> Tensor<4> {
+    let mut options = MaxPoolOptions::new(pool.kernel);
+    options.stride = pool.stride;
+    options.padding = pool.padding.map(|p| (p, p));
+    max_pool2d(x, options)
+}
