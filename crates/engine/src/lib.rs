@@ -1,2 +1,42 @@
 //! Compiles a network and runs it on the CPU.
+//!
+//! ```text
+//! Graph + Weights --lower--> Lowered --passes--> Lowered --Plan::new--> Plan --Session::new--> Session --run--> answers
+//! ```
+//!
+//! A [`Plan`] is everything that can be decided once: fused steps, packed weights, a kernel per step, a place in one arena
+//! per value. A [`Session`] owns the arena and runs the plan without allocating. [`oracle`] runs the same graph in naive
+//! loops and is what every optimisation is tested against.
+//!
+//! ```
+//! use dyconv_engine::{Plan, Session};
+//! use dyconv_graph::{Builder, Conv2d, Init, MixConv, Op, Router, init};
+//!
+//! let mut b = Builder::new([3, 8, 8])?;
+//! let x = b.input();
+//! let pi = b.router("conv.router", x, &Router::default())?;
+//! let y = b.push("conv", Op::MixConv(MixConv { kernels: 4, conv: Conv2d::new(16, [3, 3]) }), &[x, pi])?;
+//! let graph = b.finish(y)?;
+//! let weights = init(&graph, Init::default());
+//!
+//! let plan = Plan::new(&graph, &weights, 1.0)?;
+//! let answers = Session::new(plan).predict(&[0.5; 2 * 3 * 8 * 8], 2)?;
+//! assert_eq!(answers.len(), 2 * 16 * 6 * 6);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
+
+mod arena;
+mod error;
+mod kernel;
+mod lowered;
+pub mod oracle;
+mod passes;
+mod plan;
+mod session;
+
+/// Instruction sets that [`Plan::for_isa`] compiles for.
+pub use dyconv_kernels::Isa;
+pub use error::EngineError;
+pub use plan::{Plan, StepInfo};
+pub use session::Session;

@@ -7,7 +7,7 @@ use crate::graph::{Graph, Node, NodeId};
 use crate::op::{Op, Shape, check_input};
 
 /// Most nodes that a graph may have.
-const MAX_NODES: usize = 100_000;
+const MAX_NODES: usize = 10_000;
 
 /// A graph under construction.
 #[derive(Debug, Clone)]

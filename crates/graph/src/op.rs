@@ -116,7 +116,7 @@ impl Conv2d {
         };
         check_count("out_channels", self.out_channels)?;
         check_count("groups", self.groups)?;
-        if c % self.groups != 0 || self.out_channels % self.groups != 0 {
+        if !c.is_multiple_of(self.groups) || !self.out_channels.is_multiple_of(self.groups) {
             return Err(format!(
                 "groups {} must divide the {c} input and {} output channels",
                 self.groups, self.out_channels
@@ -195,11 +195,11 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The function itself.
+    /// The function itself; NaN stays NaN.
     #[inline]
     pub fn apply(self, x: f32) -> f32 {
         match self {
-            Activation::Relu => x.max(0.0),
+            Activation::Relu => if x < 0.0 { 0.0 } else { x },
             Activation::Relu6 => x.clamp(0.0, 6.0),
             Activation::HardSwish => x * ((x + 3.0).clamp(0.0, 6.0) / 6.0),
             Activation::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,

@@ -1,2 +1,31 @@
 //! CPU kernels for convolution networks: slices in, slices out.
-#![forbid(unsafe_code)]
+//!
+//! Maps are channels-last, `[H, W, C]`, one sample at a time. Every kernel is one body over sixteen lanes ([`Isa`] says
+//! which instructions carry them), compiled once per instruction set. Public functions are safe: they check lengths at the
+//! door and panic on a mismatch, which is always a mistake of the caller. Nothing here allocates except what packs weights.
+
+mod activation;
+mod conv;
+mod depthwise;
+mod elementwise;
+mod geometry;
+mod lanes;
+mod layout;
+mod linear;
+mod mix;
+mod pool;
+mod softmax;
+#[cfg(test)]
+mod testing;
+
+pub use activation::{Activation, activate};
+pub use conv::PanelConv;
+pub use depthwise::DepthwiseConv;
+pub use elementwise::{add, affine, scale};
+pub use geometry::{ConvGeometry, Epilogue, Kernels};
+pub use lanes::{Isa, LANES};
+pub use layout::{chw_to_hwc, hwc_to_chw};
+pub use linear::{linear, mix_linear, pack_linear_bank};
+pub use mix::mix;
+pub use pool::{PoolGeometry, global_avg_pool, max_pool};
+pub use softmax::softmax;

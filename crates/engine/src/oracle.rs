@@ -1,0 +1,226 @@
+//! The network in naive loops, straight from the definitions: NCHW, f64, nothing fused, nothing clever.
+//!
+//! This is what the compiled plan is tested against, so it shares no code with it. The mixed kernel of a dynamic layer is
+//! written out for every sample.
+
+use dyconv_graph::{Activation, Conv2d, Graph, Node, Op, Pool2d, Shape, Weights};
+
+use crate::EngineError;
+use crate::error::{check_len, check_tau};
+
+/// Runs the network on `input` (NCHW, `batch` × C×H×W) and returns its answers (`batch` × output shape, channels first).
+///
+/// # Errors
+/// When the weights do not belong to the graph, τ is not positive and finite, or the input has the wrong length.
+pub fn run(graph: &Graph, weights: &Weights, tau: f32, input: &[f32], batch: usize) -> Result<Vec<f32>, EngineError> {
+    let values = evaluate(graph, weights, tau, input, batch)?;
+    Ok(values[graph.output().index()].iter().map(|v| *v as f32).collect())
+}
+
+/// Like [`run`], but hands the value of every node, in execution order, to `visit`: its name, the shape of one sample,
+/// and `batch` samples, channels first.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_all(
+    graph: &Graph,
+    weights: &Weights,
+    tau: f32,
+    input: &[f32],
+    batch: usize,
+    visit: &mut dyn FnMut(&str, Shape, &[f32]),
+) -> Result<(), EngineError> {
+    for (node, value) in graph.nodes().iter().zip(evaluate(graph, weights, tau, input, batch)?) {
+        let value: Vec<f32> = value.iter().map(|v| *v as f32).collect();
+        visit(&node.name, node.shape, &value);
+    }
+    Ok(())
+}
+
+/// Values of all nodes, each `batch` samples, channels first.
+fn evaluate(
+    graph: &Graph,
+    weights: &Weights,
+    tau: f32,
+    input: &[f32],
+    batch: usize,
+) -> Result<Vec<Vec<f64>>, EngineError> {
+    weights.check(graph)?;
+    check_tau(tau)?;
+    let [c, h, w] = graph.input_dims();
+    check_len("input", input.len(), batch, Shape::Map([c, h, w]))?;
+    let mut values: Vec<Vec<f64>> = vec![Vec::new(); graph.nodes().len()];
+    values[0] = input.iter().map(|v| f64::from(*v)).collect();
+    for (i, node) in graph.nodes().iter().enumerate().skip(1) {
+        let mut value = Vec::with_capacity(batch * node.shape.elements());
+        for n in 0..batch {
+            let sample = |position: usize| {
+                let input = node.inputs[position];
+                let len = graph.node(input).shape.elements();
+                (&values[input.index()][n * len..][..len], graph.node(input).shape)
+            };
+            let second = if node.inputs.len() > 1 { sample(1).0 } else { &[] };
+            let (x, shape) = sample(0);
+            value.extend(apply(node, weights, f64::from(tau), x, shape, second));
+        }
+        values[i] = value;
+    }
+    Ok(values)
+}
+
+/// One node on one sample: first input `x` of shape `shape`, second input `z`.
+fn apply(node: &Node, weights: &Weights, tau: f64, x: &[f64], shape: Shape, z: &[f64]) -> Vec<f64> {
+    let tensor = |name: &str| -> Vec<f64> {
+        weights.get(&format!("{}.{name}", node.name)).data.iter().map(|v| f64::from(*v)).collect()
+    };
+    let optional = |present: bool| if present { tensor("bias") } else { Vec::new() };
+    match &node.op {
+        Op::Input => x.to_vec(),
+        Op::Conv(spec) => conv(spec, &tensor("weight"), &optional(spec.bias), x, shape, node.shape),
+        Op::MixConv(mixture) => {
+            let spec = &mixture.conv;
+            conv(spec, &mix(&tensor("weight"), z), &mix(&optional(spec.bias), z), x, shape, node.shape)
+        }
+        Op::Linear(spec) => linear(&tensor("weight"), &optional(spec.bias), x, spec.out_features),
+        Op::MixLinear(mixture) => {
+            let spec = &mixture.linear;
+            linear(&mix(&tensor("weight"), z), &mix(&optional(spec.bias), z), x, spec.out_features)
+        }
+        Op::BatchNorm { eps } => {
+            let (gamma, beta) = (tensor("weight"), tensor("bias"));
+            let (mean, var) = (tensor("running_mean"), tensor("running_var"));
+            let at = |i: usize| i / shape.pixels();
+            let norm = |i: usize| (x[i] - mean[at(i)]) / (var[at(i)] + f64::from(*eps)).sqrt();
+            (0..x.len()).map(|i| norm(i) * gamma[at(i)] + beta[at(i)]).collect()
+        }
+        Op::Activation(function) => x.iter().map(|v| activation(*function, *v)).collect(),
+        Op::Softmax => {
+            let largest = x.iter().fold(f64::NEG_INFINITY, |m, v| m.max(*v));
+            let e: Vec<f64> = x.iter().map(|v| ((v - largest) / tau).exp()).collect();
+            let sum: f64 = e.iter().sum();
+            e.iter().map(|v| v / sum).collect()
+        }
+        Op::Add => x.iter().zip(z).map(|(a, b)| a + b).collect(),
+        Op::Scale => (0..x.len()).map(|i| x[i] * z[i / shape.pixels()]).collect(),
+        Op::GlobalAvgPool => {
+            x.chunks(shape.pixels()).map(|map| map.iter().sum::<f64>() / shape.pixels() as f64).collect()
+        }
+        Op::MaxPool(pool) => max_pool(pool, x, shape, node.shape),
+        Op::Dropout { .. } => x.to_vec(),
+    }
+}
+
+/// Σ_k π_k · bank_k for a bank `[K, …]`.
+fn mix(bank: &[f64], pi: &[f64]) -> Vec<f64> {
+    let len = bank.len() / pi.len();
+    (0..len).map(|i| (0..pi.len()).map(|k| pi[k] * bank[k * len + i]).sum()).collect()
+}
+
+fn sides(shape: Shape) -> [usize; 3] {
+    match shape {
+        Shape::Map(dims) => dims,
+        Shape::Vector(n) => [n, 1, 1],
+    }
+}
+
+fn conv(spec: &Conv2d, weight: &[f64], bias: &[f64], x: &[f64], input: Shape, output: Shape) -> Vec<f64> {
+    let ([c, h, w], [o, oh, ow]) = (sides(input), sides(output));
+    let (inputs, outputs) = (c / spec.groups, o / spec.groups);
+    let [kh, kw] = spec.kernel;
+    let mut y = Vec::with_capacity(o * oh * ow);
+    for oc in 0..o {
+        for oy in 0..oh {
+            for ox in 0..ow {
+                let mut sum = bias.get(oc).copied().unwrap_or(0.0);
+                for ci in 0..inputs {
+                    for ky in 0..kh {
+                        for kx in 0..kw {
+                            let iy = oy * spec.stride[0] + ky * spec.dilation[0];
+                            let ix = ox * spec.stride[1] + kx * spec.dilation[1];
+                            let inside = iy >= spec.padding[0]
+                                && ix >= spec.padding[1]
+                                && iy < h + spec.padding[0]
+                                && ix < w + spec.padding[1];
+                            if inside {
+                                let channel = oc / outputs * inputs + ci;
+                                sum += weight[((oc * inputs + ci) * kh + ky) * kw + kx]
+                                    * x[(channel * h + iy - spec.padding[0]) * w + ix - spec.padding[1]];
+                            }
+                        }
+                    }
+                }
+                y.push(sum);
+            }
+        }
+    }
+    y
+}
+
+fn linear(weight: &[f64], bias: &[f64], x: &[f64], outputs: usize) -> Vec<f64> {
+    let product = |o: usize| x.iter().zip(&weight[o * x.len()..]).map(|(x, w)| x * w).sum::<f64>();
+    (0..outputs).map(|o| product(o) + bias.get(o).copied().unwrap_or(0.0)).collect()
+}
+
+fn max_pool(pool: &Pool2d, x: &[f64], input: Shape, output: Shape) -> Vec<f64> {
+    let ([_, h, w], [c, oh, ow]) = (sides(input), sides(output));
+    let mut y = Vec::with_capacity(c * oh * ow);
+    for channel in 0..c {
+        for oy in 0..oh {
+            for ox in 0..ow {
+                let mut best = f64::NEG_INFINITY;
+                for iy in oy * pool.stride[0]..oy * pool.stride[0] + pool.kernel[0] {
+                    for ix in ox * pool.stride[1]..ox * pool.stride[1] + pool.kernel[1] {
+                        let inside = iy >= pool.padding[0]
+                            && ix >= pool.padding[1]
+                            && iy < h + pool.padding[0]
+                            && ix < w + pool.padding[1];
+                        if inside {
+                            let v = x[(channel * h + iy - pool.padding[0]) * w + ix - pool.padding[1]];
+                            if v > best || v.is_nan() {
+                                best = v;
+                            }
+                        }
+                    }
+                }
+                y.push(best);
+            }
+        }
+    }
+    y
+}
+
+fn activation(function: Activation, x: f64) -> f64 {
+    match function {
+        Activation::Relu if x < 0.0 => 0.0,
+        Activation::Relu => x,
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Activation::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dyconv_graph::{Builder, Tensor};
+
+    /// A case small enough to check by eye: a 2×2 kernel over a 2×3 map.
+    #[test]
+    fn a_convolution_by_hand() {
+        let mut b = Builder::new([1, 2, 3]).unwrap();
+        let x = b.input();
+        let y = b.push("c", Op::Conv(Conv2d { bias: true, ..Conv2d::new(1, [2, 2]) }), &[x]).unwrap();
+        let graph = b.finish(y).unwrap();
+        let mut weights = Weights::default();
+        weights.0.insert("c.weight".into(), Tensor::new(&[1, 1, 2, 2], vec![1.0, 10.0, 100.0, 1000.0]));
+        weights.0.insert("c.bias".into(), Tensor::new(&[1], vec![0.5]));
+        let input = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        assert_eq!(run(&graph, &weights, 1.0, &input, 1).unwrap(), [5421.5, 6532.5]);
+        assert!(matches!(run(&graph, &weights, 0.0, &input, 1), Err(EngineError::Temperature(_))));
+        let error = run(&graph, &weights, 1.0, &input, 2).unwrap_err().to_string();
+        assert_eq!(error, "input must hold 12 values (2 × [1, 2, 3]), got 6");
+        let missing = run(&graph, &Weights::default(), 1.0, &input, 1);
+        assert!(matches!(missing, Err(EngineError::Weights(_))));
+    }
+}

@@ -1,0 +1,55 @@
+//! Rewrites of the lowered form, each a function `Lowered` → `Lowered` with its own test.
+
+mod drop_dropout;
+mod fold_batch_norm;
+mod fuse_activation;
+
+pub(crate) use drop_dropout::drop_dropout;
+pub(crate) use fold_batch_norm::fold_batch_norm;
+pub(crate) use fuse_activation::fuse_activation;
+
+use crate::lowered::{Lowered, Step};
+
+/// All passes in order.
+pub(crate) fn optimise(lowered: Lowered) -> Lowered {
+    fuse_activation(fold_batch_norm(drop_dropout(lowered)))
+}
+
+/// Offers every step to the producer of its first input: where `rule(producer, step, sole)` says true, the step is gone,
+/// its readers read the producer. `sole` tells whether nobody else reads the producer, which then takes the step's name.
+fn absorb(lowered: Lowered, rule: impl Fn(&mut Step, &Step, bool) -> bool) -> Lowered {
+    let old_uses = lowered.uses();
+    let mut steps: Vec<Step> = Vec::with_capacity(lowered.steps.len());
+    let mut uses: Vec<usize> = Vec::with_capacity(lowered.steps.len());
+    let mut moved = Vec::with_capacity(lowered.steps.len());
+    for (mut step, step_uses) in lowered.steps.into_iter().zip(old_uses) {
+        for input in &mut step.inputs {
+            *input = moved[*input];
+        }
+        match step.inputs.first() {
+            Some(&producer) if rule(&mut steps[producer], &step, uses[producer] == 1) => {
+                if uses[producer] == 1 {
+                    steps[producer].name = step.name;
+                }
+                uses[producer] += step_uses - 1;
+                moved.push(producer);
+            }
+            _ => {
+                moved.push(steps.len());
+                steps.push(step);
+                uses.push(step_uses);
+            }
+        }
+    }
+    Lowered { steps, output: moved[lowered.output] }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::lowered::Lowered;
+
+    /// Names of the steps, for the tests of the passes.
+    pub(super) fn names(lowered: &Lowered) -> Vec<&str> {
+        lowered.steps.iter().map(|s| s.name.as_str()).collect()
+    }
+}

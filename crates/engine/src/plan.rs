@@ -1,0 +1,172 @@
+//! Everything that can be decided once: which kernels run, in which order, on which places of one arena.
+
+use dyconv_graph::{Graph, Shape, Weights};
+use dyconv_kernels::Isa;
+
+use crate::EngineError;
+use crate::arena::{Life, Slot, place};
+use crate::error::check_tau;
+use crate::kernel::Kernel;
+use crate::lowered::Lowered;
+use crate::passes::optimise;
+
+/// Most bytes of working memory (arena and scratch) that a plan may ask for.
+const MEMORY_LIMIT: usize = 16 << 30;
+
+/// A compiled network: fused steps with packed weights, and a place for every value. Immutable; share it between
+/// [sessions](crate::Session) in an [`Arc`](std::sync::Arc).
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub(crate) steps: Vec<PlanStep>,
+    pub(crate) output: Slot,
+    pub(crate) arena_len: usize,
+    pub(crate) scratch_len: usize,
+    pub(crate) isa: Isa,
+    input_dims: [usize; 3],
+    output_shape: Shape,
+}
+
+/// One step of a plan; step 0 is the input.
+#[derive(Debug, Clone)]
+pub(crate) struct PlanStep {
+    pub(crate) name: String,
+    pub(crate) kernel: Kernel,
+    pub(crate) inputs: Vec<Slot>,
+    pub(crate) output: Slot,
+    pub(crate) shape: Shape,
+}
+
+/// One line of [`Plan::describe`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepInfo {
+    /// Name of the last node that was fused into the step.
+    pub name: String,
+    /// Kernel, instruction set and fused activation, e.g. `mix_panel_conv+relu6/avx512`.
+    pub kernel: String,
+    /// Shape of one sample's output.
+    pub shape: Shape,
+    /// Bytes of the packed weights.
+    pub weight_bytes: usize,
+}
+
+impl std::fmt::Display for StepInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:<40} {:<40} {}", self.name, self.kernel, self.shape)
+    }
+}
+
+impl Plan {
+    /// Compiles `graph` with these weights; `tau` is the temperature τ of its softmax nodes.
+    ///
+    /// # Errors
+    /// When the weights are not those of the graph, τ is not positive and finite, or the working memory would exceed
+    /// 16 GiB.
+    pub fn new(graph: &Graph, weights: &Weights, tau: f32) -> Result<Self, EngineError> {
+        Self::for_isa(graph, weights, tau, Isa::detect())
+    }
+
+    /// Like [`Plan::new`], for an instruction set of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn for_isa(graph: &Graph, weights: &Weights, tau: f32, isa: Isa) -> Result<Self, EngineError> {
+        weights.check(graph)?;
+        check_tau(tau)?;
+        let mut lowered = optimise(Lowered::new(graph, weights));
+        let kernels: Vec<Kernel> = (lowered.steps.iter())
+            .map(|step| {
+                let input = step.inputs.first().map_or(step.shape, |i| lowered.steps[*i].shape);
+                Kernel::new(&step.op, step.inputs.len() > 1, input, step.shape, tau)
+            })
+            .collect();
+        let (buffer_of, lives) = buffers(&mut lowered, &kernels);
+        let (places, arena_len) = place(&lives);
+        let slots: Vec<Slot> = buffer_of.iter().map(|b| places[*b]).collect();
+        let scratch_len = kernels.iter().map(Kernel::scratch_len).max().unwrap_or(0);
+        let bytes = arena_len.saturating_add(scratch_len).saturating_mul(size_of::<f32>());
+        if bytes > MEMORY_LIMIT {
+            return Err(EngineError::TooLarge { bytes, limit: MEMORY_LIMIT });
+        }
+        let output = slots[lowered.output];
+        let steps = (lowered.steps.into_iter().zip(kernels).zip(&slots))
+            .map(|((step, kernel), slot)| PlanStep {
+                name: step.name,
+                kernel,
+                inputs: step.inputs.iter().map(|i| slots[*i]).collect(),
+                output: *slot,
+                shape: step.shape,
+            })
+            .collect();
+        let (input_dims, output_shape) = (graph.input_dims(), graph.output_shape());
+        Ok(Self { steps, output, arena_len, scratch_len, isa, input_dims, output_shape })
+    }
+
+    /// Shape `[C, H, W]` of one input sample.
+    pub fn input_dims(&self) -> [usize; 3] {
+        self.input_dims
+    }
+
+    /// Shape of one answer.
+    pub fn output_shape(&self) -> Shape {
+        self.output_shape
+    }
+
+    /// Bytes of the arena that holds all activations of one sample.
+    pub fn arena_bytes(&self) -> usize {
+        self.arena_len * size_of::<f32>()
+    }
+
+    /// Bytes of the scratch memory that steps share: padded inputs, mixed kernels.
+    pub fn scratch_bytes(&self) -> usize {
+        self.scratch_len * size_of::<f32>()
+    }
+
+    /// Bytes of all packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        self.steps.iter().map(|s| s.kernel.weight_len() * size_of::<f32>()).sum()
+    }
+
+    /// The steps in execution order: what each is called, which kernel runs it, what it puts out.
+    pub fn describe(&self) -> Vec<StepInfo> {
+        let info = |step: &PlanStep| StepInfo {
+            name: step.name.clone(),
+            kernel: format!("{}/{}", step.kernel.name(), self.isa.name()),
+            shape: step.shape,
+            weight_bytes: step.kernel.weight_len() * size_of::<f32>(),
+        };
+        self.steps.iter().map(info).collect()
+    }
+}
+
+/// A buffer per step, and the life of each buffer. A step that can work in place takes over the buffer of an input that
+/// nobody reads later; the inputs of a sum are swapped where that makes it possible.
+fn buffers(lowered: &mut Lowered, kernels: &[Kernel]) -> (Vec<usize>, Vec<Life>) {
+    let mut last_read: Vec<usize> = (0..lowered.steps.len()).collect();
+    for (i, step) in lowered.steps.iter().enumerate() {
+        for input in &step.inputs {
+            last_read[*input] = i;
+        }
+    }
+    last_read[lowered.output] = lowered.steps.len();
+    let mut buffer_of = Vec::with_capacity(lowered.steps.len());
+    let mut lives: Vec<Life> = Vec::new();
+    for (i, step) in lowered.steps.iter_mut().enumerate() {
+        let dies = |input: usize| last_read[input] == i;
+        if let (Kernel::Add { .. }, [a, b]) = (&kernels[i], &mut step.inputs[..])
+            && !dies(*a)
+            && dies(*b)
+        {
+            std::mem::swap(a, b);
+        }
+        let buffer = match step.inputs[..] {
+            [a, ..] if kernels[i].in_place() && dies(a) && step.inputs.get(1) != Some(&a) => buffer_of[a],
+            _ => {
+                lives.push(Life { len: step.shape.elements(), first: i, last: i });
+                lives.len() - 1
+            }
+        };
+        lives[buffer].last = last_read[i];
+        buffer_of.push(buffer);
+    }
+    (buffer_of, lives)
+}

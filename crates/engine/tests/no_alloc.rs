@@ -1,0 +1,49 @@
+//! A session does not allocate: counted by the global allocator of this test binary.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use common::{every_op, values, weights};
+use dyconv_engine::{Plan, Session};
+use dyconv_graph::Gate;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+#[allow(unsafe_code, reason = "a global allocator is an unsafe trait; this one only counts and passes on")]
+// SAFETY: every call goes to the system allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|n| n.set(n.get() + 1));
+        // SAFETY: the caller's promises are those of `System`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above; the memory came from `System`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn running_does_not_allocate() {
+    let graph = every_op([3, 33, 31], Gate::Softmax);
+    let mut session = Session::new(Plan::new(&graph, &weights(&graph, 1), 1.0).unwrap());
+    let x = values(3 * 3 * 33 * 31, 1);
+    let mut y = vec![0.0; 15];
+    session.run(&x[..x.len() / 3], 1, &mut y[..5]).unwrap();
+    let before = ALLOCATIONS.with(Cell::get);
+    assert!(before > 0, "the counter counts");
+    for _ in 0..3 {
+        session.run(&x, 3, &mut y).unwrap();
+    }
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+}

@@ -1,0 +1,126 @@
+//! The numbers of a convolution, named.
+
+use crate::activation::Activation;
+
+/// Sizes of a convolution over a channels-last map; pairs are (height, width).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvGeometry {
+    /// Input `[H, W, C]`.
+    pub input: [usize; 3],
+    /// Number O of output channels.
+    pub out_channels: usize,
+    /// Kernel size in taps.
+    pub kernel: [usize; 2],
+    /// Step between neighbouring outputs, in pixels.
+    pub stride: [usize; 2],
+    /// Zeros added on both sides of each axis, in pixels.
+    pub padding: [usize; 2],
+    /// Step between neighbouring taps, in pixels.
+    pub dilation: [usize; 2],
+    /// Independent groups of channels; divides both channel counts.
+    pub groups: usize,
+}
+
+impl ConvGeometry {
+    /// Output `[H', W', O]`.
+    ///
+    /// # Panics
+    /// When the kernel does not fit into the padded input, or a stride is zero.
+    pub fn output(&self) -> [usize; 3] {
+        let side = |a: usize| {
+            (self.input[a] + 2 * self.padding[a] - self.dilation[a] * (self.kernel[a] - 1) - 1) / self.stride[a] + 1
+        };
+        [side(0), side(1), self.out_channels]
+    }
+
+    /// Number of input values.
+    pub fn input_len(&self) -> usize {
+        self.input.iter().product()
+    }
+
+    /// Number of output values.
+    pub fn output_len(&self) -> usize {
+        self.output().iter().product()
+    }
+
+    /// Number of taps of the kernel.
+    pub fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Number of weights of one kernel `[O, C/groups, kh, kw]`.
+    pub fn weight_len(&self) -> usize {
+        self.out_channels * (self.input[2] / self.groups) * self.taps()
+    }
+}
+
+/// Range of taps along one axis that land inside the map for the output at `position`.
+pub(crate) fn taps_inside(
+    position: usize,
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+    taps: usize,
+    size: usize,
+) -> std::ops::Range<usize> {
+    let start = position * stride;
+    let first = padding.saturating_sub(start).div_ceil(dilation).min(taps);
+    let end = (size + padding).saturating_sub(start).div_ceil(dilation).min(taps);
+    first..end.max(first)
+}
+
+/// Where a kernel comes from, in the packed form of the function that reads it.
+#[derive(Debug, Clone, Copy)]
+pub enum Kernels<'a> {
+    /// One packed kernel, used as it is.
+    Fixed(&'a [f32]),
+    /// Σ_k π_k · kernel_k, mixed right before use.
+    Mixed {
+        /// The packed bank.
+        bank: &'a [f32],
+        /// One coefficient π_k per kernel.
+        coefficients: &'a [f32],
+    },
+}
+
+impl Kernels<'_> {
+    /// Number K of kernels behind this.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Kernels::Fixed(_) => 1,
+            Kernels::Mixed { coefficients, .. } => coefficients.len(),
+        }
+    }
+
+    /// Number of packed values.
+    pub(crate) fn packed_len(&self) -> usize {
+        match self {
+            Kernels::Fixed(packed) => packed.len(),
+            Kernels::Mixed { bank, .. } => bank.len(),
+        }
+    }
+}
+
+/// What happens to a sum before it is stored.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// One value per output channel, or empty.
+    pub bias: &'a [f32],
+    /// Applied last.
+    pub activation: Option<Activation>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn taps_inside_is_a_count(o in 0usize..9, s in 1usize..4, p in 0usize..5, d in 1usize..4, k in 1usize..6, n in 1usize..9) {
+            let inside = |t: &usize| (p..p + n).contains(&(o * s + t * d));
+            let expected: Vec<usize> = (0..k).filter(inside).collect();
+            prop_assert_eq!(taps_inside(o, s, p, d, k, n).collect::<Vec<_>>(), expected);
+        }
+    }
+}

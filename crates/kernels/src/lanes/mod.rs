@@ -1,0 +1,192 @@
+//! Sixteen f32 lanes and the instruction sets that carry them.
+//!
+//! A kernel is written once, generic over [`Lanes`], as an `#[inline(always)]` body. [`dispatch!`] wraps that body into one
+//! function per instruction set. Bodies hold no closures around lanes: a closure is compiled for the plain CPU and would be
+//! called, not inlined. The tokens (`Portable`, `Avx2`, `Avx512`) have private fields: to hold one is proof that
+//! this CPU executes it, which is all that the unsafe calls below rely on.
+
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use portable::Portable;
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512};
+
+/// Number of f32 values that kernels treat together, and the width of a packed panel.
+pub const LANES: usize = 16;
+
+/// Arithmetic on [`LANES`] values.
+pub(crate) trait Lanes: Copy {
+    /// Pixels per tile of the panel convolution, by the number of accumulator registers.
+    const TILE_ROWS: usize;
+    /// Whether two panels side by side fit into the registers of a tile.
+    const PAIRS: bool;
+    /// The lanes in registers.
+    type V: Copy;
+
+    /// `x` in every lane.
+    fn splat(self, x: f32) -> Self::V;
+    /// Reads all lanes.
+    fn load(self, from: &[f32; LANES]) -> Self::V;
+    /// Reads at most [`LANES`] values; the other lanes are zero.
+    fn load_partial(self, from: &[f32]) -> Self::V;
+    /// Writes all lanes.
+    fn store(self, v: Self::V, to: &mut [f32; LANES]);
+    /// Writes the first `to.len()` lanes, at most [`LANES`].
+    fn store_partial(self, v: Self::V, to: &mut [f32]);
+    /// a + b
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a · b
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a · b + c, rounded once where the CPU can.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger; `b` when either is not a number.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The larger; not a number when either is not.
+    fn maximum(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller; `b` when either is not a number.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// The lanes as an array.
+    #[inline(always)]
+    fn to_array(self, v: Self::V) -> [f32; LANES] {
+        let mut out = [0.0; LANES];
+        self.store(v, &mut out);
+        out
+    }
+
+    /// Sum of all lanes, pairwise.
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        let mut a = self.to_array(v);
+        let mut half = LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                a[i] += a[i + half];
+            }
+            half /= 2;
+        }
+        a[0]
+    }
+}
+
+/// An instruction set that this CPU has. Chosen once, when a plan is built, and handed to every kernel.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Isa {
+    /// Plain Rust, everywhere.
+    Portable(Portable),
+    /// AVX2 with fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// AVX-512F.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+impl Isa {
+    /// The fastest instruction set of this CPU.
+    pub fn detect() -> Self {
+        Self::available().last().copied().unwrap_or_else(Self::portable)
+    }
+
+    /// The fallback that every CPU has.
+    pub fn portable() -> Self {
+        Isa::Portable(Portable::new())
+    }
+
+    /// Every instruction set of this CPU, slowest first.
+    pub fn available() -> Vec<Self> {
+        let mut list = vec![Self::portable()];
+        #[cfg(target_arch = "x86_64")]
+        {
+            list.extend(Avx2::detect().map(Isa::Avx2));
+            list.extend(Avx512::detect().map(Isa::Avx512));
+        }
+        list
+    }
+
+    /// `portable`, `avx2` or `avx512`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable(_) => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => "avx512",
+        }
+    }
+}
+
+/// Calls `body(token, arguments…)` compiled for the instruction set of `isa`.
+macro_rules! dispatch {
+    ($isa:expr, $body:ident($($arg:ident: $ty:ty),* $(,)?)) => {{
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma")]
+        #[allow(clippy::too_many_arguments)]
+        fn avx2(token: $crate::lanes::Avx2, $($arg: $ty),*) {
+            $body(token, $($arg),*)
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f")]
+        #[allow(clippy::too_many_arguments)]
+        fn avx512(token: $crate::lanes::Avx512, $($arg: $ty),*) {
+            $body(token, $($arg),*)
+        }
+        match $isa {
+            $crate::lanes::Isa::Portable(token) => $body(token, $($arg),*),
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code, reason = "enters code compiled for an instruction set that the token proves")]
+            // SAFETY: an `Avx2` exists only where the CPU was seen to have avx2 and fma.
+            $crate::lanes::Isa::Avx2(token) => unsafe { avx2(token, $($arg),*) },
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code, reason = "enters code compiled for an instruction set that the token proves")]
+            // SAFETY: an `Avx512` exists only where the CPU was seen to have avx512f.
+            $crate::lanes::Isa::Avx512(token) => unsafe { avx512(token, $($arg),*) },
+        }
+    }};
+}
+pub(crate) use dispatch;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[inline(always)]
+    fn check<L: Lanes>(l: L, name: &str) {
+        let a: [f32; LANES] = std::array::from_fn(|i| i as f32 - 7.5);
+        let b: [f32; LANES] = std::array::from_fn(|i| 3.0 - i as f32 * 0.5);
+        let (va, vb) = (l.load(&a), l.load(&b));
+        let each = |f: fn(f32, f32) -> f32| -> [f32; LANES] { std::array::from_fn(|i| f(a[i], b[i])) };
+        assert_eq!(l.to_array(l.add(va, vb)), each(|a, b| a + b), "{name}");
+        assert_eq!(l.to_array(l.mul(va, vb)), each(|a, b| a * b), "{name}");
+        assert_eq!(l.to_array(l.max(va, vb)), each(f32::max), "{name}");
+        assert_eq!(l.to_array(l.min(va, vb)), each(f32::min), "{name}");
+        assert_eq!(l.to_array(l.mul_add(va, vb, l.splat(1.0))), each(|a, b| a * b + 1.0), "{name}");
+        assert_eq!(l.sum(va), 0.0, "{name}");
+        let nan = l.splat(f32::NAN);
+        assert!(l.to_array(l.max(va, nan)).iter().chain(&l.to_array(l.min(va, nan))).all(|x| x.is_nan()), "{name}");
+        assert_eq!(l.to_array(l.max(nan, va)), a, "{name}");
+        for (a, b) in [(va, nan), (nan, va), (nan, nan)] {
+            assert!(l.to_array(l.maximum(a, b)).iter().all(|x| x.is_nan()), "{name}");
+        }
+        assert_eq!(l.to_array(l.maximum(va, vb)), each(f32::max), "{name}");
+        for n in 0..=LANES {
+            let part = l.to_array(l.load_partial(&a[..n]));
+            assert!((0..LANES).all(|i| part[i] == if i < n { a[i] } else { 0.0 }), "{name} load {n}");
+            let mut out = [9.0; LANES + 1];
+            l.store_partial(va, &mut out[..n]);
+            assert!((0..=LANES).all(|i| out[i] == if i < n { a[i] } else { 9.0 }), "{name} store {n}");
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_means_the_same() {
+        for isa in Isa::available() {
+            let name = isa.name();
+            dispatch!(isa, check(name: &str));
+        }
+        assert_eq!(Isa::available()[0].name(), "portable");
+    }
+}

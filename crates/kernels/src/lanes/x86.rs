@@ -1,0 +1,196 @@
+//! Lanes in AVX2 (two registers of eight) and AVX-512 (one of sixteen).
+//!
+//! The methods are `#[inline(always)]`, so the intrinsics end up inside the `#[target_feature]` functions that
+//! [`super::dispatch!`] writes. Each `unsafe` rests on the token (the CPU has the instructions) and, where memory is
+//! touched, on a reference or a mask that covers exactly the lanes accessed.
+#![allow(unsafe_code, reason = "intrinsics: the tokens prove the CPU has them")]
+
+use std::arch::x86_64::*;
+
+use super::{LANES, Lanes};
+
+/// Proof that this CPU has AVX2 and FMA.
+#[derive(Debug, Clone, Copy)]
+pub struct Avx2(());
+
+impl Avx2 {
+    pub(crate) fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+}
+
+/// Proof that this CPU has AVX-512F.
+#[derive(Debug, Clone, Copy)]
+pub struct Avx512(());
+
+impl Avx512 {
+    pub(crate) fn detect() -> Option<Self> {
+        is_x86_feature_detected!("avx512f").then_some(Self(()))
+    }
+}
+
+impl Lanes for Avx2 {
+    const TILE_ROWS: usize = 6;
+    const PAIRS: bool = false;
+    type V = (__m256, __m256);
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        // SAFETY: the token proves AVX.
+        let v = unsafe { _mm256_set1_ps(x) };
+        (v, v)
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Self::V {
+        let p = from.as_ptr();
+        // SAFETY: the token proves AVX; the array holds the sixteen values read.
+        unsafe { (_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))) }
+    }
+
+    #[inline(always)]
+    fn load_partial(self, from: &[f32]) -> Self::V {
+        let mut whole = [0.0; LANES];
+        whole[..from.len()].copy_from_slice(from);
+        self.load(&whole)
+    }
+
+    #[inline(always)]
+    fn store(self, v: Self::V, to: &mut [f32; LANES]) {
+        let p = to.as_mut_ptr();
+        // SAFETY: the token proves AVX; the array holds the sixteen values written.
+        unsafe {
+            _mm256_storeu_ps(p, v.0);
+            _mm256_storeu_ps(p.add(8), v.1);
+        }
+    }
+
+    #[inline(always)]
+    fn store_partial(self, v: Self::V, to: &mut [f32]) {
+        let whole = self.to_array(v);
+        to.copy_from_slice(&whole[..to.len()]);
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves AVX.
+        unsafe { (_mm256_add_ps(a.0, b.0), _mm256_add_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves AVX.
+        unsafe { (_mm256_mul_ps(a.0, b.0), _mm256_mul_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // SAFETY: the token proves FMA.
+        unsafe { (_mm256_fmadd_ps(a.0, b.0, c.0), _mm256_fmadd_ps(a.1, b.1, c.1)) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves AVX.
+        unsafe { (_mm256_max_ps(a.0, b.0), _mm256_max_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn maximum(self, a: Self::V, b: Self::V) -> Self::V {
+        let m = self.max(a, b);
+        // SAFETY: the token proves AVX.
+        unsafe {
+            (
+                _mm256_blendv_ps(m.0, a.0, _mm256_cmp_ps::<_CMP_UNORD_Q>(a.0, a.0)),
+                _mm256_blendv_ps(m.1, a.1, _mm256_cmp_ps::<_CMP_UNORD_Q>(a.1, a.1)),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves AVX.
+        unsafe { (_mm256_min_ps(a.0, b.0), _mm256_min_ps(a.1, b.1)) }
+    }
+}
+
+/// The lanes below `n`, which the caller keeps at [`LANES`] or less.
+#[inline(always)]
+fn mask(n: usize) -> __mmask16 {
+    assert!(n <= LANES);
+    ((1u32 << n) - 1) as __mmask16
+}
+
+impl Lanes for Avx512 {
+    const TILE_ROWS: usize = 12;
+    const PAIRS: bool = true;
+    type V = __m512;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Self::V {
+        // SAFETY: the token proves AVX-512F; the array holds the sixteen values read.
+        unsafe { _mm512_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn load_partial(self, from: &[f32]) -> Self::V {
+        let lanes = mask(from.len());
+        // SAFETY: the token proves AVX-512F; the mask reads no lane past the end of the slice.
+        unsafe { _mm512_maskz_loadu_ps(lanes, from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store(self, v: Self::V, to: &mut [f32; LANES]) {
+        // SAFETY: the token proves AVX-512F; the array holds the sixteen values written.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), v) }
+    }
+
+    #[inline(always)]
+    fn store_partial(self, v: Self::V, to: &mut [f32]) {
+        let lanes = mask(to.len());
+        // SAFETY: the token proves AVX-512F; the mask writes no lane past the end of the slice.
+        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), lanes, v) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn maximum(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_mask_mov_ps(self.max(a, b), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), a) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_min_ps(a, b) }
+    }
+}

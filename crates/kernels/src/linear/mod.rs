@@ -1,0 +1,160 @@
+//! Matrix times vector. Every weight is used once, so reading the matrix is the whole cost: rows are read in order, a few
+//! at a time, and nothing is packed. A mixed matrix is mixed row by row, right before the row is used.
+
+use crate::activation::activated;
+use crate::geometry::Epilogue;
+use crate::lanes::{Isa, LANES, Lanes, dispatch};
+use crate::mix::mixed;
+
+/// Rows that share one reading of the input.
+const ROWS: usize = 4;
+
+/// y = activation(W·x + bias), `weight` `[O, I]`.
+///
+/// # Panics
+/// When a length does not fit.
+pub fn linear(isa: Isa, weight: &[f32], epilogue: Epilogue<'_>, x: &[f32], y: &mut [f32]) {
+    check(weight.len(), 1, epilogue, x, y);
+    dispatch!(isa, linear_body(weight: &[f32], epilogue: Epilogue<'_>, x: &[f32], y: &mut [f32]));
+}
+
+/// y = activation((Σ_k π_k W_k)·x + bias), `bank` as [`pack_linear_bank`] makes it; `scratch` holds one row (I values).
+///
+/// # Panics
+/// When a length does not fit.
+pub fn mix_linear(
+    isa: Isa,
+    bank: &[f32],
+    coefficients: &[f32],
+    epilogue: Epilogue<'_>,
+    x: &[f32],
+    scratch: &mut [f32],
+    y: &mut [f32],
+) {
+    check(bank.len(), coefficients.len(), epilogue, x, y);
+    assert_eq!(scratch.len(), x.len(), "scratch of one row");
+    dispatch!(isa, mix_body(bank: &[f32], coefficients: &[f32], epilogue: Epilogue<'_>, x: &[f32], scratch: &mut [f32], y: &mut [f32]));
+}
+
+/// Reorders a bank `[K, O, I]` into `[O, K, I]`: the K versions of a row stand together.
+///
+/// # Panics
+/// When the length is not K·O·I.
+pub fn pack_linear_bank(kernels: usize, outputs: usize, bank: &[f32]) -> Vec<f32> {
+    assert!(kernels * outputs > 0 && bank.len().is_multiple_of(kernels * outputs), "a bank [K, O, I]");
+    let inputs = bank.len() / (kernels * outputs);
+    let row = |o: usize, k: usize| &bank[(k * outputs + o) * inputs..][..inputs];
+    (0..outputs).flat_map(|o| (0..kernels).flat_map(move |k| row(o, k))).copied().collect()
+}
+
+fn check(weights: usize, kernels: usize, epilogue: Epilogue<'_>, x: &[f32], y: &[f32]) {
+    assert!(kernels > 0 && !x.is_empty(), "a bank and an input that are not empty");
+    assert_eq!(weights, kernels * x.len() * y.len(), "K·O·I weights");
+    assert!(epilogue.bias.is_empty() || epilogue.bias.len() == y.len(), "one bias per output or none");
+}
+
+#[inline(always)]
+fn linear_body<L: Lanes>(l: L, weight: &[f32], epilogue: Epilogue<'_>, x: &[f32], y: &mut [f32]) {
+    let n = x.len();
+    let (blocks, rest) = y.as_chunks_mut::<ROWS>();
+    let (whole, tail) = weight.split_at(blocks.len() * ROWS * n);
+    for (rows, y) in whole.chunks_exact(ROWS * n).zip(blocks) {
+        *y = products::<L, ROWS>(l, rows, x);
+    }
+    for (row, y) in tail.chunks_exact(n).zip(rest) {
+        [*y] = products::<L, 1>(l, row, x);
+    }
+    finish(l, epilogue, y);
+}
+
+#[inline(always)]
+fn mix_body<L: Lanes>(
+    l: L,
+    bank: &[f32],
+    coefficients: &[f32],
+    epilogue: Epilogue<'_>,
+    x: &[f32],
+    scratch: &mut [f32],
+    y: &mut [f32],
+) {
+    for (kernels, y) in bank.chunks_exact(coefficients.len() * x.len()).zip(y.iter_mut()) {
+        mixed(l, coefficients, kernels, scratch);
+        [*y] = products::<L, 1>(l, scratch, x);
+    }
+    finish(l, epilogue, y);
+}
+
+/// Products of R rows, one after the other in `rows`, with `x`.
+#[inline(always)]
+fn products<L: Lanes, const R: usize>(l: L, rows: &[f32], x: &[f32]) -> [f32; R] {
+    let n = x.len();
+    let (chunks, tail) = x.as_chunks::<LANES>();
+    let mut sums = [[l.splat(0.0); 2]; R];
+    for (i, chunk) in chunks.iter().enumerate() {
+        let v = l.load(chunk);
+        for (r, sum) in sums.iter_mut().enumerate() {
+            let w = l.load_partial(&rows[r * n + i * LANES..][..LANES]);
+            sum.rotate_left(1);
+            sum[0] = l.mul_add(w, v, sum[0]);
+        }
+    }
+    let v = l.load_partial(tail);
+    let mut out = [0.0; R];
+    for (r, (sum, out)) in sums.iter().zip(&mut out).enumerate() {
+        let w = l.load_partial(&rows[r * n + chunks.len() * LANES..][..tail.len()]);
+        *out = l.sum(l.add(l.mul_add(w, v, sum[0]), sum[1]));
+    }
+    out
+}
+
+#[inline(always)]
+fn finish<L: Lanes>(l: L, epilogue: Epilogue<'_>, y: &mut [f32]) {
+    for (i, to) in y.chunks_mut(LANES).enumerate() {
+        let mut v = l.load_partial(to);
+        if !epilogue.bias.is_empty() {
+            v = l.add(v, l.load_partial(&epilogue.bias[i * LANES..][..to.len()]));
+        }
+        l.store_partial(activated(l, epilogue.activation, v), to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::Activation;
+    use crate::activation::tests::naive;
+    use crate::testing::{assert_close, values};
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn agree_with_naive_sums(i in 1usize..70, o in 1usize..40, k in 1usize..9, bias in any::<bool>()) {
+            let (bank, pi, x) = (values(k * o * i, 1), values(k, 2), values(i, 3));
+            let bias = if bias { values(o, 4) } else { vec![] };
+            let epilogue = Epilogue { bias: &bias, activation: Some(Activation::HardSwish) };
+            let row = |w: &dyn Fn(usize) -> f64, r: usize| {
+                let sum: f64 = (0..i).map(|c| w(r * i + c) * f64::from(x[c])).sum();
+                naive(Activation::HardSwish, sum + bias.get(r).map_or(0.0, |b| f64::from(*b)))
+            };
+            let first = |at: usize| f64::from(bank[at]);
+            let mixture = |at: usize| (0..k).map(|j| f64::from(pi[j]) * f64::from(bank[j * o * i + at])).sum::<f64>();
+            let expected: Vec<f64> = (0..o).map(|r| row(&first, r)).collect();
+            let expected_mix: Vec<f64> = (0..o).map(|r| row(&mixture, r)).collect();
+            let packed = pack_linear_bank(k, o, &bank);
+            for isa in Isa::available() {
+                let mut y = vec![f32::NAN; o];
+                linear(isa, &bank[..o * i], epilogue, &x, &mut y);
+                assert_close(&y, &expected, 1e-5, isa.name());
+                mix_linear(isa, &packed, &pi, epilogue, &x, &mut vec![0.0; i], &mut y);
+                assert_close(&y, &expected_mix, 1e-5, isa.name());
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "K·O·I weights")]
+    fn lengths_are_checked() {
+        linear(Isa::detect(), &[0.0; 5], Epilogue::default(), &[0.0; 3], &mut [0.0; 2]);
+    }
+}
