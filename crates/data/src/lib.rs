@@ -1,2 +1,48 @@
-//! Images into batches: sources, decoding, augmentation.
+//! Images into batches: sources → decode → augment → batch, seeded, on a few threads.
+//!
+//! A [`Dataset`] knows where labelled images are and which of them are for training; [`Transform`] and [`Augment`]
+//! turn one image into the numbers a network reads; [`Loader`] makes batches of them. The same seeds give the same
+//! pixels, whatever the number of threads.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use dyconv_data::{Augment, Dataset, Loader, LoaderOptions, OpenOptions, Preprocessing, Split, Transform};
+//!
+//! let data = Arc::new(Dataset::open("digits", &OpenOptions::default())?);
+//! assert_eq!(data.describe(), "1,797 images, 10 classes (1,437 train, 360 val, split seed 0)");
+//!
+//! let pre = Preprocessing { channels: 1, image_size: [8, 8], resize: 8, mean: vec![0.3], std: vec![0.38] };
+//! let pre = Transform::new(pre)?;
+//! let options = LoaderOptions { batch: 64, threads: 2, shuffle: true, ..LoaderOptions::default() };
+//! let augment = Augment { shift: 1, ..Augment::default() };
+//! for batch in Loader::epoch(&data, Split::Train, &pre, Some(augment), &options, 0) {
+//!     let batch = batch?;
+//!     assert_eq!(batch.images.len(), batch.len() * 64);
+//! }
+//! # Ok::<(), dyconv_data::DataError>(())
+//! ```
 #![forbid(unsafe_code)]
+
+mod augment;
+mod dataset;
+mod decode;
+mod error;
+mod image;
+mod jpeg;
+mod loader;
+mod preprocessing;
+mod resize;
+mod source;
+mod split;
+#[cfg(test)]
+mod testdata;
+
+pub use augment::{Augment, Crop};
+pub use dataset::{Dataset, OpenOptions};
+pub use decode::{MAX_FILE_BYTES, MAX_PIXELS, decode, load};
+pub use dyconv_file::Preprocessing;
+pub use error::DataError;
+pub use image::Image;
+pub use loader::{Batch, Broken, Epoch, Loader, LoaderOptions};
+pub use preprocessing::Transform;
+pub use split::Split;

@@ -34,26 +34,26 @@ impl Preprocessing {
     /// A sentence naming the field and what was expected.
     pub fn check(&self) -> Result<(), String> {
         if self.channels != 1 && self.channels != 3 {
-            return Err(format!("preprocessing.channels must be 1 or 3, got {}", self.channels));
+            return Err(format!("channels must be 1 or 3, got {}", self.channels));
         }
         if self.image_size.iter().chain([&self.resize]).any(|s| !(1..=16_384).contains(s)) {
             let [h, w] = self.image_size;
             return Err(format!(
-                "preprocessing: image_size and resize must lie in 1..=16384 pixels, got [{h}, {w}] and {}",
+                "image_size and resize must lie in 1..=16384 pixels, got [{h}, {w}] and {}",
                 self.resize
             ));
         }
         for (field, values) in [("mean", &self.mean), ("std", &self.std)] {
             if values.len() != self.channels {
                 return Err(format!(
-                    "preprocessing.{field} needs one value for each of {} channels, got {}",
+                    "{field} needs one value for each of {} channels, got {}",
                     self.channels,
                     values.len()
                 ));
             }
-            if values.iter().any(|v| !v.is_finite() || (field == "std" && *v <= 0.0)) {
+            if values.iter().any(|v| !v.is_finite() || (field == "std" && *v < 1e-6)) {
                 return Err(format!(
-                    "preprocessing.{field} holds a value that is not finite, or a deviation that is not positive: {values:?}"
+                    "{field} holds a value that is not finite, or a deviation that is not positive: {values:?}"
                 ));
             }
         }
@@ -129,7 +129,7 @@ impl Header {
         if !(self.tau.is_finite() && self.tau > 0.0) {
             return fail(format!("tau must be a positive number, got {}", self.tau));
         }
-        self.preprocessing.check().map_err(Problem::Header)?;
+        self.preprocessing.check().map_err(|e| Problem::Header(format!("preprocessing: {e}")))?;
         let [c, h, w] = self.graph.input_dims();
         let p = &self.preprocessing;
         if [p.channels, p.image_size[0], p.image_size[1]] != [c, h, w] {

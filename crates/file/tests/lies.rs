@@ -95,7 +95,7 @@ fn every_lie_is_named() {
     says(lie(|h, _, _| drop(h.as_object_mut().unwrap().remove("tau"))), "missing field `tau`");
     says(lie(|h, _, _| h["tau"] = 0.into()), "tau must be a positive number, got 0");
     says(lie(|h, _, _| h["colour"] = 0.into()), "unknown field `colour`");
-    says(lie(|h, _, _| h["preprocessing"]["std"][0] = 0.into()), "preprocessing.std");
+    says(lie(|h, _, _| h["preprocessing"]["std"][0] = 0.into()), "preprocessing: std holds");
     says(lie(|h, _, _| h["preprocessing"]["mean"] = serde_json::json!([0.1, 0.2])), "one value for each of 1 channels");
     says(lie(|h, _, _| h["preprocessing"]["image_size"][0] = 7.into()), "the graph's input is [1, 6, 5]");
     says(lie(|h, _, _| h["task"]["classification"]["classes"] = serde_json::json!(["cat"])), "1 class names");

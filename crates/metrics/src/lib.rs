@@ -1,2 +1,24 @@
-//! Top-k accuracy and confusion matrices.
+//! How good a classifier is: top-k accuracy and the confusion matrix.
+//!
+//! Everything reads plain slices of logits and class indices; nothing here knows of tensors or images.
+//!
+//! ```
+//! use dyconv_metrics::{Confusion, TopK, top_k};
+//!
+//! let logits = [0.1, 2.0, -1.0];
+//! assert_eq!(top_k(&logits, 2), vec![(1, 2.0), (0, 0.1)]);
+//!
+//! let mut top1 = TopK::new(1);
+//! let mut confusion = Confusion::new(3);
+//! top1.add(&logits, 1);
+//! confusion.add(1, top_k(&logits, 1)[0].0);
+//! assert_eq!(top1.accuracy(), 1.0);
+//! assert_eq!(confusion.accuracy(), 1.0);
+//! ```
 #![forbid(unsafe_code)]
+
+mod confusion;
+mod topk;
+
+pub use confusion::{ClassScore, Confusion};
+pub use topk::{TopK, softmax, top_k};

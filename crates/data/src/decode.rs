@@ -1,0 +1,251 @@
+//! Bytes of a file into pixels. The format is told by the first bytes, never by the file's name.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+
+use crate::error::{DataError, thousands};
+use crate::image::Image;
+use crate::jpeg;
+
+/// Largest image that is decoded, in pixels: 64 million, e.g. 8,000 × 8,000.
+///
+/// What a header claims is compared with this before memory is taken for it.
+pub const MAX_PIXELS: usize = 64_000_000;
+
+/// Largest image file that is read, in bytes.
+pub const MAX_FILE_BYTES: u64 = 512 << 20;
+
+/// A deflate stream is never unpacked to more than this many times its size.
+const MAX_DEFLATE_RATIO: u64 = 1032;
+
+/// Decodes a JPEG, PNG or WebP file held in memory. `name` is what errors call it.
+///
+/// Grey files give one channel, all others RGB. As in torchvision (Pillow's `convert("RGB")`): transparency is dropped,
+/// not blended; of 16-bit samples the high byte is kept; of an animation the first frame; colour profiles and the EXIF
+/// orientation are not applied.
+///
+/// # Errors
+/// If the format is none of the three, the file is damaged or cut off, or the image has more than [`MAX_PIXELS`].
+pub fn decode(bytes: &[u8], name: &str) -> Result<Image, DataError> {
+    // The decoders are other people's code and the bytes are anybody's: a panic there is an answer here.
+    let decoded = catch_unwind(AssertUnwindSafe(|| match format(bytes)? {
+        Format::Jpeg => jpeg::decode(bytes),
+        Format::Png => by_image_crate(bytes, ImageFormat::Png, "PNG"),
+        Format::WebP => {
+            check_riff(bytes)?;
+            by_image_crate(bytes, ImageFormat::WebP, "WebP")
+        }
+    }));
+    decoded.unwrap_or_else(|_| Err("damaged: the decoder gave up".to_owned())).map_err(|e| DataError::new(name, e))
+}
+
+/// Reads and decodes a file; see [`decode`].
+///
+/// # Errors
+/// Those of [`decode`]; and if the file cannot be read or has more than [`MAX_FILE_BYTES`].
+pub fn load(path: &Path) -> Result<Image, DataError> {
+    let unreadable = |e: std::io::Error| DataError::at(path, format!("cannot be read: {e}"));
+    let file = File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(DataError::at(
+            path,
+            format!("larger than {} MiB, the limit of an image file", MAX_FILE_BYTES >> 20),
+        ));
+    }
+    decode(&bytes, &path.display().to_string())
+}
+
+enum Format {
+    Jpeg,
+    Png,
+    WebP,
+}
+
+fn format(bytes: &[u8]) -> Result<Format, String> {
+    match bytes {
+        [] => Err("the file is empty".to_owned()),
+        [0xff, 0xd8, 0xff, ..] => Ok(Format::Jpeg),
+        [0x89, b'P', b'N', b'G', ..] => Ok(Format::Png),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(Format::WebP),
+        _ => Err("not a JPEG, PNG or WebP image".to_owned()),
+    }
+}
+
+/// Whether a WebP file is as long as its header says: the decoder would fill in what is missing at the end.
+fn check_riff(bytes: &[u8]) -> Result<(), String> {
+    let size = bytes.get(4..8).map_or(u64::MAX, |s| 8 + u64::from(u32::from_le_bytes([s[0], s[1], s[2], s[3]])));
+    if bytes.len() as u64 >= size {
+        return Ok(());
+    }
+    Err(format!("cut off: the WebP has {} of {size} bytes", bytes.len()))
+}
+
+/// Refuses sizes above [`MAX_PIXELS`].
+pub(crate) fn check_size(width: usize, height: usize) -> Result<(), String> {
+    match width.checked_mul(height) {
+        Some(0) => Err(format!("the image is empty: {width}x{height} pixels")),
+        Some(pixels) if pixels <= MAX_PIXELS => Ok(()),
+        _ => Err(format!("{width}x{height} pixels, but the limit is {} pixels in all", thousands(MAX_PIXELS))),
+    }
+}
+
+fn by_image_crate(bytes: &[u8], format: ImageFormat, format_name: &str) -> Result<Image, String> {
+    let damaged = |e: image::ImageError| format!("damaged {format_name}: {e}");
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(10 * MAX_PIXELS as u64);
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(damaged)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width as usize, height as usize)?;
+    if format == ImageFormat::Png && decoder.total_bytes() / 8 > MAX_DEFLATE_RATIO * bytes.len() as u64 {
+        return Err(format!("damaged PNG: {width}x{height} pixels cannot be in {} bytes", bytes.len()));
+    }
+    let image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+    Ok(eight_bits(image))
+}
+
+fn eight_bits(image: DynamicImage) -> Image {
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let high = |v: u16| (v >> 8) as u8;
+    let grey = |data| Image { width, height, channels: 1, data };
+    match image {
+        DynamicImage::ImageLuma8(pixels) => grey(pixels.into_raw()),
+        DynamicImage::ImageLumaA8(pixels) => grey(pixels.pixels().map(|p| p.0[0]).collect()),
+        DynamicImage::ImageLuma16(pixels) => grey(pixels.into_raw().into_iter().map(high).collect()),
+        DynamicImage::ImageLumaA16(pixels) => grey(pixels.pixels().map(|p| high(p.0[0])).collect()),
+        other => {
+            let data = match other {
+                DynamicImage::ImageRgb16(pixels) => pixels.into_raw().into_iter().map(high).collect(),
+                DynamicImage::ImageRgba16(pixels) => {
+                    pixels.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]]).map(high).collect()
+                }
+                other => other.into_rgb8().into_raw(),
+            };
+            Image { width, height, channels: 3, data }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testdata;
+    use proptest::prelude::*;
+
+    fn error(bytes: &[u8]) -> String {
+        decode(bytes, "x").unwrap_err().to_string()
+    }
+
+    /// A PNG that has only its header: of that size, RGB, 8 bits.
+    fn png_header(width: u32, height: u32) -> Vec<u8> {
+        let mut chunk = b"IHDR".to_vec();
+        chunk.extend([width.to_be_bytes(), height.to_be_bytes()].concat());
+        chunk.extend([8, 2, 0, 0, 0]);
+        let mut crc = flate2::Crc::new();
+        crc.update(&chunk);
+        let mut out = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
+        out.extend(chunk);
+        out.extend(crc.sum().to_be_bytes());
+        out.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e\0\0\0\0IEND\xae\x42\x60\x82");
+        out
+    }
+
+    #[test]
+    fn what_is_no_image_is_told() {
+        assert_eq!(error(b""), "x: the file is empty");
+        assert_eq!(error(b"hello, I am text"), "x: not a JPEG, PNG or WebP image");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("text.png");
+        assert!(load(&path).unwrap_err().to_string().contains("text.png: cannot be read: "));
+        std::fs::write(&path, "not a picture").unwrap();
+        assert!(load(&path).unwrap_err().to_string().ends_with("text.png: not a JPEG, PNG or WebP image"));
+    }
+
+    #[test]
+    fn the_name_of_a_file_does_not_matter() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("really_a_jpeg.png");
+        std::fs::copy(testdata::path("jpeg_444.in.jpg"), &path).unwrap();
+        assert_eq!(load(&path).unwrap().width, 75);
+    }
+
+    #[test]
+    fn sizes_are_refused_before_memory_is_taken() {
+        let limit = "but the limit is 64,000,000 pixels in all";
+        assert_eq!(error(&png_header(20_000, 20_000)), format!("x: 20000x20000 pixels, {limit}"));
+        assert!(error(&png_header(u32::MAX >> 1, u32::MAX >> 1)).starts_with("x: "));
+        assert!(error(&png_header(8_000, 8_000)).contains("8000x8000 pixels cannot be in "));
+
+        let mut jpeg = testdata::bytes("jpeg_444.in.jpg");
+        let frame = jpeg.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
+        jpeg[frame + 5..frame + 9].copy_from_slice(&[0xff; 4]);
+        assert_eq!(error(&jpeg), format!("x: 65535x65535 pixels, {limit}"));
+        jpeg[frame + 5..frame + 9].copy_from_slice(&[0x1f, 0x40, 0x1f, 0x40]);
+        assert!(error(&jpeg).contains("8000x8000 pixels cannot be in "), "{}", error(&jpeg));
+
+        let mut webp = testdata::bytes("convert_lossy.webp");
+        let start = webp.windows(3).position(|w| w == [0x9d, 0x01, 0x2a]).unwrap();
+        webp[start + 3..start + 7].copy_from_slice(&[0xff, 0x3f, 0xff, 0x3f]);
+        assert_eq!(error(&webp), format!("x: 16383x16383 pixels, {limit}"));
+    }
+
+    #[test]
+    fn a_file_cut_off_anywhere_is_an_error() {
+        for name in ["jpeg_420.in.jpg", "jpeg_progressive.in.jpg", "jpeg_restart.in.jpg", "jpeg_grey.in.jpg"] {
+            let bytes = testdata::bytes(name);
+            assert_eq!(&bytes[bytes.len() - 2..], [0xff, 0xd9]);
+            for len in 0..bytes.len() {
+                assert!(decode(&bytes[..len], name).is_err(), "{name} cut to {len} of {} bytes", bytes.len());
+            }
+        }
+        for (name, tail) in [("convert_rgba.png", 16), ("convert_lossless.webp", 1), ("convert_lossy.webp", 1)] {
+            let bytes = testdata::bytes(name);
+            for len in 0..bytes.len() - tail {
+                assert!(decode(&bytes[..len], name).is_err(), "{name} cut to {len} of {} bytes", bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_marker_of_a_thumbnail_is_not_the_end() {
+        let mut bytes = testdata::bytes("jpeg_grey.in.jpg");
+        bytes.truncate(bytes.len() - 2);
+        bytes.splice(2..2, [0xff, 0xe1, 0, 6, 0xff, 0xd9, 0xff, 0xd9]);
+        assert_eq!(error(&bytes), "x: cut off: the JPEG ends before its end marker");
+        bytes.extend([0xff, 0xd9]);
+        assert!(decode(&bytes, "x").is_ok());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn mutated_files_never_panic(
+            file in prop::sample::select(vec![
+                "jpeg_420.in.jpg", "jpeg_progressive.in.jpg", "jpeg_restart.in.jpg", "jpeg_cmyk.in.jpg",
+                "convert_rgba.png", "convert_palette.png", "convert_lossless.webp", "convert_lossy.webp",
+            ]),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut bytes = testdata::bytes(file);
+            for (at, value) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            if let Ok(image) = decode(&bytes, "x") {
+                prop_assert_eq!(image.data.len(), image.width * image.height * image.channels);
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Batches of a part of a data set, made ready by a few threads.
+//!
+//! One pass is an [`Epoch`]. The order of the images is fixed first, then cut into batches. Images are jobs in one
+//! queue; every job has its own random generator, made of seed, epoch and the image's index, so it does not matter
+//! which thread takes it. The epoch keeps at most `prefetch` batches under way: it queues another when one is handed out.
+
+mod batch;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rand::seq::SliceRandom;
+
+pub use batch::{Batch, Broken, LoaderOptions};
+use worker::{Filling, Job, Recipe, Slot, Stream, generator};
+
+use crate::augment::Augment;
+use crate::dataset::Dataset;
+use crate::error::{DataError, thousands};
+use crate::preprocessing::Transform;
+use crate::split::Split;
+
+/// Makes epochs.
+#[derive(Debug)]
+pub struct Loader;
+
+impl Loader {
+    /// One pass over a part of a data set. With `augment` images are changed as in training, else prepared as in
+    /// evaluation. `epoch` counts from 0 and decides, with the seed, about order and augmentation.
+    ///
+    /// Wrong settings are reported by the first batch. Threads start when it is asked for.
+    pub fn epoch(
+        dataset: &Arc<Dataset>,
+        split: Split,
+        pre: &Transform,
+        augment: Option<Augment>,
+        options: &LoaderOptions,
+        epoch: usize,
+    ) -> Epoch {
+        let mut order: Vec<usize> = (0..dataset.len(split)).collect();
+        if options.shuffle {
+            order.shuffle(&mut generator(options.seed, epoch, Stream::Order));
+        }
+        let recipe = Recipe {
+            dataset: Arc::clone(dataset),
+            split,
+            pre: pre.clone(),
+            augment,
+            seed: options.seed,
+            epoch,
+            stop: AtomicBool::new(false),
+        };
+        Epoch {
+            batches: options.batches(order.len()),
+            recipe: Arc::new(recipe),
+            options: LoaderOptions { batch: options.batch.max(1), ..options.clone() },
+            order,
+            next: 0,
+            under_way: VecDeque::new(),
+            jobs: None,
+            threads: Vec::new(),
+            broken: Vec::new(),
+            waited: Duration::ZERO,
+            wrong: (options.batch == 0)
+                .then(|| DataError::new("batch", "0, expected at least one image"))
+                .or_else(|| augment.and_then(|augment| augment.validate().err())),
+        }
+    }
+}
+
+/// The batches of one pass, in order. See [`Loader::epoch`].
+///
+/// Images that cannot be loaded are left out of their batch and listed by [`Epoch::broken`]; a batch without any image
+/// is left out as a whole. After an error there are no more batches. Dropping it early stops the threads.
+pub struct Epoch {
+    recipe: Arc<Recipe>,
+    options: LoaderOptions,
+    order: Vec<usize>,
+    batches: usize,
+    /// Number of the next batch to be queued.
+    next: usize,
+    under_way: VecDeque<Arc<Slot>>,
+    jobs: Option<Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+    broken: Vec<Broken>,
+    waited: Duration,
+    wrong: Option<DataError>,
+}
+
+impl Epoch {
+    /// Number of batches, counted from the first, whether it was skipped or not.
+    pub fn batches(&self) -> usize {
+        self.batches
+    }
+
+    /// Begins at batch `number`: the batches before it are not loaded. For training that is resumed within an epoch.
+    pub fn starting_at(mut self, number: usize) -> Self {
+        self.next = number;
+        self
+    }
+
+    /// The images left out so far, in the order of the epoch.
+    pub fn broken(&self) -> &[Broken] {
+        &self.broken
+    }
+
+    /// How long `next` has waited for images so far.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Queues batches until `prefetch` are under way.
+    fn top_up(&mut self) {
+        while self.under_way.len() < self.options.prefetch.max(1) && self.next < self.batches {
+            let batch = self.options.batch;
+            let from = self.next * batch;
+            let indices = self.order[from..self.order.len().min(from.saturating_add(batch))].to_vec();
+            let missing = indices.len();
+            let images = vec![0.0; missing * self.recipe.pre.elements()];
+            let filling = Mutex::new(Filling { images, broken: Vec::new(), missing });
+            let slot = Arc::new(Slot { number: self.next, indices, filling, full: Condvar::new() });
+            for place in 0..missing {
+                self.queue()
+                    .send(Job { slot: Arc::clone(&slot), place })
+                    .expect("a thread listens until the epoch ends");
+            }
+            self.under_way.push_back(slot);
+            self.next += 1;
+        }
+    }
+
+    /// The queue; the threads that empty it start with it.
+    fn queue(&mut self) -> &Sender<Job> {
+        let (threads, recipe) = (&mut self.threads, &self.recipe);
+        let wanted = self.options.threads.max(1);
+        self.jobs.get_or_insert_with(|| {
+            let (sender, receiver) = channel();
+            let receiver = Arc::new(Mutex::new(receiver));
+            threads.extend((0..wanted).map(|_| {
+                let (recipe, receiver) = (Arc::clone(recipe), Arc::clone(&receiver));
+                std::thread::spawn(move || recipe.work(&receiver))
+            }));
+            sender
+        })
+    }
+
+    /// Waits for a batch and takes it, without the images that are broken.
+    fn take(&mut self, slot: &Slot) -> Batch {
+        let started = Instant::now();
+        let filling = slot.full.wait_while(slot.lock(), |filling| filling.missing > 0);
+        let mut filling = filling.unwrap_or_else(PoisonError::into_inner);
+        self.waited += started.elapsed();
+
+        let elements = self.recipe.pre.elements();
+        let mut images = std::mem::take(&mut filling.images);
+        let mut indices = slot.indices.clone();
+        let mut broken = std::mem::take(&mut filling.broken);
+        broken.sort_by_key(|(place, _)| *place);
+        for (place, _) in broken.iter().rev() {
+            images.drain(place * elements..(place + 1) * elements);
+            indices.remove(*place);
+        }
+        self.broken.extend(broken.into_iter().map(|(_, broken)| broken));
+        let labels = indices.iter().map(|i| self.recipe.dataset.label(self.recipe.split, *i)).collect();
+        Batch { number: slot.number, images, labels, indices, input: self.recipe.pre.shape() }
+    }
+
+    fn too_many_broken(&self) -> Option<DataError> {
+        if self.broken.len() <= self.options.max_broken {
+            return None;
+        }
+        const SHOWN: usize = 3;
+        let mut list: Vec<&str> = self.broken.iter().take(SHOWN).map(|broken| broken.reason.as_str()).collect();
+        if self.broken.len() > SHOWN {
+            list.push("…");
+        }
+        let (count, allowed) = (thousands(self.broken.len()), thousands(self.options.max_broken));
+        let images = if self.broken.len() == 1 { "image" } else { "images" };
+        let message = format!("{count} broken {images}, but at most {allowed} are allowed: {}", list.join("; "));
+        Some(DataError::new(format!("{} images", self.recipe.split), message))
+    }
+
+    /// Stops the threads and forgets what is under way.
+    fn stop(&mut self) {
+        self.recipe.stop.store(true, Ordering::Relaxed);
+        self.next = self.batches;
+        self.under_way.clear();
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            // A thread reports what it cannot load; it has nothing else to say.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Iterator for Epoch {
+    type Item = Result<Batch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(wrong) = self.wrong.take() {
+            self.stop();
+            return Some(Err(wrong));
+        }
+        loop {
+            self.top_up();
+            let Some(slot) = self.under_way.pop_front() else {
+                self.stop();
+                return None;
+            };
+            let batch = self.take(&slot);
+            if let Some(error) = self.too_many_broken() {
+                self.stop();
+                return Some(Err(error));
+            }
+            self.top_up();
+            if !batch.is_empty() {
+                return Some(Ok(batch));
+            }
+        }
+    }
+}
+
+impl Drop for Epoch {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,167 @@
+//! From a decoded image to the numbers a network reads.
+
+use dyconv_file::Preprocessing;
+
+use crate::error::DataError;
+use crate::image::Image;
+use crate::resize::{Window, resize_window};
+
+/// Checked [`Preprocessing`] that can be applied.
+///
+/// The same steps as torchvision's `Resize(resize)`, `CenterCrop(image_size)`, `ToTensor()`, `Normalize(mean, std)` on a
+/// Pillow image: the result differs by at most one grey level.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transform(Preprocessing);
+
+impl Transform {
+    /// Checks the description.
+    ///
+    /// # Errors
+    /// Those of [`Preprocessing::check`].
+    pub fn new(description: Preprocessing) -> Result<Self, DataError> {
+        description.check().map_err(|message| DataError::new("preprocessing", message))?;
+        Ok(Self(description))
+    }
+
+    /// The description.
+    pub fn description(&self) -> &Preprocessing {
+        &self.0
+    }
+
+    /// Shape `[channels, height, width]` of one input.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.0.channels, self.0.image_size[0], self.0.image_size[1]]
+    }
+
+    /// Elements of one input.
+    pub fn elements(&self) -> usize {
+        self.shape().iter().product()
+    }
+
+    /// The input for a trained network: resize, centre crop, normalise. `[channels, height, width]`.
+    pub fn evaluate(&self, image: &Image) -> Vec<f32> {
+        self.normalise(&self.centre(&self.recoloured(image)))
+    }
+
+    /// Grey where one channel is wanted. (One channel becomes three in [`Self::normalise`], where it costs nothing.)
+    pub(crate) fn recoloured<'a>(&self, image: &'a Image) -> std::borrow::Cow<'a, Image> {
+        if self.0.channels == 1 && image.channels == 3 {
+            std::borrow::Cow::Owned(image.clone().into_grey())
+        } else {
+            std::borrow::Cow::Borrowed(image)
+        }
+    }
+
+    /// Shorter side to `resize`, then the centre of `image_size`, black around it where the image is smaller.
+    ///
+    /// Only the pixels of the centre are computed, so an image of 1 × 60,000 pixels is as cheap as any other.
+    pub(crate) fn centre(&self, image: &Image) -> Image {
+        let [height, width] = self.0.image_size;
+        let (long, short) = (image.width.max(image.height), image.width.min(image.height));
+        let long = self.0.resize * long / short;
+        let (w, h) = if image.width <= image.height { (self.0.resize, long) } else { (long, self.0.resize) };
+        let (x, y) = (Span::centre(w, width), Span::centre(h, height));
+        let (sx, sy) = (image.width as f64 / w as f64, image.height as f64 / h as f64);
+        let window = Window {
+            left: x.start as f64 * sx,
+            top: y.start as f64 * sy,
+            width: x.len as f64 * sx,
+            height: y.len as f64 * sy,
+        };
+        let cut = resize_window(image, window, x.len, y.len);
+        if (cut.width, cut.height) == (width, height) {
+            cut
+        } else {
+            cut.placed(width, height, x.pad as isize, y.pad as isize)
+        }
+    }
+
+    /// Bytes to numbers: (value / 255 − mean) / std, `[height, width, channels]` to `[channels, height, width]`.
+    pub(crate) fn normalise(&self, image: &Image) -> Vec<f32> {
+        let mut out = Vec::with_capacity(self.elements());
+        for channel in 0..self.0.channels {
+            let (mean, std) = (self.0.mean[channel], self.0.std[channel]);
+            let table: [f32; 256] = std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
+            let source = channel.min(image.channels - 1);
+            out.extend(image.data.iter().skip(source).step_by(image.channels).map(|&v| table[usize::from(v)]));
+        }
+        out
+    }
+}
+
+/// Which part of a line is cut out, and how much black stands before it.
+struct Span {
+    start: usize,
+    len: usize,
+    pad: usize,
+}
+
+impl Span {
+    /// The centre `want` pixels of a line of `have`: halves are rounded to even, as Python does.
+    fn centre(have: usize, want: usize) -> Self {
+        if have >= want {
+            let start = ((have - want) as f64 / 2.0).round_ties_even() as usize;
+            Self { start, len: want, pad: 0 }
+        } else {
+            Self { start: 0, len: have, pad: (want - have) / 2 }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transform(channels: usize, image_size: [usize; 2], resize: usize, mean: Vec<f32>, std: Vec<f32>) -> Transform {
+        Transform::new(Preprocessing { channels, image_size, resize, mean, std }).unwrap()
+    }
+
+    fn grey(size: [usize; 2], resize: usize) -> Transform {
+        transform(1, size, resize, vec![0.0], vec![1.0])
+    }
+
+    #[test]
+    fn numbers_are_normalised_per_channel_and_channels_first() {
+        let pre = transform(3, [1, 2], 1, vec![0.0, 0.5, 1.0], vec![1.0, 0.5, 0.25]);
+        let image = Image::new(2, 1, 3, vec![255, 255, 255, 0, 0, 0]);
+        assert_eq!(pre.evaluate(&image), vec![1.0, 0.0, 1.0, -1.0, 0.0, -4.0]);
+    }
+
+    #[test]
+    fn grey_is_repeated_and_rgb_becomes_grey() {
+        let three = transform(3, [1, 1], 1, vec![0.0; 3], vec![1.0; 3]);
+        assert_eq!(three.evaluate(&Image::new(1, 1, 1, vec![51])), vec![0.2; 3]);
+        let rgb = Image::new(1, 1, 3, vec![255, 0, 0]);
+        assert_eq!(grey([1, 1], 1).evaluate(&rgb), vec![76.0 / 255.0]);
+    }
+
+    #[test]
+    fn an_image_of_the_right_size_is_not_resampled() {
+        let image = Image::new(8, 8, 1, (0..64).map(|i| i * 37 % 255).map(|v| v as u8).collect());
+        let expected: Vec<f32> = image.data.iter().map(|&v| f32::from(v) / 255.0).collect();
+        assert_eq!(grey([8, 8], 8).evaluate(&image), expected);
+    }
+
+    #[test]
+    fn centre_offsets_are_rounded_to_even_and_padding_goes_right() {
+        let starts = [(5, 4), (7, 4), (9, 4), (4, 4)].map(|(have, want)| Span::centre(have, want).start);
+        assert_eq!(starts, [0, 2, 2, 0]);
+        let pads = [(4, 5), (4, 6), (4, 7)].map(|(have, want)| Span::centre(have, want).pad);
+        assert_eq!(pads, [0, 1, 1]);
+        let padded = grey([3, 4], 1).evaluate(&Image::new(1, 1, 1, vec![255]));
+        assert_eq!(padded, vec![0., 0., 0., 0., 0., 1., 0., 0., 0., 0., 0., 0.]);
+    }
+
+    #[test]
+    fn a_thread_of_an_image_costs_little() {
+        let image = Image::new(60_000, 1, 1, vec![7; 60_000]);
+        let out = grey([224, 224], 256).evaluate(&image);
+        assert!(out.iter().all(|&v| v == 7.0 / 255.0));
+    }
+
+    #[test]
+    fn a_wrong_description_is_refused() {
+        let error = Transform::new(Preprocessing { channels: 2, ..grey([8, 8], 8).0 }).unwrap_err();
+        assert_eq!(error.to_string(), "preprocessing: channels must be 1 or 3, got 2");
+    }
+}

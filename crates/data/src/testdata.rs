@@ -1,0 +1,120 @@
+//! Comparison with what Pillow made (`testdata/make_pillow.py`). Tests only.
+
+use std::path::PathBuf;
+
+use crate::image::Image;
+use crate::preprocessing::Transform;
+use crate::{DataError, load};
+use dyconv_file::Preprocessing;
+
+/// A file of the folder `testdata`.
+pub(crate) fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)
+}
+
+pub(crate) fn bytes(name: &str) -> Vec<u8> {
+    std::fs::read(path(name)).unwrap()
+}
+
+fn image(name: &str) -> Image {
+    load(&path(name)).unwrap()
+}
+
+/// Largest difference of two images of the same form, in grey levels, and the share of differing bytes.
+fn difference(a: &Image, b: &Image) -> (u8, f64) {
+    assert_eq!((a.width, a.height, a.channels), (b.width, b.height, b.channels));
+    let pairs = || a.data.iter().zip(&b.data).map(|(a, b)| a.abs_diff(*b));
+    (pairs().max().unwrap(), pairs().filter(|d| *d > 0).count() as f64 / a.data.len() as f64)
+}
+
+/// Resizing: the resizer's columns come before its rows and its weights have 15 bits, Pillow's rows come first and its
+/// weights have 22, so a sum may round the other way.
+const RESIZE_LEVELS: u8 = 1;
+
+/// JPEG: the standard leaves the inverse cosine transform's rounding open, and chroma is interpolated in another order.
+const JPEG_LEVELS: u8 = 4;
+
+#[test]
+fn resize_and_centre_crop_are_pillows() {
+    // Name, shorter side, height and width of the crop.
+    let cases = [
+        ("down", 32, [32, 32]),
+        ("down_noise", 32, [32, 32]),
+        ("down_tall", 16, [16, 16]),
+        ("odd", 17, [15, 13]),
+        ("far_down", 9, [8, 9]),
+        ("up", 32, [32, 32]),
+        ("up_noise", 31, [30, 31]),
+        ("grey", 28, [28, 28]),
+        ("grey_up", 20, [16, 16]),
+        ("padded", 10, [17, 16]),
+        ("same", 32, [32, 32]),
+        ("crop_only", 33, [24, 24]),
+    ];
+    let mut failed = Vec::new();
+    for (name, resize, image_size) in cases {
+        let (input, expected) = (image(&format!("resize_{name}.in.png")), image(&format!("resize_{name}.out.png")));
+        let channels = input.channels;
+        let pre = Preprocessing { channels, image_size, resize, mean: vec![0.0; channels], std: vec![1.0; channels] };
+        let pre = Transform::new(pre).unwrap();
+        let (most, share) = difference(&pre.centre(&input), &expected);
+        println!("{name}: at most {most} levels, {:.1} % of the bytes differ", share * 100.0);
+        let allowed = if ["same", "crop_only"].contains(&name) { 0 } else { RESIZE_LEVELS };
+        if most > allowed {
+            failed.push(format!("{name}: {most} levels"));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+#[test]
+fn every_kind_of_jpeg_is_decoded_as_pillow_does() {
+    let mut failed = Vec::new();
+    for name in ["444", "420", "422", "progressive", "restart", "grey", "cmyk"] {
+        let (got, expected) = (image(&format!("jpeg_{name}.in.jpg")), image(&format!("jpeg_{name}.out.png")));
+        let (most, share) = difference(&got, &expected);
+        println!("{name}: at most {most} levels, {:.1} % of the bytes differ", share * 100.0);
+        if most > JPEG_LEVELS {
+            failed.push(format!("{name}: {most} levels"));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+#[test]
+fn every_kind_of_png_and_webp_is_converted_as_pillow_does() {
+    let exact = [
+        "rgba.png",
+        "la.png",
+        "palette.png",
+        "palette_transparent.png",
+        "one_bit.png",
+        "grey16.png",
+        "lossless.webp",
+        "lossless_alpha.webp",
+    ];
+    for name in exact {
+        assert_eq!(image(&format!("convert_{name}")), image(&format!("convert_{name}.out.png")), "{name}");
+    }
+    let (most, share) = difference(&image("convert_lossy.webp"), &image("convert_lossy.webp.out.png"));
+    println!("lossy.webp: at most {most} levels, {:.1} % of the bytes differ", share * 100.0);
+    assert!(most <= JPEG_LEVELS, "lossy.webp: {most} levels");
+}
+
+#[test]
+fn a_photograph_goes_all_the_way() -> Result<(), DataError> {
+    let pre = Preprocessing {
+        channels: 3,
+        image_size: [32, 32],
+        resize: 40,
+        mean: vec![0.485, 0.456, 0.406],
+        std: vec![0.229, 0.224, 0.225],
+    };
+    let pre = Transform::new(pre)?;
+    let ours = pre.evaluate(&image("jpeg_420.in.jpg"));
+    let pillow = pre.evaluate(&image("jpeg_420.out.png"));
+    // Resizing averages: the differences of single pixels shrink.
+    let most = ours.iter().zip(&pillow).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(most <= 3.0 / 255.0 / 0.224, "{most}");
+    Ok(())
+}
