@@ -199,7 +199,13 @@ impl Activation {
     #[inline]
     pub fn apply(self, x: f32) -> f32 {
         match self {
-            Activation::Relu => if x < 0.0 { 0.0 } else { x },
+            Activation::Relu => {
+                if x < 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
             Activation::Relu6 => x.clamp(0.0, 6.0),
             Activation::HardSwish => x * ((x + 3.0).clamp(0.0, 6.0) / 6.0),
             Activation::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,

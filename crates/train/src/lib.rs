@@ -1,2 +1,13 @@
-//! Recipes and the training loop.
+//! Training: a recipe, a data set, a network, and a loop that ends in a model file.
 #![forbid(unsafe_code)]
+
+mod recipe;
+mod run;
+mod schedule;
+mod setup;
+
+pub use recipe::{
+    AugmentRecipe, DataRecipe, ModelRecipe, Recipe, RecipeError, TemperatureRecipe, TemperatureSchedule, TrainRecipe,
+};
+pub use run::{Epoch, Event, Step, TrainError, Trained, train};
+pub use setup::{Setup, open, setup, static_twin};

@@ -1,0 +1,54 @@
+//! What changes from iteration to iteration: the learning rate and the temperature.
+
+use crate::recipe::{TemperatureRecipe, TemperatureSchedule, TrainRecipe};
+
+/// Learning rate at `progress` epochs: linear warm-up from 0, then one cosine to 0 at the last epoch.
+pub(crate) fn learning_rate(recipe: &TrainRecipe, progress: f64) -> f64 {
+    let warmup = recipe.warmup_epochs.min(recipe.epochs as f64);
+    if progress < warmup {
+        return recipe.lr * progress / warmup;
+    }
+    let rest = recipe.epochs as f64 - warmup;
+    let share = if rest > 0.0 { ((progress - warmup) / rest).min(1.0) } else { 1.0 };
+    recipe.lr * 0.5 * (1.0 + (std::f64::consts::PI * share).cos())
+}
+
+/// Temperature τ at `progress` epochs; exactly `end` once the schedule has run out.
+pub(crate) fn temperature(recipe: &TemperatureRecipe, progress: f64) -> f32 {
+    match recipe.schedule {
+        TemperatureSchedule::Linear if progress < recipe.epochs => {
+            let share = (progress / recipe.epochs) as f32;
+            recipe.start + (recipe.end - recipe.start) * share
+        }
+        _ => recipe.end,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Recipe;
+
+    #[test]
+    fn the_paper_s_temperature_ends_at_exactly_one() {
+        let recipe = Recipe::resolve(None, None, &[]).unwrap().temperature;
+        assert_eq!(temperature(&recipe, 0.0), 30.0);
+        assert_eq!(temperature(&recipe, 5.0), 15.5);
+        assert!(temperature(&recipe, 9.999) > 1.0);
+        assert_eq!(temperature(&recipe, 10.0), 1.0);
+        assert_eq!(temperature(&recipe, 1e9), 1.0);
+        let constant = TemperatureRecipe { schedule: TemperatureSchedule::Constant, end: 7.0, ..recipe };
+        assert_eq!(temperature(&constant, 0.0), 7.0);
+    }
+
+    #[test]
+    fn the_learning_rate_warms_up_and_falls_to_zero() {
+        let recipe = Recipe::resolve(None, None, &[]).unwrap().train;
+        let lr = |progress| learning_rate(&recipe, progress);
+        assert_eq!(lr(0.0), 0.0);
+        assert_eq!(lr(0.5), recipe.lr / 2.0);
+        assert_eq!(lr(1.0), recipe.lr);
+        assert!((lr(15.5) - recipe.lr / 2.0).abs() < 1e-12);
+        assert!(lr(30.0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,119 @@
+//! A model file that answers for images.
+
+use std::path::Path;
+
+use dyconv_data::{DataError, Image, Transform, load};
+use dyconv_engine::{EngineError, Plan, Session};
+use dyconv_file::{FileError, Model};
+use dyconv_metrics::{softmax, top_k};
+
+/// What may go wrong between a model file and an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The model file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// An image or a data set.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Compiling or running the network.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The data set has a class that the model was not trained on.
+    #[error("the model does not know the class `{class}` of the data; it knows {known}")]
+    UnknownClass {
+        /// The class.
+        class: String,
+        /// Some that the model knows.
+        known: String,
+    },
+    /// The part of the data set that was asked for is empty.
+    #[error("the part of the data to score holds no images; name another split")]
+    NothingToScore,
+}
+
+/// A compiled classifier: image in, probabilities out.
+#[derive(Debug)]
+pub struct Classifier {
+    pub(crate) model: Model,
+    pub(crate) session: Session,
+    pub(crate) transform: Transform,
+}
+
+/// The probabilities for one image.
+#[derive(Debug, Clone)]
+pub struct Prediction<'a> {
+    classes: &'a [String],
+    probabilities: Vec<f32>,
+}
+
+/// One class with its probability.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Answer<'a> {
+    /// Position among the model's classes.
+    pub index: usize,
+    /// Name of the class.
+    pub class: &'a str,
+    /// Probability, 0 to 1.
+    pub probability: f32,
+}
+
+impl Classifier {
+    /// Reads, verifies and compiles a model file.
+    ///
+    /// # Errors
+    /// The file's or the engine's.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::new(Model::read(path)?)
+    }
+
+    /// Compiles a model.
+    ///
+    /// # Errors
+    /// The engine's, or those of the preprocessing.
+    pub fn new(model: Model) -> Result<Self, Error> {
+        let plan = Plan::new(&model.graph, &model.weights, model.tau)?;
+        let transform = Transform::new(model.preprocessing.clone())?;
+        Ok(Self { model, session: Session::new(plan), transform })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Names of the classes in the order of their indices.
+    pub fn classes(&self) -> &[String] {
+        self.model.classes()
+    }
+
+    /// Answers for a decoded image.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn predict(&mut self, image: &Image) -> Result<Prediction<'_>, Error> {
+        let logits = self.session.predict(&self.transform.evaluate(image), 1)?;
+        Ok(Prediction { classes: self.model.classes(), probabilities: softmax(&logits) })
+    }
+
+    /// Answers for an image file (JPEG, PNG or WebP).
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no whole image.
+    pub fn predict_file(&mut self, path: &Path) -> Result<Prediction<'_>, Error> {
+        self.predict(&load(path)?)
+    }
+}
+
+impl Prediction<'_> {
+    /// Probability of every class.
+    pub fn probabilities(&self) -> &[f32] {
+        &self.probabilities
+    }
+
+    /// The `k` most probable classes, most probable first.
+    pub fn top(&self, k: usize) -> Vec<Answer<'_>> {
+        let answer = |(index, probability)| Answer { index, class: &self.classes[index], probability };
+        top_k(&self.probabilities, k).into_iter().map(answer).collect()
+    }
+}

@@ -1,0 +1,157 @@
+//! `dyconv eval`: how good is a model on a data set?
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dyconv::data::{Dataset, OpenOptions, Split};
+use dyconv::{Classifier, Evaluation, EvaluationOptions, evaluate};
+use serde::Serialize;
+
+use super::output::{bar, percent, print, print_json, thousands};
+use super::table::Table;
+
+/// Confusion matrices up to this many classes are printed whole.
+const WHOLE_MATRIX: usize = 20;
+/// Lines of the list of confusions where the matrix is too large.
+const WORST: usize = 20;
+
+/// Score a model on a data set: top-1, top-5, every class, confusions
+#[derive(clap::Args)]
+#[command(
+    after_help = "The data are a folder with one folder per class (or with train/ and val/ of such), CIFAR or MNIST files, or `digits`, the handwritten digits inside this program. Without a val/ of their own, the part that the model's recipe held out is scored; `--split all` scores everything.
+
+Examples:
+  dyconv eval runs/digits-1/model.safetensors --data digits
+  dyconv eval model.safetensors --data photos --split all --json"
+)]
+pub struct Args {
+    /// Model file
+    model: PathBuf,
+    /// Data set: a folder, or `digits`
+    #[arg(long)]
+    data: String,
+    /// Part to score: val, train or all
+    #[arg(long, default_value = "val")]
+    split: Split,
+    /// Images a batch
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
+    /// Broken images that are skipped before it is an error
+    #[arg(long, default_value_t = 10)]
+    max_broken: usize,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    images: u64,
+    top1: f64,
+    top5: f64,
+    broken: usize,
+    classes: Vec<ClassJson<'a>>,
+    /// Rows are labels, columns predictions.
+    confusion: Vec<&'a [u64]>,
+}
+
+#[derive(Serialize)]
+struct ClassJson<'a> {
+    class: &'a str,
+    images: u64,
+    precision: Option<f64>,
+    recall: Option<f64>,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let mut classifier = Classifier::open(&args.model)?;
+    let open = held_out(&classifier.model().provenance.recipe);
+    let dataset = Arc::new(Dataset::open(&args.data, &open)?);
+    eprintln!("{}: {}; scoring {}", args.data, dataset.describe(), name(args.split));
+    let bar = bar(dataset.len(args.split), "{bar:40} {pos}/{len} images, {per_sec}, {eta} left");
+    let options = EvaluationOptions { split: args.split, batch: args.batch, max_broken: args.max_broken };
+    let result = evaluate(&mut classifier, &dataset, &options, &mut |done| {
+        if let Some(bar) = &bar {
+            bar.set_position(done as u64);
+        }
+    });
+    if let Some(bar) = &bar {
+        bar.finish_and_clear();
+    }
+    let evaluation = result?;
+    for broken in &evaluation.broken {
+        eprintln!("skipped: {}", broken.reason);
+    }
+    if args.json {
+        print_json(&json(&evaluation, classifier.classes()))
+    } else {
+        report(&evaluation, classifier.classes())
+    }
+}
+
+/// The split that the model's recipe made, so that what was held out is what is scored.
+fn held_out(recipe: &str) -> OpenOptions {
+    let mut options = OpenOptions::default();
+    let Ok(table) = recipe.parse::<toml::Table>() else { return options };
+    if let Some(seed) = table.get("seed").and_then(toml::Value::as_integer) {
+        options.seed = seed as u64;
+    }
+    if let Some(fraction) = table.get("data").and_then(|d| d.get("val_fraction")).and_then(toml::Value::as_float) {
+        options.val_fraction = fraction as f32;
+    }
+    options
+}
+
+fn name(split: Split) -> &'static str {
+    match split {
+        Split::Train => "the training part",
+        Split::Val => "the held-out part",
+        Split::All => "all of it",
+    }
+}
+
+fn json<'a>(evaluation: &'a Evaluation, classes: &'a [String]) -> Json<'a> {
+    let scores = evaluation.confusion.per_class();
+    Json {
+        images: evaluation.confusion.total(),
+        top1: evaluation.top1,
+        top5: evaluation.top5,
+        broken: evaluation.broken.len(),
+        classes: classes
+            .iter()
+            .zip(&scores)
+            .map(|(class, s)| ClassJson { class, images: s.support, precision: s.precision, recall: s.recall })
+            .collect(),
+        confusion: evaluation.confusion.rows().collect(),
+    }
+}
+
+fn report(evaluation: &Evaluation, classes: &[String]) -> anyhow::Result<()> {
+    let confusion = &evaluation.confusion;
+    let mut head = Table::new(&["images", "top-1", "top-5", "broken"]);
+    head.row(vec![
+        thousands(confusion.total()),
+        percent(evaluation.top1),
+        percent(evaluation.top5),
+        evaluation.broken.len().to_string(),
+    ]);
+    let share = |v: Option<f64>| v.map_or("–".to_owned(), percent);
+    let mut table = Table::new(&["class", "images", "precision", "recall"]);
+    for (class, s) in classes.iter().zip(confusion.per_class()) {
+        table.row(vec![class.clone(), thousands(s.support), share(s.precision), share(s.recall)]);
+    }
+    print(&format!("{head}\n{table}\n"))?;
+    if classes.len() <= WHOLE_MATRIX {
+        let headings: Vec<&str> = ["label \\ answer"].into_iter().chain(classes.iter().map(String::as_str)).collect();
+        let mut matrix = Table::new(&headings);
+        for (class, row) in classes.iter().zip(confusion.rows()) {
+            matrix.row([class.clone()].into_iter().chain(row.iter().map(u64::to_string)).collect());
+        }
+        return print(&matrix.to_string());
+    }
+    let mut worst = Table::new(&["label", "answer", "images"]);
+    for (label, answer, images) in confusion.worst(WORST) {
+        worst.row(vec![classes[label].clone(), classes[answer].clone(), images.to_string()]);
+    }
+    print(&format!("most frequent confusions (--json writes the whole matrix)\n{worst}"))
+}

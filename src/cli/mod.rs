@@ -1,0 +1,70 @@
+//! Words for a person: arguments, progress, tables.
+
+mod cost;
+mod eval;
+mod model_args;
+mod models;
+mod new;
+mod npy;
+mod output;
+mod predict;
+mod run;
+mod table;
+#[cfg(feature = "train")]
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Trains, measures and runs networks whose kernels depend on the input.
+#[derive(Parser)]
+#[command(
+    name = "dyconv",
+    version,
+    after_help = "Examples:
+  dyconv train                                  train on the handwritten digits inside this program
+  dyconv train --data photos --out runs/photos  train on a folder with one folder per class
+  dyconv eval runs/photos/model.safetensors --data photos
+  dyconv predict runs/photos/model.safetensors cat.jpg dog.png
+  dyconv models                                 every architecture with its cost
+
+Results go to standard output, progress to standard error. Exit status: 0 done, 1 failed, 2 wrong usage."
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    #[cfg(feature = "train")]
+    Train(train::Args),
+    Eval(eval::Args),
+    Predict(predict::Args),
+    Run(run::Args),
+    Models(models::Args),
+    Cost(cost::Args),
+    New(new::Args),
+}
+
+/// Runs the verb; errors are one line on standard error.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        #[cfg(feature = "train")]
+        Verb::Train(args) => train::run(&args),
+        Verb::Eval(args) => eval::run(&args),
+        Verb::Predict(args) => predict::run(&args),
+        Verb::Run(args) => run::run(&args),
+        Verb::Models(args) => models::run(&args),
+        Verb::Cost(args) => cost::run(&args),
+        Verb::New(args) => new::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", format!("{error:#}").replace('\n', " "));
+            ExitCode::FAILURE
+        }
+    }
+}

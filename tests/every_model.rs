@@ -1,0 +1,109 @@
+//! Every architecture, static and dynamic: Burn and the engine agree on random weights, and samples do not influence each
+//! other.
+#![cfg(feature = "train")]
+
+use burn::tensor::{Device, Tensor as BurnTensor, TensorData};
+use dyconv::engine::{Plan, Session};
+use dyconv::graph::{Graph, Init, RouterInit, Weights, init};
+use dyconv::models::{ALL, Options, build};
+use dyconv::nn::Network;
+
+/// Two ways to sum the same products in f32, over up to 50 layers whose attention depends on the layer before.
+const AGREE: f32 = 1e-4;
+/// Temperature that lets attention differ between samples without making it one-hot.
+const TAU: f32 = 4.0;
+const SIDE: usize = 64;
+const BATCH: usize = 3;
+
+/// A small generator of reproducible numbers in -1..1.
+fn noise(seed: u32, n: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as f32 / u32::MAX as f32 * 2.0 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+/// First weights with attention that depends on the input and statistics that are not those of a fresh batch norm.
+fn weights(graph: &Graph) -> Weights {
+    let mut weights = init(graph, Init { seed: 3, router: RouterInit::Large });
+    for (i, (name, tensor)) in weights.0.iter_mut().enumerate() {
+        let draw = noise(i as u32, tensor.data.len());
+        for (value, r) in tensor.data.iter_mut().zip(draw) {
+            match name.rsplit('.').next() {
+                Some("running_mean") => *value = 0.2 * r,
+                Some("running_var") => *value = 1.0 + 0.4 * r,
+                Some("bias") => *value += 0.1 * r,
+                _ => {}
+            }
+        }
+    }
+    weights
+}
+
+fn check(name: &str) {
+    let options = Options { classes: 10, image_size: [SIDE, SIDE], ..Options::default() };
+    let graph = build(name, &options).unwrap();
+    let weights = weights(&graph);
+    let input = noise(9, BATCH * 3 * SIDE * SIDE);
+    let mut session = Session::new(Plan::new(&graph, &weights, TAU).unwrap());
+    let batch = session.predict(&input, BATCH).unwrap();
+    assert!(batch.iter().all(|v| v.is_finite()), "{name}: {batch:?}");
+
+    let single: Vec<f32> = input.chunks(3 * SIDE * SIDE).flat_map(|x| session.predict(x, 1).unwrap()).collect();
+    assert_eq!(single, batch, "{name}: three single runs equal a batch of three, bit for bit");
+
+    let device = Device::flex();
+    let network = Network::new(&graph, &weights, TAU, &device).unwrap();
+    let run = |x: &[f32], n: usize| {
+        let x = TensorData::new(x.to_vec(), [n, 3, SIDE, SIDE]);
+        network.forward(BurnTensor::<4>::from_data(x, &device)).into_vec()
+    };
+    let scale = batch.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let error = |found: &[f32]| found.iter().zip(&batch).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / scale;
+    let burn = error(&run(&input, BATCH));
+    assert!(burn <= AGREE, "{name}: Burn and the engine differ by {burn:e} of the largest logit");
+    let single: Vec<f32> = input.chunks(3 * SIDE * SIDE).flat_map(|x| run(x, 1)).collect();
+    assert!(error(&single) <= AGREE, "{name}: single samples through Burn");
+    if name.starts_with("dy_") {
+        let other = Session::new(Plan::new(&graph, &weights, 30.0).unwrap()).predict(&input, BATCH).unwrap();
+        assert!(error(&other) > 10.0 * AGREE, "{name}: the temperature matters, so attention is at work");
+    }
+}
+
+macro_rules! every_model {
+    ($($test:ident: $name:literal),* $(,)?) => {
+        const TESTED: &[&str] = &[$($name),*];
+        $(mod $test {
+            #[test]
+            fn static_twin() {
+                super::check($name);
+            }
+            #[test]
+            fn dynamic() {
+                super::check(concat!("dy_", $name));
+            }
+        })*
+    };
+}
+
+every_model! {
+    mobilenet_v2_x1_0: "mobilenet_v2_x1_0",
+    mobilenet_v2_x0_75: "mobilenet_v2_x0_75",
+    mobilenet_v2_x0_5: "mobilenet_v2_x0_5",
+    mobilenet_v2_x0_35: "mobilenet_v2_x0_35",
+    mobilenet_v3_small: "mobilenet_v3_small",
+    mobilenet_v3_small_early: "mobilenet_v3_small_early",
+    mobilenet_v3_large: "mobilenet_v3_large",
+    resnet10: "resnet10",
+    resnet18: "resnet18",
+    resnet50: "resnet50",
+}
+
+#[test]
+fn to_register_is_to_be_tested() {
+    assert_eq!(TESTED, ALL);
+}
