@@ -180,7 +180,7 @@ pub fn train(
         let started = Instant::now();
         let mut batches = Loader::epoch(dataset, Split::Train, &transform, Some(setup.augment), &options, epoch);
         let (mut losses, mut seen, mut lr) = (Vec::with_capacity(steps), 0, 0.0);
-        while let Some(batch) = batches.next() {
+        for batch in batches.by_ref() {
             let batch = batch?;
             let step = epoch * steps + losses.len() + 1;
             let progress = (step - 1) as f64 / steps as f64;
