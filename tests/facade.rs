@@ -1,0 +1,70 @@
+//! The façade as library users meet it, without Burn.
+
+use std::sync::Arc;
+
+use dyconv::data::{Dataset, Image, OpenOptions, Split};
+use dyconv::file::{Model, Preprocessing, Provenance, Task};
+use dyconv::graph::{Init, init};
+use dyconv::models::{Options, build};
+use dyconv::{Classifier, Error, EvaluationOptions, evaluate};
+
+fn model(classes: &[String]) -> Model {
+    let options =
+        Options { classes: classes.len(), in_channels: 1, image_size: [8, 8], small_stem: true, ..Options::default() };
+    let graph = build("dy_resnet10_x0_125", &options).unwrap();
+    Model {
+        weights: init(&graph, Init::default()),
+        graph,
+        tau: 1.0,
+        preprocessing: Preprocessing { channels: 1, image_size: [8, 8], resize: 8, mean: vec![0.5], std: vec![0.5] },
+        task: Task::Classification { classes: classes.to_vec() },
+        provenance: Provenance::default(),
+    }
+}
+
+fn digits() -> Arc<Dataset> {
+    Arc::new(Dataset::open("digits", &OpenOptions::default()).unwrap())
+}
+
+#[test]
+fn a_model_answers_with_probabilities() {
+    let data = digits();
+    let mut classifier = Classifier::new(model(data.classes())).unwrap();
+    let prediction = classifier.predict(&Image::new(20, 30, 3, vec![77; 1800])).unwrap();
+    assert!((prediction.probabilities().iter().sum::<f32>() - 1.0).abs() < 1e-6);
+    let top = prediction.top(3);
+    assert_eq!(top.len(), 3);
+    assert!(top[0].probability >= top[1].probability);
+    assert_eq!(top[0].class, data.classes()[top[0].index]);
+}
+
+#[test]
+fn evaluation_counts_every_image_once_in_any_batches() {
+    let data = digits();
+    let mut classifier = Classifier::new(model(data.classes())).unwrap();
+    let mut score = |batch| {
+        let options = EvaluationOptions { split: Split::Val, batch, max_broken: 0 };
+        let mut last = 0;
+        let evaluation = evaluate(&mut classifier, &data, &options, &mut |done| last = done).unwrap();
+        assert_eq!((last, evaluation.confusion.total()), (360, 360));
+        (evaluation.top1, evaluation.top5, evaluation.confusion.rows().map(<[u64]>::to_vec).collect::<Vec<_>>())
+    };
+    assert_eq!(score(1), score(50));
+}
+
+#[test]
+fn classes_are_matched_by_name() {
+    let data = digits();
+    let mut classes = data.classes().to_vec();
+    classes.reverse();
+    let options = EvaluationOptions { split: Split::Val, batch: 64, max_broken: 0 };
+    let mut backwards = Classifier::new(model(&classes)).unwrap();
+    let evaluation = evaluate(&mut backwards, &data, &options, &mut |_| {}).unwrap();
+    let support: Vec<u64> = evaluation.confusion.per_class().iter().map(|c| c.support).collect();
+    let nines = (0..360).filter(|i| data.classes()[data.label(Split::Val, *i)] == "9").count();
+    assert_eq!(support[0], nines as u64);
+    classes[3] = "six-ish".into();
+    let mut stranger = Classifier::new(model(&classes)).unwrap();
+    let error = evaluate(&mut stranger, &data, &options, &mut |_| {}).unwrap_err();
+    assert!(matches!(&error, Error::UnknownClass { class, .. } if class == "6"), "{error}");
+}
