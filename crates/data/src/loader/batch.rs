@@ -68,7 +68,7 @@ impl Batch {
 /// An image that could not be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
-    /// Name of the item, as [`Dataset::item`] gives it.
+    /// Name of the item, as [`Dataset::item`](crate::Dataset::item) gives it.
     pub name: String,
     /// Why it could not be loaded; one line that names the file.
     pub reason: String,
