@@ -11,6 +11,9 @@ pub enum EngineError {
     /// τ of softmax(z/τ) is not a positive finite number.
     #[error("the temperature must be a positive finite number, got {0}")]
     Temperature(f32),
+    /// `DYCONV_ISA` names an instruction set that this CPU lacks.
+    #[error("DYCONV_ISA: {0}")]
+    Isa(String),
     /// A buffer of the caller has the wrong length.
     #[error("{what} must hold {expected} values ({batch} × {sample}), got {found}")]
     Length {

@@ -2,21 +2,25 @@
 
 use dyconv_graph::{Activation as GraphActivation, Conv2d, Pool2d, Shape};
 use dyconv_kernels::{
-    Activation, ConvGeometry, DepthwiseConv, Epilogue, Isa, Kernels, PanelConv, PoolGeometry, activate, add, affine,
-    global_avg_pool, linear, max_pool, mix, mix_linear, pack_linear_bank, scale, softmax,
+    Activation, Bank, Buffer, ConvGeometry, ConvRun, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, PoolGeometry, Span,
+    Storage, activate, add, affine, global_avg_pool, linear, max_pool, mean_of_sums, mix, mix_linear, pack_linear_bank,
+    scale, softmax,
 };
 
 use crate::arena::Slot;
-use crate::lowered::{Layer, StepOp};
+use crate::lowered::{Layer, Step, StepOp};
+
+/// Values of a cache line: what is carved from scratch begins on one.
+const LINE: usize = 16;
 
 /// A kernel and what it owns.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one per step, made once")]
 pub(crate) enum Kernel {
     /// Written by the session before the first step.
     Input,
-    Panel(PanelConv, Packed),
-    Depthwise(DepthwiseConv, Packed),
-    Linear(Packed),
+    Conv(Conv, Packed, Bank),
+    Linear(Packed, Buffer<f32>),
     Affine {
         scale: Vec<f32>,
         shift: Vec<f32>,
@@ -33,82 +37,128 @@ pub(crate) enum Kernel {
         activation: Option<Activation>,
     },
     GlobalAvgPool,
+    /// From the sums that the input's step left behind, over so many pixels.
+    Mean {
+        pixels: usize,
+    },
     MaxPool(PoolGeometry),
 }
 
-/// Packed weights of a layer; see [`Layer`].
+/// How a convolution is computed.
+#[derive(Debug, Clone)]
+pub(crate) enum Conv {
+    Panel(PanelConv),
+    Depthwise(DepthwiseConv),
+}
+
+/// What surrounds the packed weights of a layer; see [`Layer`].
 #[derive(Debug, Clone)]
 pub(crate) struct Packed {
     /// Size of the bank.
     kernels: usize,
-    /// Whether coefficients are read, as opposed to a static layer.
+    /// Input channels.
+    inputs: usize,
     mixes: bool,
-    weight: Vec<f32>,
+    scaled: bool,
+    residual: bool,
     /// `[K, O]` or empty.
     mixed_bias: Vec<f32>,
     /// `[O]` or empty.
     bias: Vec<f32>,
     activation: Option<Activation>,
-    /// Scratch of the kernel itself, in elements.
-    kernel_scratch: usize,
+}
+
+/// What a kernel reads besides its weights and where it writes.
+pub(crate) struct Places<'a> {
+    pub(crate) inputs: &'a [Slot],
+    pub(crate) output: Slot,
+    /// The step's own sums, or those that it reads.
+    pub(crate) sums: Slot,
+    /// What will be read after this step.
+    pub(crate) upcoming: [Span; 2],
+}
+
+/// The parts of a layer's scratch.
+struct Carved<'a> {
+    coefficients: &'a [f32],
+    factors: &'a [f32],
+    bias: &'a [f32],
+    rest: &'a mut [f32],
 }
 
 impl Packed {
-    fn new<S>(layer: &Layer<S>, mixes: bool, weight: Vec<f32>, kernel_scratch: usize) -> Self {
+    fn new<S>(layer: &Layer<S>, input: Shape) -> Self {
         Self {
             kernels: layer.kernels,
-            mixes,
-            weight,
+            inputs: input.channels(),
+            mixes: layer.mixes,
+            scaled: layer.scaled,
+            residual: layer.residual,
             mixed_bias: layer.mixed_bias.clone(),
             bias: layer.bias.clone(),
             activation: layer.activation.map(activation),
-            kernel_scratch,
         }
     }
 
-    /// Coefficients, mixed bias, and what the kernel needs.
-    fn scratch_len(&self) -> usize {
-        self.kernels + self.mixed_bias.len() / self.kernels + self.kernel_scratch
+    /// Coefficients, factors and mixed bias.
+    fn carved_len(&self) -> usize {
+        let parts = [self.kernels, if self.scaled { self.inputs } else { 0 }, self.mixed_bias.len() / self.kernels];
+        parts.iter().map(|n| n.next_multiple_of(LINE)).sum()
     }
 
-    /// Reads the coefficients, mixes the bias, and runs `kernel(kernels, epilogue, x, scratch, y)`.
-    fn run(
-        &self,
-        isa: Isa,
-        arena: &mut [f32],
-        inputs: &[Slot],
-        output: Slot,
-        scratch: &mut [f32],
-        kernel: impl FnOnce(Kernels<'_>, Epilogue<'_>, &[f32], &mut [f32], &mut [f32]),
-    ) {
-        let (pi, scratch) = scratch.split_at_mut(self.kernels);
-        let (mixed_bias, scratch) = scratch.split_at_mut(self.mixed_bias.len() / self.kernels);
-        let kernels = if self.mixes {
-            pi.copy_from_slice(&arena[inputs[1].range()]);
-            Kernels::Mixed { bank: &self.weight, coefficients: pi }
-        } else {
-            Kernels::Fixed(&self.weight)
-        };
-        let mut bias: &[f32] = &self.bias;
-        if !self.mixed_bias.is_empty() {
-            mix(isa, pi, &self.mixed_bias, mixed_bias);
-            if !self.bias.is_empty() {
-                add(isa, mixed_bias, &self.bias, None);
+    /// Reads coefficients and factors, and mixes the bias.
+    fn carve<'a>(&'a self, isa: Isa, arena: &[f32], inputs: &[Slot], scratch: &'a mut [f32]) -> Carved<'a> {
+        let mut inputs = inputs[1..].iter();
+        let mut copy = |wanted: bool, to: &mut [f32]| {
+            let slot = if wanted { inputs.next() } else { None };
+            if let Some(slot) = slot {
+                to.copy_from_slice(&arena[slot.range()]);
             }
-            bias = mixed_bias;
+        };
+        let (pi, scratch) = scratch.split_at_mut(self.kernels.next_multiple_of(LINE));
+        let pi = &mut pi[..if self.mixes { self.kernels } else { 0 }];
+        copy(self.mixes, pi);
+        let factors = if self.scaled { self.inputs } else { 0 };
+        let (to, scratch) = scratch.split_at_mut(factors.next_multiple_of(LINE));
+        copy(self.scaled, &mut to[..factors]);
+        let outputs = self.mixed_bias.len() / self.kernels;
+        let (mixed, rest) = scratch.split_at_mut(outputs.next_multiple_of(LINE));
+        let mut bias: &[f32] = &self.bias;
+        if outputs > 0 {
+            let mixed = &mut mixed[..outputs];
+            mix(isa, pi, &self.mixed_bias, mixed);
+            if !self.bias.is_empty() {
+                add(isa, mixed, &self.bias, None);
+            }
+            bias = mixed;
         }
-        let [x, y] = apart(arena, inputs[0], output);
-        kernel(kernels, Epilogue { bias, activation: self.activation }, x, &mut scratch[..self.kernel_scratch], y);
+        Carved { coefficients: pi, factors: &to[..factors], bias, rest }
+    }
+}
+
+impl Conv {
+    fn sums_len(&self) -> usize {
+        match self {
+            Conv::Panel(conv) => conv.sums_len(),
+            Conv::Depthwise(conv) => conv.sums_len(),
+        }
+    }
+
+    fn run(&self, exec: Exec<'_>, run: ConvRun<'_>) {
+        match self {
+            Conv::Panel(conv) => conv.run(exec, run),
+            Conv::Depthwise(conv) => conv.run(exec, run),
+        }
     }
 }
 
 impl Kernel {
-    /// Chooses a kernel for `op` on these shapes and packs its weights.
-    pub(crate) fn new(op: &StepOp, mixes: bool, input: Shape, output: Shape, tau: f32) -> Self {
-        match op {
+    /// Chooses a kernel for a step whose input has this shape, and packs its weights.
+    pub(crate) fn new(step: &Step, input: Shape, tau: f32, isa: Isa, storage: Storage) -> Self {
+        match &step.op {
             StepOp::Input => Kernel::Input,
-            StepOp::Conv(layer) => Self::conv(layer, mixes, input, output),
-            StepOp::Linear(layer) => Self::linear(layer, mixes, input, output),
+            StepOp::Conv(layer) => Self::conv(layer, input, step.shape, isa, storage),
+            StepOp::Linear(layer) => Self::linear(layer, input, step.shape),
             StepOp::Affine { scale, shift, activation: a } => {
                 Kernel::Affine { scale: scale.clone(), shift: shift.clone(), activation: a.map(activation) }
             }
@@ -117,6 +167,7 @@ impl Kernel {
             StepOp::Add { activation: a } => Kernel::Add { activation: a.map(activation) },
             StepOp::Scale { activation: a } => Kernel::Scale { activation: a.map(activation) },
             StepOp::GlobalAvgPool => Kernel::GlobalAvgPool,
+            StepOp::Mean => Kernel::Mean { pixels: input.pixels() },
             StepOp::MaxPool(Pool2d { kernel, stride, padding }) => {
                 let geometry = PoolGeometry { input: hwc(input), kernel: *kernel, stride: *stride, padding: *padding };
                 Kernel::MaxPool(geometry)
@@ -125,27 +176,30 @@ impl Kernel {
         }
     }
 
-    fn conv(layer: &Layer<Conv2d>, mixes: bool, input: Shape, output: Shape) -> Self {
+    fn conv(layer: &Layer<Conv2d>, input: Shape, output: Shape, isa: Isa, storage: Storage) -> Self {
         let Conv2d { out_channels, kernel, stride, padding, dilation, groups, .. } = layer.spec;
         // A product with a vector: one pixel in, one tap, one pixel out.
-        if kernel == [1, 1] && groups == 1 && input.pixels() == 1 && output.pixels() == 1 && padding == [0, 0] {
-            return Self::linear(layer, mixes, input, output);
+        let vector = kernel == [1, 1] && groups == 1 && input.pixels() == 1 && output.pixels() == 1;
+        if vector && padding == [0, 0] && !layer.residual {
+            return Self::linear(layer, input, output);
         }
+        let storage = if layer.mixes { storage } else { Storage::F32 };
         let geometry = ConvGeometry { input: hwc(input), out_channels, kernel, stride, padding, dilation, groups };
+        let packed = Packed::new(layer, input);
         if groups > 1 && DepthwiseConv::supports(&geometry) {
             let conv = DepthwiseConv::new(geometry);
-            let packed = Packed::new(layer, mixes, conv.pack(layer.kernels, &layer.weight), conv.scratch_len(mixes));
-            Kernel::Depthwise(conv, packed)
+            let bank = conv.pack(layer.kernels, &layer.weight, storage);
+            Kernel::Conv(Conv::Depthwise(conv), packed, bank)
         } else {
-            let conv = PanelConv::new(geometry);
-            let packed = Packed::new(layer, mixes, conv.pack(layer.kernels, &layer.weight), conv.scratch_len(mixes));
-            Kernel::Panel(conv, packed)
+            let conv = PanelConv::new(geometry, isa);
+            let bank = conv.pack(layer.kernels, &layer.weight, storage);
+            Kernel::Conv(Conv::Panel(conv), packed, bank)
         }
     }
 
-    fn linear<S>(layer: &Layer<S>, mixes: bool, input: Shape, output: Shape) -> Self {
+    fn linear<S>(layer: &Layer<S>, input: Shape, output: Shape) -> Self {
         let weight = pack_linear_bank(layer.kernels, output.channels(), &layer.weight);
-        Kernel::Linear(Packed::new(layer, mixes, weight, if mixes { input.channels() } else { 0 }))
+        Kernel::Linear(Packed::new(layer, input), Buffer::from(&weight[..]))
     }
 
     /// Whether the output may replace the first input in its place.
@@ -160,22 +214,49 @@ impl Kernel {
         )
     }
 
-    /// Elements of scratch that [`run`](Self::run) needs.
-    pub(crate) fn scratch_len(&self) -> usize {
-        self.packed().map_or(0, Packed::scratch_len)
+    /// Elements of scratch that [`run`](Self::run) needs on so many threads.
+    pub(crate) fn scratch_len(&self, threads: usize) -> usize {
+        match self {
+            Kernel::Conv(Conv::Panel(conv), packed, _) => {
+                packed.carved_len() + conv.scratch_len(packed.mixes || packed.scaled, threads)
+            }
+            Kernel::Conv(Conv::Depthwise(conv), packed, _) => packed.carved_len() + conv.scratch_len(threads),
+            Kernel::Linear(packed, _) => packed.carved_len() + packed.inputs,
+            _ => 0,
+        }
     }
 
-    /// Elements of all weights it owns.
-    pub(crate) fn weight_len(&self) -> usize {
+    /// Elements of the sums that a convolution can leave behind.
+    pub(crate) fn sums_len(&self) -> usize {
         match self {
-            Kernel::Affine { scale, shift, .. } => scale.len() + shift.len(),
-            _ => self.packed().map_or(0, |p| p.weight.len() + p.mixed_bias.len() + p.bias.len()),
+            Kernel::Conv(conv, ..) => conv.sums_len(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes of all weights it owns.
+    pub(crate) fn weight_bytes(&self) -> usize {
+        let biases = |p: &Packed| (p.mixed_bias.len() + p.bias.len()) * size_of::<f32>();
+        match self {
+            Kernel::Affine { scale, shift, .. } => (scale.len() + shift.len()) * size_of::<f32>(),
+            Kernel::Conv(_, packed, bank) => bank.bytes() + biases(packed),
+            Kernel::Linear(packed, weight) => weight.len() * size_of::<f32>() + biases(packed),
+            _ => 0,
+        }
+    }
+
+    /// The weights, as memory.
+    pub(crate) fn span(&self) -> Option<Span> {
+        match self {
+            Kernel::Conv(_, _, bank) => Some(bank.all()),
+            Kernel::Linear(_, weight) => Some(Span::of(weight)),
+            _ => None,
         }
     }
 
     fn packed(&self) -> Option<&Packed> {
         match self {
-            Kernel::Panel(_, packed) | Kernel::Depthwise(_, packed) | Kernel::Linear(packed) => Some(packed),
+            Kernel::Conv(_, packed, _) | Kernel::Linear(packed, _) => Some(packed),
             _ => None,
         }
     }
@@ -184,41 +265,73 @@ impl Kernel {
     pub(crate) fn name(&self) -> String {
         let (name, activation) = match self {
             Kernel::Input => ("input", None),
-            Kernel::Panel(_, p) => ("panel_conv", p.activation),
-            Kernel::Depthwise(_, p) => ("depthwise_conv", p.activation),
-            Kernel::Linear(p) => ("linear", p.activation),
+            Kernel::Conv(Conv::Panel(_), p, _) => ("panel_conv", p.activation),
+            Kernel::Conv(Conv::Depthwise(_), p, _) => ("depthwise_conv", p.activation),
+            Kernel::Linear(p, _) => ("linear", p.activation),
             Kernel::Affine { activation, .. } => ("affine", *activation),
             Kernel::Activate(function) => (activation_name(*function), None),
             Kernel::Softmax { .. } => ("softmax", None),
             Kernel::Add { activation } => ("add", *activation),
             Kernel::Scale { activation } => ("scale", *activation),
             Kernel::GlobalAvgPool => ("global_avg_pool", None),
+            Kernel::Mean { .. } => ("mean", None),
             Kernel::MaxPool(_) => ("max_pool", None),
         };
-        let mix = if self.packed().is_some_and(|p| p.mixes) { "mix_" } else { "" };
+        let packed = self.packed();
+        let mix = if packed.is_some_and(|p| p.mixes) { "mix_" } else { "" };
+        let storage = match self {
+            Kernel::Conv(_, _, bank) if bank.storage() == Storage::Bf16 => "-bf16",
+            Kernel::Conv(_, _, bank) if bank.storage() == Storage::Int8 => "-int8",
+            _ => "",
+        };
+        let scale = if packed.is_some_and(|p| p.scaled) { "+scale" } else { "" };
+        let add = if packed.is_some_and(|p| p.residual) { "+add" } else { "" };
         let end = activation.map(|a| format!("+{}", activation_name(a))).unwrap_or_default();
-        format!("{mix}{name}{end}")
+        format!("{mix}{name}{storage}{scale}{add}{end}")
     }
 
-    /// Runs on one sample: reads the slots `inputs` of the arena, writes the slot `output`.
-    pub(crate) fn run(&self, isa: Isa, arena: &mut [f32], inputs: &[Slot], output: Slot, scratch: &mut [f32]) {
+    /// Runs on one sample: reads and writes places of the arena.
+    pub(crate) fn run(&self, exec: Exec<'_>, arena: &mut [f32], places: &Places<'_>, scratch: &mut [f32]) {
+        let Places { inputs, output, sums, upcoming } = *places;
+        let isa = exec.isa;
         match self {
             Kernel::Input => {}
-            Kernel::Panel(conv, packed) => {
-                packed.run(isa, arena, inputs, output, scratch, |kernels, end, x, scratch, y| {
-                    conv.run(isa, kernels, end, x, scratch, y);
-                })
+            Kernel::Conv(conv, packed, bank) => {
+                let Carved { coefficients, factors, bias, rest } = packed.carve(isa, arena, inputs, scratch);
+                let epilogue = Epilogue { bias, activation: packed.activation };
+                let nothing = Slot { offset: 0, len: 0 };
+                let residual = if packed.residual { inputs[inputs.len() - 1] } else { nothing };
+                // The residual may be the input itself.
+                let own = if residual == inputs[0] { nothing } else { residual };
+                let [x, y, sums, own] = arena
+                    .get_disjoint_mut([inputs[0].range(), output.range(), sums.range(), own.range()])
+                    .expect("the plan keeps values apart that live together");
+                let residual = if packed.residual && residual == inputs[0] { &*x } else { &*own };
+                conv.run(
+                    exec,
+                    ConvRun {
+                        bank,
+                        coefficients,
+                        input_scale: factors,
+                        epilogue,
+                        residual,
+                        x,
+                        y,
+                        sums,
+                        scratch: rest,
+                        upcoming,
+                    },
+                );
             }
-            Kernel::Depthwise(conv, packed) => {
-                packed.run(isa, arena, inputs, output, scratch, |kernels, end, x, scratch, y| {
-                    conv.run(isa, kernels, end, x, scratch, y);
-                });
-            }
-            Kernel::Linear(packed) => {
-                packed.run(isa, arena, inputs, output, scratch, |kernels, end, x, scratch, y| match kernels {
-                    Kernels::Fixed(weight) => linear(isa, weight, end, x, y),
-                    Kernels::Mixed { bank, coefficients } => mix_linear(isa, bank, coefficients, end, x, scratch, y),
-                });
+            Kernel::Linear(packed, weight) => {
+                let Carved { coefficients, bias, rest, .. } = packed.carve(isa, arena, inputs, scratch);
+                let end = Epilogue { bias, activation: packed.activation };
+                let [x, y] = apart(arena, inputs[0], output);
+                if packed.mixes {
+                    mix_linear(isa, weight, coefficients, end, x, &mut rest[..packed.inputs], y);
+                } else {
+                    linear(exec, weight, end, x, y);
+                }
             }
             Kernel::Affine { scale, shift, activation } => {
                 affine(isa, start_from(arena, inputs[0], output), scale, shift, *activation);
@@ -238,6 +351,10 @@ impl Kernel {
             Kernel::GlobalAvgPool => {
                 let [x, y] = apart(arena, inputs[0], output);
                 global_avg_pool(isa, x, y);
+            }
+            Kernel::Mean { pixels } => {
+                let [sums, y] = apart(arena, sums, output);
+                mean_of_sums(isa, sums, *pixels, y);
             }
             Kernel::MaxPool(geometry) => {
                 let [x, y] = apart(arena, inputs[0], output);

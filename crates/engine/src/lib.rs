@@ -35,8 +35,8 @@ mod passes;
 mod plan;
 mod session;
 
-/// Instruction sets that [`Plan::for_isa`] compiles for.
-pub use dyconv_kernels::Isa;
+/// Instruction sets that [`Plan::for_isa`] compiles for; threads that sessions share; storage of kernel banks.
+pub use dyconv_kernels::{Isa, Pool, Storage};
 pub use error::EngineError;
-pub use plan::{Plan, StepInfo};
+pub use plan::{Options, Plan, StepInfo};
 pub use session::Session;

@@ -16,10 +16,24 @@ pub(crate) struct Step {
     /// Name of the last node that went into it.
     pub(crate) name: String,
     pub(crate) op: StepOp,
-    /// Steps that are read.
+    /// Steps that are read: the value worked on; of a layer also, where it has them, its coefficients, the factors of its
+    /// input channels, and the residual.
     pub(crate) inputs: Vec<usize>,
+    /// Whether it leaves sums over the pixels of its output behind, for [`StepOp::Mean`].
+    pub(crate) sums: bool,
     /// Shape of one sample's output.
     pub(crate) shape: Shape,
+}
+
+impl Step {
+    /// Frees the weights, once they are packed.
+    pub(crate) fn release(&mut self) {
+        match &mut self.op {
+            StepOp::Conv(layer) => layer.weight = Vec::new(),
+            StepOp::Linear(layer) => layer.weight = Vec::new(),
+            _ => {}
+        }
+    }
 }
 
 /// What a step computes. An `activation` is applied last.
@@ -45,11 +59,13 @@ pub(crate) enum StepOp {
         activation: Option<Activation>,
     },
     GlobalAvgPool,
+    /// The global average pool of a step that leaves its sums behind.
+    Mean,
     MaxPool(Pool2d),
     Dropout,
 }
 
-/// A layer with weights: y = activation(W̃·x + Σ_k π_k·mixed_bias_k + bias), W̃ = Σ_k π_k·W_k.
+/// A layer with weights: y = activation(W̃·(factors·x) + Σ_k π_k·mixed_bias_k + bias + residual), W̃ = Σ_k π_k·W_k.
 ///
 /// The two biases differ where Σ_k π_k is not one: a batch norm's shift is added once, whatever the coefficients.
 #[derive(Debug, Clone)]
@@ -64,6 +80,12 @@ pub(crate) struct Layer<S> {
     /// `[O]` or empty.
     pub(crate) bias: Vec<f32>,
     pub(crate) activation: Option<Activation>,
+    /// Whether coefficients are read.
+    pub(crate) mixes: bool,
+    /// Whether factors of the input channels are read.
+    pub(crate) scaled: bool,
+    /// Whether a residual is read.
+    pub(crate) residual: bool,
 }
 
 impl Lowered {
@@ -73,6 +95,7 @@ impl Lowered {
             name: node.name.clone(),
             op: lower_op(node, weights),
             inputs: node.inputs.iter().map(|i| i.index()).collect(),
+            sums: false,
             shape: node.shape,
         };
         Self { steps: graph.nodes().iter().map(lower).collect(), output: graph.output().index() }
@@ -125,9 +148,13 @@ fn lower_op(node: &Node, weights: &Weights) -> StepOp {
 }
 
 fn fixed<S>(spec: S, weight: Vec<f32>, bias: Vec<f32>) -> Layer<S> {
-    Layer { spec, kernels: 1, weight, mixed_bias: Vec::new(), bias, activation: None }
+    layer(spec, 1, weight, Vec::new(), bias, false)
 }
 
 fn mixture<S>(spec: S, kernels: usize, weight: Vec<f32>, mixed_bias: Vec<f32>) -> Layer<S> {
-    Layer { spec, kernels, weight, mixed_bias, bias: Vec::new(), activation: None }
+    layer(spec, kernels, weight, mixed_bias, Vec::new(), true)
+}
+
+fn layer<S>(spec: S, kernels: usize, weight: Vec<f32>, mixed_bias: Vec<f32>, bias: Vec<f32>, mixes: bool) -> Layer<S> {
+    Layer { spec, kernels, weight, mixed_bias, bias, activation: None, mixes, scaled: false, residual: false }
 }

@@ -1,7 +1,7 @@
 //! Everything that can be decided once: which kernels run, in which order, on which places of one arena.
 
 use dyconv_graph::{Graph, Shape, Weights};
-use dyconv_kernels::Isa;
+use dyconv_kernels::{Isa, Storage};
 
 use crate::EngineError;
 use crate::arena::{Life, Slot, place};
@@ -13,6 +13,15 @@ use crate::passes::optimise;
 /// Most bytes of working memory (arena and scratch) that a plan may ask for.
 const MEMORY_LIMIT: usize = 16 << 30;
 
+/// Choices of a compilation.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// The instruction set; `None` is the fastest of this CPU, or what the environment variable `DYCONV_ISA` names.
+    pub isa: Option<Isa>,
+    /// How the kernel banks of dynamic convolutions are stored. Anything but f32 changes the answers a little.
+    pub bank: Storage,
+}
+
 /// A compiled network: fused steps with packed weights, and a place for every value. Immutable; share it between
 /// [sessions](crate::Session) in an [`Arc`](std::sync::Arc).
 #[derive(Debug, Clone)]
@@ -20,7 +29,6 @@ pub struct Plan {
     pub(crate) steps: Vec<PlanStep>,
     pub(crate) output: Slot,
     pub(crate) arena_len: usize,
-    pub(crate) scratch_len: usize,
     pub(crate) isa: Isa,
     input_dims: [usize; 3],
     output_shape: Shape,
@@ -33,6 +41,8 @@ pub(crate) struct PlanStep {
     pub(crate) kernel: Kernel,
     pub(crate) inputs: Vec<Slot>,
     pub(crate) output: Slot,
+    /// The sums that it leaves behind, or that it reads.
+    pub(crate) sums: Slot,
     pub(crate) shape: Shape,
 }
 
@@ -59,10 +69,10 @@ impl Plan {
     /// Compiles `graph` with these weights; `tau` is the temperature τ of its softmax nodes.
     ///
     /// # Errors
-    /// When the weights are not those of the graph, τ is not positive and finite, or the working memory would exceed
-    /// 16 GiB.
+    /// When the weights are not those of the graph, τ is not positive and finite, the working memory would exceed 16 GiB, or
+    /// the environment variable `DYCONV_ISA` names an instruction set that this CPU lacks.
     pub fn new(graph: &Graph, weights: &Weights, tau: f32) -> Result<Self, EngineError> {
-        Self::for_isa(graph, weights, tau, Isa::detect())
+        Self::with_options(graph, weights, tau, Options::default())
     }
 
     /// Like [`Plan::new`], for an instruction set of the caller's choice.
@@ -70,35 +80,71 @@ impl Plan {
     /// # Errors
     /// As [`Plan::new`].
     pub fn for_isa(graph: &Graph, weights: &Weights, tau: f32, isa: Isa) -> Result<Self, EngineError> {
+        Self::with_options(graph, weights, tau, Options { isa: Some(isa), ..Options::default() })
+    }
+
+    /// Like [`Plan::new`], with choices of the caller.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn with_options(graph: &Graph, weights: &Weights, tau: f32, options: Options) -> Result<Self, EngineError> {
         weights.check(graph)?;
         check_tau(tau)?;
+        let isa = match options.isa {
+            Some(isa) => isa,
+            None => Isa::chosen().map_err(EngineError::Isa)?,
+        };
         let mut lowered = optimise(Lowered::new(graph, weights));
-        let kernels: Vec<Kernel> = (lowered.steps.iter())
+        let shapes: Vec<Shape> = lowered.steps.iter().map(|s| s.shape).collect();
+        let kernels: Vec<Kernel> = (lowered.steps.iter_mut())
             .map(|step| {
-                let input = step.inputs.first().map_or(step.shape, |i| lowered.steps[*i].shape);
-                Kernel::new(&step.op, step.inputs.len() > 1, input, step.shape, tau)
+                let input = step.inputs.first().map_or(step.shape, |i| shapes[*i]);
+                let kernel = Kernel::new(step, input, tau, isa, options.bank);
+                step.release();
+                kernel
             })
             .collect();
-        let (buffer_of, lives) = buffers(&mut lowered, &kernels);
+        let (buffer_of, mut lives) = buffers(&mut lowered, &kernels);
+        let outputs = lives.len();
+        lives.extend(sum_lives(&lowered, &kernels));
         let (places, arena_len) = place(&lives);
         let slots: Vec<Slot> = buffer_of.iter().map(|b| places[*b]).collect();
-        let scratch_len = kernels.iter().map(Kernel::scratch_len).max().unwrap_or(0);
+        let nothing = Slot { offset: 0, len: 0 };
+        // The sums of a step stand behind the outputs of all steps, in the order of the steps that leave any.
+        let mut sums: Vec<Slot> = vec![nothing; lowered.steps.len()];
+        for (i, buffer) in
+            (lowered.steps.iter().enumerate()).filter(|(_, s)| s.sums).map(|(i, _)| i).zip(&places[outputs..])
+        {
+            sums[i] = *buffer;
+        }
+        let scratch_len = kernels.iter().map(|k| k.scratch_len(1)).max().unwrap_or(0);
         let bytes = arena_len.saturating_add(scratch_len).saturating_mul(size_of::<f32>());
         if bytes > MEMORY_LIMIT {
             return Err(EngineError::TooLarge { bytes, limit: MEMORY_LIMIT });
         }
         let output = slots[lowered.output];
-        let steps = (lowered.steps.into_iter().zip(kernels).zip(&slots))
-            .map(|((step, kernel), slot)| PlanStep {
+        let steps = (lowered.steps.into_iter().zip(kernels).enumerate())
+            .map(|(i, (step, kernel))| PlanStep {
+                sums: if matches!(kernel, Kernel::Mean { .. }) { sums[step.inputs[0]] } else { sums[i] },
                 name: step.name,
                 kernel,
                 inputs: step.inputs.iter().map(|i| slots[*i]).collect(),
-                output: *slot,
+                output: slots[i],
                 shape: step.shape,
             })
             .collect();
         let (input_dims, output_shape) = (graph.input_dims(), graph.output_shape());
-        Ok(Self { steps, output, arena_len, scratch_len, isa, input_dims, output_shape })
+        Ok(Self { steps, output, arena_len, isa, input_dims, output_shape })
+    }
+
+    /// Elements of scratch for so many threads.
+    pub(crate) fn scratch_len(&self, threads: usize) -> usize {
+        self.steps.iter().map(|s| s.kernel.scratch_len(threads)).max().unwrap_or(0)
+    }
+
+    /// The instruction set that the kernels are compiled for.
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// Shape `[C, H, W]` of one input sample.
@@ -116,26 +162,40 @@ impl Plan {
         self.arena_len * size_of::<f32>()
     }
 
-    /// Bytes of the scratch memory that steps share: padded inputs, mixed kernels.
+    /// Bytes of the scratch memory that steps share on one thread: padded inputs, mixed kernels.
     pub fn scratch_bytes(&self) -> usize {
-        self.scratch_len * size_of::<f32>()
+        self.scratch_len(1) * size_of::<f32>()
     }
 
     /// Bytes of all packed weights.
     pub fn weight_bytes(&self) -> usize {
-        self.steps.iter().map(|s| s.kernel.weight_len() * size_of::<f32>()).sum()
+        self.steps.iter().map(|s| s.kernel.weight_bytes()).sum()
     }
 
     /// The steps in execution order: what each is called, which kernel runs it, what it puts out.
     pub fn describe(&self) -> Vec<StepInfo> {
-        let info = |step: &PlanStep| StepInfo {
-            name: step.name.clone(),
-            kernel: format!("{}/{}", step.kernel.name(), self.isa.name()),
-            shape: step.shape,
-            weight_bytes: step.kernel.weight_len() * size_of::<f32>(),
-        };
-        self.steps.iter().map(info).collect()
+        self.steps.iter().map(|step| step.info(self.isa)).collect()
     }
+}
+
+impl PlanStep {
+    pub(crate) fn info(&self, isa: Isa) -> StepInfo {
+        StepInfo {
+            name: self.name.clone(),
+            kernel: format!("{}/{}", self.kernel.name(), isa.name()),
+            shape: self.shape,
+            weight_bytes: self.kernel.weight_bytes(),
+        }
+    }
+}
+
+/// The lives of the sums that steps leave behind: until the last mean of them is formed.
+fn sum_lives(lowered: &Lowered, kernels: &[Kernel]) -> Vec<Life> {
+    let last = |i: usize| {
+        (i..kernels.len()).rfind(|r| matches!(kernels[*r], Kernel::Mean { .. }) && lowered.steps[*r].inputs[0] == i)
+    };
+    let with_sums = (0..kernels.len()).filter(|i| lowered.steps[*i].sums);
+    with_sums.map(|i| Life { len: kernels[i].sums_len(), first: i, last: last(i).unwrap_or(i) }).collect()
 }
 
 /// A buffer per step, and the life of each buffer. A step that can work in place takes over the buffer of an input that

@@ -1,26 +1,48 @@
 //! Runs a plan. Decides nothing, allocates nothing.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use dyconv_graph::Shape;
-use dyconv_kernels::{chw_to_hwc, hwc_to_chw};
+use dyconv_kernels::{Buffer, Exec, Pool, Span, chw_to_hwc, hwc_to_chw};
 
 use crate::error::check_len;
-use crate::{EngineError, Plan};
+use crate::kernel::Places;
+use crate::plan::PlanStep;
+use crate::{EngineError, Plan, StepInfo};
 
-/// A plan and the memory to run it. One per thread; the plan is shared.
+/// Bytes of weights from which on a step before asks for them.
+const WORTH_ASKING: usize = 8 << 10;
+
+/// A plan and the memory to run it. The plan is shared between sessions, and so may be the pool of threads: a session that
+/// finds the pool busy computes alone. Answers do not depend on the number of threads, bit for bit.
 #[derive(Debug, Clone)]
 pub struct Session {
     plan: Arc<Plan>,
-    arena: Vec<f32>,
-    scratch: Vec<f32>,
+    pool: Arc<Pool>,
+    arena: Buffer<f32>,
+    scratch: Buffer<f32>,
 }
 
 impl Session {
-    /// Allocates the memory of `plan` (a [`Plan`] or an `Arc<Plan>`).
+    /// Allocates the memory of `plan` (a [`Plan`] or an `Arc<Plan>`); runs on the caller's thread.
     pub fn new(plan: impl Into<Arc<Plan>>) -> Self {
+        Self::with_threads(plan, 1)
+    }
+
+    /// A session with its own pool of so many threads, the caller's included.
+    ///
+    /// # Panics
+    /// When there are no threads.
+    pub fn with_threads(plan: impl Into<Arc<Plan>>, threads: usize) -> Self {
+        Self::with_pool(plan, Arc::new(Pool::new(threads)))
+    }
+
+    /// A session on a pool that others may use too.
+    pub fn with_pool(plan: impl Into<Arc<Plan>>, pool: Arc<Pool>) -> Self {
         let plan = plan.into();
-        Self { arena: vec![0.0; plan.arena_len], scratch: vec![0.0; plan.scratch_len], plan }
+        let (arena, scratch) = (Buffer::zeroed(plan.arena_len), Buffer::zeroed(plan.scratch_len(pool.threads())));
+        Self { arena, scratch, plan, pool }
     }
 
     /// The plan that is run.
@@ -85,6 +107,21 @@ impl Session {
         Ok(())
     }
 
+    /// Runs one sample and tells how long each step took.
+    ///
+    /// # Errors
+    /// When the input has the wrong length.
+    pub fn profile(&mut self, input: &[f32]) -> Result<Vec<(StepInfo, Duration)>, EngineError> {
+        self.check_input(input, 1)?;
+        let mut times = vec![Duration::ZERO; self.plan.steps.len()];
+        let mut start = Instant::now();
+        self.run_sample(input, &mut |i, _| {
+            times[i] = start.elapsed();
+            start = Instant::now();
+        });
+        Ok(self.plan.describe().into_iter().zip(times).collect())
+    }
+
     fn sample_len(&self) -> usize {
         self.plan.input_dims().iter().product()
     }
@@ -95,14 +132,27 @@ impl Session {
 
     /// Runs one sample `[C, H, W]`; `visit(step, value)` sees each step's channels-last value.
     fn run_sample(&mut self, x: &[f32], visit: &mut dyn FnMut(usize, &[f32])) {
-        let Self { plan, arena, scratch } = self;
+        let Self { plan, pool, arena, scratch } = self;
+        let exec = Exec { isa: plan.isa, pool };
         for (i, step) in plan.steps.iter().enumerate() {
             if i == 0 {
                 chw_to_hwc(plan.input_dims()[0], x, &mut arena[step.output.range()]);
             } else {
-                step.kernel.run(plan.isa, arena, &step.inputs, step.output, scratch);
+                let places = Places {
+                    inputs: &step.inputs,
+                    output: step.output,
+                    sums: step.sums,
+                    upcoming: upcoming(&plan.steps[i + 1..]),
+                };
+                step.kernel.run(exec, arena, &places, scratch);
             }
             visit(i, &arena[step.output.range()]);
         }
     }
+}
+
+/// The weights of the next steps that have many.
+fn upcoming(steps: &[PlanStep]) -> [Span; 2] {
+    let mut spans = steps.iter().filter(|s| s.kernel.weight_bytes() >= WORTH_ASKING).filter_map(|s| s.kernel.span());
+    [(); 2].map(|()| spans.next().unwrap_or_default())
 }

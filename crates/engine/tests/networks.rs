@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{check, every_op, single, values, weights};
-use dyconv_engine::{EngineError, Plan, Session, oracle};
+use dyconv_engine::{EngineError, Options, Plan, Session, Storage, oracle};
 use dyconv_graph::{Activation, Builder, Conv2d, Gate, Linear, MixLinear, Op, Shape, Weights};
 
 #[test]
@@ -106,7 +106,7 @@ fn steps_are_listed_under_the_last_fused_name() {
     let plan = Plan::new(&graph, &weights(&graph, 1), 1.0).unwrap();
     let steps = plan.describe();
     let names: Vec<&str> = steps.iter().map(|s| s.name.as_str()).collect();
-    for fused in ["stem_act", "expand_act", "depthwise_act", "project_bn", "residual_act", "drop2", "classifier"] {
+    for fused in ["stem_act", "expand_act", "depthwise_act", "residual", "residual_act", "drop2", "classifier"] {
         assert!(names.contains(&fused), "{fused} in {names:?}");
     }
     for gone in ["stem", "stem_bn", "expand_bn", "drop", "residual_bn", "fc", "fc_act", "head"] {
@@ -126,8 +126,9 @@ fn memory_is_reused() {
     let graph = every_op([3, 64, 64], Gate::Softmax);
     let plan = Plan::new(&graph, &weights(&graph, 1), 1.0).unwrap();
     let all: usize = plan.describe().iter().map(|s| s.shape.elements() * 4).sum();
-    // Alive at the widest point: what the residual needs, and the two maps of 40 channels around the depthwise layer.
-    let widest = (20 + 40 + 40) * 32 * 16 * 4;
+    // Alive at the widest point: what the residual needs, and the two maps of 40 channels around the depthwise layer. The
+    // sum with the residual has a place of its own.
+    let widest = (20 + 40 + 40 + 20) * 32 * 16 * 4;
     assert!(plan.arena_bytes() < all / 2, "{} of {all}", plan.arena_bytes());
     assert!(plan.arena_bytes() < widest + widest / 10, "{} against {widest}", plan.arena_bytes());
 }
@@ -172,4 +173,61 @@ fn damage_is_not_hidden() {
     assert!(damaged.iter().all(|v| v.is_nan()), "{damaged:?}");
     x[100] = values(768, 1)[100];
     assert_eq!(session.predict(&x, 1).unwrap(), clean, "nothing stays behind");
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let graph = every_op([3, 65, 47], Gate::Softmax);
+    let (w, x) = (weights(&graph, 6), values(2 * 3 * 65 * 47, 6));
+    for isa in dyconv_engine::Isa::available() {
+        let plan = Arc::new(Plan::for_isa(&graph, &w, 1.0, isa).unwrap());
+        let alone = Session::new(Arc::clone(&plan)).predict(&x, 2).unwrap();
+        for threads in [2, 3, 5] {
+            let mut session = Session::with_threads(Arc::clone(&plan), threads);
+            assert_eq!(session.predict(&x, 2).unwrap(), alone, "{} {threads}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn sessions_share_a_pool() {
+    let graph = every_op([3, 33, 31], Gate::Softmax);
+    let plan = Arc::new(Plan::new(&graph, &weights(&graph, 7), 1.0).unwrap());
+    let pool = Arc::new(dyconv_engine::Pool::new(2));
+    let x = values(3 * 33 * 31, 7);
+    let expected = Session::new(Arc::clone(&plan)).predict(&x, 1).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut session = Session::with_pool(Arc::clone(&plan), Arc::clone(&pool));
+                for _ in 0..100 {
+                    assert_eq!(session.predict(&x, 1).unwrap(), expected);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn narrow_banks_deviate_a_little_and_say_so() {
+    let graph = every_op([3, 33, 31], Gate::Softmax);
+    let (w, x) = (weights(&graph, 9), values(3 * 33 * 31, 9));
+    let exact = Session::new(Plan::new(&graph, &w, 1.0).unwrap()).predict(&x, 1).unwrap();
+    // Eight bits of a weight, through four layers; the attention amplifies.
+    for (bank, name, tolerance) in [(Storage::Bf16, "-bf16", 0.05), (Storage::Int8, "-int8", 0.1)] {
+        let plan = Plan::with_options(&graph, &w, 1.0, Options { bank, ..Options::default() }).unwrap();
+        assert!(plan.describe().iter().any(|s| s.kernel.contains(&format!("mix_panel_conv{name}"))));
+        let answer = Session::new(plan).predict(&x, 1).unwrap();
+        let error = common::relative_error(&answer, &exact, common::SMALL);
+        assert!(error > 0.0 && error <= tolerance, "{bank:?}: {error:e}");
+    }
+}
+
+#[test]
+fn a_profile_names_every_step() {
+    let graph = every_op([3, 33, 31], Gate::Softmax);
+    let mut session = Session::new(Plan::new(&graph, &weights(&graph, 7), 1.0).unwrap());
+    let profile = session.profile(&values(3 * 33 * 31, 7)).unwrap();
+    assert_eq!(profile.iter().map(|(s, _)| s.clone()).collect::<Vec<_>>(), session.plan().describe());
+    assert!(profile.iter().any(|(_, time)| !time.is_zero()));
 }

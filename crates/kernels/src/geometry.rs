@@ -1,6 +1,9 @@
 //! The numbers of a convolution, named.
 
 use crate::activation::Activation;
+use crate::bank::Bank;
+use crate::lanes::Isa;
+use crate::threads::{Pool, share};
 
 /// Sizes of a convolution over a channels-last map; pairs are (height, width).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,35 +72,73 @@ pub(crate) fn taps_inside(
     first..end.max(first)
 }
 
-/// Where a kernel comes from, in the packed form of the function that reads it.
+/// Where and by how many threads a kernel runs.
 #[derive(Debug, Clone, Copy)]
-pub enum Kernels<'a> {
-    /// One packed kernel, used as it is.
-    Fixed(&'a [f32]),
-    /// Σ_k π_k · kernel_k, mixed right before use.
-    Mixed {
-        /// The packed bank.
-        bank: &'a [f32],
-        /// One coefficient π_k per kernel.
-        coefficients: &'a [f32],
-    },
+pub struct Exec<'a> {
+    /// The instructions.
+    pub isa: Isa,
+    /// The threads.
+    pub pool: &'a Pool,
 }
 
-impl Kernels<'_> {
-    /// Number K of kernels behind this.
-    pub(crate) fn count(&self) -> usize {
-        match self {
-            Kernels::Fixed(_) => 1,
-            Kernels::Mixed { coefficients, .. } => coefficients.len(),
-        }
+/// A stretch of memory that the next kernel will read; the present one asks for it in passing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Span {
+    start: usize,
+    end: usize,
+}
+
+impl Span {
+    /// The memory of these values.
+    pub fn of<T>(values: &[T]) -> Self {
+        let range = values.as_ptr_range();
+        Self { start: range.start.addr(), end: range.end.addr() }
     }
 
-    /// Number of packed values.
-    pub(crate) fn packed_len(&self) -> usize {
-        match self {
-            Kernels::Fixed(packed) => packed.len(),
-            Kernels::Mixed { bank, .. } => bank.len(),
-        }
+    pub(crate) fn new(range: std::ops::Range<*const u8>) -> Self {
+        Self { start: range.start.addr(), end: range.end.addr() }
+    }
+
+    /// Bytes of the stretch.
+    pub(crate) fn len(self) -> usize {
+        self.end - self.start
+    }
+
+    /// The part of a thread, when all threads read equal shares.
+    pub(crate) fn share(self, part: usize, parts: usize) -> Self {
+        let share = share(self.len(), part, parts);
+        Self { start: self.start + share.start, end: self.start + share.end }
+    }
+
+    /// Cuts `bytes` off the front, as far as there are so many.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, bytes: usize) -> *const u8 {
+        let front = self.start;
+        self.start = self.end.min(front + bytes);
+        std::ptr::without_provenance(front)
+    }
+}
+
+/// What a thread asks for while it computes: its share of what comes next.
+pub(crate) struct Upcoming([Span; 2]);
+
+impl Upcoming {
+    /// Bytes of each stretch that are worth asking for.
+    const LIMIT: usize = 512 << 10;
+
+    pub(crate) fn new(spans: [Span; 2], part: usize, parts: usize) -> Self {
+        Self(spans.map(|span| {
+            let mut share = span.share(part, parts);
+            share.end = share.end.min(share.start + Self::LIMIT);
+            share
+        }))
+    }
+
+    /// The stretch to cut from now.
+    #[inline(always)]
+    pub(crate) fn next(&mut self) -> &mut Span {
+        let [first, second] = &mut self.0;
+        if first.len() > 0 { first } else { second }
     }
 }
 
@@ -106,8 +147,57 @@ impl Kernels<'_> {
 pub struct Epilogue<'a> {
     /// One value per output channel, or empty.
     pub bias: &'a [f32],
-    /// Applied last.
+    /// Applied last; convolutions take only [short](Activation::is_short) ones.
     pub activation: Option<Activation>,
+}
+
+/// One run of a convolution: what it reads and what it writes.
+#[derive(Debug)]
+pub struct ConvRun<'a> {
+    /// The packed kernels.
+    pub bank: &'a Bank,
+    /// One coefficient π_k per kernel; empty for the one kernel of a static layer.
+    pub coefficients: &'a [f32],
+    /// A factor per input channel, or empty. Only for [`PanelConv`](crate::PanelConv) without groups or padding.
+    pub input_scale: &'a [f32],
+    /// Bias and activation.
+    pub epilogue: Epilogue<'a>,
+    /// `[H', W', O]`, added before the activation, or empty.
+    pub residual: &'a [f32],
+    /// `[H, W, C]`
+    pub x: &'a [f32],
+    /// `[H', W', O]`
+    pub y: &'a mut [f32],
+    /// Receives sums over the pixels of `y`, from which [`mean_of_sums`](crate::mean_of_sums) makes the means; or empty.
+    pub sums: &'a mut [f32],
+    /// Working memory.
+    pub scratch: &'a mut [f32],
+    /// What will be read next, and after that. A convolution that is bound by arithmetic asks for it in passing.
+    pub upcoming: [Span; 2],
+}
+
+impl ConvRun<'_> {
+    /// Checks every length that does not depend on the kernel.
+    ///
+    /// # Panics
+    /// When one does not fit.
+    pub(crate) fn check(&self, g: &ConvGeometry, vectors: usize, sums: usize, scratch: usize) {
+        assert_eq!(self.x.len(), g.input_len(), "input of the convolution");
+        assert_eq!(self.y.len(), g.output_len(), "output of the convolution");
+        assert_eq!(self.bank.vectors(), vectors, "packed kernels");
+        let fixed = self.coefficients.is_empty() && self.bank.single().is_some();
+        assert!(fixed || self.coefficients.len() == self.bank.kernels(), "one coefficient per kernel");
+        let fits = |len: usize, whole: usize| len == 0 || len == whole;
+        assert!(fits(self.epilogue.bias.len(), g.out_channels), "one bias per channel or none");
+        assert!(fits(self.input_scale.len(), g.input[2]), "one factor per input channel or none");
+        assert!(fits(self.residual.len(), g.output_len()), "a residual like the output or none");
+        assert!(fits(self.sums.len(), sums), "room for the sums or none");
+        assert!(
+            self.epilogue.activation.is_none_or(Activation::is_short),
+            "a convolution ends with a short activation"
+        );
+        assert!(self.scratch.len() >= scratch, "working memory of the convolution");
+    }
 }
 
 #[cfg(test)]

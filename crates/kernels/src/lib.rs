@@ -5,6 +5,8 @@
 //! door and panic on a mismatch, which is always a mistake of the caller. Nothing here allocates except what packs weights.
 
 mod activation;
+mod bank;
+mod buffer;
 mod conv;
 mod depthwise;
 mod elementwise;
@@ -17,15 +19,19 @@ mod pool;
 mod softmax;
 #[cfg(test)]
 mod testing;
+mod threads;
 
 pub use activation::{Activation, activate};
+pub use bank::{Bank, Storage};
+pub use buffer::{Buffer, Plain};
 pub use conv::PanelConv;
 pub use depthwise::DepthwiseConv;
 pub use elementwise::{add, affine, scale};
-pub use geometry::{ConvGeometry, Epilogue, Kernels};
+pub use geometry::{ConvGeometry, ConvRun, Epilogue, Exec, Span};
 pub use lanes::{Isa, LANES};
 pub use layout::{chw_to_hwc, hwc_to_chw};
 pub use linear::{linear, mix_linear, pack_linear_bank};
 pub use mix::mix;
-pub use pool::{PoolGeometry, global_avg_pool, max_pool};
+pub use pool::{PoolGeometry, global_avg_pool, max_pool, mean_of_sums};
 pub use softmax::softmax;
+pub use threads::Pool;

@@ -1,5 +1,7 @@
 //! An activation behind a step that can end with one moves into it.
 
+use dyconv_graph::Activation::{HardSwish, Relu, Relu6};
+
 use super::absorb;
 use crate::lowered::{Lowered, StepOp};
 
@@ -7,7 +9,8 @@ pub(crate) fn fuse_activation(lowered: Lowered) -> Lowered {
     absorb(lowered, |producer, step, sole| {
         let StepOp::Activation(function) = step.op else { return false };
         let slot = match &mut producer.op {
-            StepOp::Conv(layer) => &mut layer.activation,
+            // Convolutions end only with what is computed in a few instructions.
+            StepOp::Conv(layer) if matches!(function, Relu | Relu6 | HardSwish) => &mut layer.activation,
             StepOp::Linear(layer) => &mut layer.activation,
             StepOp::Affine { activation, .. } | StepOp::Add { activation } | StepOp::Scale { activation } => activation,
             _ => return false,

@@ -3,16 +3,23 @@
 mod drop_dropout;
 mod fold_batch_norm;
 mod fuse_activation;
+mod fuse_mean;
+mod fuse_residual;
+mod fuse_scale;
 
 pub(crate) use drop_dropout::drop_dropout;
 pub(crate) use fold_batch_norm::fold_batch_norm;
 pub(crate) use fuse_activation::fuse_activation;
+pub(crate) use fuse_mean::fuse_mean;
+pub(crate) use fuse_residual::fuse_residual;
+pub(crate) use fuse_scale::fuse_scale;
 
 use crate::lowered::{Lowered, Step};
 
 /// All passes in order.
 pub(crate) fn optimise(lowered: Lowered) -> Lowered {
-    fuse_activation(fold_batch_norm(drop_dropout(lowered)))
+    let lowered = fuse_activation(fold_batch_norm(drop_dropout(lowered)));
+    fuse_mean(fuse_scale(fuse_residual(lowered)))
 }
 
 /// Offers every step to the producer of its first input: where `rule(producer, step, sole)` says true, the step is gone,
@@ -42,6 +49,21 @@ fn absorb(lowered: Lowered, rule: impl Fn(&mut Step, &Step, bool) -> bool) -> Lo
         }
     }
     Lowered { steps, output: moved[lowered.output] }
+}
+
+/// Removes the steps that `gone` marks; their readers read the step that is given instead.
+fn remove(lowered: Lowered, gone: &[Option<usize>]) -> Lowered {
+    let mut moved: Vec<usize> = Vec::with_capacity(gone.len());
+    let mut kept = 0;
+    for by in gone {
+        moved.push(by.map_or(kept, |by| moved[by]));
+        kept += usize::from(by.is_none());
+    }
+    let steps = lowered.steps.into_iter().zip(gone).filter(|(_, by)| by.is_none()).map(|(mut step, _)| {
+        step.inputs.iter_mut().for_each(|i| *i = moved[*i]);
+        step
+    });
+    Lowered { steps: steps.collect(), output: moved[lowered.output] }
 }
 
 #[cfg(test)]

@@ -33,6 +33,43 @@ fn body<L: Lanes>(l: L, activation: Activation, values: &mut [f32]) {
     l.store_partial(v, tail);
 }
 
+impl Activation {
+    /// Whether convolutions can end with it: it is short enough to be written out for every register.
+    pub fn is_short(self) -> bool {
+        matches!(self, Activation::Relu | Activation::Relu6 | Activation::HardSwish)
+    }
+}
+
+/// A short activation (or none) of many vectors at once, in registers.
+///
+/// The arrays are indexed by constants only, and no reference to them is kept: otherwise the compiler leaves the sums in
+/// memory.
+#[inline(always)]
+pub(crate) fn finish<L: Lanes, const N: usize, const M: usize>(
+    l: L,
+    activation: Option<Activation>,
+    sums: [[L::V; N]; M],
+) -> [[L::V; N]; M] {
+    let mut done = sums;
+    if let Some(Activation::HardSwish) = activation {
+        for done in &mut done {
+            for v in done {
+                *v = activated(l, Some(Activation::HardSwish), *v);
+            }
+        }
+        return done;
+    }
+    let low = if activation.is_none() { f32::NEG_INFINITY } else { 0.0 };
+    let high = if let Some(Activation::Relu6) = activation { 6.0 } else { f32::INFINITY };
+    let (low, high) = (l.splat(low), l.splat(high));
+    for done in &mut done {
+        for v in done {
+            *v = l.min(high, l.max(low, *v));
+        }
+    }
+    done
+}
+
 /// `activation` of every lane.
 #[inline(always)]
 pub(crate) fn activated<L: Lanes>(l: L, activation: Option<Activation>, v: L::V) -> L::V {

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! pad the input, unless no padding is asked for
-//! for each group, for each panel of 16 output channels (or a pair of panels):
+//! cut the pixels into chunks, the output channels into panels of 16 to 48; each thread takes a share of all pairs
+//! for each panel, for each chunk:                               <- or, where the kernel is small, for each chunk, panel
 //!     mix the panel from the K panels of the bank, if it is a mixture         <- "mix into the panel"
 //!     for each tile of output pixels:
 //!         sums[pixel] = bias
 //!         for each segment of the kernel, for each of its values c:
 //!             sums[pixel] += input[start of pixel + start of segment + c] · panel[segment][c]
-//!         store activation(sums)
+//!             ask for a few bytes of the bank's next panel                    <- or of the next layer
+//!         store activation(sums + residual), and add it to the sums over the pixels
 //! ```
 //!
 //! 1. A *segment* is a run of kernel values that lie next to each other in the padded channels-last input: a whole kernel
@@ -16,84 +18,132 @@
 //!    segment, hence a plain matrix product.
 //! 2. All tiles of a layer have nearly the same number of pixels, so no tile is left with too few sums in flight.
 //! 3. Each pixel's sum is formed in the same order whatever tile it is in.
+//! 4. Where the whole kernel fits into the first-level cache, a chunk of pixels meets all panels before the next chunk is
+//!    read; otherwise a panel meets all pixels before the next panel is mixed.
+#![allow(unsafe_code, reason = "threads write interleaved parts of one output, through pointers")]
 
 #[cfg(test)]
 pub(crate) mod tests;
 mod tile;
 
-use crate::geometry::{ConvGeometry, Epilogue, Kernels};
+use std::ops::Range;
+
+use crate::activation::Activation;
+use crate::bank::{Bank, Packer, Storage, mix_vectors};
+use crate::geometry::{ConvGeometry, ConvRun, Exec, Span, Upcoming};
 use crate::lanes::{Isa, LANES, Lanes, dispatch};
-use crate::mix::mixed;
-use tile::{Tile, run_tile};
+use crate::threads::share;
+use tile::{MAX_ROWS, Panel, Place, run_tile};
+
+/// Bytes of a kernel that may stay in the first-level cache while pixels stream by.
+const SMALL_KERNEL: usize = 32 << 10;
+/// Bytes of input of a chunk of pixels that meets all panels.
+const CHUNK_BYTES: usize = 24 << 10;
+/// Pairs of panel and chunk to have at least, so that threads can share them evenly.
+const UNITS: usize = 16;
 
 /// A convolution of fixed sizes, any grouping, stride, padding and dilation.
 #[derive(Debug, Clone)]
 pub struct PanelConv {
     geometry: ConvGeometry,
+    isa: Isa,
     /// Input as the tiles see it, padded: `[H, W, C]`.
     padded: [usize; 3],
     /// Where each segment starts, in values from the pixel's first.
     segments: Vec<usize>,
     /// Values per segment.
     segment_len: usize,
+    panels: Vec<PanelShape>,
+    /// First pixel of each chunk, and the end of the last.
+    chunks: Vec<usize>,
+    /// Whether a chunk meets all panels before the next chunk.
+    pixel_major: bool,
+}
+
+/// A panel of output channels of one group.
+#[derive(Debug, Clone, Copy)]
+struct PanelShape {
+    /// Vectors side by side.
+    width: usize,
+    group: usize,
+    /// First output channel.
+    channel: usize,
+    /// Output channels that are not padding.
+    channels: usize,
+    /// First vector in the bank.
+    vector: usize,
+    /// Number of panels' vectors side by side before this one.
+    column: usize,
 }
 
 impl PanelConv {
-    /// A convolution of these sizes.
+    /// A convolution of these sizes for an instruction set.
     ///
     /// # Panics
     /// When the groups do not divide the channels.
-    pub fn new(geometry: ConvGeometry) -> Self {
+    pub fn new(geometry: ConvGeometry, isa: Isa) -> Self {
         let ConvGeometry { input: [h, w, c], kernel: [kh, kw], padding, dilation, groups, .. } = geometry;
         assert!(groups > 0 && c.is_multiple_of(groups), "groups divide the input channels");
         assert!(geometry.out_channels.is_multiple_of(groups), "groups divide the output channels");
         let padded = [h + 2 * padding[0], w + 2 * padding[1], c];
         let row = |ky: usize| ky * dilation[0] * padded[1] * c;
-        let (segments, segment_len) = if groups == 1 && (dilation[1] == 1 || kw == 1) {
+        let (segments, segment_len): (Vec<usize>, usize) = if groups == 1 && (dilation[1] == 1 || kw == 1) {
             ((0..kh).map(row).collect(), kw * c)
         } else {
             ((0..kh).flat_map(|ky| (0..kw).map(move |kx| row(ky) + kx * dilation[1] * c)).collect(), c / groups)
         };
-        Self { geometry, padded, segments, segment_len }
+        let panels = panels(&geometry, isa, segments.len() * segment_len);
+        let [oh, ow, o] = geometry.output();
+        let pixels = oh * ow;
+        let pixel_major =
+            groups == 1 && pixels >= 28 * MAX_ROWS && segments.len() * segment_len * o * 4 <= SMALL_KERNEL;
+        let tiles = pixels.div_ceil(MAX_ROWS);
+        let (count, grain) = if pixel_major {
+            let per_chunk = (CHUNK_BYTES / (4 * c * geometry.stride[1]) / MAX_ROWS).min(tiles.div_ceil(UNITS)).max(3);
+            (tiles.div_ceil(per_chunk), MAX_ROWS)
+        } else {
+            (UNITS.div_ceil(panels.len()).min(tiles), if tiles >= MAX_ROWS { MAX_ROWS } else { 1 })
+        };
+        let chunks = (0..=count).map(|i| (pixels.div_ceil(grain) * i / count * grain).min(pixels)).collect();
+        Self { geometry, isa, padded, segments, segment_len, panels, chunks, pixel_major }
     }
 
-    /// Number of values of one packed panel of 16 output channels.
-    fn panel_len(&self) -> usize {
-        self.segments.len() * self.segment_len * LANES
+    /// Values of one output channel's kernel.
+    fn rows(&self) -> usize {
+        self.segments.len() * self.segment_len
     }
 
-    /// Output channels of one group.
-    fn group_outputs(&self) -> usize {
-        self.geometry.out_channels / self.geometry.groups
-    }
-
-    /// Number of values of one packed kernel.
-    pub fn packed_len(&self) -> usize {
-        self.geometry.groups * self.group_outputs().div_ceil(LANES) * self.panel_len()
+    /// Vectors of one packed kernel.
+    fn vectors(&self) -> usize {
+        self.panels.iter().map(|p| p.width * self.rows()).sum()
     }
 
     /// Packs a bank `[K, O, C/groups, kh, kw]` (a static kernel is K = 1) into panels
-    /// `[groups, O/groups/16, K, kh, kw, C/groups, 16]`, padded with zeros.
+    /// `[panel, kh, kw, C/groups, width, 16]`, padded with zeros.
     ///
     /// # Panics
     /// When the length is not K kernels.
-    pub fn pack(&self, kernels: usize, weight: &[f32]) -> Vec<f32> {
+    pub fn pack(&self, kernels: usize, weight: &[f32], storage: Storage) -> Bank {
         let g = &self.geometry;
         assert_eq!(weight.len(), kernels * g.weight_len(), "a bank [K, O, C/groups, kh, kw]");
-        let (outputs, taps, inputs) = (self.group_outputs(), g.taps(), g.input[2] / g.groups);
-        let panels = outputs.div_ceil(LANES);
-        let mut packed = vec![0.0; kernels * self.packed_len()];
+        let (taps, inputs) = (g.taps(), g.input[2] / g.groups);
+        let columns = |p: &PanelShape| {
+            let (width, column) = (p.width, p.column);
+            (0..self.rows() * width).map(move |v| (column + v % width) as u32)
+        };
+        let mut packer = Packer::new(kernels, self.panels.iter().flat_map(columns).collect());
         for (k, kernel) in weight.chunks_exact(g.weight_len()).enumerate() {
-            for (o, channel) in kernel.chunks_exact(inputs * taps).enumerate() {
-                let panel = o / outputs * panels + o % outputs / LANES;
-                let out = &mut packed[(panel * kernels + k) * self.panel_len()..][..self.panel_len()];
-                for (i, w) in channel.iter().enumerate() {
-                    let (ci, tap) = (i / taps, i % taps);
-                    out[(tap * inputs + ci) * LANES + o % outputs % LANES] = *w;
+            for panel in &self.panels {
+                for o in 0..panel.channels {
+                    let channel = &kernel[(panel.channel + o) * inputs * taps..][..inputs * taps];
+                    for (i, w) in channel.iter().enumerate() {
+                        let row = i % taps * inputs + i / taps;
+                        packer.set(k, panel.vector + row * panel.width + o / LANES, o % LANES, *w);
+                    }
                 }
             }
         }
-        packed
+        packer.finish(storage)
     }
 
     fn pads(&self) -> bool {
@@ -104,151 +154,287 @@ impl PanelConv {
         if self.pads() { self.padded.iter().product() } else { 0 }
     }
 
-    /// Values of scratch that [`run`](Self::run) needs: the padded input, and a mixed pair of panels.
-    pub fn scratch_len(&self, mixes: bool) -> usize {
-        self.padded_len() + if mixes { 2 * self.panel_len() } else { 0 }
+    /// Values of a thread's mixed panels.
+    fn mixed_len(&self) -> usize {
+        let widths = self.panels.iter().map(|p| p.width * self.rows() * LANES);
+        if self.pixel_major { widths.sum() } else { widths.max().unwrap_or(0) }
     }
 
-    /// Convolves `x` `[H, W, C]` into `y` `[H', W', O]`; `kernels` as [`pack`](Self::pack) makes them.
+    /// Values of scratch that [`run`](Self::run) needs on so many threads, when kernels are mixed or scaled.
+    pub fn scratch_len(&self, mixes: bool, threads: usize) -> usize {
+        self.padded_len().next_multiple_of(LANES) + if mixes { self.mixed_len() * threads } else { 0 }
+    }
+
+    /// Values of [`ConvRun::sums`], which only convolutions without groups can fill.
+    pub fn sums_len(&self) -> usize {
+        (self.chunks.len() - 1) * self.geometry.out_channels.next_multiple_of(LANES)
+    }
+
+    /// Convolves; `bank` as [`pack`](Self::pack) makes it.
     ///
     /// # Panics
-    /// When a length does not fit.
-    pub fn run(
-        &self,
-        isa: Isa,
-        kernels: Kernels<'_>,
-        epilogue: Epilogue<'_>,
-        x: &[f32],
-        scratch: &mut [f32],
-        y: &mut [f32],
-    ) {
-        let g = &self.geometry;
-        assert_eq!(x.len(), g.input_len(), "input of the convolution");
-        assert_eq!(y.len(), g.output_len(), "output of the convolution");
-        assert_eq!(kernels.packed_len(), kernels.count() * self.packed_len(), "packed kernels");
-        assert!(epilogue.bias.is_empty() || epilogue.bias.len() == g.out_channels, "one bias per channel or none");
-        let needed = self.scratch_len(matches!(kernels, Kernels::Mixed { .. }));
-        let (padded, panels) = scratch[..needed].split_at_mut(self.padded_len());
+    /// When a length does not fit, or the instruction set is not that of [`new`](Self::new).
+    pub fn run(&self, exec: Exec<'_>, run: ConvRun<'_>) {
+        let (g, threads) = (&self.geometry, exec.pool.threads());
+        let mixes = run.bank.single().is_none() || !run.coefficients.is_empty() || !run.input_scale.is_empty();
+        run.check(g, self.vectors(), self.sums_len(), self.scratch_len(mixes, threads));
+        assert!(run.sums.is_empty() || g.groups == 1, "sums only without groups");
+        assert!(run.input_scale.is_empty() || g.groups == 1, "input factors only without groups");
+        assert_eq!(self.isa.name(), exec.isa.name(), "the instruction set that the panels are made for");
+        let (padded, mixed) = run.scratch.split_at_mut(self.padded_len().next_multiple_of(LANES));
         let x = if self.pads() {
-            self.pad(x, padded);
-            &*padded
+            self.pad(exec, run.x, padded);
+            &padded[..self.padded_len()]
         } else {
-            x
+            run.x
         };
-        let conv = self;
-        dispatch!(isa, body(conv: &PanelConv, kernels: Kernels<'_>, epilogue: Epilogue<'_>, x: &[f32], panels: &mut [f32], y: &mut [f32]));
+        let job = &Job {
+            conv: self,
+            parts: threads,
+            bank: run.bank,
+            // One kernel that must still be scaled is mixed with the coefficient one.
+            coefficients: if run.coefficients.is_empty() { &[1.0] } else { run.coefficients },
+            mixes,
+            input_scale: run.input_scale,
+            bias: run.epilogue.bias,
+            activation: run.epilogue.activation,
+            x,
+            residual: if run.residual.is_empty() { std::ptr::null() } else { run.residual.as_ptr() },
+            y: run.y.as_mut_ptr(),
+            sums: if run.sums.is_empty() { std::ptr::null_mut() } else { run.sums.as_mut_ptr() },
+            mixed: mixed.as_mut_ptr(),
+            upcoming: run.upcoming,
+        };
+        exec.pool.run(threads, &|part| dispatch!(exec.isa, body(job: &Job<'_>, part: usize)));
     }
 
     /// Copies the map into the middle of a map of zeros.
-    fn pad(&self, x: &[f32], to: &mut [f32]) {
-        let [_, w, c] = self.geometry.input;
+    fn pad(&self, exec: Exec<'_>, x: &[f32], to: &mut [f32]) {
+        let [h, w, c] = self.geometry.input;
         let [top, left] = self.geometry.padding;
         let row = self.padded[1] * c;
-        let (above, rest) = to.split_at_mut(top * row);
-        let (middle, below) = rest.split_at_mut(self.geometry.input[0] * row);
-        above.fill(0.0);
-        below.fill(0.0);
-        for (to, from) in middle.chunks_exact_mut(row).zip(x.chunks_exact(w * c)) {
-            to[..left * c].fill(0.0);
-            to[left * c..][..w * c].copy_from_slice(from);
-            to[(left + w) * c..].fill(0.0);
-        }
-    }
-}
-
-#[inline(always)]
-fn body<L: Lanes>(
-    l: L,
-    conv: &PanelConv,
-    kernels: Kernels<'_>,
-    epilogue: Epilogue<'_>,
-    x: &[f32],
-    scratch: &mut [f32],
-    y: &mut [f32],
-) {
-    let (outputs, len) = (conv.group_outputs(), conv.panel_len());
-    let panels = outputs.div_ceil(LANES);
-    for group in 0..conv.geometry.groups {
-        let mut panel = 0;
-        while panel < panels {
-            let width = if L::PAIRS && panel + 1 < panels { 2 } else { 1 };
-            let first = group * panels + panel;
-            let weights = match kernels {
-                Kernels::Fixed(packed) => &packed[first * len..][..width * len],
-                Kernels::Mixed { bank, coefficients } => {
-                    let bank_len = coefficients.len() * len;
-                    for (i, to) in scratch.chunks_exact_mut(len).take(width).enumerate() {
-                        mixed(l, coefficients, &bank[(first + i) * bank_len..][..bank_len], to);
+        let out = Out(to[..self.padded[0] * row].as_mut_ptr());
+        let (rows, parts) = (self.padded[0], exec.pool.threads());
+        exec.pool.run(parts, &|part| {
+            let out = &out;
+            for y in share(rows, part, parts) {
+                // SAFETY: row `y` lies inside `to`, and no other part has it.
+                let to = unsafe { std::slice::from_raw_parts_mut(out.0.add(y * row), row) };
+                match y.checked_sub(top).filter(|y| *y < h) {
+                    None => to.fill(0.0),
+                    Some(y) => {
+                        to[..left * c].fill(0.0);
+                        to[left * c..][..w * c].copy_from_slice(&x[y * w * c..][..w * c]);
+                        to[(left + w) * c..].fill(0.0);
                     }
-                    &scratch[..width * len]
                 }
-            };
-            let channels = group * outputs + panel * LANES..group * outputs + outputs.min((panel + width) * LANES);
-            let work = Work { conv, x, group, channels, epilogue };
-            if width == 2 {
-                work.panels::<L, 2>(l, weights, y);
-            } else {
-                work.panels::<L, 1>(l, weights, y);
             }
-            panel += width;
-        }
+        });
     }
 }
 
-/// What all tiles of one panel, or a pair, share.
-struct Work<'a> {
+/// Cuts the output channels of every group into panels: two vectors wide where the registers suffice, a last one of three
+/// where the number of vectors is odd.
+fn panels(g: &ConvGeometry, isa: Isa, rows: usize) -> Vec<PanelShape> {
+    let wide = isa.tile_rows().iter().all(|rows| *rows > 0);
+    let outputs = g.out_channels / g.groups;
+    let mut panels = Vec::new();
+    let (mut vector, mut column) = (0, 0);
+    for group in 0..g.groups {
+        let mut channel = 0;
+        while channel < outputs {
+            let left = (outputs - channel).div_ceil(LANES);
+            let width = match left {
+                1 | 3 if wide => left,
+                _ if wide => 2,
+                _ => 1,
+            };
+            let channels = (outputs - channel).min(width * LANES);
+            panels.push(PanelShape { width, group, channel: group * outputs + channel, channels, vector, column });
+            channel += channels;
+            vector += width * rows;
+            column += width;
+        }
+    }
+    panels
+}
+
+/// An output that several threads write.
+struct Out(*mut f32);
+
+// SAFETY: each thread writes its own part.
+unsafe impl Sync for Out {}
+
+/// What all threads share. Made by [`PanelConv::run`], which has checked every length.
+struct Job<'a> {
     conv: &'a PanelConv,
+    parts: usize,
+    bank: &'a Bank,
+    coefficients: &'a [f32],
+    mixes: bool,
+    input_scale: &'a [f32],
+    bias: &'a [f32],
+    activation: Option<Activation>,
     /// The padded input.
     x: &'a [f32],
-    group: usize,
-    /// Output channels of the panels.
-    channels: std::ops::Range<usize>,
-    epilogue: Epilogue<'a>,
+    /// Like the output, or null.
+    residual: *const f32,
+    y: *mut f32,
+    /// `[chunks, O rounded up]`, or null.
+    sums: *mut f32,
+    /// `mixed_len` values for each part.
+    mixed: *mut f32,
+    upcoming: [Span; 2],
 }
 
-impl Work<'_> {
-    /// Convolves N neighbouring panels `[N, segments, segment_len, 16]`.
-    #[inline(always)]
-    fn panels<L: Lanes, const N: usize>(&self, l: L, weights: &[f32], y: &mut [f32]) {
-        let (conv, g) = (self.conv, &self.conv.geometry);
-        let (o, [_, ow, _]) = (g.out_channels, g.output());
-        let mut bias = [l.splat(0.0); N];
-        if !self.epilogue.bias.is_empty() {
-            for (v, from) in bias.iter_mut().zip(self.epilogue.bias[self.channels.clone()].chunks(LANES)) {
-                *v = l.load_partial(from);
+// SAFETY: every pair of panel and chunk belongs to one part, which alone writes its pixels and channels of `y` and `sums`
+// and its own stretch of `mixed`.
+unsafe impl Sync for Job<'_> {}
+
+#[inline(always)]
+fn body<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
+    let conv = job.conv;
+    let (panels, chunks) = (conv.panels.len(), conv.chunks.len() - 1);
+    let units = share(panels * chunks, part, job.parts);
+    let mut upcoming = Upcoming::new(job.upcoming, part, job.parts);
+    let mixed = if job.mixes {
+        // SAFETY: `mixed` holds `mixed_len` values for each part.
+        unsafe { std::slice::from_raw_parts_mut(job.mixed.add(part * conv.mixed_len()), conv.mixed_len()) }
+    } else {
+        &mut []
+    };
+    if conv.pixel_major {
+        if job.mixes && !units.is_empty() {
+            let mut rest = &mut *mixed;
+            for panel in &conv.panels {
+                let (to, behind) = rest.split_at_mut(panel.width * conv.rows() * LANES);
+                job.mix(l, panel, to);
+                rest = behind;
             }
         }
-        let (first, rest) = weights.as_chunks().0.split_at(conv.panel_len() / LANES);
-        let tile = Tile {
-            x: self.x,
+        for unit in units {
+            let panel = &conv.panels[unit % panels];
+            let weights = job.weights(panel, &mixed[(panel.vector * LANES).min(mixed.len())..]);
+            job.run_panel(l, panel, weights, unit / panels, upcoming.next());
+        }
+    } else {
+        let mut ahead = None;
+        for unit in units.clone() {
+            let (at, chunk) = (unit / chunks, unit % chunks);
+            let panel = &conv.panels[at];
+            if chunk == 0 || unit == units.start {
+                if job.mixes {
+                    job.mix(l, panel, &mut mixed[..panel.width * conv.rows() * LANES]);
+                }
+                let next = conv.panels.get(at + 1).filter(|_| (at + 1) * chunks < units.end);
+                ahead = next.map(|next| Span::new(job.bank.span(next.vector, next.width * conv.rows())));
+            }
+            let weights = job.weights(panel, mixed);
+            job.run_panel(l, panel, weights, chunk, ahead.as_mut().unwrap_or_else(|| upcoming.next()));
+        }
+    }
+}
+
+impl Job<'_> {
+    /// Mixes a panel and scales its rows.
+    #[inline(always)]
+    fn mix<L: Lanes>(&self, l: L, panel: &PanelShape, to: &mut [f32]) {
+        let rows = self.conv.rows();
+        let range = [panel.vector, panel.width * rows];
+        mix_vectors(l, self.bank, self.coefficients, range, [panel.column, panel.width], to);
+        if !self.input_scale.is_empty() {
+            for (row, factor) in to.chunks_exact_mut(panel.width * LANES).zip(self.input_scale.iter().cycle()) {
+                for v in row.as_chunks_mut::<LANES>().0 {
+                    let scaled = l.mul(l.load(v), l.splat(*factor));
+                    l.store(scaled, v);
+                }
+            }
+        }
+    }
+
+    /// The weights of a panel: from the bank itself, or as they were mixed.
+    #[inline(always)]
+    fn weights<'a>(&'a self, panel: &PanelShape, mixed: &'a [f32]) -> &'a [f32] {
+        let len = panel.width * self.conv.rows() * LANES;
+        match self.bank.single() {
+            Some(bank) if !self.mixes => &bank[panel.vector * LANES..][..len],
+            _ => &mixed[..len],
+        }
+    }
+
+    #[inline(always)]
+    fn run_panel<L: Lanes>(&self, l: L, panel: &PanelShape, weights: &[f32], chunk: usize, ahead: &mut Span) {
+        match panel.width {
+            1 => self.run_chunk::<L, 1>(l, panel, weights, chunk, ahead),
+            2 if L::TILE_ROWS[1] > 0 => self.run_chunk::<L, 2>(l, panel, weights, chunk, ahead),
+            3 if L::TILE_ROWS[2] > 0 => self.run_chunk::<L, 3>(l, panel, weights, chunk, ahead),
+            width => unreachable!("a panel of {width} vectors"),
+        }
+    }
+
+    /// Convolves one panel, N vectors wide, with one chunk of pixels.
+    #[inline(always)]
+    fn run_chunk<L: Lanes, const N: usize>(
+        &self,
+        l: L,
+        shape: &PanelShape,
+        weights: &[f32],
+        chunk: usize,
+        ahead: &mut Span,
+    ) {
+        let (conv, g) = (self.conv, &self.conv.geometry);
+        let (o, [_, ow, _]) = (g.out_channels, g.output());
+        let mut bias = [[0.0; LANES]; 3];
+        if !self.bias.is_empty() {
+            bias.as_flattened_mut()[..shape.channels].copy_from_slice(&self.bias[shape.channel..][..shape.channels]);
+        }
+        let panel = Panel {
             segments: &conv.segments,
             segment_len: conv.segment_len,
-            panels: std::array::from_fn(|i| if i == 0 { first } else { rest }),
+            weights: weights.as_ptr(),
             bias,
-            activation: self.epilogue.activation,
+            activation: self.activation,
             out_step: o,
-            channels: self.channels.len(),
+            last: shape.channels - (N - 1) * LANES,
         };
+        assert!(weights.len() == N * conv.rows() * LANES && (1..=LANES).contains(&panel.last), "weights of the panel");
         // Steps from one pixel's first value to that of its right neighbour, and from one row of pixels to the next.
         let step = g.stride[1] * g.input[2];
         let row_step = g.stride[0] * conv.padded[1] * g.input[2];
-        let mut row_start = self.group * (g.input[2] / g.groups);
-        let mut ox = 0;
-        let pixels = y.len() / o;
-        let tiles = pixels.div_ceil(L::TILE_ROWS);
-        let mut done = 0;
+        let Range { start: mut pixel, end } = conv.chunks[chunk]..conv.chunks[chunk + 1];
+        let first = pixel;
+        let (mut ox, oy) = (pixel % ow, pixel / ow);
+        let mut row_start = shape.group * (g.input[2] / g.groups) + oy * row_step;
+        let tiles = (end - pixel).div_ceil(L::TILE_ROWS[N - 1]);
         for i in 0..tiles {
-            let rows = pixels / tiles + usize::from(i < pixels % tiles);
-            let mut starts = [0; tile::MAX_ROWS];
-            for start in &mut starts[..rows] {
-                *start = row_start + ox * step;
+            let rows = share(end - first, i, tiles).len();
+            let mut starts = [std::ptr::null(); MAX_ROWS];
+            let mut start = self.x.as_ptr().wrapping_add(row_start + ox * step);
+            for to in &mut starts[..rows] {
+                *to = start;
+                start = start.wrapping_add(step);
                 ox += 1;
                 if ox == ow {
                     (ox, row_start) = (0, row_start + row_step);
+                    start = self.x.as_ptr().wrapping_add(row_start);
                 }
             }
-            run_tile(l, rows, &tile, &starts, &mut y[done * o + self.channels.start..]);
-            done += rows;
+            let at = pixel * o + shape.channel;
+            let sums_step = o.next_multiple_of(LANES);
+            let offset = |p: *const f32, n: usize| if p.is_null() { p } else { p.wrapping_add(n) };
+            let place = Place {
+                starts,
+                y: self.y.wrapping_add(at),
+                residual: offset(self.residual, at),
+                sums: offset(self.sums, chunk * sums_step + shape.channel).cast_mut(),
+                first: i == 0,
+            };
+            // SAFETY: the pixels from `pixel` on, `rows` of them, are pixels of the output, and the panel's channels are
+            // channels of it: `y`, `residual` and `sums` have room for them by the checked lengths. Each pixel's input
+            // begins at `oy · row_step + ox · step` of the padded map, and the last segment ends inside it, since the
+            // geometry has a last output there. The weights are as long as the panel (asserted above).
+            unsafe { run_tile::<L, N>(l, rows, &panel, &place, ahead) };
+            pixel += rows;
         }
     }
 }

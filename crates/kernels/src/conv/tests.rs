@@ -4,6 +4,7 @@ use super::*;
 use crate::activation::Activation;
 use crate::activation::tests::naive;
 use crate::testing::{assert_close, values};
+use crate::{Epilogue, Pool};
 use proptest::prelude::*;
 
 /// The definition: x `[H, W, C]`, weight `[O, C/groups, kh, kw]` → `[H', W', O]`.
@@ -27,32 +28,102 @@ fn naive_conv(g: &ConvGeometry, weight: &[f64], bias: &[f32], x: &[f32]) -> Vec<
     y
 }
 
-/// Runs a convolution with fixed and with mixed kernels on every instruction set against the definition.
+/// What a convolution asks for.
+pub(crate) struct Sizes {
+    /// Scratch for two threads.
+    pub(crate) scratch: usize,
+    /// Sums, or zero where they cannot be had.
+    pub(crate) sums: usize,
+}
+
+/// Runs a convolution with fixed and with mixed kernels, with and without residual and sums, on every instruction set and
+/// on one thread and two, against the definition.
 pub(crate) fn check_against_naive(
     g: &ConvGeometry,
     kernels: usize,
-    pack: impl Fn(&[f32]) -> Vec<f32>,
-    run: impl Fn(Isa, Kernels<'_>, Epilogue<'_>, &[f32], &mut [f32]),
+    sizes: impl Fn(Isa) -> Sizes,
+    pack: impl Fn(&[f32], Storage, Isa) -> Bank,
+    conv: impl Fn(Exec<'_>, ConvRun<'_>),
 ) {
     let n = g.weight_len();
     let (bank, pi, x, bias) =
         (values(kernels * n, 1), values(kernels, 2), values(g.input_len(), 3), values(g.out_channels, 4));
-    let packed = pack(&bank);
+    let residual = values(g.output_len(), 5);
     let mixture: Vec<f64> =
         (0..n).map(|i| (0..kernels).map(|k| f64::from(pi[k]) * f64::from(bank[k * n + i])).sum()).collect();
-    let mixed = Kernels::Mixed { bank: &packed, coefficients: &pi };
-    let relu = |v: Vec<f64>| -> Vec<f64> { v.into_iter().map(|v| naive(Activation::Relu6, v)).collect() };
+    let relu = |v: f64| naive(Activation::Relu6, v);
     let single: Vec<f64> = bank[..n].iter().map(|w| f64::from(*w)).collect();
+    let expected = naive_conv(g, &mixture, &bias, &x);
+    let plain: Vec<f64> = expected.iter().map(|v| relu(*v)).collect();
+    let added: Vec<f64> = expected.iter().zip(&residual).map(|(v, r)| relu(v + f64::from(*r))).collect();
+    let pools = [Pool::new(1), Pool::new(2)];
     for isa in Isa::available() {
         let what = format!("{} K={kernels} {g:?}", isa.name());
-        let mut y = vec![f32::NAN; g.output_len()];
-        let epilogue = Epilogue { bias: &bias, activation: Some(Activation::Relu6) };
-        run(isa, mixed, epilogue, &x, &mut y);
-        assert_close(&y, &relu(naive_conv(g, &mixture, &bias, &x)), 1e-5, &what);
-        if kernels == 1 {
-            y.fill(f32::NAN);
-            run(isa, Kernels::Fixed(&packed), Epilogue::default(), &x, &mut y);
-            assert_close(&y, &naive_conv(g, &single, &[], &x), 1e-5, &what);
+        let packed = pack(&bank, Storage::F32, isa);
+        let sizes = sizes(isa);
+        let [mut y, mut other] = [const { Vec::new() }; 2];
+        for (pool, y) in pools.iter().zip([&mut y, &mut other]) {
+            let exec = Exec { isa, pool };
+            let (mut sums, mut scratch) = (vec![f32::NAN; sizes.sums], vec![f32::NAN; sizes.scratch]);
+            *y = vec![f32::NAN; g.output_len()];
+            let mut run = |bank: &Bank, coefficients: &[f32], bias: &[f32], residual: &[f32], y: &mut [f32]| {
+                let activation = (!bias.is_empty()).then_some(Activation::Relu6);
+                conv(
+                    exec,
+                    ConvRun {
+                        bank,
+                        coefficients,
+                        residual,
+                        y,
+                        input_scale: &[],
+                        x: &x,
+                        sums: &mut sums,
+                        scratch: &mut scratch,
+                        epilogue: Epilogue { bias, activation },
+                        upcoming: [Span::of(&x), Span::default()],
+                    },
+                );
+                if !sums.is_empty() {
+                    let (c, pixels) = (g.out_channels, g.output_len() / g.out_channels);
+                    let mut means = vec![f32::NAN; c];
+                    crate::mean_of_sums(isa, &sums, pixels, &mut means);
+                    let mean = |j| (0..pixels).map(|p| f64::from(y[p * c + j])).sum::<f64>() / pixels as f64;
+                    assert_close(&means, &(0..c).map(mean).collect::<Vec<_>>(), 1e-5, &what);
+                }
+            };
+            run(&packed, &pi, &bias, &[], y);
+            assert_close(y, &plain, 1e-5, &what);
+            if kernels == 1 {
+                y.fill(f32::NAN);
+                run(&packed, &[], &[], &[], y);
+                assert_close(y, &naive_conv(g, &single, &[], &x), 1e-5, &what);
+            }
+            run(&packed, &pi, &bias, &residual, y);
+            assert_close(y, &added, 1e-5, &what);
+        }
+        assert_eq!(y, other, "two threads give the same bits: {what}");
+        // A weight of a narrow bank is off by half a unit at most, and a sum is as many products of values below one.
+        let terms = (kernels * n / g.out_channels) as f64;
+        for (storage, unit) in [(Storage::Bf16, 0.5f64.powi(9)), (Storage::Int8, 1.0 / 254.0)] {
+            let bank = pack(&bank, storage, isa);
+            let mut scratch = vec![f32::NAN; sizes.scratch];
+            conv(
+                Exec { isa, pool: &pools[0] },
+                ConvRun {
+                    bank: &bank,
+                    coefficients: &pi,
+                    residual: &[],
+                    y: &mut y,
+                    input_scale: &[],
+                    x: &x,
+                    sums: &mut [],
+                    scratch: &mut scratch,
+                    epilogue: Epilogue { bias: &bias, activation: Some(Activation::Relu6) },
+                    upcoming: [Span::default(); 2],
+                },
+            );
+            let error = y.iter().zip(&plain).map(|(f, e)| (f64::from(*f) - e).abs()).fold(0.0, f64::max);
+            assert!(error <= terms * unit, "{storage:?} {what}: {error:e}");
         }
     }
 }
@@ -76,15 +147,14 @@ prop_compose! {
 }
 
 fn check(g: ConvGeometry, kernels: usize) {
-    let conv = PanelConv::new(g);
+    let convs: Vec<PanelConv> = Isa::available().into_iter().map(|isa| PanelConv::new(g, isa)).collect();
+    let of = |isa: Isa| convs.iter().find(|c| c.isa.name() == isa.name()).unwrap();
     check_against_naive(
         &g,
         kernels,
-        |w| conv.pack(kernels, w),
-        |isa, kernels, epilogue, x, y| {
-            let mut scratch = vec![f32::NAN; conv.scratch_len(matches!(kernels, Kernels::Mixed { .. }))];
-            conv.run(isa, kernels, epilogue, x, &mut scratch, y);
-        },
+        |isa| Sizes { scratch: of(isa).scratch_len(true, 2), sums: if g.groups == 1 { of(isa).sums_len() } else { 0 } },
+        |w, storage, isa| of(isa).pack(kernels, w, storage),
+        |exec, run| of(exec.isa).run(exec, run),
     );
 }
 
@@ -115,5 +185,51 @@ fn every_number_of_pixels() {
             groups: 1,
         };
         check(g, 1);
+    }
+}
+
+/// Large maps of few channels, where a chunk of pixels meets all panels; and factors on the input.
+#[test]
+fn small_kernels_on_large_maps() {
+    for (size, inputs, outputs, stride) in
+        [([17, 24], 3, 20, 1), ([29, 31], 5, 35, 1), ([57, 56], 24, 50, 2), ([40, 40], 3, 16, 1)]
+    {
+        let g = ConvGeometry {
+            input: [size[0], size[1], inputs],
+            out_channels: outputs,
+            kernel: [1, 1],
+            stride: [stride; 2],
+            padding: [0, 0],
+            dilation: [1, 1],
+            groups: 1,
+        };
+        assert!(PanelConv::new(g, Isa::detect()).pixel_major);
+        check(g, 1);
+        check(g, 4);
+        let (w, x, factors) = (values(g.weight_len(), 1), values(g.input_len(), 2), values(inputs, 3));
+        let scaled: Vec<f64> =
+            w.iter().enumerate().map(|(i, w)| f64::from(*w) * f64::from(factors[i % inputs])).collect();
+        for isa in Isa::available() {
+            let conv = PanelConv::new(g, isa);
+            let mut scratch = vec![f32::NAN; conv.scratch_len(true, 1)];
+            let mut y = vec![f32::NAN; g.output_len()];
+            let bank = conv.pack(1, &w, Storage::F32);
+            conv.run(
+                Exec { isa, pool: &Pool::new(1) },
+                ConvRun {
+                    bank: &bank,
+                    coefficients: &[],
+                    residual: &[],
+                    y: &mut y,
+                    input_scale: &factors,
+                    x: &x,
+                    sums: &mut [],
+                    scratch: &mut scratch,
+                    epilogue: Epilogue::default(),
+                    upcoming: [Span::default(); 2],
+                },
+            );
+            assert_close(&y, &naive_conv(&g, &scaled, &[], &x), 1e-5, isa.name());
+        }
     }
 }

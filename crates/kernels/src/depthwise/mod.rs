@@ -1,19 +1,58 @@
 //! Depthwise convolution: every channel has its own small kernel.
 //!
-//! Channels lie in the lanes. Row by row, sixteen channels at a time, a strip of neighbouring outputs is summed tap by tap,
-//! so that a tap's weights are read once per strip. Strips are short near the border, where some taps fall outside.
+//! Channels lie in the lanes. Sixteen channels of a few rows are one unit of work: the unit mixes its kernels, then sums
+//! strips of up to eight neighbouring outputs tap by tap, so that neighbours share what they read. Outputs near the border,
+//! where some taps fall outside, are summed one by one.
+#![allow(unsafe_code, reason = "threads write interleaved parts of one output, through pointers")]
+
+mod strip;
 
 use std::ops::Range;
 
-use crate::activation::activated;
-use crate::geometry::{ConvGeometry, Epilogue, Kernels, taps_inside};
-use crate::lanes::{Isa, LANES, Lanes, dispatch};
-use crate::mix::mixed;
+use crate::activation::Activation;
+use crate::bank::{Bank, Packer, Storage, mix_vectors};
+use crate::geometry::{ConvGeometry, ConvRun, Exec, taps_inside};
+use crate::lanes::{LANES, Lanes, dispatch};
+use crate::threads::share;
+use strip::{Strip, run_strip};
+
+/// Rows of outputs that one unit sums: what it reads stays in the second-level cache.
+const ROWS: usize = 8;
 
 /// A depthwise convolution of fixed sizes: C = O = groups.
 #[derive(Debug, Clone)]
 pub struct DepthwiseConv {
     geometry: ConvGeometry,
+    /// Units of rows.
+    chunks: usize,
+    /// The rows of taps that are inside the map, for every row of outputs.
+    rows: Vec<Range<usize>>,
+    /// The strips of a row of outputs.
+    strips: Vec<Outputs>,
+}
+
+/// Neighbouring outputs that see the same taps.
+#[derive(Debug, Clone)]
+struct Outputs {
+    first: usize,
+    count: usize,
+    /// Columns of taps inside the map.
+    taps: Range<usize>,
+}
+
+/// Cuts a row of outputs into strips, those of whole kernels nearly equally long.
+fn strips(g: &ConvGeometry) -> Vec<Outputs> {
+    let ([_, w, _], [_, ow, _]) = (g.input, g.output());
+    let taps = |ox| taps_inside(ox, g.stride[1], g.padding[1], g.dilation[1], g.kernel[1], w);
+    let mut strips = Vec::new();
+    let mut first = 0;
+    while first < ow {
+        let whole = (first..ow).take_while(|ox| taps(*ox).len() == g.kernel[1]).count();
+        let count = if whole == 0 { 1 } else { whole.div_ceil(whole.div_ceil(strip::MAX)) };
+        strips.push(Outputs { first, count, taps: taps(first) });
+        first += count;
+    }
+    strips
 }
 
 impl DepthwiseConv {
@@ -28,177 +67,165 @@ impl DepthwiseConv {
     /// When they are not [supported](Self::supports).
     pub fn new(geometry: ConvGeometry) -> Self {
         assert!(Self::supports(&geometry), "as many groups as input and output channels");
-        Self { geometry }
+        let g = &geometry;
+        let oh = g.output()[0];
+        let row = |oy| taps_inside(oy, g.stride[0], g.padding[0], g.dilation[0], g.kernel[0], g.input[0]);
+        Self { geometry, chunks: oh.div_ceil(ROWS), rows: (0..oh).map(row).collect(), strips: strips(g) }
     }
 
-    /// Number of values of one packed kernel.
-    pub fn packed_len(&self) -> usize {
-        self.geometry.out_channels.div_ceil(LANES) * self.geometry.taps() * LANES
+    fn blocks(&self) -> usize {
+        self.geometry.out_channels.div_ceil(LANES)
     }
 
-    /// Packs a bank `[K, C, 1, kh, kw]` (a static kernel is K = 1) into `[K, C/16, kh, kw, 16]`, padded with zeros.
+    /// Packs a bank `[K, C, 1, kh, kw]` (a static kernel is K = 1) into `[C/16, kh, kw, 16]`, padded with zeros.
     ///
     /// # Panics
     /// When the length is not K kernels.
-    pub fn pack(&self, kernels: usize, weight: &[f32]) -> Vec<f32> {
+    pub fn pack(&self, kernels: usize, weight: &[f32], storage: Storage) -> Bank {
         let taps = self.geometry.taps();
         assert_eq!(weight.len(), kernels * self.geometry.weight_len(), "a bank [K, C, 1, kh, kw]");
-        let mut packed = vec![0.0; kernels * self.packed_len()];
-        for (kernel, out) in
-            weight.chunks_exact(self.geometry.weight_len()).zip(packed.chunks_exact_mut(self.packed_len()))
-        {
-            for (c, channel) in kernel.chunks_exact(taps).enumerate() {
-                for (t, w) in channel.iter().enumerate() {
-                    out[(c / LANES * taps + t) * LANES + c % LANES] = *w;
-                }
+        let columns = (0..self.blocks() * taps).map(|v| (v / taps) as u32).collect();
+        let mut packer = Packer::new(kernels, columns);
+        for (k, kernel) in weight.chunks_exact(self.geometry.weight_len()).enumerate() {
+            for (i, w) in kernel.iter().enumerate() {
+                let (c, tap) = (i / taps, i % taps);
+                packer.set(k, c / LANES * taps + tap, c % LANES, *w);
             }
         }
-        packed
+        packer.finish(storage)
     }
 
-    /// Values of scratch that [`run`](Self::run) needs.
-    pub fn scratch_len(&self, mixes: bool) -> usize {
-        if mixes { self.packed_len() } else { 0 }
+    /// Values of scratch that [`run`](Self::run) needs on so many threads.
+    pub fn scratch_len(&self, threads: usize) -> usize {
+        self.geometry.taps() * LANES * threads
     }
 
-    /// Convolves `x` `[H, W, C]` into `y` `[H', W', C]`.
+    /// Values of [`ConvRun::sums`].
+    pub fn sums_len(&self) -> usize {
+        self.chunks * self.blocks() * LANES
+    }
+
+    /// Convolves; `bank` as [`pack`](Self::pack) makes it.
     ///
     /// # Panics
-    /// When a length does not fit.
-    pub fn run(
-        &self,
-        isa: Isa,
-        kernels: Kernels<'_>,
-        epilogue: Epilogue<'_>,
-        x: &[f32],
-        scratch: &mut [f32],
-        y: &mut [f32],
-    ) {
-        let g = &self.geometry;
-        assert_eq!(x.len(), g.input_len(), "input of the depthwise convolution");
-        assert_eq!(y.len(), g.output_len(), "output of the depthwise convolution");
-        assert_eq!(kernels.packed_len(), kernels.count() * self.packed_len(), "packed kernels");
-        assert!(epilogue.bias.is_empty() || epilogue.bias.len() == g.out_channels, "one bias per channel or none");
-        let scratch = &mut scratch[..self.scratch_len(matches!(kernels, Kernels::Mixed { .. }))];
-        dispatch!(isa, body(g: &ConvGeometry, kernels: Kernels<'_>, epilogue: Epilogue<'_>, x: &[f32], scratch: &mut [f32], y: &mut [f32]));
+    /// When a length does not fit, or there are input factors.
+    pub fn run(&self, exec: Exec<'_>, run: ConvRun<'_>) {
+        let (g, threads) = (&self.geometry, exec.pool.threads());
+        run.check(g, self.blocks() * g.taps(), self.sums_len(), self.scratch_len(threads));
+        assert!(run.input_scale.is_empty(), "no input factors in a depthwise convolution");
+        let job = &Job {
+            conv: self,
+            parts: threads,
+            bank: run.bank,
+            coefficients: run.coefficients,
+            bias: run.epilogue.bias,
+            activation: run.epilogue.activation,
+            x: run.x,
+            residual: if run.residual.is_empty() { std::ptr::null() } else { run.residual.as_ptr() },
+            y: run.y.as_mut_ptr(),
+            sums: if run.sums.is_empty() { std::ptr::null_mut() } else { run.sums.as_mut_ptr() },
+            mixed: run.scratch.as_mut_ptr(),
+        };
+        exec.pool.run(threads, &|part| dispatch!(exec.isa, body(job: &Job<'_>, part: usize)));
     }
 }
 
-#[inline(always)]
-fn body<L: Lanes>(
-    l: L,
-    g: &ConvGeometry,
-    kernels: Kernels<'_>,
-    epilogue: Epilogue<'_>,
-    x: &[f32],
-    scratch: &mut [f32],
-    y: &mut [f32],
-) {
-    let packed = match kernels {
-        Kernels::Fixed(packed) => packed,
-        Kernels::Mixed { bank, coefficients } => {
-            mixed(l, coefficients, bank, scratch);
-            scratch
-        }
-    };
-    let ([h, w, c], [_, ow, _]) = (g.input, g.output());
-    let first_inside = g.padding[1].div_ceil(g.stride[1]);
-    let reach = g.dilation[1] * (g.kernel[1] - 1);
-    let end_inside = (w + g.padding[1]).checked_sub(reach + 1).map_or(0, |last| last / g.stride[1] + 1).min(ow);
-    for (oy, out) in y.chunks_exact_mut(ow * c).enumerate() {
-        let rows = taps_inside(oy, g.stride[0], g.padding[0], g.dilation[0], g.kernel[0], h);
-        for (i, weights) in packed.chunks_exact(g.taps() * LANES).enumerate() {
-            let channel = i * LANES;
-            let lanes = (c - channel).min(LANES);
-            let bias = if epilogue.bias.is_empty() {
-                l.splat(0.0)
-            } else {
-                l.load_partial(&epilogue.bias[channel..][..lanes])
-            };
-            let job = Job { g, x, weights: weights.as_chunks().0, bias, oy, rows: rows.clone(), channel };
-            let mut ox = 0;
-            while ox < ow {
-                let inside = if ox < first_inside { 0 } else { end_inside.saturating_sub(ox) };
-                let taps = taps_inside(ox, g.stride[1], g.padding[1], g.dilation[1], g.kernel[1], w);
-                let pixels = &mut out[ox * c + channel..];
-                let act = epilogue.activation;
-                ox += match (inside, lanes == LANES) {
-                    (8.., true) => put(l, job.strip::<L, 8, true>(l, ox, taps, LANES), act, pixels, c, LANES),
-                    (4.., true) => put(l, job.strip::<L, 4, true>(l, ox, taps, LANES), act, pixels, c, LANES),
-                    (_, true) => put(l, job.strip::<L, 1, true>(l, ox, taps, LANES), act, pixels, c, LANES),
-                    (4.., false) => put(l, job.strip::<L, 4, false>(l, ox, taps, lanes), act, pixels, c, lanes),
-                    (_, false) => put(l, job.strip::<L, 1, false>(l, ox, taps, lanes), act, pixels, c, lanes),
-                };
-            }
-        }
-    }
-}
-
-/// Activates and stores a strip; returns its length.
-#[inline(always)]
-fn put<L: Lanes, const N: usize>(
-    l: L,
-    sums: [L::V; N],
-    activation: Option<crate::Activation>,
-    pixels: &mut [f32],
-    channels: usize,
-    lanes: usize,
-) -> usize {
-    for (i, v) in sums.into_iter().enumerate() {
-        l.store_partial(activated(l, activation, v), &mut pixels[i * channels..][..lanes]);
-    }
-    N
-}
-
-/// One row of outputs of sixteen channels.
-struct Job<'a, V> {
-    g: &'a ConvGeometry,
+/// What all threads share. Made by [`DepthwiseConv::run`], which has checked every length.
+struct Job<'a> {
+    conv: &'a DepthwiseConv,
+    parts: usize,
+    bank: &'a Bank,
+    coefficients: &'a [f32],
+    bias: &'a [f32],
+    activation: Option<Activation>,
     x: &'a [f32],
-    /// `[kh · kw]` taps of sixteen channels.
-    weights: &'a [[f32; LANES]],
-    bias: V,
-    oy: usize,
-    rows: Range<usize>,
-    channel: usize,
+    /// Like the output, or null.
+    residual: *const f32,
+    y: *mut f32,
+    /// `[chunks, C rounded up]`, or null.
+    sums: *mut f32,
+    /// One kernel of sixteen channels for each part.
+    mixed: *mut f32,
 }
 
-impl<V: Copy> Job<'_, V> {
-    /// Sums of N neighbouring outputs from `ox` on, which all see the same taps; `lanes` is [`LANES`] if FULL.
+// SAFETY: every pair of a row chunk and sixteen channels belongs to one part, which alone writes its places of `y` and
+// `sums` and its own stretch of `mixed`.
+unsafe impl Sync for Job<'_> {}
+
+#[inline(always)]
+fn body<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
+    let conv = job.conv;
+    let (blocks, len) = (conv.blocks(), conv.geometry.taps() * LANES);
+    // SAFETY: `mixed` holds one kernel for each part.
+    let mixed = unsafe { std::slice::from_raw_parts_mut(job.mixed.add(part * len), len) };
+    let units = share(conv.chunks * blocks, part, job.parts);
+    for unit in units {
+        let (chunk, block) = (unit / blocks, unit % blocks);
+        let weights = match job.bank.single() {
+            Some(bank) if job.coefficients.is_empty() => &bank[block * len..][..len],
+            _ => {
+                mix_vectors(l, job.bank, job.coefficients, [block * len / LANES, len / LANES], [block, 1], mixed);
+                &*mixed
+            }
+        };
+        job.run_unit(l, weights, chunk, block);
+    }
+}
+
+impl Job<'_> {
+    /// Sums the rows of a chunk of sixteen channels.
     #[inline(always)]
-    fn strip<L: Lanes<V = V>, const N: usize, const FULL: bool>(
-        &self,
-        l: L,
-        ox: usize,
-        taps: Range<usize>,
-        lanes: usize,
-    ) -> [V; N] {
-        let (g, [_, w, c]) = (self.g, self.g.input);
-        let step = g.stride[1] * c;
-        let mut sums = [self.bias; N];
-        for ky in self.rows.clone() {
-            let row = (self.oy * g.stride[0] + ky * g.dilation[0] - g.padding[0]) * w;
-            for kx in taps.clone() {
-                let column = ox * g.stride[1] + kx * g.dilation[1] - g.padding[1];
-                let from = &self.x[(row + column) * c + self.channel..];
-                let weight = l.load(&self.weights[ky * g.kernel[1] + kx]);
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    let v = if FULL {
-                        l.load_partial(&from[i * step..][..LANES])
-                    } else {
-                        l.load_partial(&from[i * step..][..lanes])
-                    };
-                    *sum = l.mul_add(v, weight, *sum);
-                }
+    fn run_unit<L: Lanes>(&self, l: L, weights: &[f32], chunk: usize, block: usize) {
+        let g = &self.conv.geometry;
+        let ([_, w, c], [oh, ow, _]) = (g.input, g.output());
+        let channel = block * LANES;
+        let lanes = (c - channel).min(LANES);
+        let mut bias = [0.0; LANES];
+        if !self.bias.is_empty() {
+            bias[..lanes].copy_from_slice(&self.bias[channel..][..lanes]);
+        }
+        let rows = share(oh, chunk, self.conv.chunks);
+        let mut total = l.splat(0.0);
+        for oy in rows {
+            let taps_y = &self.conv.rows[oy];
+            // The first tap's first row; nothing is read where no tap is inside.
+            let y0 = (oy * g.stride[0] + taps_y.start * g.dilation[0]).saturating_sub(g.padding[0]);
+            for outputs in &self.conv.strips {
+                let (ox, taps_x) = (outputs.first, &outputs.taps);
+                let x0 = (ox * g.stride[1] + taps_x.start * g.dilation[1]).saturating_sub(g.padding[1]);
+                let at = (oy * ow + ox) * c + channel;
+                let strip = Strip {
+                    x: self.x.as_ptr().wrapping_add((y0 * w + x0) * c + channel),
+                    row: g.dilation[0] * w * c,
+                    column: g.dilation[1] * c,
+                    step: g.stride[1] * c,
+                    weights: weights.as_ptr().wrapping_add((taps_y.start * g.kernel[1] + taps_x.start) * LANES),
+                    weight_row: g.kernel[1] * LANES,
+                    taps: [taps_y.len(), taps_x.len()],
+                    bias: bias.as_ptr(),
+                    activation: self.activation,
+                    residual: if self.residual.is_null() { self.residual } else { self.residual.wrapping_add(at) },
+                    y: self.y.wrapping_add(at),
+                    out_step: c,
+                    lanes,
+                };
+                // SAFETY: the taps inside start at (y0, x0) and end inside the map for all of the strip's outputs, which
+                // see the same taps; the outputs and their sixteen (or `lanes`) channels lie in `y` and `residual`.
+                let sum = unsafe { run_strip(l, &strip, outputs.count) };
+                total = l.add(total, sum);
             }
         }
-        sums
+        if !self.sums.is_null() {
+            // SAFETY: `sums` holds sixteen values for each chunk and block.
+            unsafe { l.write(total, self.sums.add((chunk * self.conv.blocks() + block) * LANES)) };
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conv::tests::{check_against_naive, geometry};
+    use crate::conv::tests::{Sizes, check_against_naive, geometry};
     use proptest::prelude::*;
 
     proptest! {
@@ -207,10 +234,8 @@ mod tests {
         fn agrees_with_naive_loops(g in geometry(), c in 1usize..40, kernels in 1usize..5) {
             let g = ConvGeometry { input: [g.input[0], g.input[1], c], out_channels: c, groups: c, ..g };
             let conv = DepthwiseConv::new(g);
-            check_against_naive(&g, kernels, |w| conv.pack(kernels, w), |isa, kernels, epilogue, x, y| {
-                let mut scratch = vec![f32::NAN; conv.scratch_len(true)];
-                conv.run(isa, kernels, epilogue, x, &mut scratch, y);
-            });
+            let sizes = |_| Sizes { scratch: conv.scratch_len(2), sums: conv.sums_len() };
+            check_against_naive(&g, kernels, sizes, |w, storage, _| conv.pack(kernels, w, storage), |exec, run| conv.run(exec, run));
         }
     }
 }

@@ -5,6 +5,8 @@
 //! called, not inlined. The tokens (`Portable`, `Avx2`, `Avx512`) have private fields: to hold one is proof that
 //! this CPU executes it, which is all that the unsafe calls below rely on.
 
+#![allow(unsafe_code, reason = "declares reads and writes through pointers")]
+
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -18,10 +20,9 @@ pub const LANES: usize = 16;
 
 /// Arithmetic on [`LANES`] values.
 pub(crate) trait Lanes: Copy {
-    /// Pixels per tile of the panel convolution, by the number of accumulator registers.
-    const TILE_ROWS: usize;
-    /// Whether two panels side by side fit into the registers of a tile.
-    const PAIRS: bool;
+    /// Pixels per tile of the panel convolution one, two and three vectors wide, by the number of registers; zero where
+    /// the registers do not suffice.
+    const TILE_ROWS: [usize; 3];
     /// The lanes in registers.
     type V: Copy;
 
@@ -35,6 +36,38 @@ pub(crate) trait Lanes: Copy {
     fn store(self, v: Self::V, to: &mut [f32; LANES]);
     /// Writes the first `to.len()` lanes, at most [`LANES`].
     fn store_partial(self, v: Self::V, to: &mut [f32]);
+    /// Reads sixteen values.
+    ///
+    /// # Safety
+    /// `from` is valid for reading them.
+    unsafe fn read(self, from: *const f32) -> Self::V;
+    /// Reads `n` values, at most [`LANES`]; the other lanes are zero.
+    ///
+    /// # Safety
+    /// `from` is valid for reading them.
+    unsafe fn read_partial(self, from: *const f32, n: usize) -> Self::V;
+    /// Writes all lanes.
+    ///
+    /// # Safety
+    /// `to` is valid for writing sixteen values.
+    unsafe fn write(self, v: Self::V, to: *mut f32);
+    /// Writes the first `n` lanes, at most [`LANES`].
+    ///
+    /// # Safety
+    /// `to` is valid for writing `n` values.
+    unsafe fn write_partial(self, v: Self::V, to: *mut f32, n: usize);
+    /// Reads sixteen pairs of bf16 values: the low halves, and the high halves.
+    ///
+    /// # Safety
+    /// `from` is valid for reading sixteen words.
+    unsafe fn read_halves(self, from: *const u32) -> [Self::V; 2];
+    /// Reads sixteen bytes.
+    ///
+    /// # Safety
+    /// `from` is valid for reading them.
+    unsafe fn read_bytes(self, from: *const i8) -> Self::V;
+    /// Asks for a cache line that will be read soon; any address will do.
+    fn prefetch(self, from: *const u8);
     /// a + b
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// a · b
@@ -91,6 +124,27 @@ impl Isa {
         Self::available().last().copied().unwrap_or_else(Self::portable)
     }
 
+    /// The instruction set that the environment variable `DYCONV_ISA` names, or the fastest of this CPU.
+    ///
+    /// # Errors
+    /// A sentence that says what there is instead of what was asked for.
+    pub fn chosen() -> Result<Self, String> {
+        match std::env::var("DYCONV_ISA") {
+            Ok(name) if !name.is_empty() => Self::by_name(&name),
+            _ => Ok(Self::detect()),
+        }
+    }
+
+    /// The instruction set of this name ([`name`](Self::name)).
+    ///
+    /// # Errors
+    /// A sentence that says what there is instead.
+    pub fn by_name(name: &str) -> Result<Self, String> {
+        let names: Vec<&str> = Self::available().iter().map(|isa| isa.name()).collect();
+        let found = Self::available().into_iter().find(|isa| isa.name() == name);
+        found.ok_or_else(|| format!("no instruction set `{name}` on this CPU, which has {}", names.join(", ")))
+    }
+
     /// The fallback that every CPU has.
     pub fn portable() -> Self {
         Isa::Portable(Portable::new())
@@ -105,6 +159,17 @@ impl Isa {
             list.extend(Avx512::detect().map(Isa::Avx512));
         }
         list
+    }
+
+    /// [`Lanes::TILE_ROWS`] of the instruction set.
+    pub(crate) fn tile_rows(self) -> [usize; 3] {
+        match self {
+            Isa::Portable(_) => Portable::TILE_ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => Avx2::TILE_ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => Avx512::TILE_ROWS,
+        }
     }
 
     /// `portable`, `avx2` or `avx512`.

@@ -2,6 +2,8 @@
 //!
 //! A product and a sum are rounded separately: without a hardware instruction `f32::mul_add` is a slow library call.
 
+#![allow(unsafe_code, reason = "reads and writes through pointers, as the callers promise")]
+
 use super::{LANES, Lanes};
 
 /// Proof that plain Rust runs here.
@@ -24,8 +26,7 @@ fn each(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; 
 }
 
 impl Lanes for Portable {
-    const TILE_ROWS: usize = if cfg!(target_arch = "aarch64") { 6 } else { 2 };
-    const PAIRS: bool = false;
+    const TILE_ROWS: [usize; 3] = if cfg!(target_arch = "aarch64") { [6, 0, 0] } else { [2, 0, 0] };
     type V = [f32; LANES];
 
     #[inline(always)]
@@ -54,6 +55,48 @@ impl Lanes for Portable {
     fn store_partial(self, v: Self::V, to: &mut [f32]) {
         to.copy_from_slice(&v[..to.len()]);
     }
+
+    #[inline(always)]
+    unsafe fn read(self, from: *const f32) -> Self::V {
+        // SAFETY: sixteen values by the caller's promise.
+        unsafe { from.cast::<[f32; LANES]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn read_partial(self, from: *const f32, n: usize) -> Self::V {
+        // SAFETY: `n` values by the caller's promise.
+        self.load_partial(unsafe { std::slice::from_raw_parts(from, n) })
+    }
+
+    #[inline(always)]
+    unsafe fn write(self, v: Self::V, to: *mut f32) {
+        // SAFETY: sixteen values by the caller's promise.
+        unsafe { to.cast::<[f32; LANES]>().write_unaligned(v) }
+    }
+
+    #[inline(always)]
+    unsafe fn write_partial(self, v: Self::V, to: *mut f32, n: usize) {
+        for (i, x) in v.iter().enumerate().take(n) {
+            // SAFETY: `n` values by the caller's promise.
+            unsafe { to.add(i).write(*x) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn read_halves(self, from: *const u32) -> [Self::V; 2] {
+        // SAFETY: sixteen words by the caller's promise.
+        let words = unsafe { from.cast::<[u32; LANES]>().read_unaligned() };
+        [words.map(|w| f32::from_bits(w << 16)), words.map(|w| f32::from_bits(w & 0xffff_0000))]
+    }
+
+    #[inline(always)]
+    unsafe fn read_bytes(self, from: *const i8) -> Self::V {
+        // SAFETY: sixteen bytes by the caller's promise.
+        unsafe { from.cast::<[i8; LANES]>().read() }.map(f32::from)
+    }
+
+    #[inline(always)]
+    fn prefetch(self, _: *const u8) {}
 
     #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {

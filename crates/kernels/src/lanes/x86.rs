@@ -30,8 +30,7 @@ impl Avx512 {
 }
 
 impl Lanes for Avx2 {
-    const TILE_ROWS: usize = 6;
-    const PAIRS: bool = false;
+    const TILE_ROWS: [usize; 3] = [6, 0, 0];
     type V = (__m256, __m256);
 
     #[inline(always)]
@@ -69,6 +68,63 @@ impl Lanes for Avx2 {
     fn store_partial(self, v: Self::V, to: &mut [f32]) {
         let whole = self.to_array(v);
         to.copy_from_slice(&whole[..to.len()]);
+    }
+
+    #[inline(always)]
+    unsafe fn read(self, from: *const f32) -> Self::V {
+        // SAFETY: the token proves AVX; sixteen values by the caller's promise.
+        unsafe { (_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
+    }
+
+    #[inline(always)]
+    unsafe fn read_partial(self, from: *const f32, n: usize) -> Self::V {
+        // SAFETY: `n` values by the caller's promise.
+        self.load_partial(unsafe { std::slice::from_raw_parts(from, n) })
+    }
+
+    #[inline(always)]
+    unsafe fn write(self, v: Self::V, to: *mut f32) {
+        // SAFETY: the token proves AVX; sixteen values by the caller's promise.
+        unsafe {
+            _mm256_storeu_ps(to, v.0);
+            _mm256_storeu_ps(to.add(8), v.1);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn write_partial(self, v: Self::V, to: *mut f32, n: usize) {
+        let whole = self.to_array(v);
+        // SAFETY: `n` values by the caller's promise, and the array has as many.
+        unsafe { std::ptr::copy_nonoverlapping(whole[..n].as_ptr(), to, n) }
+    }
+
+    #[inline(always)]
+    unsafe fn read_halves(self, from: *const u32) -> [Self::V; 2] {
+        // SAFETY: the token proves AVX2; sixteen words by the caller's promise.
+        unsafe {
+            let (a, b) = (_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(8).cast()));
+            let high = _mm256_set1_epi32(0xffff_0000u32 as i32);
+            [
+                (_mm256_castsi256_ps(_mm256_slli_epi32::<16>(a)), _mm256_castsi256_ps(_mm256_slli_epi32::<16>(b))),
+                (_mm256_castsi256_ps(_mm256_and_si256(a, high)), _mm256_castsi256_ps(_mm256_and_si256(b, high))),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn read_bytes(self, from: *const i8) -> Self::V {
+        // SAFETY: the token proves AVX2; sixteen bytes by the caller's promise.
+        unsafe {
+            let bytes = _mm_loadu_si128(from.cast());
+            let (low, high) = (_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(bytes)));
+            (_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, from: *const u8) {
+        // SAFETY: a prefetch reads nothing and faults nowhere.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 
     #[inline(always)]
@@ -122,8 +178,7 @@ fn mask(n: usize) -> __mmask16 {
 }
 
 impl Lanes for Avx512 {
-    const TILE_ROWS: usize = 12;
-    const PAIRS: bool = true;
+    const TILE_ROWS: [usize; 3] = [14, 14, 9];
     type V = __m512;
 
     #[inline(always)]
@@ -156,6 +211,52 @@ impl Lanes for Avx512 {
         let lanes = mask(to.len());
         // SAFETY: the token proves AVX-512F; the mask writes no lane past the end of the slice.
         unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), lanes, v) }
+    }
+
+    #[inline(always)]
+    unsafe fn read(self, from: *const f32) -> Self::V {
+        // SAFETY: the token proves AVX-512F; sixteen values by the caller's promise.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn read_partial(self, from: *const f32, n: usize) -> Self::V {
+        // SAFETY: the token proves AVX-512F; the mask reads `n` values, which the caller promises.
+        unsafe { _mm512_maskz_loadu_ps(mask(n), from) }
+    }
+
+    #[inline(always)]
+    unsafe fn write(self, v: Self::V, to: *mut f32) {
+        // SAFETY: the token proves AVX-512F; sixteen values by the caller's promise.
+        unsafe { _mm512_storeu_ps(to, v) }
+    }
+
+    #[inline(always)]
+    unsafe fn write_partial(self, v: Self::V, to: *mut f32, n: usize) {
+        // SAFETY: the token proves AVX-512F; the mask writes `n` values, which the caller promises.
+        unsafe { _mm512_mask_storeu_ps(to, mask(n), v) }
+    }
+
+    #[inline(always)]
+    unsafe fn read_halves(self, from: *const u32) -> [Self::V; 2] {
+        // SAFETY: the token proves AVX-512F; sixteen words by the caller's promise.
+        unsafe {
+            let words = _mm512_loadu_si512(from.cast());
+            let high = _mm512_and_si512(words, _mm512_set1_epi32(0xffff_0000u32 as i32));
+            [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)), _mm512_castsi512_ps(high)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn read_bytes(self, from: *const i8) -> Self::V {
+        // SAFETY: the token proves AVX-512F; sixteen bytes by the caller's promise.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, from: *const u8) {
+        // SAFETY: a prefetch reads nothing and faults nowhere.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 
     #[inline(always)]

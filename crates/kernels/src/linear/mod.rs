@@ -1,10 +1,16 @@
 //! Matrix times vector. Every weight is used once, so reading the matrix is the whole cost: rows are read in order, a few
 //! at a time, and nothing is packed. A mixed matrix is mixed row by row, right before the row is used.
 
+#![allow(unsafe_code, reason = "threads write parts of one output; rows are read through pointers")]
+
 use crate::activation::activated;
-use crate::geometry::Epilogue;
+use crate::geometry::{Epilogue, Exec};
 use crate::lanes::{Isa, LANES, Lanes, dispatch};
 use crate::mix::mixed;
+use crate::threads::share;
+
+/// Weights from which on threads share the rows.
+const WORTH_SHARING: usize = 16 << 10;
 
 /// Rows that share one reading of the input.
 const ROWS: usize = 4;
@@ -13,10 +19,29 @@ const ROWS: usize = 4;
 ///
 /// # Panics
 /// When a length does not fit.
-pub fn linear(isa: Isa, weight: &[f32], epilogue: Epilogue<'_>, x: &[f32], y: &mut [f32]) {
+pub fn linear(exec: Exec<'_>, weight: &[f32], epilogue: Epilogue<'_>, x: &[f32], y: &mut [f32]) {
     check(weight.len(), 1, epilogue, x, y);
-    dispatch!(isa, linear_body(weight: &[f32], epilogue: Epilogue<'_>, x: &[f32], y: &mut [f32]));
+    let (outputs, inputs) = (y.len(), x.len());
+    let parts = if weight.len() < WORTH_SHARING { 1 } else { exec.pool.threads().min(outputs.div_ceil(LANES)) };
+    let out = Out(y.as_mut_ptr());
+    exec.pool.run(parts, &|part| {
+        let out = &out;
+        let blocks = share(outputs.div_ceil(LANES), part, parts);
+        let (first, end) = (blocks.start * LANES, outputs.min(blocks.end * LANES));
+        // SAFETY: rows `first..end` are outputs, and belong to this part alone.
+        let y = unsafe { std::slice::from_raw_parts_mut(out.0.add(first), end - first) };
+        let weight = &weight[first * inputs..end * inputs];
+        let bias = if epilogue.bias.is_empty() { &[] } else { &epilogue.bias[first..end] };
+        let epilogue = Epilogue { bias, ..epilogue };
+        dispatch!(exec.isa, linear_body(weight: &[f32], epilogue: Epilogue<'_>, x: &[f32], y: &mut [f32]));
+    });
 }
+
+/// An output that several threads write.
+struct Out(*mut f32);
+
+// SAFETY: each thread writes its own rows.
+unsafe impl Sync for Out {}
 
 /// y = activation((Σ_k π_k W_k)·x + bias), `bank` as [`pack_linear_bank`] makes it; `scratch` holds one row (I values).
 ///
@@ -88,21 +113,25 @@ fn mix_body<L: Lanes>(
 #[inline(always)]
 fn products<L: Lanes, const R: usize>(l: L, rows: &[f32], x: &[f32]) -> [f32; R] {
     let n = x.len();
-    let (chunks, tail) = x.as_chunks::<LANES>();
+    assert_eq!(rows.len(), R * n, "rows as long as the input");
     let mut sums = [[l.splat(0.0); 2]; R];
-    for (i, chunk) in chunks.iter().enumerate() {
-        let v = l.load(chunk);
-        for (r, sum) in sums.iter_mut().enumerate() {
-            let w = l.load_partial(&rows[r * n + i * LANES..][..LANES]);
-            sum.rotate_left(1);
-            sum[0] = l.mul_add(w, v, sum[0]);
-        }
-    }
-    let v = l.load_partial(tail);
     let mut out = [0.0; R];
-    for (r, (sum, out)) in sums.iter().zip(&mut out).enumerate() {
-        let w = l.load_partial(&rows[r * n + chunks.len() * LANES..][..tail.len()]);
-        *out = l.sum(l.add(l.mul_add(w, v, sum[0]), sum[1]));
+    let (whole, tail) = (n / LANES, n % LANES);
+    let (rows, x) = (rows.as_ptr(), x.as_ptr());
+    // SAFETY: block `i` of row `r` lies inside the rows, and block `i` inside the input; the tail is what is left of each.
+    unsafe {
+        for i in 0..whole {
+            let v = l.read(x.add(i * LANES));
+            for (r, sum) in sums.iter_mut().enumerate() {
+                let w = l.read(rows.add(r * n + i * LANES));
+                *sum = [l.mul_add(w, v, sum[1]), sum[0]];
+            }
+        }
+        let v = l.read_partial(x.add(whole * LANES), tail);
+        for (r, (sum, out)) in sums.iter().zip(&mut out).enumerate() {
+            let w = l.read_partial(rows.add(r * n + whole * LANES), tail);
+            *out = l.sum(l.add(l.mul_add(w, v, sum[0]), sum[1]));
+        }
     }
     out
 }
@@ -121,6 +150,7 @@ fn finish<L: Lanes>(l: L, epilogue: Epilogue<'_>, y: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Pool;
     use crate::activation::Activation;
     use crate::activation::tests::naive;
     use crate::testing::{assert_close, values};
@@ -142,9 +172,10 @@ mod tests {
             let expected: Vec<f64> = (0..o).map(|r| row(&first, r)).collect();
             let expected_mix: Vec<f64> = (0..o).map(|r| row(&mixture, r)).collect();
             let packed = pack_linear_bank(k, o, &bank);
+            let pool = Pool::new(1);
             for isa in Isa::available() {
                 let mut y = vec![f32::NAN; o];
-                linear(isa, &bank[..o * i], epilogue, &x, &mut y);
+                linear(Exec { isa, pool: &pool }, &bank[..o * i], epilogue, &x, &mut y);
                 assert_close(&y, &expected, 1e-5, isa.name());
                 mix_linear(isa, &packed, &pi, epilogue, &x, &mut vec![0.0; i], &mut y);
                 assert_close(&y, &expected_mix, 1e-5, isa.name());
@@ -153,8 +184,25 @@ mod tests {
     }
 
     #[test]
+    fn threads_share_the_rows() {
+        let (weight, x) = (values(250 * 301, 1), values(301, 2));
+        for isa in Isa::available() {
+            let [mut one, mut three] = [[f32::NAN; 250]; 2];
+            linear(Exec { isa, pool: &Pool::new(1) }, &weight, Epilogue::default(), &x, &mut one);
+            linear(Exec { isa, pool: &Pool::new(3) }, &weight, Epilogue::default(), &x, &mut three);
+            assert_eq!(one, three);
+        }
+    }
+
+    #[test]
     #[should_panic(expected = "K·O·I weights")]
     fn lengths_are_checked() {
-        linear(Isa::detect(), &[0.0; 5], Epilogue::default(), &[0.0; 3], &mut [0.0; 2]);
+        linear(
+            Exec { isa: Isa::detect(), pool: &Pool::new(1) },
+            &[0.0; 5],
+            Epilogue::default(),
+            &[0.0; 3],
+            &mut [0.0; 2],
+        );
     }
 }

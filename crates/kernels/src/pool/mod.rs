@@ -85,6 +85,30 @@ fn mean_body<L: Lanes>(l: L, x: &[f32], y: &mut [f32]) {
     }
 }
 
+/// The means of C channels over `pixels` pixels, from the sums of parts of the map that a convolution left behind: `sums`
+/// `[parts, C rounded up to 16]` → `y` `[C]`.
+///
+/// # Panics
+/// When the sums are not of so many channels.
+pub fn mean_of_sums(isa: Isa, sums: &[f32], pixels: usize, y: &mut [f32]) {
+    let step = y.len().next_multiple_of(LANES);
+    assert!(step > 0 && sums.len() >= step && sums.len().is_multiple_of(step), "sums of every channel");
+    dispatch!(isa, mean_of_sums_body(sums: &[f32], pixels: usize, y: &mut [f32]));
+}
+
+#[inline(always)]
+fn mean_of_sums_body<L: Lanes>(l: L, sums: &[f32], pixels: usize, y: &mut [f32]) {
+    let step = y.len().next_multiple_of(LANES);
+    let factor = l.splat(1.0 / pixels as f32);
+    for (i, to) in y.chunks_mut(LANES).enumerate() {
+        let mut total = l.splat(0.0);
+        for part in sums.chunks_exact(step) {
+            total = l.add(total, l.load_partial(&part[i * LANES..][..LANES]));
+        }
+        l.store_partial(l.mul(total, factor), to);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

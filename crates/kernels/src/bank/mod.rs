@@ -1,0 +1,180 @@
+//! Kernel banks in memory: K kernels interleaved vector by vector, so that mixing reads one stream.
+//!
+//! A packed kernel is a list of vectors of sixteen weights. A bank holds, for vector after vector, the K versions of it:
+//! as f32; as bf16, two kernels to a word (the first in the low half); or as bytes with one scale for each kernel and
+//! output channel. The mix Σ_k π_k·W_k is always formed in f32.
+
+mod mixing;
+
+use crate::buffer::Buffer;
+use crate::geometry::Span;
+use crate::lanes::LANES;
+pub(crate) use mixing::mix_vectors;
+
+/// How the weights of a bank are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Storage {
+    /// Exact.
+    #[default]
+    F32,
+    /// Eight bits of precision.
+    Bf16,
+    /// A byte, with a scale per kernel and output channel.
+    Int8,
+}
+
+/// K packed kernels; see [`Packer`].
+#[derive(Debug, Clone)]
+pub struct Bank {
+    kernels: usize,
+    vectors: usize,
+    data: Data,
+}
+
+#[derive(Debug, Clone)]
+enum Data {
+    /// `[vector, K, 16]`
+    F32(Buffer<f32>),
+    /// `[vector, ⌈K/2⌉, 16]` words of two kernels.
+    Bf16(Buffer<u32>),
+    /// `[vector, K, 16]` bytes, and `[column, K, 16]` scales.
+    Int8(Buffer<i8>, Buffer<f32>),
+}
+
+/// A bank in the making: exact weights, vector by vector.
+#[derive(Debug)]
+pub(crate) struct Packer {
+    kernels: usize,
+    /// `[vector, K, 16]`
+    values: Buffer<f32>,
+    /// The column of each vector: vectors of one column belong to the same sixteen output channels.
+    columns: Vec<u32>,
+}
+
+impl Packer {
+    /// Zeros; `columns` says for every vector to which sixteen output channels it belongs.
+    pub(crate) fn new(kernels: usize, columns: Vec<u32>) -> Self {
+        Self { kernels, values: Buffer::zeroed(kernels * columns.len() * LANES), columns }
+    }
+
+    /// Sets one weight.
+    pub(crate) fn set(&mut self, kernel: usize, vector: usize, lane: usize, weight: f32) {
+        self.values[(vector * self.kernels + kernel) * LANES + lane] = weight;
+    }
+
+    /// The bank in the storage asked for.
+    pub(crate) fn finish(self, storage: Storage) -> Bank {
+        let (kernels, vectors) = (self.kernels, self.columns.len());
+        let data = match storage {
+            Storage::F32 => Data::F32(self.values),
+            Storage::Bf16 => Data::Bf16(self.halves()),
+            Storage::Int8 => self.bytes(),
+        };
+        Bank { kernels, vectors, data }
+    }
+
+    fn halves(&self) -> Buffer<u32> {
+        let pairs = self.kernels.div_ceil(2);
+        let mut words = Buffer::zeroed(self.columns.len() * pairs * LANES);
+        for (vector, to) in self.values.chunks_exact(self.kernels * LANES).zip(words.chunks_exact_mut(pairs * LANES)) {
+            for (i, w) in vector.iter().enumerate() {
+                let (k, lane) = (i / LANES, i % LANES);
+                to[k / 2 * LANES + lane] |= bf16(*w) << (k % 2 * 16);
+            }
+        }
+        words
+    }
+
+    fn bytes(&self) -> Data {
+        let columns = self.columns.iter().max().map_or(0, |c| *c as usize + 1);
+        let mut scales = Buffer::<f32>::zeroed(columns * self.kernels * LANES);
+        let row = self.kernels * LANES;
+        for (vector, column) in self.values.chunks_exact(row).zip(&self.columns) {
+            for (scale, w) in scales[*column as usize * row..][..row].iter_mut().zip(vector) {
+                *scale = scale.max(w.abs() / 127.0);
+            }
+        }
+        let mut bytes = Buffer::<i8>::zeroed(self.values.len());
+        for ((vector, column), to) in self.values.chunks_exact(row).zip(&self.columns).zip(bytes.chunks_exact_mut(row))
+        {
+            for ((w, scale), to) in vector.iter().zip(&scales[*column as usize * row..]).zip(to) {
+                *to = if *scale > 0.0 { (w / scale).round() as i8 } else { 0 };
+            }
+        }
+        Data::Int8(bytes, scales)
+    }
+}
+
+/// The nearest bf16, ties to even, in the low half of a word.
+fn bf16(x: f32) -> u32 {
+    let bits = x.to_bits();
+    (bits + 0x7fff + (bits >> 16 & 1)) >> 16
+}
+
+impl Bank {
+    /// Size K of the bank.
+    pub fn kernels(&self) -> usize {
+        self.kernels
+    }
+
+    /// Vectors of one packed kernel.
+    pub(crate) fn vectors(&self) -> usize {
+        self.vectors
+    }
+
+    /// How the weights are stored.
+    pub fn storage(&self) -> Storage {
+        match self.data {
+            Data::F32(_) => Storage::F32,
+            Data::Bf16(_) => Storage::Bf16,
+            Data::Int8(..) => Storage::Int8,
+        }
+    }
+
+    /// Bytes of the bank.
+    pub fn bytes(&self) -> usize {
+        match &self.data {
+            Data::F32(values) => values.len() * 4,
+            Data::Bf16(words) => words.len() * 4,
+            Data::Int8(bytes, scales) => bytes.len() + scales.len() * 4,
+        }
+    }
+
+    /// The one kernel itself, `[vector, 16]`, where the bank is exact and holds no other.
+    pub(crate) fn single(&self) -> Option<&[f32]> {
+        match &self.data {
+            Data::F32(values) if self.kernels == 1 => Some(values),
+            _ => None,
+        }
+    }
+
+    /// The whole bank, as memory.
+    pub fn all(&self) -> Span {
+        Span::new(self.span(0, self.vectors))
+    }
+
+    /// The memory of `count` vectors from `first` on, as far as it exists: for prefetching.
+    pub(crate) fn span(&self, first: usize, count: usize) -> std::ops::Range<*const u8> {
+        let (start, per) = match &self.data {
+            Data::F32(values) => (values.as_ptr().cast::<u8>(), self.kernels * LANES * 4),
+            Data::Bf16(words) => (words.as_ptr().cast(), self.kernels.div_ceil(2) * LANES * 4),
+            Data::Int8(bytes, _) => (bytes.as_ptr().cast(), self.kernels * LANES),
+        };
+        let (first, end) = (first.min(self.vectors), (first + count).min(self.vectors));
+        start.wrapping_add(first * per)..start.wrapping_add(end * per)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bf16_rounds_to_nearest_even() {
+        for (x, expected) in
+            [(1.0, 1.0), (1.0 + 1.0 / 256.0, 1.0), (1.0 + 3.0 / 256.0, 1.0 + 4.0 / 256.0), (-3.1, -3.09375)]
+        {
+            assert_eq!(f32::from_bits(bf16(x) << 16), expected);
+        }
+    }
+}

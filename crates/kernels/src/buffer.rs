@@ -1,0 +1,115 @@
+//! Memory that begins on a cache line, so that no vector straddles two, and on large pages where it is large.
+#![allow(unsafe_code, reason = "views lines of bytes as numbers, and asks the kernel for large pages")]
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// From this many bytes on, large pages are asked for.
+#[cfg(target_os = "linux")]
+const LARGE: usize = 4 << 20;
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; LINE]);
+
+/// Numbers whose every bit pattern is valid, and zero when all bits are.
+pub trait Plain: Copy + private::Sealed {}
+
+mod private {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for u32 {}
+    impl Sealed for i8 {}
+}
+
+impl Plain for f32 {}
+impl Plain for u32 {}
+impl Plain for i8 {}
+
+/// Numbers in memory that begins on a cache line.
+#[derive(Clone)]
+pub struct Buffer<T: Plain> {
+    lines: Vec<Line>,
+    len: usize,
+    of: PhantomData<T>,
+}
+
+impl<T: Plain> Buffer<T> {
+    /// `len` zeros.
+    pub fn zeroed(len: usize) -> Self {
+        let bytes = len.checked_mul(size_of::<T>()).expect("a length that fits into memory");
+        let count = bytes.div_ceil(LINE);
+        let mut lines: Vec<Line> = Vec::with_capacity(count);
+        #[cfg(target_os = "linux")]
+        if bytes >= LARGE {
+            large_pages(lines.as_mut_ptr().cast(), count * LINE);
+        }
+        lines.resize(count, Line([0; LINE]));
+        Self { lines, len, of: PhantomData }
+    }
+}
+
+/// Asks for large pages inside `bytes` bytes from `start` on; a refusal costs only speed.
+#[cfg(target_os = "linux")]
+fn large_pages(start: *mut u8, bytes: usize) {
+    const PAGE: usize = 4096;
+    const MADV_HUGEPAGE: i32 = 14;
+    unsafe extern "C" {
+        fn madvise(start: *mut u8, bytes: usize, advice: i32) -> i32;
+    }
+    let skip = start.addr().next_multiple_of(PAGE) - start.addr();
+    if bytes > skip {
+        // SAFETY: the range is page-aligned and inside one allocation; the advice changes no value.
+        unsafe { madvise(start.wrapping_add(skip), (bytes - skip) / PAGE * PAGE, MADV_HUGEPAGE) };
+    }
+}
+
+impl<T: Plain> Deref for Buffer<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: the lines hold at least `len` values, aligned to 64 bytes; `Plain` admits every bit pattern.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<T: Plain> DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `deref`; the buffer is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+impl<T: Plain> std::fmt::Debug for Buffer<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer({} values)", self.len)
+    }
+}
+
+impl<T: Plain> From<&[T]> for Buffer<T> {
+    fn from(values: &[T]) -> Self {
+        let mut buffer = Self::zeroed(values.len());
+        buffer.copy_from_slice(values);
+        buffer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn begins_on_a_line_and_holds_what_was_put_in() {
+        for n in [0, 1, 15, 16, 17, 3 << 20] {
+            let mut b = Buffer::<f32>::zeroed(n);
+            assert!(b.len() == n && b.iter().all(|v| *v == 0.0));
+            assert_eq!(b.as_ptr().addr() % LINE, 0);
+            b.fill(2.5);
+            assert_eq!(b.clone().iter().sum::<f32>(), 2.5 * n as f32);
+        }
+        assert_eq!(*Buffer::from(&[1i8, -2, 3][..]), [1, -2, 3]);
+    }
+}

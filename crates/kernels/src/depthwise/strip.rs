@@ -1,0 +1,105 @@
+//! The innermost loop: up to eight neighbouring outputs of sixteen channels.
+#![allow(unsafe_code, reason = "reads and writes through pointers whose range the convolution has checked")]
+
+use crate::activation::{Activation, finish};
+use crate::lanes::{LANES, Lanes};
+
+/// Most outputs of a strip.
+pub(super) const MAX: usize = 8;
+
+/// Neighbouring outputs that see the same taps.
+pub(super) struct Strip {
+    /// The first output's input under the first tap.
+    pub(super) x: *const f32,
+    /// Values from one tap to that below it, and to that right of it.
+    pub(super) row: usize,
+    pub(super) column: usize,
+    /// Values from one output's input to the next one's.
+    pub(super) step: usize,
+    /// The first tap's weights.
+    pub(super) weights: *const f32,
+    /// Values from one row of weights to the next.
+    pub(super) weight_row: usize,
+    /// Taps (rows, columns) inside the map.
+    pub(super) taps: [usize; 2],
+    /// Sixteen values.
+    pub(super) bias: *const f32,
+    pub(super) activation: Option<Activation>,
+    /// As `y`, or null.
+    pub(super) residual: *const f32,
+    /// The first output.
+    pub(super) y: *mut f32,
+    /// Values from one output to the next.
+    pub(super) out_step: usize,
+    /// Channels that are not padding.
+    pub(super) lanes: usize,
+}
+
+/// Computes `n` outputs; returns their sum.
+///
+/// # Safety
+/// For all of the `n` outputs and all taps the first `lanes` channels are readable at their places, as are sixteen
+/// weights and the bias; `y` (and `residual`) are valid for `lanes` values of every output.
+#[inline(always)]
+pub(super) unsafe fn run_strip<L: Lanes>(l: L, strip: &Strip, n: usize) -> L::V {
+    macro_rules! arms {
+        ($full:literal, $taps:literal: $($n:literal)*) => {
+            match n {
+                // SAFETY: by the caller's promise.
+                $($n => unsafe { run::<L, $n, $taps, $full>(l, strip) },)*
+                _ => unreachable!("a strip of {n} outputs"),
+            }
+        };
+    }
+    match (strip.lanes == LANES, strip.taps[1]) {
+        (true, 3) => arms!(true, 3: 1 2 3 4 5 6 7 8),
+        (true, 5) => arms!(true, 5: 1 2 3 4 5 6 7 8),
+        (true, _) => arms!(true, 0: 1 2 3 4 5 6 7 8),
+        (false, _) => arms!(false, 0: 1 2 3 4 5 6 7 8),
+    }
+}
+
+/// `TAPS` columns of taps, or as many as there are where it is zero.
+///
+/// # Safety
+/// As [`run_strip`].
+#[inline(always)]
+unsafe fn run<L: Lanes, const N: usize, const TAPS: usize, const FULL: bool>(l: L, strip: &Strip) -> L::V {
+    let columns = if TAPS == 0 { strip.taps[1] } else { TAPS };
+    // SAFETY: tap and output are among those that the caller promises.
+    let sums = unsafe {
+        let mut sums = [l.read(strip.bias); N];
+        for ky in 0..strip.taps[0] {
+            let (x, weights) =
+                (strip.x.wrapping_add(ky * strip.row), strip.weights.wrapping_add(ky * strip.weight_row));
+            for kx in 0..columns {
+                let weight = l.read(weights.wrapping_add(kx * LANES));
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let from = x.wrapping_add(kx * strip.column + i * strip.step);
+                    let v = if FULL { l.read(from) } else { l.read_partial(from, strip.lanes) };
+                    *sum = l.mul_add(v, weight, *sum);
+                }
+            }
+        }
+        if !strip.residual.is_null() {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = l.add(*sum, l.read_partial(strip.residual.wrapping_add(i * strip.out_step), strip.lanes));
+            }
+        }
+        let [sums] = finish(l, strip.activation, [sums]);
+        for (i, sum) in sums.iter().enumerate() {
+            let to = strip.y.wrapping_add(i * strip.out_step);
+            if FULL {
+                l.write(*sum, to);
+            } else {
+                l.write_partial(*sum, to, strip.lanes);
+            }
+        }
+        sums
+    };
+    let mut total = sums[0];
+    for sum in &sums[1..] {
+        total = l.add(total, *sum);
+    }
+    total
+}
