@@ -151,9 +151,32 @@ fn raw_tensors_give_the_same_through_every_engine() {
 }
 
 #[test]
+fn bench_times_twins_in_turn() {
+    let shell = Shell::new();
+    let words = "bench dy_resnet10_x0_125 --classes 4 --image-size 32 --threads 1,2 --batch 1,3 --seconds 0.01";
+    let result = json(&shell.ok(&format!("{words} --static-twin --per-node --json")));
+    let rows = result["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 8, "two networks, two thread counts, two batches");
+    for row in rows {
+        let ms = |key: &str| row[key].as_f64().unwrap();
+        assert!(
+            0.0 < ms("fastest_ms") && ms("fastest_ms") <= ms("median_ms") && ms("median_ms") <= ms("p90_ms"),
+            "{row}"
+        );
+    }
+    assert_eq!(rows[1]["network"], "resnet10_x0_125");
+    assert!(rows[0]["memory_bytes"].as_u64() > rows[1]["memory_bytes"].as_u64(), "a bank takes room");
+    let nodes = result["nodes"].as_array().unwrap();
+    assert!(nodes.iter().any(|n| n["node"].as_str().unwrap().starts_with("layer1.0.conv1")), "{result}");
+    assert!(shell.ok(&format!("{words} --static-twin")).contains("dynamic ÷ static"));
+    shell.says("bench resnet10 --static-twin", "is static itself");
+    shell.says("bench resnet10 --threads 0", "--threads takes whole numbers");
+}
+
+#[test]
 fn help_shows_examples() {
     let shell = Shell::new();
-    for verb in ["train", "eval", "predict", "run", "models", "cost", "new"] {
+    for verb in ["train", "eval", "predict", "run", "models", "cost", "bench", "new"] {
         let help = shell.ok(&format!("{verb} --help"));
         assert!(help.contains("Examples:") && help.contains(&format!("dyconv {verb}")), "{help}");
     }

@@ -10,10 +10,11 @@ use safetensors::SafeTensors;
 
 /// Sums of some thousand products over some fifty layers in f32, against PyTorch's in f64.
 const LOGITS: f32 = 1e-4;
-/// The random `dy_mobilenet_v2_x0_25` amplifies: the file's weights are PyTorch's rounded to f32, and this rounding alone
-/// moves the logits by 5.8e-5 (the oracle, which computes in f64, shows it). Rounding every sum to f32 as well must be
-/// allowed some multiple of that.
-const AMPLIFIED: f32 = 4e-4;
+/// The random `dy_mobilenet_v2_x0_25` is ill-conditioned: its attention amplifies a disturbance about a thousand times on
+/// the way to the logits. The file's weights are PyTorch's rounded to f32, and this rounding alone moves the logits by
+/// 5.8e-5, as the oracle shows, which computes in f64. f32 arithmetic rounds as much again in each of 52 layers: 1.5e-4 to
+/// 4e-4 were seen, depending on the order of the sums.
+const AMPLIFIED: f32 = 1e-3;
 
 /// The generator's networks have a narrow head, to keep the files small.
 const HEAD: usize = 64;

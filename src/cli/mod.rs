@@ -1,5 +1,6 @@
 //! Words for a person: arguments, progress, tables.
 
+mod bench;
 mod cost;
 mod eval;
 mod model_args;
@@ -45,6 +46,7 @@ enum Verb {
     Run(run::Args),
     Models(models::Args),
     Cost(cost::Args),
+    Bench(bench::Args),
     New(new::Args),
 }
 
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => run::run(&args),
         Verb::Models(args) => models::run(&args),
         Verb::Cost(args) => cost::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::New(args) => new::run(&args),
     };
     match result {
