@@ -1,8 +1,8 @@
 //! Depthwise convolution: every channel has its own small kernel.
 //!
 //! Channels lie in the lanes. Sixteen channels of a few rows are one unit of work: the unit mixes its kernels, then sums
-//! strips of up to eight neighbouring outputs tap by tap, so that neighbours share what they read. Outputs near the border,
-//! where some taps fall outside, are summed one by one.
+//! strips of up to eight neighbouring outputs tap by tap, so that neighbours share what they read. At the border some taps
+//! fall outside; the ends of a strip leave them out.
 #![allow(unsafe_code, reason = "threads write interleaved parts of one output, through pointers")]
 
 mod strip;
@@ -31,26 +31,43 @@ pub struct DepthwiseConv {
     strips: Vec<Outputs>,
 }
 
-/// Neighbouring outputs that see the same taps.
+/// Neighbouring outputs of a row.
 #[derive(Debug, Clone)]
 struct Outputs {
     first: usize,
     count: usize,
-    /// Columns of taps inside the map.
-    taps: Range<usize>,
+    /// See [`Strip`].
+    left: [usize; strip::ENDS],
+    right: [usize; strip::ENDS],
 }
 
-/// Cuts a row of outputs into strips, those of whole kernels nearly equally long.
+/// Cuts a row of outputs into strips, nearly equally long where few outputs lack taps.
 fn strips(g: &ConvGeometry) -> Vec<Outputs> {
-    let ([_, w, _], [_, ow, _]) = (g.input, g.output());
-    let taps = |ox| taps_inside(ox, g.stride[1], g.padding[1], g.dilation[1], g.kernel[1], w);
+    let ([_, w, _], [_, ow, _], columns) = (g.input, g.output(), g.kernel[1]);
+    let taps = |ox| taps_inside(ox, g.stride[1], g.padding[1], g.dilation[1], columns, w);
+    let lacks = |ox: usize| [taps(ox).start, columns - taps(ox).end];
+    let cut = |first: usize, count: usize| {
+        let [mut left, mut right] = [[0; strip::ENDS]; 2];
+        for i in 0..strip::ENDS.min(count) {
+            [left[i], right[i]] = [lacks(first + i)[0], lacks(first + count - 1 - i)[1]];
+        }
+        Outputs { first, count, left, right }
+    };
+    // Whether only the outer outputs of a strip lack taps, on their own side, and none lacks all.
+    let fits = |outputs: &Outputs| {
+        (0..outputs.count).all(|i| {
+            let ([left, right], from_end) = (lacks(outputs.first + i), outputs.count - 1 - i);
+            (left == 0 || i < strip::ENDS) && (right == 0 || from_end < strip::ENDS) && left + right < columns
+        })
+    };
     let mut strips = Vec::new();
     let mut first = 0;
     while first < ow {
-        let whole = (first..ow).take_while(|ox| taps(*ox).len() == g.kernel[1]).count();
-        let count = if whole == 0 { 1 } else { whole.div_ceil(whole.div_ceil(strip::MAX)) };
-        strips.push(Outputs { first, count, taps: taps(first) });
-        first += count;
+        let left = ow - first;
+        let even = cut(first, left.div_ceil(left.div_ceil(strip::MAX)));
+        let outputs = if fits(&even) { even } else { cut(first, 1) };
+        first += outputs.count;
+        strips.push(outputs);
     }
     strips
 }
@@ -191,17 +208,20 @@ impl Job<'_> {
             // The first tap's first row; nothing is read where no tap is inside.
             let y0 = (oy * g.stride[0] + taps_y.start * g.dilation[0]).saturating_sub(g.padding[0]);
             for outputs in &self.conv.strips {
-                let (ox, taps_x) = (outputs.first, &outputs.taps);
-                let x0 = (ox * g.stride[1] + taps_x.start * g.dilation[1]).saturating_sub(g.padding[1]);
+                let ox = outputs.first;
+                // Before the map where the first output lacks taps; those are not read.
+                let x0 = (ox * g.stride[1]).wrapping_sub(g.padding[1]);
                 let at = (oy * ow + ox) * c + channel;
                 let strip = Strip {
-                    x: self.x.as_ptr().wrapping_add((y0 * w + x0) * c + channel),
+                    x: self.x.as_ptr().wrapping_add((y0 * w).wrapping_add(x0).wrapping_mul(c).wrapping_add(channel)),
                     row: g.dilation[0] * w * c,
                     column: g.dilation[1] * c,
                     step: g.stride[1] * c,
-                    weights: weights.as_ptr().wrapping_add((taps_y.start * g.kernel[1] + taps_x.start) * LANES),
+                    weights: weights.as_ptr().wrapping_add(taps_y.start * g.kernel[1] * LANES),
                     weight_row: g.kernel[1] * LANES,
-                    taps: [taps_y.len(), taps_x.len()],
+                    taps: [taps_y.len(), g.kernel[1]],
+                    left: outputs.left,
+                    right: outputs.right,
                     bias: bias.as_ptr(),
                     activation: self.activation,
                     residual: if self.residual.is_null() { self.residual } else { self.residual.wrapping_add(at) },
@@ -209,8 +229,7 @@ impl Job<'_> {
                     out_step: c,
                     lanes,
                 };
-                // SAFETY: the taps inside start at (y0, x0) and end inside the map for all of the strip's outputs, which
-                // see the same taps; the outputs and their sixteen (or `lanes`) channels lie in `y` and `residual`.
+                // SAFETY: the taps that an output does not lack lie inside the map, the first row of them being y0; the outputs and their sixteen (or `lanes`) channels lie in `y` and `residual`.
                 let sum = unsafe { run_strip(l, &strip, outputs.count) };
                 total = l.add(total, sum);
             }

@@ -1,4 +1,7 @@
 //! The innermost loop: up to eight neighbouring outputs of sixteen channels.
+//!
+//! Of a strip, only the first two and the last two outputs may lack columns of taps. Which outputs those are is known when
+//! the code is written out, so that all others are summed without asking.
 #![allow(unsafe_code, reason = "reads and writes through pointers whose range the convolution has checked")]
 
 use crate::activation::{Activation, finish};
@@ -7,9 +10,12 @@ use crate::lanes::{LANES, Lanes};
 /// Most outputs of a strip.
 pub(super) const MAX: usize = 8;
 
-/// Neighbouring outputs that see the same taps.
+/// Outputs at each end of a strip that may lack taps.
+pub(super) const ENDS: usize = 2;
+
+/// Neighbouring outputs that see the same rows of taps.
 pub(super) struct Strip {
-    /// The first output's input under the first tap.
+    /// The first output's input under the first column of taps, which may lie outside the map.
     pub(super) x: *const f32,
     /// Values from one tap to that below it, and to that right of it.
     pub(super) row: usize,
@@ -20,8 +26,12 @@ pub(super) struct Strip {
     pub(super) weights: *const f32,
     /// Values from one row of weights to the next.
     pub(super) weight_row: usize,
-    /// Taps (rows, columns) inside the map.
+    /// Rows of taps inside the map, and all columns.
     pub(super) taps: [usize; 2],
+    /// Columns of taps that the first [`ENDS`] outputs lack on the left.
+    pub(super) left: [usize; ENDS],
+    /// Columns of taps that the last [`ENDS`] outputs lack on the right, from the last output on.
+    pub(super) right: [usize; ENDS],
     /// Sixteen values.
     pub(super) bias: *const f32,
     pub(super) activation: Option<Activation>,
@@ -38,8 +48,8 @@ pub(super) struct Strip {
 /// Computes `n` outputs; returns their sum.
 ///
 /// # Safety
-/// For all of the `n` outputs and all taps the first `lanes` channels are readable at their places, as are sixteen
-/// weights and the bias; `y` (and `residual`) are valid for `lanes` values of every output.
+/// For all of the `n` outputs and all taps that they do not lack the first `lanes` channels are readable at their places,
+/// as are sixteen weights and the bias; `y` (and `residual`) are valid for `lanes` values of every output.
 #[inline(always)]
 pub(super) unsafe fn run_strip<L: Lanes>(l: L, strip: &Strip, n: usize) -> L::V {
     macro_rules! arms {
@@ -75,6 +85,10 @@ unsafe fn run<L: Lanes, const N: usize, const TAPS: usize, const FULL: bool>(l: 
             for kx in 0..columns {
                 let weight = l.read(weights.wrapping_add(kx * LANES));
                 for (i, sum) in sums.iter_mut().enumerate() {
+                    let from_end = N - 1 - i;
+                    if (i < ENDS && kx < strip.left[i]) || (from_end < ENDS && kx + strip.right[from_end] >= columns) {
+                        continue;
+                    }
                     let from = x.wrapping_add(kx * strip.column + i * strip.step);
                     let v = if FULL { l.read(from) } else { l.read_partial(from, strip.lanes) };
                     *sum = l.mul_add(v, weight, *sum);
