@@ -30,6 +30,7 @@ mod arena;
 mod error;
 mod kernel;
 mod lowered;
+mod narrow;
 pub mod oracle;
 mod passes;
 mod plan;

@@ -231,3 +231,23 @@ fn a_profile_names_every_step() {
     assert_eq!(profile.iter().map(|(s, _)| s.clone()).collect::<Vec<_>>(), session.plan().describe());
     assert!(profile.iter().any(|(_, time)| !time.is_zero()));
 }
+
+#[test]
+fn the_smallest_bank_within_a_bound() {
+    let graph = every_op([3, 33, 31], Gate::Softmax);
+    let w = weights(&graph, 9);
+    let storage = |bound| {
+        let (plan, deviation) = Plan::smallest_within(&graph, &w, 1.0, bound, Options::default()).unwrap();
+        assert!(deviation <= bound);
+        let kernels: Vec<String> = plan.describe().into_iter().map(|s| s.kernel).collect();
+        ["-int8", "-bf16"].into_iter().find(|s| kernels.iter().any(|k| k.contains(s))).unwrap_or("f32")
+    };
+    assert_eq!(storage(1.0), "-int8");
+    assert_eq!(storage(0.0), "f32");
+}
+
+#[test]
+fn an_unknown_instruction_set_is_refused_with_the_list() {
+    let text = dyconv_engine::Isa::by_name("mmx").unwrap_err();
+    assert!(text.starts_with("no instruction set `mmx` on this CPU, which has portable"), "{text}");
+}
