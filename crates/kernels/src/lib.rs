@@ -11,6 +11,8 @@ mod conv;
 mod depthwise;
 mod elementwise;
 mod geometry;
+#[cfg(all(test, target_os = "linux"))]
+mod guarded;
 mod lanes;
 mod layout;
 mod linear;
