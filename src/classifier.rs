@@ -1,6 +1,7 @@
 //! A model file that answers for images.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use dyconv_data::{DataError, Image, Transform, load};
 use dyconv_engine::{EngineError, Plan, Session};
@@ -32,7 +33,7 @@ pub enum Error {
     NothingToScore,
 }
 
-/// A compiled classifier: image in, probabilities out.
+/// A compiled classifier: image in, probabilities out. Runs on the caller's thread unless told otherwise.
 #[derive(Debug)]
 pub struct Classifier {
     pub(crate) model: Model,
@@ -75,6 +76,16 @@ impl Classifier {
         let plan = Plan::new(&model.graph, &model.weights, model.tau)?;
         let transform = Transform::new(model.preprocessing.clone())?;
         Ok(Self { model, session: Session::new(plan), transform })
+    }
+
+    /// The same classifier on so many threads, the caller's included. Answers do not depend on their number.
+    ///
+    /// # Panics
+    /// When there are no threads.
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.session = Session::with_threads(Arc::clone(self.session.plan()), threads);
+        self
     }
 
     /// The model.

@@ -39,6 +39,17 @@ fn a_model_answers_with_probabilities() {
 }
 
 #[test]
+fn answers_do_not_depend_on_the_number_of_threads() {
+    let data = digits();
+    let image = Image::new(8, 8, 1, (0..64).map(|i| i * 4).collect());
+    let probabilities = |threads| {
+        let mut classifier = Classifier::new(model(data.classes())).unwrap().with_threads(threads);
+        classifier.predict(&image).unwrap().probabilities().to_vec()
+    };
+    assert_eq!(probabilities(1), probabilities(3));
+}
+
+#[test]
 fn evaluation_counts_every_image_once_in_any_batches() {
     let data = digits();
     let mut classifier = Classifier::new(model(data.classes())).unwrap();

@@ -7,7 +7,7 @@ use dyconv::data::{Dataset, OpenOptions, Split};
 use dyconv::{Classifier, Evaluation, EvaluationOptions, evaluate};
 use serde::Serialize;
 
-use super::output::{bar, percent, print, print_json, thousands};
+use super::output::{bar, percent, print, print_json, thousands, threads};
 use super::table::Table;
 
 /// Confusion matrices up to this many classes are printed whole.
@@ -36,6 +36,9 @@ pub struct Args {
     /// Images a batch
     #[arg(long, default_value_t = 32)]
     batch: usize,
+    /// Threads to compute with; unset: one per processor
+    #[arg(long)]
+    threads: Option<usize>,
     /// Broken images that are skipped before it is an error
     #[arg(long, default_value_t = 10)]
     max_broken: usize,
@@ -64,7 +67,7 @@ struct ClassJson<'a> {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let mut classifier = Classifier::open(&args.model)?;
+    let mut classifier = Classifier::open(&args.model)?.with_threads(threads(args.threads));
     let open = held_out(&classifier.model().provenance.recipe);
     let dataset = Arc::new(Dataset::open(&args.data, &open)?);
     eprintln!("{}: {}; scoring {}", args.data, dataset.describe(), name(args.split));

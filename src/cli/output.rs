@@ -28,6 +28,11 @@ pub fn bar(length: usize, template: &str) -> Option<ProgressBar> {
     Some(ProgressBar::new(length as u64).with_style(style.progress_chars("━╸─")))
 }
 
+/// Threads to compute with: as many as asked for, or one per processor.
+pub fn threads(asked: Option<usize>) -> usize {
+    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+}
+
 /// `12,345`.
 pub fn thousands(n: u64) -> String {
     let digits = n.to_string();

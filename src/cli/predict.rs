@@ -6,7 +6,7 @@ use anyhow::bail;
 use dyconv::Classifier;
 use serde::Serialize;
 
-use super::output::{print, print_json};
+use super::output::{print, print_json, threads};
 use super::table::Table;
 
 /// Name what is in images
@@ -24,6 +24,9 @@ pub struct Args {
     /// Answers for each image
     #[arg(long, default_value_t = 5)]
     top: usize,
+    /// Threads to compute with; unset: one per processor
+    #[arg(long)]
+    threads: Option<usize>,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -43,7 +46,7 @@ struct AnswerJson {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let mut classifier = Classifier::open(&args.model)?;
+    let mut classifier = Classifier::open(&args.model)?.with_threads(threads(args.threads));
     let mut results = Vec::new();
     let mut failed = 0;
     for image in &args.images {
