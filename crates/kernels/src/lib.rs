@@ -22,6 +22,8 @@ mod softmax;
 #[cfg(test)]
 mod testing;
 mod threads;
+#[cfg(feature = "train")]
+pub mod train;
 
 pub use activation::{Activation, activate};
 pub use bank::{Bank, Storage};

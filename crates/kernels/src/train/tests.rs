@@ -1,0 +1,214 @@
+//! Every convolution against loops that anyone can check by eye.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// `y`, `dx`, `dpi`, `dbank` by definition, in f64.
+struct Witness {
+    y: Vec<f64>,
+    dx: Vec<f64>,
+    dpi: Vec<f64>,
+    dbank: Vec<f64>,
+}
+
+fn witness(c: &BatchConv, x: &[f32], pi: &[f32], bank: &[f32], dy: &[f32]) -> Witness {
+    let kernels = c.kernels(pi);
+    let [height, width] = c.output();
+    let mut w = Witness {
+        y: vec![0.0; dy.len()],
+        dx: vec![0.0; x.len()],
+        dpi: vec![0.0; pi.len()],
+        dbank: vec![0.0; bank.len()],
+    };
+    for n in 0..c.batch {
+        for o in 0..c.out_channels {
+            for row in 0..height {
+                for column in 0..width {
+                    let at_y = ((n * c.out_channels + o) * height + row) * width + column;
+                    for i in 0..c.group_in() {
+                        let channel = o / c.group_out() * c.group_in() + i;
+                        for tap in 0..c.taps() {
+                            let r = (row * c.stride[0] + tap / c.kernel[1] * c.dilation[0]).wrapping_sub(c.padding[0]);
+                            let s =
+                                (column * c.stride[1] + tap % c.kernel[1] * c.dilation[1]).wrapping_sub(c.padding[1]);
+                            if r >= c.input[1] || s >= c.input[2] {
+                                continue;
+                            }
+                            let at_x = ((n * c.input[0] + channel) * c.input[1] + r) * c.input[2] + s;
+                            for k in 0..kernels {
+                                let at_w = k * c.weights() + o * c.row() + i * c.taps() + tap;
+                                let [p, v, b, g] = [pi[n * kernels + k], x[at_x], bank[at_w], dy[at_y]].map(f64::from);
+                                w.y[at_y] += p * v * b;
+                                w.dx[at_x] += p * b * g;
+                                w.dpi[n * kernels + k] += v * b * g;
+                                w.dbank[at_w] += p * v * g;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    w
+}
+
+/// Sums of some thousand products in f32, over the largest magnitude.
+const NEAR: f64 = 5e-6;
+
+fn near(what: &str, found: &[f32], expected: &[f64]) -> Result<(), TestCaseError> {
+    let scale = expected.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
+    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+        let error = (f64::from(*f) - e).abs() / scale;
+        prop_assert!(error <= NEAR, "{what}[{i}]: {f} instead of {e}, relative error {error:e}");
+    }
+    Ok(())
+}
+
+/// Numbers that look random, with mean 0.
+fn noise(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+type All = [Vec<f32>; 4];
+
+/// Every result of a mixture in garbage-filled buffers; the formulation as given, or the one that would be chosen.
+fn mixture(isa: Isa, c: &BatchConv, how: Option<Formulation>, x: &[f32], pi: &[f32], bank: &[f32], dy: &[f32]) -> All {
+    let [mut y, mut dx, mut dpi, mut dbank] = [dy.len(), x.len(), pi.len(), bank.len()].map(|n| vec![9.0f32; n]);
+    let gradients = |dx, dpi, dbank| Gradients { dx: Some(dx), dpi: Some(dpi), dbank: Some(dbank) };
+    match how {
+        None => {
+            mix_conv_forward(isa, c, x, pi, bank, &mut y);
+            mix_conv_backward(isa, c, x, pi, bank, dy, &mut dx, &mut dpi, &mut dbank);
+        }
+        Some(Formulation::PerSample) => {
+            per_sample::forward(isa, c, x, pi, bank, &mut y);
+            per_sample::backward(isa, c, x, pi, bank, dy, gradients(&mut dx, &mut dpi, &mut dbank));
+        }
+        Some(Formulation::PerBank) => {
+            per_bank::forward(c, x, Some(pi), bank, &mut y);
+            per_bank::backward(isa, c, x, Some(pi), bank, dy, gradients(&mut dx, &mut dpi, &mut dbank));
+        }
+    }
+    [y, dx, dpi, dbank]
+}
+
+fn check(c: &BatchConv, kernels: usize, seed: u64) -> Result<(), TestCaseError> {
+    let (pixels, weights) = (c.pixels(), c.weights());
+    let x = noise(c.batch * c.input.iter().product::<usize>(), seed);
+    let bank = noise(kernels * weights, seed + 1);
+    let pi = noise(c.batch * kernels, seed + 2);
+    let dy = noise(c.batch * c.out_channels * pixels, seed + 3);
+    let expected = witness(c, &x, &pi, &bank, &dy);
+    let ones = vec![1.0; c.batch];
+    let fixed = witness(c, &x, &ones, &bank[..weights], &dy);
+    for isa in Isa::available() {
+        for how in [None, Some(Formulation::PerSample), Some(Formulation::PerBank)] {
+            let [y, dx, dpi, dbank] = mixture(isa, c, how, &x, &pi, &bank, &dy);
+            let name = |what: &str| format!("{} {how:?} {what}", isa.name());
+            near(&name("y"), &y, &expected.y)?;
+            near(&name("dx"), &dx, &expected.dx)?;
+            near(&name("dpi"), &dpi, &expected.dpi)?;
+            near(&name("dbank"), &dbank, &expected.dbank)?;
+        }
+        let [mut y, mut dx, mut dw] = [dy.len(), x.len(), weights].map(|n| vec![9.0f32; n]);
+        conv_forward(isa, c, &x, &bank[..weights], &mut y);
+        conv_backward(isa, c, &x, &bank[..weights], &dy, Some(&mut dx), Some(&mut dw));
+        near("static y", &y, &fixed.y)?;
+        near("static dx", &dx, &fixed.dx)?;
+        near("static dweight", &dw, &fixed.dbank)?;
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn dense_and_grouped_of_any_geometry(
+        batch in 1usize..6, groups in 1usize..4, cg in 1usize..20, og in 1usize..20, kernel in [1usize..4, 1usize..4],
+        stride in [1usize..4, 1usize..4], padding in [0usize..3, 0usize..3], dilation in [1usize..3, 1usize..3],
+        extra in [0usize..9, 0usize..9], kernels in 1usize..5, seed in 0u64..1000,
+    ) {
+        let side = |a: usize| (dilation[a] * (kernel[a] - 1) + 1).saturating_sub(2 * padding[a]).max(1) + extra[a];
+        let c = BatchConv {
+            batch, input: [groups * cg, side(0), side(1)], out_channels: groups * og, kernel, stride, padding, dilation,
+            groups,
+        };
+        check(&c, kernels, seed)?;
+    }
+
+    #[test]
+    fn depthwise_of_any_geometry(
+        batch in 1usize..4, channels in 1usize..20, kernel in [1usize..6, 1usize..6], stride in [1usize..4, 1usize..4],
+        padding in [0usize..4, 0usize..4], dilation in [1usize..3, 1usize..3], extra in [0usize..12, 0usize..12],
+        kernels in 1usize..5, seed in 0u64..1000,
+    ) {
+        let side = |a: usize| (dilation[a] * (kernel[a] - 1) + 1).saturating_sub(2 * padding[a]).max(1) + extra[a];
+        let c = BatchConv {
+            batch, input: [channels, side(0), side(1)], out_channels: channels, kernel, stride, padding, dilation,
+            groups: channels,
+        };
+        check(&c, kernels, seed)?;
+    }
+}
+
+/// Shapes whose work is cut: several kernel tiles, several blocks of pixels, many small maps together.
+#[test]
+fn large_shapes() {
+    let shapes = [
+        ([3, 64, 28, 28], 40, 3, 1, 1),
+        ([5, 200, 7, 7], 300, 1, 1, 0),
+        ([9, 520, 2, 2], 130, 3, 1, 1),
+        ([2, 16, 40, 40], 24, 3, 2, 1),
+        ([2, 3, 33, 35], 16, 7, 2, 3),
+    ];
+    for (seed, ([batch, i, h, w], out_channels, k, s, p)) in shapes.into_iter().enumerate() {
+        let c = BatchConv {
+            batch,
+            input: [i, h, w],
+            out_channels,
+            kernel: [k; 2],
+            stride: [s; 2],
+            padding: [p; 2],
+            dilation: [1; 2],
+            groups: 1,
+        };
+        check(&c, 3, seed as u64).unwrap();
+    }
+}
+
+#[test]
+fn one_thread_and_many_give_the_same_bits() {
+    let base = BatchConv {
+        batch: 5,
+        input: [24, 14, 14],
+        out_channels: 40,
+        kernel: [1; 2],
+        stride: [1; 2],
+        padding: [0; 2],
+        dilation: [1; 2],
+        groups: 1,
+    };
+    let dense = BatchConv { kernel: [3; 2], padding: [1; 2], ..base };
+    let small = BatchConv { input: [24, 2, 2], ..dense };
+    let depthwise = BatchConv { out_channels: 24, groups: 24, ..dense };
+    for c in [base, dense, small, depthwise] {
+        let x = noise(c.batch * c.input.iter().product::<usize>(), 1);
+        let (pi, bank) = (noise(c.batch * 4, 2), noise(4 * c.weights(), 3));
+        let dy = noise(c.batch * c.out_channels * c.pixels(), 4);
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| mixture(Isa::detect(), &c, None, &x, &pi, &bank, &dy))
+        };
+        let one = with(1);
+        assert!([2, 3, 8].into_iter().all(|threads| with(threads) == one), "{c:?}");
+    }
+}
