@@ -3,6 +3,10 @@
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::module::{batch_norm, batch_norm_train};
 use burn::tensor::{Device, Tensor};
+use dyconv_graph::Activation;
+use dyconv_kernels::train::NormActivation;
+
+use crate::{fast, ops, stock};
 
 /// Weight of the newest batch in the running statistics.
 const MOMENTUM: f64 = 0.1;
@@ -39,20 +43,44 @@ impl BatchNorm {
 
     /// Normalises `[N, C, H, W]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward_with(x, None)
+    }
+
+    /// Normalises `[N, C, H, W]` and applies what follows; in training ReLU, ReLU6 and Hard-Swish cost nothing extra.
+    pub fn forward_with(&self, x: Tensor<4>, activation: Option<Activation>) -> Tensor<4> {
         let device = x.device();
         if !device.is_autodiff() {
             let mean = self.running_mean.value().to_device(&device);
             let var = self.running_var.value().to_device(&device);
-            return batch_norm(x, self.weight.val(), self.bias.val(), mean, var, self.eps);
+            let y = batch_norm(x, self.weight.val(), self.bias.val(), mean, var, self.eps);
+            return activation.into_iter().fold(y, |y, a| ops::activation(a, y));
         }
         let [n, _, h, w] = x.dims();
-        let count = (n * h * w) as f64;
-        let batch = batch_norm_train(x, self.weight.val(), self.bias.val(), self.eps);
-        let unbiased = batch.variance.detach().mul_scalar(count / (count - 1.0).max(1.0));
-        for (state, new) in [(&self.running_mean, batch.mean.detach()), (&self.running_var, unbiased)] {
-            let old = state.value_sync().to_device(&device);
+        let (scale, shift) = (self.weight.val(), self.bias.val());
+        let (fused, after) = match activation {
+            _ if stock::chosen() => (NormActivation::None, activation),
+            None => (NormActivation::None, None),
+            Some(Activation::Relu) => (NormActivation::Relu, None),
+            Some(Activation::Relu6) => (NormActivation::Relu6, None),
+            Some(Activation::HardSwish) => (NormActivation::HardSwish, None),
+            Some(Activation::HardSigmoid | Activation::Sigmoid) => (NormActivation::None, activation),
+        };
+        let (y, mean, variance) = if stock::chosen() {
+            let batch = batch_norm_train(x, scale, shift, self.eps);
+            (batch.output, batch.mean.detach(), batch.variance.detach())
+        } else {
+            fast::norm_act(x, scale, shift, self.eps, fused)
+        };
+        self.remember((n * h * w) as f64, mean, variance);
+        after.into_iter().fold(y, |y, a| ops::activation(a, y))
+    }
+
+    /// Moves the running statistics towards those of a batch with `count` values a channel.
+    fn remember(&self, count: f64, mean: Tensor<1>, variance: Tensor<1>) {
+        let unbiased = variance.mul_scalar(count / (count - 1.0).max(1.0));
+        for (state, new) in [(&self.running_mean, mean), (&self.running_var, unbiased)] {
+            let old = state.value_sync().to_device(&new.device());
             state.update((old.mul_scalar(1.0 - MOMENTUM) + new.mul_scalar(MOMENTUM)).detach());
         }
-        batch.output
     }
 }

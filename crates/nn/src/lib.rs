@@ -18,12 +18,15 @@ mod attention;
 mod batch_norm;
 mod dynamic_conv2d;
 mod dynamic_linear;
+mod fast;
 mod layer;
 mod network;
 pub mod ops;
+mod stock;
 
 pub use attention::Attention;
 pub use batch_norm::BatchNorm;
 pub use dynamic_conv2d::{DynamicConv2d, DynamicConv2dConfig};
 pub use dynamic_linear::{DynamicLinear, DynamicLinearConfig};
 pub use network::{Network, NetworkError, Value};
+pub use stock::with_stock_operations;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::nn::DropoutConfig;
-use burn::tensor::activation::{hard_sigmoid, relu, sigmoid};
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
@@ -77,6 +76,23 @@ struct Structure {
     layer: Vec<Option<usize>>,
     /// The last node that reads each value.
     last_reader: Vec<Option<NodeId>>,
+    /// For a batch norm, the activation that alone reads it; for that activation, itself.
+    fused: Vec<Option<Activation>>,
+}
+
+/// Finds batch norms whose only reader is an activation.
+fn fuse(graph: &Graph) -> Vec<Option<Activation>> {
+    let mut fused = vec![None; graph.nodes().len()];
+    for (id, readers) in graph.ids().zip(graph.readers()) {
+        if let (Op::BatchNorm { .. }, [reader]) = (&graph.node(id).op, &readers[..])
+            && let Op::Activation(activation) = graph.node(*reader).op
+            && graph.output() != id
+        {
+            fused[id.index()] = Some(activation);
+            fused[reader.index()] = Some(activation);
+        }
+    }
+    fused
 }
 
 impl Network {
@@ -94,7 +110,7 @@ impl Network {
             layers.extend(loaded);
         }
         let last_reader = graph.readers().iter().map(|r| r.iter().max().copied()).collect();
-        let structure = Arc::new(Structure { graph: graph.clone(), layer, last_reader });
+        let structure = Arc::new(Structure { graph: graph.clone(), layer, last_reader, fused: fuse(graph) });
         let mut network = Self { layers, structure, tau: 1.0 };
         network.set_temperature(tau)?;
         Ok(network)
@@ -137,14 +153,19 @@ impl Network {
     /// # Panics
     /// When the input is not `[N, C, H, W]` of the graph.
     pub fn forward(&self, x: Tensor<4>) -> Value {
-        self.forward_all(x, |_, _| ())
+        self.run(x, true, |_, _| ())
     }
 
     /// As [`Network::forward`], and shows every node's value as soon as it is computed.
     ///
     /// # Panics
     /// When the input is not `[N, C, H, W]` of the graph.
-    pub fn forward_all(&self, x: Tensor<4>, mut visit: impl FnMut(&Node, &Value)) -> Value {
+    pub fn forward_all(&self, x: Tensor<4>, visit: impl FnMut(&Node, &Value)) -> Value {
+        self.run(x, false, visit)
+    }
+
+    /// Runs a batch; `fuse` lets a batch norm give what its activation would, which then does nothing.
+    fn run(&self, x: Tensor<4>, fuse: bool, mut visit: impl FnMut(&Node, &Value)) -> Value {
         let Structure { graph, last_reader, .. } = &*self.structure;
         let [_, c, h, w] = x.dims();
         assert_eq!([c, h, w], graph.input_dims(), "the input must be [N, C, H, W] of the graph");
@@ -156,7 +177,7 @@ impl Network {
                 Some(x) => Value::Map(x),
                 None => {
                     let inputs = node.inputs.iter().map(|i| values[i.index()].clone().expect("inputs come first"));
-                    self.apply(id, node, inputs.collect())
+                    self.apply(id, node, inputs.collect(), fuse)
                 }
             };
             visit(node, &value);
@@ -170,10 +191,11 @@ impl Network {
         values[graph.output().index()].take().expect("the output was computed")
     }
 
-    fn apply(&self, id: NodeId, node: &Node, inputs: Vec<Value>) -> Value {
+    fn apply(&self, id: NodeId, node: &Node, inputs: Vec<Value>, fuse: bool) -> Value {
         let mut inputs = inputs.into_iter();
         let mut next = || inputs.next().expect("the graph was checked");
         let layer = self.structure.layer[id.index()].map(|i| &self.layers[i]);
+        let fused = self.structure.fused[id.index()].filter(|_| fuse);
         match (&node.op, layer) {
             (Op::Conv(conv), Some(Layer::Conv(l))) => {
                 Value::Map(ops::conv(next().map(), l.weight.val(), l.bias.as_ref().map(|b| b.val()), geometry(conv)))
@@ -189,10 +211,11 @@ impl Network {
                 let (x, pi) = (next().vector(), next().vector());
                 Value::Vector(ops::mix_linear(x, pi, l.weight.val(), l.bias.as_ref().map(|b| b.val())))
             }
-            (Op::BatchNorm { .. }, Some(Layer::BatchNorm(l))) => Value::Map(l.forward(next().map())),
+            (Op::BatchNorm { .. }, Some(Layer::BatchNorm(l))) => Value::Map(l.forward_with(next().map(), fused)),
+            (Op::Activation(_), _) if fused.is_some() => next(),
             (Op::Activation(a), _) => match next() {
-                Value::Map(x) => Value::Map(activation(*a, x)),
-                Value::Vector(x) => Value::Vector(activation(*a, x)),
+                Value::Map(x) => Value::Map(ops::activation(*a, x)),
+                Value::Vector(x) => Value::Vector(ops::activation(*a, x)),
             },
             (Op::Softmax, _) => Value::Vector(ops::softmax(next().vector(), self.tau)),
             (Op::Add, _) => match (next(), next()) {
@@ -220,16 +243,6 @@ impl Network {
 
 fn geometry(conv: &Conv2d) -> ConvGeometry {
     ConvGeometry { stride: conv.stride, padding: conv.padding, dilation: conv.dilation, groups: conv.groups }
-}
-
-fn activation<const D: usize>(activation: Activation, x: Tensor<D>) -> Tensor<D> {
-    match activation {
-        Activation::Relu => relu(x),
-        Activation::Relu6 => x.clamp(0.0, 6.0),
-        Activation::HardSwish => x.clone() * hard_sigmoid(x, 1.0 / 6.0, 0.5),
-        Activation::HardSigmoid => hard_sigmoid(x, 1.0 / 6.0, 0.5),
-        Activation::Sigmoid => sigmoid(x),
-    }
 }
 
 fn max_pool(x: Tensor<4>, pool: &Pool2d) -> Tensor<4> {

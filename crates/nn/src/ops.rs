@@ -1,8 +1,12 @@
-//! The new operator as functions on tensors, built from Burn's own operations so that they run on every device.
+//! The new operator as functions on tensors. On the CPU the heavy ones are our own operations; elsewhere they are built
+//! from Burn's.
 
 use burn::tensor::Tensor;
-use burn::tensor::module::conv2d;
+use burn::tensor::activation::{hard_sigmoid, relu, sigmoid};
 use burn::tensor::ops::ConvOptions;
+use dyconv_graph::Activation;
+
+use crate::{fast, stock};
 
 /// Geometry of a convolution; pairs are (height, width).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,14 +22,24 @@ pub struct ConvGeometry {
 }
 
 impl ConvGeometry {
-    fn options(self) -> ConvOptions<2> {
+    pub(crate) fn options(self) -> ConvOptions<2> {
         ConvOptions::new(self.stride, self.padding, self.dilation, self.groups)
     }
 }
 
 /// Static convolution: `x` `[N, C_in, H, W]`, `weight` `[C_out, C_in / groups, kh, kw]`, `bias` `[C_out]`.
 pub fn conv(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, geometry: ConvGeometry) -> Tensor<4> {
-    conv2d(x, weight, bias, geometry.options())
+    if stock::chosen() {
+        return stock::conv(x, weight, bias, geometry);
+    }
+    let y = fast::conv(x, weight, geometry);
+    match bias {
+        Some(bias) => {
+            let [c] = bias.dims();
+            y + bias.reshape([1, c, 1, 1])
+        }
+        None => y,
+    }
 }
 
 /// Mixture convolution (paper §3.2): sample n is convolved with Σ_k π_nk·W_k and shifted by Σ_k π_nk·b_k.
@@ -33,8 +47,8 @@ pub fn conv(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, geometry: 
 /// `x` `[N, C_in, H, W]`, `pi` `[N, K]`, `bank` `[K, C_out, C_in / groups, kh, kw]`, `bias` `[K, C_out]`; the result is
 /// `[N, C_out, H', W']`.
 ///
-/// Pointwise layers mix the kernels and run a batched matrix product. All others use that convolution is linear in its
-/// kernel: they convolve with all K kernels at once and mix the K results, which needs no kernel per sample.
+/// On the CPU no kernel outlives its sample, in either direction. Elsewhere all K kernels are convolved at once and the K
+/// results mixed.
 pub fn mix_conv(
     x: Tensor<4>,
     pi: Tensor<2>,
@@ -42,10 +56,10 @@ pub fn mix_conv(
     bias: Option<Tensor<2>>,
     geometry: ConvGeometry,
 ) -> Tensor<4> {
-    let y = if is_pointwise(&bank, geometry) {
-        mix_then_multiply(x, pi.clone(), bank)
+    let y = if stock::chosen() {
+        stock::mix_conv(x, pi.clone(), bank, geometry)
     } else {
-        convolve_then_mix(x, pi.clone(), bank, geometry)
+        fast::mix_conv(x, pi.clone(), bank, geometry)
     };
     match bias {
         Some(bias) => {
@@ -54,38 +68,6 @@ pub fn mix_conv(
         }
         None => y,
     }
-}
-
-fn is_pointwise(bank: &Tensor<5>, g: ConvGeometry) -> bool {
-    let [_, _, _, kh, kw] = bank.dims();
-    (kh, kw, g.groups) == (1, 1, 1) && g.stride == [1, 1] && g.padding == [0, 0]
-}
-
-fn mix_then_multiply(x: Tensor<4>, pi: Tensor<2>, bank: Tensor<5>) -> Tensor<4> {
-    let [n, c_in, h, w] = x.dims();
-    let [k, c_out, _, _, _] = bank.dims();
-    let kernels = pi.matmul(bank.reshape([k, c_out * c_in])).reshape([n, c_out, c_in]);
-    kernels.matmul(x.reshape([n, c_in, h * w])).reshape([n, c_out, h, w])
-}
-
-fn convolve_then_mix(x: Tensor<4>, pi: Tensor<2>, bank: Tensor<5>, g: ConvGeometry) -> Tensor<4> {
-    let n = x.dims()[0];
-    let [k, c_out, c_group, kh, kw] = bank.dims();
-    let out_group = c_out / g.groups;
-    // Output channels of a grouped convolution are ordered by group, so the K kernels stand inside each group.
-    let weight = if g.groups == 1 {
-        bank.reshape([k * c_out, c_group, kh, kw])
-    } else {
-        bank.reshape([k, g.groups, out_group, c_group * kh * kw]).swap_dims(0, 1).reshape([k * c_out, c_group, kh, kw])
-    };
-    let y = conv2d(x, weight, None, g.options());
-    let [_, _, h, w] = y.dims();
-    if g.groups == 1 {
-        let mixed = pi.reshape([n, 1, k]).matmul(y.reshape([n, k, c_out * h * w]));
-        return mixed.reshape([n, c_out, h, w]);
-    }
-    let y = y.reshape([n, g.groups, k, out_group * h * w]) * pi.reshape([n, 1, k, 1]);
-    y.sum_dim(2).reshape([n, c_out, h, w])
 }
 
 /// Linear layer: `x` `[N, I]`, `weight` `[O, I]`, `bias` `[O]`; the result is `[N, O]`.
@@ -107,6 +89,17 @@ pub fn mix_linear(x: Tensor<2>, pi: Tensor<2>, bank: Tensor<3>, bias: Option<Ten
     match bias {
         Some(bias) => y + pi.matmul(bias),
         None => y,
+    }
+}
+
+/// An element-wise function.
+pub fn activation<const D: usize>(activation: Activation, x: Tensor<D>) -> Tensor<D> {
+    match activation {
+        Activation::Relu => relu(x),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::HardSwish => x.clone() * hard_sigmoid(x, 1.0 / 6.0, 0.5),
+        Activation::HardSigmoid => hard_sigmoid(x, 1.0 / 6.0, 0.5),
+        Activation::Sigmoid => sigmoid(x),
     }
 }
 

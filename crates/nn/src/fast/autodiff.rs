@@ -1,0 +1,117 @@
+//! Gradients of the operations: what the forward pass keeps, and which operation the backward pass calls.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, AutodiffBackend};
+use dyconv_kernels::train::NormActivation;
+
+use super::TrainOps;
+use crate::ops::ConvGeometry;
+
+#[derive(Debug)]
+struct Conv;
+
+impl<B: TrainOps> Backward<B, 2> for Conv {
+    type State = (FloatTensor<B>, FloatTensor<B>, ConvGeometry);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [to_x, to_weight] = ops.parents;
+        let dy = grads.consume::<B>(&ops.node);
+        let (x, weight, g) = ops.state;
+        if let Some(node) = to_x {
+            grads.register::<B>(node.id, B::conv_dx(x.clone(), weight.clone(), dy.clone(), g));
+        }
+        if let Some(node) = to_weight {
+            grads.register::<B>(node.id, B::conv_dweight(x, weight, dy, g));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct MixConv;
+
+impl<B: TrainOps> Backward<B, 3> for MixConv {
+    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, ConvGeometry);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<B>(&ops.node);
+        let (x, pi, bank, g) = ops.state;
+        let (dx, dpi, dbank) = B::mix_conv_backward(x, pi, bank, dy, g);
+        for (node, gradient) in ops.parents.into_iter().zip([dx, dpi, dbank]) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct NormAct;
+
+/// x, γ, β, mean, variance, ε, activation.
+type Norm<B> = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, f64, NormActivation);
+
+impl<B: TrainOps> Backward<B, 3> for NormAct {
+    type State = Norm<B>;
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<B>(&ops.node);
+        let (x, scale, shift, mean, variance, eps, activation) = ops.state;
+        let (dx, dscale, dshift) = B::norm_act_backward(x, scale, shift, mean, variance, dy, eps, activation);
+        for (node, gradient) in ops.parents.into_iter().zip([dx, dscale, dshift]) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: TrainOps, C: CheckpointStrategy> TrainOps for Autodiff<B, C> {
+    fn conv(x: FloatTensor<Self>, weight: FloatTensor<Self>, g: ConvGeometry) -> FloatTensor<Self> {
+        let nodes = [x.node(), weight.node()];
+        let (x, weight) = (x.into_primitive(), weight.into_primitive());
+        match Conv.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((x.clone(), weight.clone(), g), B::conv(x, weight, g)),
+            OpsKind::UnTracked(prep) => prep.finish(B::conv(x, weight, g)),
+        }
+    }
+
+    fn mix_conv(
+        x: FloatTensor<Self>,
+        pi: FloatTensor<Self>,
+        bank: FloatTensor<Self>,
+        g: ConvGeometry,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), pi.node(), bank.node()];
+        let (x, pi, bank) = (x.into_primitive(), pi.into_primitive(), bank.into_primitive());
+        match MixConv.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let y = B::mix_conv(x.clone(), pi.clone(), bank.clone(), g);
+                prep.finish((x, pi, bank, g), y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::mix_conv(x, pi, bank, g)),
+        }
+    }
+
+    fn norm_act(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        eps: f64,
+        activation: NormActivation,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let nodes = [x.node(), scale.node(), shift.node()];
+        let (x, scale, shift) = (x.into_primitive(), scale.into_primitive(), shift.into_primitive());
+        let (y, mean, variance) = B::norm_act(x.clone(), scale.clone(), shift.clone(), eps, activation);
+        let y = match NormAct.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                prep.finish((x, scale, shift, mean.clone(), variance.clone(), eps, activation), y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        };
+        (y, Self::from_inner(mean), Self::from_inner(variance))
+    }
+}

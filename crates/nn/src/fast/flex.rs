@@ -1,0 +1,188 @@
+//! The operations on the CPU. Tensors that are not f32 take the generic way.
+
+use burn::backend::flex::FlexTensor;
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::TensorData;
+use dyconv_kernels::Isa;
+use dyconv_kernels::train::{
+    BatchConv, BatchNorm, NormActivation, batch_norm_backward, batch_norm_forward, conv_backward, conv_forward,
+    mix_conv_backward, mix_conv_forward,
+};
+
+use super::{TrainOps, generic};
+use crate::ops::ConvGeometry;
+
+/// The values side by side in row-major order.
+fn dense(t: FlexTensor) -> FlexTensor {
+    if t.as_slice::<f32>().is_some() { t } else { t.to_contiguous() }
+}
+
+fn values(t: &FlexTensor) -> &[f32] {
+    t.as_slice().expect("made dense, and f32")
+}
+
+fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape.to_vec()))
+}
+
+fn zeros_like(t: &FlexTensor) -> Vec<f32> {
+    vec![0.0; t.shape().num_elements()]
+}
+
+fn wrap_like(values: Vec<f32>, like: &FlexTensor) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, like.shape()))
+}
+
+fn f32s(tensors: &[&FlexTensor]) -> bool {
+    tensors.iter().all(|t| t.dtype() == burn::tensor::DType::F32)
+}
+
+/// The geometry of `x` `[N, C, H, W]` and a kernel whose last four axes are `[O, C / groups, kh, kw]`.
+fn batch_conv(x: &FlexTensor, weight: &FlexTensor, g: ConvGeometry) -> BatchConv {
+    let [batch, c, h, w] = x.shape().dims();
+    let weight = weight.shape();
+    let [o, kh, kw] = [4, 2, 1].map(|back| weight[weight.num_dims() - back]);
+    BatchConv {
+        batch,
+        input: [c, h, w],
+        out_channels: o,
+        kernel: [kh, kw],
+        stride: g.stride,
+        padding: g.padding,
+        dilation: g.dilation,
+        groups: g.groups,
+    }
+}
+
+fn output(c: &BatchConv) -> [usize; 4] {
+    let [h, w] = c.output();
+    [c.batch, c.out_channels, h, w]
+}
+
+impl TrainOps for Flex {
+    fn conv(x: FlexTensor, weight: FlexTensor, g: ConvGeometry) -> FlexTensor {
+        if !f32s(&[&x, &weight]) {
+            return generic::conv::<Self>(x, weight, g);
+        }
+        let (x, weight) = (dense(x), dense(weight));
+        let c = batch_conv(&x, &weight, g);
+        let shape = output(&c);
+        let mut y = vec![0.0; shape.iter().product()];
+        conv_forward(Isa::detect(), &c, values(&x), values(&weight), &mut y);
+        tensor(y, &shape)
+    }
+
+    fn conv_dx(x: FlexTensor, weight: FlexTensor, dy: FlexTensor, g: ConvGeometry) -> FlexTensor {
+        if !f32s(&[&x, &weight, &dy]) {
+            return generic::conv_dx::<Self>(x, weight, dy, g);
+        }
+        let (x, weight, dy) = (dense(x), dense(weight), dense(dy));
+        let c = batch_conv(&x, &weight, g);
+        let mut dx = zeros_like(&x);
+        conv_backward(Isa::detect(), &c, values(&x), values(&weight), values(&dy), Some(&mut dx), None);
+        wrap_like(dx, &x)
+    }
+
+    fn conv_dweight(x: FlexTensor, weight: FlexTensor, dy: FlexTensor, g: ConvGeometry) -> FlexTensor {
+        if !f32s(&[&x, &weight, &dy]) {
+            return generic::conv_dweight::<Self>(x, weight, dy, g);
+        }
+        let (x, weight, dy) = (dense(x), dense(weight), dense(dy));
+        let c = batch_conv(&x, &weight, g);
+        let mut dweight = zeros_like(&weight);
+        conv_backward(Isa::detect(), &c, values(&x), values(&weight), values(&dy), None, Some(&mut dweight));
+        wrap_like(dweight, &weight)
+    }
+
+    fn mix_conv(x: FlexTensor, pi: FlexTensor, bank: FlexTensor, g: ConvGeometry) -> FlexTensor {
+        if !f32s(&[&x, &pi, &bank]) {
+            return generic::mix_conv::<Self>(x, pi, bank, g);
+        }
+        let (x, pi, bank) = (dense(x), dense(pi), dense(bank));
+        let c = batch_conv(&x, &bank, g);
+        let shape = output(&c);
+        let mut y = vec![0.0; shape.iter().product()];
+        mix_conv_forward(Isa::detect(), &c, values(&x), values(&pi), values(&bank), &mut y);
+        tensor(y, &shape)
+    }
+
+    fn mix_conv_backward(
+        x: FlexTensor,
+        pi: FlexTensor,
+        bank: FlexTensor,
+        dy: FlexTensor,
+        g: ConvGeometry,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        if !f32s(&[&x, &pi, &bank, &dy]) {
+            return generic::mix_conv_backward::<Self>(x, pi, bank, dy, g);
+        }
+        let (x, pi, bank, dy) = (dense(x), dense(pi), dense(bank), dense(dy));
+        let c = batch_conv(&x, &bank, g);
+        let [mut dx, mut dpi, mut dbank] = [&x, &pi, &bank].map(zeros_like);
+        let isa = Isa::detect();
+        let inputs = [&x, &pi, &bank, &dy].map(values);
+        mix_conv_backward(isa, &c, inputs[0], inputs[1], inputs[2], inputs[3], &mut dx, &mut dpi, &mut dbank);
+        (wrap_like(dx, &x), wrap_like(dpi, &pi), wrap_like(dbank, &bank))
+    }
+
+    fn norm_act(
+        x: FlexTensor,
+        scale: FlexTensor,
+        shift: FlexTensor,
+        eps: f64,
+        activation: NormActivation,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        if !f32s(&[&x, &scale, &shift]) {
+            return generic::norm_act::<Self>(x, scale, shift, eps, activation);
+        }
+        let (x, scale, shift) = (dense(x), dense(scale), dense(shift));
+        let [n, c, h, w] = x.shape().dims();
+        let bn = norm([n, c, h * w], &scale, &shift, eps, activation);
+        let [mut y, mut mean, mut variance] = [&x, &scale, &scale].map(zeros_like);
+        batch_norm_forward(Isa::detect(), &bn, values(&x), &mut y, &mut mean, &mut variance);
+        (wrap_like(y, &x), tensor(mean, &[c]), tensor(variance, &[c]))
+    }
+
+    fn norm_act_backward(
+        x: FlexTensor,
+        scale: FlexTensor,
+        shift: FlexTensor,
+        mean: FlexTensor,
+        variance: FlexTensor,
+        dy: FlexTensor,
+        eps: f64,
+        activation: NormActivation,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        if !f32s(&[&x, &scale, &shift, &mean, &variance, &dy]) {
+            return generic::norm_act_backward::<Self>(x, scale, shift, mean, variance, dy, eps, activation);
+        }
+        let (x, dy) = (dense(x), dense(dy));
+        let [scale, shift, mean, variance] = [scale, shift, mean, variance].map(dense);
+        let [n, c, h, w] = x.shape().dims();
+        let bn = norm([n, c, h * w], &scale, &shift, eps, activation);
+        let [mut dx, mut dscale, mut dshift] = [&x, &scale, &shift].map(zeros_like);
+        let inputs = [&x, &mean, &variance, &dy].map(values);
+        batch_norm_backward(
+            Isa::detect(),
+            &bn,
+            inputs[0],
+            inputs[1],
+            inputs[2],
+            inputs[3],
+            &mut dx,
+            &mut dscale,
+            &mut dshift,
+        );
+        (wrap_like(dx, &x), tensor(dscale, &[c]), tensor(dshift, &[c]))
+    }
+}
+
+fn norm<'a>(
+    size: [usize; 3],
+    scale: &'a FlexTensor,
+    shift: &'a FlexTensor,
+    eps: f64,
+    activation: NormActivation,
+) -> BatchNorm<'a> {
+    BatchNorm { size, scale: values(scale), shift: values(shift), eps: eps as f32, activation }
+}

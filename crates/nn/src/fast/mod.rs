@@ -1,0 +1,118 @@
+//! Our own operations inside Burn.
+//!
+//! [`TrainOps`] extends every backend of Burn. Its default bodies are written with a backend's own operations and work on any
+//! device ([`generic`]); [`flex`] replaces them on the CPU by the kernels of `dyconv-kernels`; [`autodiff`] gives them
+//! gradients. Every operation states its backward pass as another operation of the trait, so that the CPU has one for
+//! each direction.
+
+mod autodiff;
+mod flex;
+pub(crate) mod generic;
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::Tensor;
+use dyconv_kernels::train::NormActivation;
+
+use crate::ops::ConvGeometry;
+
+/// The operations. Shapes are `[N, C, H, W]` for maps, `[O, C / groups, kh, kw]` for kernels, `[K, …]` for banks of them,
+/// `[N, K]` for coefficients π and `[C]` for batch norms.
+#[backend_extension(Autodiff, Flex)]
+pub(crate) trait TrainOps: Backend {
+    /// Convolution of `x` with `weight`.
+    fn conv(x: FloatTensor<Self>, weight: FloatTensor<Self>, g: ConvGeometry) -> FloatTensor<Self> {
+        generic::conv::<Self>(x, weight, g)
+    }
+
+    /// Gradient of [`TrainOps::conv`] in `x`.
+    fn conv_dx(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        g: ConvGeometry,
+    ) -> FloatTensor<Self> {
+        generic::conv_dx::<Self>(x, weight, dy, g)
+    }
+
+    /// Gradient of [`TrainOps::conv`] in `weight`.
+    fn conv_dweight(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        g: ConvGeometry,
+    ) -> FloatTensor<Self> {
+        generic::conv_dweight::<Self>(x, weight, dy, g)
+    }
+
+    /// Convolution of each sample with Σ_k π_nk·W_k.
+    fn mix_conv(
+        x: FloatTensor<Self>,
+        pi: FloatTensor<Self>,
+        bank: FloatTensor<Self>,
+        g: ConvGeometry,
+    ) -> FloatTensor<Self> {
+        generic::mix_conv::<Self>(x, pi, bank, g)
+    }
+
+    /// Gradients of [`TrainOps::mix_conv`] in `x`, `pi` and `bank`.
+    fn mix_conv_backward(
+        x: FloatTensor<Self>,
+        pi: FloatTensor<Self>,
+        bank: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        g: ConvGeometry,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        generic::mix_conv_backward::<Self>(x, pi, bank, dy, g)
+    }
+
+    /// Batch norm and the activation after it, with the batch's mean and (biased) variance.
+    fn norm_act(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        eps: f64,
+        activation: NormActivation,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        generic::norm_act::<Self>(x, scale, shift, eps, activation)
+    }
+
+    /// Gradients of [`TrainOps::norm_act`] in `x`, `scale` and `shift`.
+    #[allow(clippy::too_many_arguments, reason = "what the forward pass took and gave")]
+    fn norm_act_backward(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        eps: f64,
+        activation: NormActivation,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        generic::norm_act_backward::<Self>(x, scale, shift, mean, variance, dy, eps, activation)
+    }
+}
+
+/// [`TrainOps::conv`] on tensors.
+pub(crate) fn conv(x: Tensor<4>, weight: Tensor<4>, g: ConvGeometry) -> Tensor<4> {
+    Tensor::from_dispatch(<Dispatch as TrainOps>::conv(x.into_dispatch(), weight.into_dispatch(), g))
+}
+
+/// [`TrainOps::mix_conv`] on tensors.
+pub(crate) fn mix_conv(x: Tensor<4>, pi: Tensor<2>, bank: Tensor<5>, g: ConvGeometry) -> Tensor<4> {
+    let (x, pi, bank) = (x.into_dispatch(), pi.into_dispatch(), bank.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as TrainOps>::mix_conv(x, pi, bank, g))
+}
+
+/// [`TrainOps::norm_act`] on tensors: the output, and the batch's mean and variance without gradients.
+pub(crate) fn norm_act(
+    x: Tensor<4>,
+    scale: Tensor<1>,
+    shift: Tensor<1>,
+    eps: f64,
+    activation: NormActivation,
+) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
+    let (x, scale, shift) = (x.into_dispatch(), scale.into_dispatch(), shift.into_dispatch());
+    let (y, mean, variance) = <Dispatch as TrainOps>::norm_act(x, scale, shift, eps, activation);
+    (Tensor::from_dispatch(y), Tensor::from_dispatch(mean), Tensor::from_dispatch(variance))
+}
