@@ -47,13 +47,17 @@ pub(super) fn gather(c: &BatchConv, x: &[f32], channels: Range<usize>, block: &B
     let (taps, all, each) = (c.taps(), block.pixels(c), block.pixels_each(c));
     for tap in 0..taps {
         let sight = Sight::new(c, tap, &block.rows);
+        let table = sight.as_ref().filter(|_| each <= TINY).map(|sight| positions(c, sight, block));
         for (row, channel) in channels.clone().enumerate() {
             for (i, n) in block.samples.clone().enumerate() {
                 let plane = &x[(n * c.input[0] + channel) * c.input_pixels()..][..c.input_pixels()];
                 let to = &mut to[(row * taps + tap) * all + i * each..][..each];
-                match &sight {
-                    Some(sight) => gather_tap(c, plane, sight, block.rows.start, to),
-                    None => to.fill(0.0),
+                match (&table, &sight) {
+                    (Some(table), _) => {
+                        to.iter_mut().zip(table).for_each(|(t, at)| *t = plane.get(*at).copied().unwrap_or(0.0));
+                    }
+                    (None, Some(sight)) => gather_tap(c, plane, sight, block.rows.start, to),
+                    (None, None) => to.fill(0.0),
                 }
             }
         }
@@ -85,11 +89,29 @@ fn gather_tap(c: &BatchConv, plane: &[f32], s: &Sight, start: usize, to: &mut [f
     }
 }
 
+/// Clears what stands before and after `keep` in each line.
 fn clear_ends(lines: &mut [f32], width: usize, keep: &Range<usize>) {
-    for line in lines.chunks_exact_mut(width) {
-        line[..keep.start].fill(0.0);
-        line[keep.end..].fill(0.0);
+    for column in (0..keep.start).chain(keep.end..width) {
+        lines.iter_mut().skip(column).step_by(width).for_each(|v| *v = 0.0);
     }
+}
+
+/// Largest map, in pixels, that is gathered through a table of positions rather than line by line.
+const TINY: usize = 32;
+/// A position outside the map.
+const OUTSIDE: usize = usize::MAX;
+
+/// The input position that one tap sees for each output pixel of the block.
+fn positions(c: &BatchConv, sight: &Sight, block: &Block) -> [usize; TINY] {
+    let width = c.output()[1];
+    let mut table = [OUTSIDE; TINY];
+    for (i, row) in sight.rows.clone().enumerate() {
+        for (j, column) in sight.columns.clone().enumerate() {
+            table[(row - block.rows.start) * width + column] =
+                (sight.first[0] + i * c.stride[0]) * c.input[2] + sight.first[1] + j * c.stride[1];
+        }
+    }
+    table
 }
 
 /// Adds the columns of one sample's `channels` back to where they came from: `columns` `[channels · taps, all]`, of which

@@ -1,6 +1,6 @@
 //! Dense convolution with whole kernels: static ones (K = 1), and mixtures over small maps.
 //!
-//! Forward, for one block of pixels: Y = Σ_k W_k · (π_k ⊙ columns).
+//! Forward, for one block of pixels: Y = Σ_k π_k ⊙ (W_k · columns).
 //! Backward, for one run of input channels, block by block: P_k = W_kᵀ·dY, the columns receive Σ_k π_k ⊙ P_k, ∂L/∂π_nk is
 //! ⟨P_k, columns⟩ over sample n, and ∂L/∂W_k += (π_k ⊙ dY)·columnsᵀ.
 
@@ -20,67 +20,122 @@ pub(super) fn forward(c: &BatchConv, x: &[f32], pi: Option<&[f32]>, bank: &[f32]
     let blocks = c.blocks(0..c.batch);
     let outputs = split(c.group_out(), ENOUGH.div_ceil(blocks.len() * c.groups).min(c.group_out().div_ceil(16)));
     let y = Shared::new(y);
-    run(blocks.len() * c.groups * outputs.len(), |job, scratch| {
-        let (group, rest) = (job % c.groups, job / c.groups);
-        let (block, outputs) = (&blocks[rest / outputs.len()], &outputs[rest % outputs.len()]);
-        forward_block(c, x, pi, bank, y, group, block, outputs, scratch);
-    });
-}
-
-#[allow(clippy::too_many_arguments, reason = "one job of a loop nest")]
-#[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
-fn forward_block(
-    c: &BatchConv,
-    x: &[f32],
-    pi: Option<&[f32]>,
-    bank: &[f32],
-    y: Shared<'_>,
-    group: usize,
-    block: &Block,
-    outputs: &Range<usize>,
-    s: &mut Scratch,
-) {
-    let (row, all, each, pixels) = (c.row(), block.pixels(c), block.pixels_each(c), c.pixels());
-    let channels = group * c.group_in()..(group + 1) * c.group_in();
-    let first = group * c.group_out() + outputs.start;
-    let kernels = bank.len() / c.weights();
-    let weight = |k: usize| View::new(&bank[k * c.weights() + first * row..], outputs.len(), row, row);
-    let single = block.samples.len() == 1;
-    let plain = c.is_pointwise() && single && pi.is_none();
-    if !plain {
-        gather(c, x, channels.clone(), block, room(&mut s.columns, row * all));
-    }
-    let columns = match plain {
-        true => &x[(block.samples.start * c.input[0] + channels.start) * pixels..],
-        false => &s.columns[..],
-    };
-    if single && pi.is_none() {
-        let at = (block.samples.start * c.out_channels + first) * pixels + block.rows.start * c.output()[1];
-        let step = if plain { pixels } else { all };
-        // SAFETY: these rows of these output channels of this sample belong to this job alone.
-        unsafe {
-            y.product(at, pixels, [outputs.len(), all], false, weight(0), View::new(columns, row, all, step));
-        }
+    let forward = Forward { c, x, pi, bank, y };
+    if outputs.len() == 1 {
+        run(blocks.len() * c.groups, |job, s| {
+            let (group, block) = (job % c.groups, &blocks[job / c.groups]);
+            let columns = forward.columns(group, block, &mut s.columns);
+            forward.block(group, block, &outputs[0], columns, &mut s.product, &mut s.gradient);
+        });
         return;
     }
-    let to = room(&mut s.product, outputs.len() * all);
-    for k in 0..kernels {
-        let columns = match pi {
-            Some(pi) => {
-                let scaled = room(&mut s.gradient, row * all);
-                let coefficients = block.samples.clone().map(|n| pi[n * kernels + k]);
-                scale_samples(&s.columns, coefficients, each, scaled, all);
-                &*scaled
-            }
-            None => &s.columns,
-        };
-        product(to, all, k > 0, weight(k), View::new(columns, row, all, all));
+    // Too few blocks to go round: all threads gather the columns of one, then share its output channels.
+    let mut columns = Vec::new();
+    for (group, block) in (0..c.groups).flat_map(|group| blocks.iter().map(move |block| (group, block))) {
+        let seen = forward.gather_together(group, block, &mut columns);
+        run(outputs.len(), |job, s| {
+            forward.block(group, block, &outputs[job], seen, &mut s.product, &mut s.gradient);
+        });
     }
-    for (o, to) in to.chunks_exact(all).enumerate() {
-        for (n, from) in block.samples.clone().zip(to.chunks_exact(each)) {
-            let at = (n * c.out_channels + first + o) * pixels + block.rows.start * c.output()[1];
-            // SAFETY: as above.
-            unsafe { y.slice(at, each) }.copy_from_slice(from);
+}
+
+/// What all jobs of the forward pass share.
+struct Forward<'a> {
+    c: &'a BatchConv,
+    x: &'a [f32],
+    pi: Option<&'a [f32]>,
+    bank: &'a [f32],
+    y: Shared<'a>,
+}
+
+impl Forward<'_> {
+    fn channels(&self, group: usize) -> Range<usize> {
+        group * self.c.group_in()..(group + 1) * self.c.group_in()
+    }
+
+    /// Whether the maps themselves are the columns.
+    fn plain(&self, block: &Block) -> bool {
+        self.c.is_pointwise() && block.samples.len() == 1 && self.pi.is_none()
+    }
+
+    /// The columns of a block, in `room` where they have to be gathered.
+    fn columns<'b>(&'b self, group: usize, block: &Block, to: &'b mut Vec<f32>) -> &'b [f32] {
+        let channels = self.channels(group);
+        if self.plain(block) {
+            return &self.x[(block.samples.start * self.c.input[0] + channels.start) * self.c.pixels()..];
+        }
+        let to = room(to, self.c.row() * block.pixels(self.c));
+        gather(self.c, self.x, channels, block, to);
+        to
+    }
+
+    /// As [`Forward::columns`], on all threads.
+    #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
+    fn gather_together<'b>(&'b self, group: usize, block: &Block, to: &'b mut Vec<f32>) -> &'b [f32] {
+        if self.plain(block) {
+            return self.columns(group, block, to);
+        }
+        let (channels, each) = (self.channels(group), self.c.taps() * block.pixels(self.c));
+        let to = room(to, channels.len() * each);
+        let shared = Shared::new(to);
+        let runs = split(channels.len(), ENOUGH.min(channels.len()));
+        run(runs.len(), |job, _| {
+            let run = &runs[job];
+            // SAFETY: every channel belongs to one job.
+            let to = unsafe { shared.slice(run.start * each, run.len() * each) };
+            gather(self.c, self.x, channels.start + run.start..channels.start + run.end, block, to);
+        });
+        to
+    }
+
+    /// The output channels `outputs` of a group over a block.
+    #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
+    fn block(
+        &self,
+        group: usize,
+        block: &Block,
+        outputs: &Range<usize>,
+        columns: &[f32],
+        sums: &mut Vec<f32>,
+        one: &mut Vec<f32>,
+    ) {
+        let c = self.c;
+        let (row, all, each, pixels) = (c.row(), block.pixels(c), block.pixels_each(c), c.pixels());
+        let first = group * c.group_out() + outputs.start;
+        let kernels = self.bank.len() / c.weights();
+        let weight = |k: usize| View::new(&self.bank[k * c.weights() + first * row..], outputs.len(), row, row);
+        if block.samples.len() == 1 && self.pi.is_none() {
+            let at = (block.samples.start * c.out_channels + first) * pixels + block.rows.start * c.output()[1];
+            let columns = View::new(columns, row, all, if self.plain(block) { pixels } else { all });
+            // SAFETY: these rows of these output channels of this sample belong to this job alone.
+            unsafe { self.y.product(at, pixels, [outputs.len(), all], false, weight(0), columns) };
+            return;
+        }
+        let columns = View::new(columns, row, all, all);
+        let sums = room(sums, outputs.len() * all);
+        match self.pi {
+            None => product(sums, all, false, weight(0), columns),
+            Some(pi) => {
+                sums.fill(0.0);
+                let one = room(one, outputs.len() * all);
+                for k in 0..kernels {
+                    product(one, all, false, weight(k), columns);
+                    for (sums, one) in sums.chunks_exact_mut(all).zip(one.chunks_exact(all)) {
+                        let samples = sums.chunks_exact_mut(each).zip(one.chunks_exact(each));
+                        for (n, (sums, one)) in block.samples.clone().zip(samples) {
+                            let p = pi[n * kernels + k];
+                            sums.iter_mut().zip(one).for_each(|(s, v)| *s += p * v);
+                        }
+                    }
+                }
+            }
+        }
+        for (o, sums) in sums.chunks_exact(all).enumerate() {
+            for (n, from) in block.samples.clone().zip(sums.chunks_exact(each)) {
+                let at = (n * c.out_channels + first + o) * pixels + block.rows.start * c.output()[1];
+                // SAFETY: as above.
+                unsafe { self.y.slice(at, each) }.copy_from_slice(from);
+            }
         }
     }
 }
