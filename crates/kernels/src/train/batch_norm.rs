@@ -4,7 +4,7 @@
 //! read main memory once. The normalised values are computed again in the backward pass rather than kept.
 
 use super::geometry::split;
-use super::job::{ENOUGH, Shared, run};
+use super::job::{ENOUGH, Shared, run, written};
 use crate::Isa;
 use crate::lanes::{LANES, dispatch};
 
@@ -223,23 +223,23 @@ fn gradient_body<L>(
     });
 }
 
-/// Batch norm and activation of `x` `[N, C, H, W]` into `y`; `mean` and `variance` `[C]` receive the batch's (biased)
-/// statistics.
+/// Batch norm and activation of `x` `[N, C, H, W]`, with the batch's mean and (biased) variance `[C]`.
 ///
 /// # Panics
 /// When a length does not fit.
 #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
-pub fn batch_norm_forward(
-    isa: Isa,
-    bn: &BatchNorm<'_>,
-    x: &[f32],
-    y: &mut [f32],
-    mean: &mut [f32],
-    variance: &mut [f32],
-) {
-    bn.check(&[x.len(), y.len()], &[bn.scale.len(), bn.shift.len(), mean.len(), variance.len()]);
+pub fn batch_norm_forward(isa: Isa, bn: &BatchNorm<'_>, x: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    bn.check(&[x.len()], &[bn.scale.len(), bn.shift.len()]);
+    let (mut mean, mut variance) = (vec![0.0; bn.size[1]], vec![0.0; bn.size[1]]);
+    // SAFETY: all channels of all samples are written.
+    let (y, ()) = unsafe { written(x.len(), |y| forward(isa, bn, x, y, &mut mean, &mut variance)) };
+    (y, mean, variance)
+}
+
+#[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
+fn forward(isa: Isa, bn: &BatchNorm<'_>, x: &[f32], y: Shared<'_>, mean: &mut [f32], variance: &mut [f32]) {
     let [n, channels, pixels] = bn.size;
-    let (y, means, variances) = (Shared::new(y), Shared::new(mean), Shared::new(variance));
+    let (means, variances) = (Shared::new(mean), Shared::new(variance));
     let activation = bn.activation;
     let runs = split(channels, channels.min(ENOUGH));
     run(runs.len(), |job, _| {
@@ -259,7 +259,7 @@ pub fn batch_norm_forward(
             let channel = Channel { mean, scale, shift: bn.shift[c] };
             for i in 0..n {
                 // SAFETY: every channel belongs to one job.
-                let (x, y) = (plane(i), unsafe { y.slice((i * channels + c) * pixels, pixels) });
+                let (x, y) = (plane(i), unsafe { y.zeroed((i * channels + c) * pixels, pixels) });
                 dispatch!(isa, apply_body(channel: Channel, activation: NormActivation, x: &[f32], y: &mut [f32]));
             }
             // SAFETY: as above.
@@ -271,13 +271,12 @@ pub fn batch_norm_forward(
     });
 }
 
-/// Gradients of [`batch_norm_forward`] for `dy` `[N, C, H, W]`: `dx` as `x`, `dscale` and `dshift` `[C]`. `mean` and
+/// Gradients of [`batch_norm_forward`] for `dy` `[N, C, H, W]`: in `x`, in the scale and in the shift. `mean` and
 /// `variance` are those that the forward pass gave.
 ///
 /// # Panics
 /// When a length does not fit.
 #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
-#[allow(clippy::too_many_arguments, reason = "four inputs, three gradients out")]
 pub fn batch_norm_backward(
     isa: Isa,
     bn: &BatchNorm<'_>,
@@ -285,14 +284,27 @@ pub fn batch_norm_backward(
     mean: &[f32],
     variance: &[f32],
     dy: &[f32],
-    dx: &mut [f32],
-    dscale: &mut [f32],
-    dshift: &mut [f32],
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    bn.check(&[x.len(), dy.len()], &[bn.scale.len(), bn.shift.len(), mean.len(), variance.len()]);
+    let (mut dscale, mut dshift) = (vec![0.0; mean.len()], vec![0.0; mean.len()]);
+    let sums = [&mut dscale[..], &mut dshift[..]];
+    // SAFETY: all channels of all samples are written.
+    let (dx, ()) = unsafe { written(x.len(), |dx| backward(isa, bn, x, [mean, variance], dy, dx, sums)) };
+    (dx, dscale, dshift)
+}
+
+#[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
+fn backward(
+    isa: Isa,
+    bn: &BatchNorm<'_>,
+    x: &[f32],
+    [mean, variance]: [&[f32]; 2],
+    dy: &[f32],
+    dx: Shared<'_>,
+    sums: [&mut [f32]; 2],
 ) {
-    let vectors = [bn.scale.len(), bn.shift.len(), mean.len(), variance.len(), dscale.len(), dshift.len()];
-    bn.check(&[x.len(), dy.len(), dx.len()], &vectors);
     let [n, channels, pixels] = bn.size;
-    let (dx, dscale, dshift) = (Shared::new(dx), Shared::new(dscale), Shared::new(dshift));
+    let [dscale, dshift] = sums.map(Shared::new);
     let activation = bn.activation;
     let runs = split(channels, channels.min(ENOUGH));
     run(runs.len(), |job, _| {
@@ -312,7 +324,7 @@ pub fn batch_norm_backward(
             let means = [(sums[0] / count) as f32, (sums[1] / count * f64::from(inverse * inverse)) as f32];
             for i in 0..n {
                 // SAFETY: every channel belongs to one job.
-                let dx = unsafe { dx.slice(at(i), pixels) };
+                let dx = unsafe { dx.zeroed(at(i), pixels) };
                 let (x, dy) = (&x[at(i)..][..pixels], &dy[at(i)..][..pixels]);
                 dispatch!(isa, gradient_body(
                     channel: Channel, activation: NormActivation, means: [f32; 2], x: &[f32], dy: &[f32],

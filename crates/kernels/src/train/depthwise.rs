@@ -89,10 +89,9 @@ impl Phases {
         });
     }
 
-    /// The reverse of [`Phases::fill`]; input that no output reads becomes zero.
+    /// The reverse of [`Phases::fill`]; input that no output reads stays as it is.
     fn collect(&self, c: &BatchConv, from: &[f32], plane: &mut [f32]) {
         let (w, step) = (c.input[2], c.stride[1]);
-        plane.fill(0.0);
         self.lines(c, |row, first, at, columns| {
             let to = &mut plane[row * w + first..(row + 1) * w];
             let from = &from[at..at + columns];
@@ -125,11 +124,10 @@ fn kernel<'a>(c: &BatchConv, bank: &'a [f32], pi: Option<&[f32]>, channel: usize
 }
 
 #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
-pub(super) fn forward(isa: Isa, c: &BatchConv, x: &[f32], pi: Option<&[f32]>, bank: &[f32], y: &mut [f32]) {
+pub(super) fn forward(isa: Isa, c: &BatchConv, x: &[f32], pi: Option<&[f32]>, bank: &[f32], y: Shared<'_>) {
     let phases = Phases::new(c);
     let (channels, kernels) = (c.input[0], bank.len() / c.weights());
     let planes = split(c.batch * channels, (4 * ENOUGH).min(c.batch * channels));
-    let y = Shared::new(y);
     run(planes.len(), |job, s| {
         let Scratch { columns, product, kernel: mixed, .. } = s;
         let buffer = zeroed(columns, phases.buffer(c));
@@ -139,10 +137,10 @@ pub(super) fn forward(isa: Isa, c: &BatchConv, x: &[f32], pi: Option<&[f32]>, ba
             phases.fill(c, &x[plane * c.input_pixels()..][..c.input_pixels()], buffer);
             let pi = pi.map(|pi| &pi[plane / channels * kernels..][..kernels]);
             bulk::taps(isa, buffer, &phases.offsets, kernel(c, bank, pi, plane % channels, mixed), flat);
-            // SAFETY: every plane belongs to one job.
-            let y = unsafe { y.slice(plane * c.pixels(), c.pixels()) };
-            for (to, from) in y.chunks_exact_mut(phases.output[1]).zip(flat.chunks(phases.pitch)) {
-                to.copy_from_slice(&from[..to.len()]);
+            for (row, from) in flat.chunks(phases.pitch).take(phases.output[0]).enumerate() {
+                let from = &from[..phases.output[1]];
+                // SAFETY: every plane belongs to one job.
+                unsafe { y.copy(plane * c.pixels() + row * from.len(), from) };
             }
         }
     });
@@ -162,7 +160,7 @@ pub(super) fn backward(
     let (all, taps, kernels) = (c.input[0], c.taps(), bank.len() / c.weights());
     let runs = split(all, ENOUGH.min(all));
     let Gradients { dx, dbank, dpi } = gradients;
-    let (dx, dbank) = (dx.map(Shared::new), dbank.map(Shared::new));
+    let dbank = dbank.map(Shared::new);
     let mut dpi_parts = vec![0.0; if dpi.is_some() { runs.len() * c.batch * kernels } else { 0 }];
     let parts = Shared::new(&mut dpi_parts);
     // Taps that read each phase, with their offsets into a reversed dy.
@@ -195,7 +193,7 @@ pub(super) fn backward(
                         bulk::taps(isa, spread, offsets, &chosen[..read.len()], back);
                     }
                     // SAFETY: every channel belongs to one job.
-                    let dx = unsafe { dx.slice(plane * c.input_pixels(), c.input_pixels()) };
+                    let dx = unsafe { dx.zeroed(plane * c.input_pixels(), c.input_pixels()) };
                     phases.collect(c, back, dx);
                 }
                 let Some(dbank) = dbank else { continue };

@@ -53,6 +53,11 @@ impl BatchConv {
         self.output().iter().product()
     }
 
+    /// Values of the whole output.
+    pub(super) fn output_len(&self) -> usize {
+        self.batch * self.out_channels * self.pixels()
+    }
+
     /// How a mixture of `kernels` kernels is computed: the K−1 extra products of a weight against mixing it once.
     pub fn formulation(&self, kernels: usize) -> Formulation {
         let extra = (kernels - 1) * self.pixels();

@@ -71,12 +71,36 @@ impl<'a> Shared<'a> {
     /// `len` values from `at` on.
     ///
     /// # Safety
-    /// While the result lives, no other job may read or write these values.
+    /// The values were written before, and while the result lives no other job may read or write them.
     #[allow(clippy::mut_from_ref, reason = "disjointness is what the caller promises")]
     pub unsafe fn slice(&self, at: usize, len: usize) -> &mut [f32] {
         assert!(at.checked_add(len).is_some_and(|end| end <= self.len), "a place inside the buffer");
         // SAFETY: in bounds by the assertion, alone by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(at), len) }
+    }
+
+    /// As [`Shared::slice`], after writing zeros: for places that nobody has written yet.
+    ///
+    /// # Safety
+    /// As for [`Shared::slice`].
+    #[allow(clippy::mut_from_ref, reason = "disjointness is what the caller promises")]
+    pub unsafe fn zeroed(&self, at: usize, len: usize) -> &mut [f32] {
+        assert!(at.checked_add(len).is_some_and(|end| end <= self.len), "a place inside the buffer");
+        // SAFETY: in bounds by the assertion, alone by the caller's promise, initialised by the first line.
+        unsafe {
+            self.start.add(at).write_bytes(0, len);
+            std::slice::from_raw_parts_mut(self.start.add(at), len)
+        }
+    }
+
+    /// Copies `from` to the values from `at` on.
+    ///
+    /// # Safety
+    /// As for [`Shared::slice`].
+    pub unsafe fn copy(&self, at: usize, from: &[f32]) {
+        assert!(at.checked_add(from.len()).is_some_and(|end| end <= self.len), "a place inside the buffer");
+        // SAFETY: in bounds by the assertion, alone by the caller's promise; so `from` does not overlap.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.start.add(at), from.len()) }
     }
 
     /// (+)= a · b at the matrix from `at` on, `rows` rows `row_step` apart.
@@ -91,6 +115,19 @@ impl<'a> Shared<'a> {
         // SAFETY: in bounds by the assertions, alone by the caller's promise.
         unsafe { product_at(self.start.add(at), row_step, add, a, b) }
     }
+}
+
+/// A buffer of `len` values of which `write` writes every one: large results need no zeros first.
+///
+/// # Safety
+/// `write` must initialise all `len` values, and read none before.
+#[allow(unsafe_code, reason = "results start uninitialised")]
+pub(super) unsafe fn written<T>(len: usize, write: impl FnOnce(Shared<'_>) -> T) -> (Vec<f32>, T) {
+    let mut buffer = Vec::<f32>::with_capacity(len);
+    let also = write(Shared { start: buffer.as_mut_ptr(), len, borrow: PhantomData });
+    // SAFETY: the capacity is `len`, and the caller promises that all of it was written.
+    unsafe { buffer.set_len(len) };
+    (buffer, also)
 }
 
 /// Adds `parts`, equally long pieces of `partial`, into `to` in their order.

@@ -27,65 +27,73 @@ mod tests;
 pub use batch_norm::{BatchNorm, NormActivation, batch_norm_backward, batch_norm_forward};
 pub use geometry::{BatchConv, Formulation};
 
+use self::job::{Shared, written};
 use crate::Isa;
 
-/// Convolution of a batch: `x` `[N, C, H, W]`, `weight` `[O, C / groups, kh, kw]`, `y` `[N, O, H', W']`.
+/// Convolution of a batch: `x` `[N, C, H, W]`, `weight` `[O, C / groups, kh, kw]`; the result is `[N, O, H', W']`.
 ///
 /// # Panics
 /// When a length does not fit the geometry.
-pub fn conv_forward(isa: Isa, c: &BatchConv, x: &[f32], weight: &[f32], y: &mut [f32]) {
-    c.check(x.len(), y.len(), weight.len(), 1);
-    if c.is_depthwise() {
-        depthwise::forward(isa, c, x, None, weight, y);
-    } else {
-        per_bank::forward(c, x, None, weight, y);
-    }
+pub fn conv_forward(isa: Isa, c: &BatchConv, x: &[f32], weight: &[f32]) -> Vec<f32> {
+    c.check(x.len(), c.output_len(), weight.len(), 1);
+    map(c.output_len(), |y| match c.is_depthwise() {
+        true => depthwise::forward(isa, c, x, None, weight, y),
+        false => per_bank::forward(c, x, None, weight, y),
+    })
 }
 
-/// Gradients of [`conv_forward`] for `dy` `[N, O, H', W']`: of the input into `dx`, of the kernel into `dweight`.
+/// Gradient of [`conv_forward`] in `x`, for `dy` `[N, O, H', W']`.
 ///
 /// # Panics
 /// When a length does not fit the geometry.
-pub fn conv_backward(
-    isa: Isa,
-    c: &BatchConv,
-    x: &[f32],
-    weight: &[f32],
-    dy: &[f32],
-    dx: Option<&mut [f32]>,
-    dweight: Option<&mut [f32]>,
-) {
+pub fn conv_dx(isa: Isa, c: &BatchConv, x: &[f32], weight: &[f32], dy: &[f32]) -> Vec<f32> {
     c.check(x.len(), dy.len(), weight.len(), 1);
-    let gradients = Gradients { dx, dbank: dweight, dpi: None };
-    if c.is_depthwise() {
-        depthwise::backward(isa, c, x, None, weight, dy, gradients);
-    } else {
-        per_bank::backward(isa, c, x, None, weight, dy, gradients);
-    }
+    map(x.len(), |dx| {
+        let gradients = Gradients { dx: Some(dx), dbank: None, dpi: None };
+        match c.is_depthwise() {
+            true => depthwise::backward(isa, c, x, None, weight, dy, gradients),
+            false => per_bank::backward(isa, c, x, None, weight, dy, gradients),
+        }
+    })
 }
 
-/// Mixture convolution of a batch: `x` `[N, C, H, W]`, `pi` `[N, K]`, `bank` `[K, O, C / groups, kh, kw]`, `y`
+/// Gradient of [`conv_forward`] in `weight`, for `dy` `[N, O, H', W']`.
+///
+/// # Panics
+/// When a length does not fit the geometry.
+pub fn conv_dweight(isa: Isa, c: &BatchConv, x: &[f32], weight: &[f32], dy: &[f32]) -> Vec<f32> {
+    c.check(x.len(), dy.len(), weight.len(), 1);
+    let mut dweight = vec![0.0; weight.len()];
+    let gradients = Gradients { dx: None, dbank: Some(&mut dweight), dpi: None };
+    match c.is_depthwise() {
+        true => depthwise::backward(isa, c, x, None, weight, dy, gradients),
+        false => per_bank::backward(isa, c, x, None, weight, dy, gradients),
+    }
+    dweight
+}
+
+/// Mixture convolution of a batch: `x` `[N, C, H, W]`, `pi` `[N, K]`, `bank` `[K, O, C / groups, kh, kw]`; the result is
 /// `[N, O, H', W']`.
 ///
 /// # Panics
 /// When a length does not fit the geometry.
-pub fn mix_conv_forward(isa: Isa, c: &BatchConv, x: &[f32], pi: &[f32], bank: &[f32], y: &mut [f32]) {
-    let kernels = c.kernels(pi);
-    c.check(x.len(), y.len(), bank.len(), kernels);
-    if c.is_depthwise() {
-        return depthwise::forward(isa, c, x, Some(pi), bank, y);
-    }
-    match c.formulation(kernels) {
-        Formulation::PerSample => per_sample::forward(isa, c, x, pi, bank, y),
-        Formulation::PerBank => per_bank::forward(c, x, Some(pi), bank, y),
-    }
+pub fn mix_conv_forward(isa: Isa, c: &BatchConv, x: &[f32], pi: &[f32], bank: &[f32]) -> Vec<f32> {
+    mix_forward(isa, c, c.formulation(c.kernels(pi)), x, pi, bank)
 }
 
-/// Gradients of [`mix_conv_forward`] for `dy` `[N, O, H', W']`: `dx`, `dpi` and `dbank` as `x`, `pi` and `bank`.
+fn mix_forward(isa: Isa, c: &BatchConv, how: Formulation, x: &[f32], pi: &[f32], bank: &[f32]) -> Vec<f32> {
+    c.check(x.len(), c.output_len(), bank.len(), c.kernels(pi));
+    map(c.output_len(), |y| match how {
+        _ if c.is_depthwise() => depthwise::forward(isa, c, x, Some(pi), bank, y),
+        Formulation::PerSample => per_sample::forward(isa, c, x, pi, bank, y),
+        Formulation::PerBank => per_bank::forward(c, x, Some(pi), bank, y),
+    })
+}
+
+/// Gradients of [`mix_conv_forward`] for `dy` `[N, O, H', W']`: in `x`, `pi` and `bank`.
 ///
 /// # Panics
 /// When a length does not fit the geometry.
-#[allow(clippy::too_many_arguments, reason = "three inputs, one gradient in, three gradients out")]
 pub fn mix_conv_backward(
     isa: Isa,
     c: &BatchConv,
@@ -93,26 +101,45 @@ pub fn mix_conv_backward(
     pi: &[f32],
     bank: &[f32],
     dy: &[f32],
-    dx: &mut [f32],
-    dpi: &mut [f32],
-    dbank: &mut [f32],
-) {
-    let kernels = c.kernels(pi);
-    c.check(x.len(), dy.len(), bank.len(), kernels);
-    let gradients = Gradients { dx: Some(dx), dbank: Some(dbank), dpi: Some(dpi) };
-    if c.is_depthwise() {
-        return depthwise::backward(isa, c, x, Some(pi), bank, dy, gradients);
-    }
-    match c.formulation(kernels) {
-        Formulation::PerSample => per_sample::backward(isa, c, x, pi, bank, dy, gradients),
-        Formulation::PerBank => per_bank::backward(isa, c, x, Some(pi), bank, dy, gradients),
-    }
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    mix_backward(isa, c, c.formulation(c.kernels(pi)), x, pi, bank, dy)
+}
+
+fn mix_backward(
+    isa: Isa,
+    c: &BatchConv,
+    how: Formulation,
+    x: &[f32],
+    pi: &[f32],
+    bank: &[f32],
+    dy: &[f32],
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    c.check(x.len(), dy.len(), bank.len(), c.kernels(pi));
+    let (mut dpi, mut dbank) = (vec![0.0; pi.len()], vec![0.0; bank.len()]);
+    let dx = map(x.len(), |dx| {
+        let gradients = Gradients { dx: Some(dx), dbank: Some(&mut dbank), dpi: Some(&mut dpi) };
+        match how {
+            _ if c.is_depthwise() => depthwise::backward(isa, c, x, Some(pi), bank, dy, gradients),
+            Formulation::PerSample => per_sample::backward(isa, c, x, pi, bank, dy, gradients),
+            Formulation::PerBank => per_bank::backward(isa, c, x, Some(pi), bank, dy, gradients),
+        }
+    });
+    (dx, dpi, dbank)
+}
+
+/// A batch of maps of which `write` writes every plane.
+fn map(len: usize, write: impl FnOnce(Shared<'_>)) -> Vec<f32> {
+    #[allow(unsafe_code, reason = "results start uninitialised")]
+    // SAFETY: the jobs of every formulation divide all planes of the result among them (blocks × output channels forward,
+    // samples × input channels backward), write each whole, and read only what they wrote. The tests compare all of it.
+    let (map, ()) = unsafe { written(len, write) };
+    map
 }
 
 /// Where gradients go; what is `None` is not computed.
 struct Gradients<'a> {
-    /// As `x`.
-    dx: Option<&'a mut [f32]>,
+    /// As `x`, not yet written.
+    dx: Option<Shared<'a>>,
     /// As the bank.
     dbank: Option<&'a mut [f32]>,
     /// `[N, K]`.

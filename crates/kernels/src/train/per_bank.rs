@@ -16,10 +16,9 @@ use crate::Isa;
 /// Weights of a kernel tile that a backward job accumulates.
 const TILE: usize = 1 << 17;
 
-pub(super) fn forward(c: &BatchConv, x: &[f32], pi: Option<&[f32]>, bank: &[f32], y: &mut [f32]) {
+pub(super) fn forward(c: &BatchConv, x: &[f32], pi: Option<&[f32]>, bank: &[f32], y: Shared<'_>) {
     let blocks = c.blocks(0..c.batch);
     let outputs = split(c.group_out(), ENOUGH.div_ceil(blocks.len() * c.groups).min(c.group_out().div_ceil(16)));
-    let y = Shared::new(y);
     let forward = Forward { c, x, pi, bank, y };
     if outputs.len() == 1 {
         run(blocks.len() * c.groups, |job, s| {
@@ -134,7 +133,7 @@ impl Forward<'_> {
             for (n, from) in block.samples.clone().zip(sums.chunks_exact(each)) {
                 let at = (n * c.out_channels + first + o) * pixels + block.rows.start * c.output()[1];
                 // SAFETY: as above.
-                unsafe { self.y.slice(at, each) }.copy_from_slice(from);
+                unsafe { self.y.copy(at, from) };
             }
         }
     }
@@ -169,7 +168,6 @@ pub(super) fn backward(
     let runs = split(c.group_in(), c.group_in().div_ceil(run_length));
     let samples = c.sample_runs(ENOUGH.div_ceil(runs.len() * c.groups));
     let Gradients { dx, dbank, dpi } = gradients;
-    let dx = dx.map(Shared::new);
     let jobs = c.groups * runs.len() * samples.len();
     let mut dpi_parts = vec![0.0; if dpi.is_some() { jobs * c.batch * kernels } else { 0 }];
     let parts = Shared::new(&mut dpi_parts);
@@ -274,11 +272,10 @@ impl Backward<'_> {
                 }
                 if let Some(dx) = self.dx {
                     for (i, n) in block.samples.clone().enumerate() {
-                        // SAFETY: as above.
-                        let to = unsafe { dx.slice(input(n), self.channels.len() * c.input_pixels()) };
-                        if k == 0 && block.rows.start == 0 {
-                            to.fill(0.0);
-                        }
+                        let len = self.channels.len() * c.input_pixels();
+                        let first = k == 0 && block.rows.start == 0;
+                        // SAFETY: as above; zeros come first.
+                        let to = unsafe { if first { dx.zeroed(input(n), len) } else { dx.slice(input(n), len) } };
                         scatter(c, back, all, i * each, self.channels.len(), &block.rows, to);
                     }
                 }

@@ -17,13 +17,12 @@ const TILE: usize = 1 << 17;
 const BACKWARD_TILE: usize = 1 << 15;
 
 #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
-pub(super) fn forward(isa: Isa, c: &BatchConv, x: &[f32], pi: &[f32], bank: &[f32], y: &mut [f32]) {
+pub(super) fn forward(isa: Isa, c: &BatchConv, x: &[f32], pi: &[f32], bank: &[f32], y: Shared<'_>) {
     let kernels = c.kernels(pi);
     let (row, outputs, pixels) = (c.row(), c.group_out(), c.pixels());
     let height = (TILE / (row * kernels)).clamp(32, outputs.max(32));
     let tiles = split(outputs, outputs.div_ceil(height));
     let samples = c.sample_runs(ENOUGH.div_ceil(tiles.len() * c.groups));
-    let y = Shared::new(y);
     run(c.groups * tiles.len() * samples.len(), |job, s| {
         let (group, rest) = (job % c.groups, job / c.groups);
         let (tile, samples) = (&tiles[rest % tiles.len()], &samples[rest / tiles.len()]);
@@ -68,7 +67,6 @@ pub(super) fn backward(
     let Gradients { dx: Some(dx), dbank: Some(dbank), dpi: Some(dpi) } = gradients else {
         unreachable!("a mixture computes all its gradients")
     };
-    let dx = Shared::new(dx);
     let mut dpi_parts = vec![0.0; jobs * c.batch * kernels];
     let parts = Shared::new(&mut dpi_parts);
     let mut partial = vec![0.0; if samples.len() > 1 { samples.len() * bank.len() } else { 0 }];
@@ -132,21 +130,20 @@ impl Backward<'_> {
         let kernel = View::new(kernel, outputs, columns, columns).t();
         let gradient = room(&mut s.gradient, outputs * columns);
         let input = (n * c.input[0] + first) * c.input_pixels();
-        // SAFETY: these input channels of this sample belong to this job alone.
-        let dx = unsafe { self.dx.slice(input, channels * c.input_pixels()) };
-        if !c.is_pointwise() {
-            dx.fill(0.0);
-        }
         for (i, block) in c.blocks_of(n).into_iter().enumerate() {
             let all = block.pixels(c);
             let start = (n * c.out_channels + self.group * outputs) * pixels + block.rows.start * c.output()[1];
             let dy = View::new(&self.dy[start..], outputs, all, pixels);
             let seen = if c.is_pointwise() {
-                product(dx, pixels, false, kernel, dy);
+                // SAFETY: these input channels of this sample belong to this job alone.
+                unsafe { self.dx.product(input, pixels, [columns, all], false, kernel, dy) };
                 View::new(&self.x[input..], columns, all, pixels)
             } else {
                 let back = room(&mut s.product, columns * all);
                 product(back, all, false, kernel, dy);
+                let len = channels * c.input_pixels();
+                // SAFETY: as above; zeros come first.
+                let dx = unsafe { if i == 0 { self.dx.zeroed(input, len) } else { self.dx.slice(input, len) } };
                 scatter(c, back, all, 0, channels, &block.rows, dx);
                 let to = room(&mut s.columns, columns * all);
                 gather(c, self.x, first..first + channels, &block, to);

@@ -79,24 +79,10 @@ fn noise(len: usize, seed: u64) -> Vec<f32> {
 
 type All = [Vec<f32>; 4];
 
-/// Every result of a mixture in garbage-filled buffers; the formulation as given, or the one that would be chosen.
-fn mixture(isa: Isa, c: &BatchConv, how: Option<Formulation>, x: &[f32], pi: &[f32], bank: &[f32], dy: &[f32]) -> All {
-    let [mut y, mut dx, mut dpi, mut dbank] = [dy.len(), x.len(), pi.len(), bank.len()].map(|n| vec![9.0f32; n]);
-    let gradients = |dx, dpi, dbank| Gradients { dx: Some(dx), dpi: Some(dpi), dbank: Some(dbank) };
-    match how {
-        None => {
-            mix_conv_forward(isa, c, x, pi, bank, &mut y);
-            mix_conv_backward(isa, c, x, pi, bank, dy, &mut dx, &mut dpi, &mut dbank);
-        }
-        Some(Formulation::PerSample) => {
-            per_sample::forward(isa, c, x, pi, bank, &mut y);
-            per_sample::backward(isa, c, x, pi, bank, dy, gradients(&mut dx, &mut dpi, &mut dbank));
-        }
-        Some(Formulation::PerBank) => {
-            per_bank::forward(c, x, Some(pi), bank, &mut y);
-            per_bank::backward(isa, c, x, Some(pi), bank, dy, gradients(&mut dx, &mut dpi, &mut dbank));
-        }
-    }
+/// Every result of a mixture, by one formulation.
+fn mixture(isa: Isa, c: &BatchConv, how: Formulation, x: &[f32], pi: &[f32], bank: &[f32], dy: &[f32]) -> All {
+    let y = mix_forward(isa, c, how, x, pi, bank);
+    let (dx, dpi, dbank) = mix_backward(isa, c, how, x, pi, bank, dy);
     [y, dx, dpi, dbank]
 }
 
@@ -110,7 +96,7 @@ fn check(c: &BatchConv, kernels: usize, seed: u64) -> Result<(), TestCaseError> 
     let ones = vec![1.0; c.batch];
     let fixed = witness(c, &x, &ones, &bank[..weights], &dy);
     for isa in Isa::available() {
-        for how in [None, Some(Formulation::PerSample), Some(Formulation::PerBank)] {
+        for how in [Formulation::PerSample, Formulation::PerBank] {
             let [y, dx, dpi, dbank] = mixture(isa, c, how, &x, &pi, &bank, &dy);
             let name = |what: &str| format!("{} {how:?} {what}", isa.name());
             near(&name("y"), &y, &expected.y)?;
@@ -118,9 +104,9 @@ fn check(c: &BatchConv, kernels: usize, seed: u64) -> Result<(), TestCaseError> 
             near(&name("dpi"), &dpi, &expected.dpi)?;
             near(&name("dbank"), &dbank, &expected.dbank)?;
         }
-        let [mut y, mut dx, mut dw] = [dy.len(), x.len(), weights].map(|n| vec![9.0f32; n]);
-        conv_forward(isa, c, &x, &bank[..weights], &mut y);
-        conv_backward(isa, c, &x, &bank[..weights], &dy, Some(&mut dx), Some(&mut dw));
+        let weight = &bank[..weights];
+        let (y, dx) = (conv_forward(isa, c, &x, weight), conv_dx(isa, c, &x, weight, &dy));
+        let dw = conv_dweight(isa, c, &x, weight, &dy);
         near("static y", &y, &fixed.y)?;
         near("static dx", &dx, &fixed.dx)?;
         near("static dweight", &dw, &fixed.dbank)?;
@@ -206,7 +192,7 @@ fn one_thread_and_many_give_the_same_bits() {
         let dy = noise(c.batch * c.out_channels * c.pixels(), 4);
         let with = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| mixture(Isa::detect(), &c, None, &x, &pi, &bank, &dy))
+            pool.install(|| mixture(Isa::detect(), &c, c.formulation(4), &x, &pi, &bank, &dy))
         };
         let one = with(1);
         assert!([2, 3, 8].into_iter().all(|threads| with(threads) == one), "{c:?}");

@@ -5,7 +5,7 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::TensorData;
 use dyconv_kernels::Isa;
 use dyconv_kernels::train::{
-    BatchConv, BatchNorm, NormActivation, batch_norm_backward, batch_norm_forward, conv_backward, conv_forward,
+    BatchConv, BatchNorm, NormActivation, batch_norm_backward, batch_norm_forward, conv_dweight, conv_dx, conv_forward,
     mix_conv_backward, mix_conv_forward,
 };
 
@@ -23,10 +23,6 @@ fn values(t: &FlexTensor) -> &[f32] {
 
 fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape.to_vec()))
-}
-
-fn zeros_like(t: &FlexTensor) -> Vec<f32> {
-    vec![0.0; t.shape().num_elements()]
 }
 
 fn wrap_like(values: Vec<f32>, like: &FlexTensor) -> FlexTensor {
@@ -67,9 +63,7 @@ impl TrainOps for Flex {
         let (x, weight) = (dense(x), dense(weight));
         let c = batch_conv(&x, &weight, g);
         let shape = output(&c);
-        let mut y = vec![0.0; shape.iter().product()];
-        conv_forward(Isa::detect(), &c, values(&x), values(&weight), &mut y);
-        tensor(y, &shape)
+        tensor(conv_forward(Isa::detect(), &c, values(&x), values(&weight)), &shape)
     }
 
     fn conv_dx(x: FlexTensor, weight: FlexTensor, dy: FlexTensor, g: ConvGeometry) -> FlexTensor {
@@ -78,9 +72,7 @@ impl TrainOps for Flex {
         }
         let (x, weight, dy) = (dense(x), dense(weight), dense(dy));
         let c = batch_conv(&x, &weight, g);
-        let mut dx = zeros_like(&x);
-        conv_backward(Isa::detect(), &c, values(&x), values(&weight), values(&dy), Some(&mut dx), None);
-        wrap_like(dx, &x)
+        wrap_like(conv_dx(Isa::detect(), &c, values(&x), values(&weight), values(&dy)), &x)
     }
 
     fn conv_dweight(x: FlexTensor, weight: FlexTensor, dy: FlexTensor, g: ConvGeometry) -> FlexTensor {
@@ -89,9 +81,7 @@ impl TrainOps for Flex {
         }
         let (x, weight, dy) = (dense(x), dense(weight), dense(dy));
         let c = batch_conv(&x, &weight, g);
-        let mut dweight = zeros_like(&weight);
-        conv_backward(Isa::detect(), &c, values(&x), values(&weight), values(&dy), None, Some(&mut dweight));
-        wrap_like(dweight, &weight)
+        wrap_like(conv_dweight(Isa::detect(), &c, values(&x), values(&weight), values(&dy)), &weight)
     }
 
     fn mix_conv(x: FlexTensor, pi: FlexTensor, bank: FlexTensor, g: ConvGeometry) -> FlexTensor {
@@ -101,9 +91,7 @@ impl TrainOps for Flex {
         let (x, pi, bank) = (dense(x), dense(pi), dense(bank));
         let c = batch_conv(&x, &bank, g);
         let shape = output(&c);
-        let mut y = vec![0.0; shape.iter().product()];
-        mix_conv_forward(Isa::detect(), &c, values(&x), values(&pi), values(&bank), &mut y);
-        tensor(y, &shape)
+        tensor(mix_conv_forward(Isa::detect(), &c, values(&x), values(&pi), values(&bank)), &shape)
     }
 
     fn mix_conv_backward(
@@ -118,10 +106,8 @@ impl TrainOps for Flex {
         }
         let (x, pi, bank, dy) = (dense(x), dense(pi), dense(bank), dense(dy));
         let c = batch_conv(&x, &bank, g);
-        let [mut dx, mut dpi, mut dbank] = [&x, &pi, &bank].map(zeros_like);
-        let isa = Isa::detect();
-        let inputs = [&x, &pi, &bank, &dy].map(values);
-        mix_conv_backward(isa, &c, inputs[0], inputs[1], inputs[2], inputs[3], &mut dx, &mut dpi, &mut dbank);
+        let [xs, pis, banks, dys] = [&x, &pi, &bank, &dy].map(values);
+        let (dx, dpi, dbank) = mix_conv_backward(Isa::detect(), &c, xs, pis, banks, dys);
         (wrap_like(dx, &x), wrap_like(dpi, &pi), wrap_like(dbank, &bank))
     }
 
@@ -138,8 +124,7 @@ impl TrainOps for Flex {
         let (x, scale, shift) = (dense(x), dense(scale), dense(shift));
         let [n, c, h, w] = x.shape().dims();
         let bn = norm([n, c, h * w], &scale, &shift, eps, activation);
-        let [mut y, mut mean, mut variance] = [&x, &scale, &scale].map(zeros_like);
-        batch_norm_forward(Isa::detect(), &bn, values(&x), &mut y, &mut mean, &mut variance);
+        let (y, mean, variance) = batch_norm_forward(Isa::detect(), &bn, values(&x));
         (wrap_like(y, &x), tensor(mean, &[c]), tensor(variance, &[c]))
     }
 
@@ -160,19 +145,8 @@ impl TrainOps for Flex {
         let [scale, shift, mean, variance] = [scale, shift, mean, variance].map(dense);
         let [n, c, h, w] = x.shape().dims();
         let bn = norm([n, c, h * w], &scale, &shift, eps, activation);
-        let [mut dx, mut dscale, mut dshift] = [&x, &scale, &shift].map(zeros_like);
-        let inputs = [&x, &mean, &variance, &dy].map(values);
-        batch_norm_backward(
-            Isa::detect(),
-            &bn,
-            inputs[0],
-            inputs[1],
-            inputs[2],
-            inputs[3],
-            &mut dx,
-            &mut dscale,
-            &mut dshift,
-        );
+        let [xs, means, variances, dys] = [&x, &mean, &variance, &dy].map(values);
+        let (dx, dscale, dshift) = batch_norm_backward(Isa::detect(), &bn, xs, means, variances, dys);
         (wrap_like(dx, &x), tensor(dscale, &[c]), tensor(dshift, &[c]))
     }
 }
