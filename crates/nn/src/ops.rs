@@ -105,6 +105,9 @@ pub fn activation<const D: usize>(activation: Activation, x: Tensor<D>) -> Tenso
 
 /// Mean over all pixels: `[N, C, H, W]` → `[N, C]`.
 pub fn global_avg_pool(x: Tensor<4>) -> Tensor<2> {
+    if !stock::chosen() {
+        return fast::pool(x);
+    }
     let [n, c, h, w] = x.dims();
     x.reshape([n, c, h * w]).mean_dim(2).reshape([n, c])
 }

@@ -6,7 +6,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use dyconv_graph::{Activation, Init, init};
 use dyconv_models::{FAMILIES, Options, build};
-use dyconv_nn::ops::{ConvGeometry, conv, mix_conv};
+use dyconv_nn::ops::{ConvGeometry, conv, global_avg_pool, mix_conv};
 use dyconv_nn::{BatchNorm, Network, Value, with_stock_operations};
 use proptest::prelude::*;
 
@@ -95,6 +95,18 @@ proptest! {
              bank.grad(&grads).unwrap().into_data(), bias.grad(&grads).unwrap().into_data()].map(floats)
         };
         agree("mixture", &run(), &with_stock_operations(run), &[(2, terms), (4, terms)])?;
+    }
+
+    #[test]
+    fn pools_agree(n in 1usize..4, c in 1usize..20, h in 1usize..12, w in 1usize..12) {
+        let device = Device::flex().autodiff();
+        let (x, dy) = (normal([n, c, h, w], &device), normal([n, c], &device).detach());
+        let run = || {
+            let y = global_avg_pool(x.clone());
+            let grads = (y.clone() * dy.clone()).sum().backward();
+            [y.into_data(), x.grad(&grads).unwrap().into_data()].map(floats)
+        };
+        agree("pool", &run(), &with_stock_operations(run), &[(0, 0.1)])?;
     }
 
     #[test]

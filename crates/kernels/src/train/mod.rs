@@ -20,12 +20,14 @@ mod geometry;
 mod job;
 mod per_bank;
 mod per_sample;
+mod pool;
 mod product;
 #[cfg(test)]
 mod tests;
 
 pub use batch_norm::{BatchNorm, NormActivation, batch_norm_backward, batch_norm_forward};
 pub use geometry::{BatchConv, Formulation};
+pub use pool::{pool_backward, pool_forward};
 
 use self::job::{Shared, written};
 use crate::Isa;

@@ -5,7 +5,7 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, AutodiffBackend};
+use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 use dyconv_kernels::train::NormActivation;
 
 use super::TrainOps;
@@ -69,6 +69,22 @@ impl<B: TrainOps> Backward<B, 3> for NormAct {
     }
 }
 
+#[derive(Debug)]
+struct Pool;
+
+impl<B: TrainOps> Backward<B, 1> for Pool {
+    /// Height and width.
+    type State = [usize; 2];
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<B>(&ops.node);
+        let ([node], [h, w]) = (ops.parents, ops.state);
+        if let Some(node) = node {
+            grads.register::<B>(node.id, B::pool_backward(dy, h, w));
+        }
+    }
+}
+
 impl<B: TrainOps, C: CheckpointStrategy> TrainOps for Autodiff<B, C> {
     fn conv(x: FloatTensor<Self>, weight: FloatTensor<Self>, g: ConvGeometry) -> FloatTensor<Self> {
         let nodes = [x.node(), weight.node()];
@@ -113,5 +129,14 @@ impl<B: TrainOps, C: CheckpointStrategy> TrainOps for Autodiff<B, C> {
             OpsKind::UnTracked(prep) => prep.finish(y),
         };
         (y, Self::from_inner(mean), Self::from_inner(variance))
+    }
+
+    fn pool(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let [_, _, h, w] = x.shape().dims();
+        let nodes = [x.node()];
+        match Pool.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish([h, w], B::pool(x.into_primitive())),
+            OpsKind::UnTracked(prep) => prep.finish(B::pool(x.into_primitive())),
+        }
     }
 }

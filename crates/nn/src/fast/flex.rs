@@ -6,7 +6,7 @@ use burn::tensor::TensorData;
 use dyconv_kernels::Isa;
 use dyconv_kernels::train::{
     BatchConv, BatchNorm, NormActivation, batch_norm_backward, batch_norm_forward, conv_dweight, conv_dx, conv_forward,
-    mix_conv_backward, mix_conv_forward,
+    mix_conv_backward, mix_conv_forward, pool_backward, pool_forward,
 };
 
 use super::{TrainOps, generic};
@@ -148,6 +148,22 @@ impl TrainOps for Flex {
         let [xs, means, variances, dys] = [&x, &mean, &variance, &dy].map(values);
         let (dx, dscale, dshift) = batch_norm_backward(Isa::detect(), &bn, xs, means, variances, dys);
         (wrap_like(dx, &x), tensor(dscale, &[c]), tensor(dshift, &[c]))
+    }
+
+    fn pool(x: FlexTensor) -> FlexTensor {
+        if !f32s(&[&x]) {
+            return generic::pool::<Self>(x);
+        }
+        let [n, c, _, _] = x.shape().dims();
+        tensor(pool_forward(Isa::detect(), n * c, values(&dense(x))), &[n, c])
+    }
+
+    fn pool_backward(dy: FlexTensor, h: usize, w: usize) -> FlexTensor {
+        if !f32s(&[&dy]) {
+            return generic::pool_backward::<Self>(dy, h, w);
+        }
+        let [n, c] = dy.shape().dims();
+        tensor(pool_backward(values(&dense(dy)), h * w), &[n, c, h, w])
     }
 }
 

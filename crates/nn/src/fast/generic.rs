@@ -169,3 +169,15 @@ pub(crate) fn norm_act_backward<B: Backend>(
     let back = B::batch_norm_train_backward(x.clone(), scale.clone(), mean.clone(), variance.clone(), eps, dz);
     (back.x_grad, back.gamma_grad, back.beta_grad)
 }
+
+pub(crate) fn pool<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    let [n, c, h, w] = x.shape().dims();
+    let mean = B::float_mean_dim(B::float_reshape(x, Shape::new([n, c, h * w])), 2);
+    B::float_reshape(mean, Shape::new([n, c]))
+}
+
+pub(crate) fn pool_backward<B: Backend>(dy: FloatTensor<B>, h: usize, w: usize) -> FloatTensor<B> {
+    let [n, c] = dy.shape().dims();
+    let each = B::float_div_scalar(B::float_reshape(dy, Shape::new([n, c, 1, 1])), scalar((h * w) as f64));
+    B::float_expand(each, Shape::new([n, c, h, w]))
+}

@@ -91,6 +91,16 @@ pub(crate) trait TrainOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         generic::norm_act_backward::<Self>(x, scale, shift, mean, variance, dy, eps, activation)
     }
+
+    /// Mean over all pixels: `[N, C, H, W]` → `[N, C]`.
+    fn pool(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        generic::pool::<Self>(x)
+    }
+
+    /// Gradient of [`TrainOps::pool`] for maps of `h` × `w` pixels.
+    fn pool_backward(dy: FloatTensor<Self>, h: usize, w: usize) -> FloatTensor<Self> {
+        generic::pool_backward::<Self>(dy, h, w)
+    }
 }
 
 /// [`TrainOps::conv`] on tensors.
@@ -102,6 +112,11 @@ pub(crate) fn conv(x: Tensor<4>, weight: Tensor<4>, g: ConvGeometry) -> Tensor<4
 pub(crate) fn mix_conv(x: Tensor<4>, pi: Tensor<2>, bank: Tensor<5>, g: ConvGeometry) -> Tensor<4> {
     let (x, pi, bank) = (x.into_dispatch(), pi.into_dispatch(), bank.into_dispatch());
     Tensor::from_dispatch(<Dispatch as TrainOps>::mix_conv(x, pi, bank, g))
+}
+
+/// [`TrainOps::pool`] on tensors.
+pub(crate) fn pool(x: Tensor<4>) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as TrainOps>::pool(x.into_dispatch()))
 }
 
 /// [`TrainOps::norm_act`] on tensors: the output, and the batch's mean and variance without gradients.
