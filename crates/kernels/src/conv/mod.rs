@@ -4,22 +4,25 @@
 //! pad the input, unless no padding is asked for
 //! cut the pixels into chunks, the output channels into panels of 16 to 48; each thread takes a share of all pairs
 //! for each panel, for each chunk:                               <- or, where the kernel is small, for each chunk, panel
-//!     mix the panel from the K panels of the bank, if it is a mixture         <- "mix into the panel"
-//!     for each tile of output pixels:
-//!         sums[pixel] = bias
-//!         for each segment of the kernel, for each of its values c:
-//!             sums[pixel] += input[start of pixel + start of segment + c] · panel[segment][c]
-//!             ask for a few bytes of the bank's next panel                    <- or of the next layer
-//!         store activation(sums + residual), and add it to the sums over the pixels
+//!     for each block of the panel:
+//!         mix the block from the K blocks of the bank, if it is a mixture     <- "mix into the panel"
+//!         for each tile of output pixels:
+//!             sums[pixel] = bias, or what the block before has stored
+//!             for each segment of the block, for each of its values c:
+//!                 sums[pixel] += input[start of pixel + start of segment + c] · panel[segment][c]
+//!                 ask for a few bytes of the bank's next block                <- or of the next layer
+//!             store the sums; the last block stores activation(sums + residual), and adds it to the sums over the pixels
 //! ```
 //!
 //! 1. A *segment* is a run of kernel values that lie next to each other in the padded channels-last input: a whole kernel
 //!    row of kw·C values, or one tap of C/groups where dilation or groups tear the row apart. A 1×1 convolution is one
-//!    segment, hence a plain matrix product.
+//!    segment, hence a plain matrix product. Long segments are cut where the blocks are.
 //! 2. All tiles of a layer have nearly the same number of pixels, so no tile is left with too few sums in flight.
 //! 3. Each pixel's sum is formed in the same order whatever tile it is in.
 //! 4. Where the whole kernel fits into the first-level cache, a chunk of pixels meets all panels before the next chunk is
 //!    read; otherwise a panel meets all pixels before the next panel is mixed.
+//! 5. A panel of many values is cut into *blocks*: a mixed block stays in the first-level cache, and the K blocks that the
+//!    next one is mixed from fit into the second level beside everything else, so the bank is read from memory once.
 #![allow(unsafe_code, reason = "threads write interleaved parts of one output, through pointers")]
 
 #[cfg(test)]
@@ -33,7 +36,7 @@ use crate::bank::{Bank, Packer, Storage, mix_vectors};
 use crate::geometry::{ConvGeometry, ConvRun, Exec, Span, Upcoming};
 use crate::lanes::{Isa, LANES, Lanes, dispatch};
 use crate::threads::share;
-use tile::{MAX_ROWS, Panel, Place, run_tile};
+use tile::{MAX_ROWS, Panel, Place, Segment, run_tile};
 
 /// Bytes of a kernel that may stay in the first-level cache while pixels stream by.
 const SMALL_KERNEL: usize = 32 << 10;
@@ -41,6 +44,10 @@ const SMALL_KERNEL: usize = 32 << 10;
 const CHUNK_BYTES: usize = 24 << 10;
 /// Pairs of panel and chunk to have at least, so that threads can share them evenly.
 const UNITS: usize = 16;
+/// Most rows of a block, where a panel is cut into blocks.
+const BLOCK_ROWS: usize = 384;
+/// Most pixels of a convolution whose panels are cut into blocks: their sums go to memory and back with every block.
+const BLOCK_PIXELS: usize = 400;
 
 /// A convolution of fixed sizes, any grouping, stride, padding and dilation.
 #[derive(Debug, Clone)]
@@ -49,15 +56,23 @@ pub struct PanelConv {
     isa: Isa,
     /// Input as the tiles see it, padded: `[H, W, C]`.
     padded: [usize; 3],
-    /// Where each segment starts, in values from the pixel's first.
-    segments: Vec<usize>,
-    /// Values per segment.
-    segment_len: usize,
+    segments: Vec<Segment>,
+    blocks: Vec<Block>,
+    /// Values of one output channel's kernel.
+    rows: usize,
     panels: Vec<PanelShape>,
     /// First pixel of each chunk, and the end of the last.
     chunks: Vec<usize>,
     /// Whether a chunk meets all panels before the next chunk.
     pixel_major: bool,
+}
+
+/// Rows of a panel that all pixels meet before the next rows are mixed.
+#[derive(Debug, Clone)]
+struct Block {
+    segments: Range<usize>,
+    /// Rows of the segments.
+    rows: Range<usize>,
 }
 
 /// A panel of output channels of one group.
@@ -92,11 +107,19 @@ impl PanelConv {
         } else {
             ((0..kh).flat_map(|ky| (0..kw).map(move |kx| row(ky) + kx * dilation[1] * c)).collect(), c / groups)
         };
-        let panels = panels(&geometry, isa, segments.len() * segment_len);
+        let rows = segments.len() * segment_len;
+        let panels = panels(&geometry, isa, rows);
         let [oh, ow, o] = geometry.output();
         let pixels = oh * ow;
-        let pixel_major =
-            groups == 1 && pixels >= 28 * MAX_ROWS && segments.len() * segment_len * o * 4 <= SMALL_KERNEL;
+        let pixel_major = groups == 1 && pixels >= 28 * MAX_ROWS && rows * o * 4 <= SMALL_KERNEL;
+        let block_rows = if pixels <= BLOCK_PIXELS { BLOCK_ROWS } else { rows };
+        let pieces = segment_len.div_ceil(block_rows);
+        let cut = |start: usize| {
+            let piece = move |i| share(segment_len, i, pieces);
+            (0..pieces).map(move |i| Segment { start: start + piece(i).start, len: piece(i).len() })
+        };
+        let segments: Vec<Segment> = segments.into_iter().flat_map(cut).collect();
+        let blocks = blocks(&segments, block_rows);
         let tiles = pixels.div_ceil(MAX_ROWS);
         let (count, grain) = if pixel_major {
             let per_chunk = (CHUNK_BYTES / (4 * c * geometry.stride[1]) / MAX_ROWS).min(tiles.div_ceil(UNITS)).max(3);
@@ -105,17 +128,12 @@ impl PanelConv {
             (UNITS.div_ceil(panels.len()).min(tiles), if tiles >= MAX_ROWS { MAX_ROWS } else { 1 })
         };
         let chunks = (0..=count).map(|i| (pixels.div_ceil(grain) * i / count * grain).min(pixels)).collect();
-        Self { geometry, isa, padded, segments, segment_len, panels, chunks, pixel_major }
-    }
-
-    /// Values of one output channel's kernel.
-    fn rows(&self) -> usize {
-        self.segments.len() * self.segment_len
+        Self { geometry, isa, padded, segments, blocks, rows, panels, chunks, pixel_major }
     }
 
     /// Vectors of one packed kernel.
     fn vectors(&self) -> usize {
-        self.panels.iter().map(|p| p.width * self.rows()).sum()
+        self.panels.iter().map(|p| p.width * self.rows).sum()
     }
 
     /// Packs a bank `[K, O, C/groups, kh, kw]` (a static kernel is K = 1) into panels
@@ -129,7 +147,7 @@ impl PanelConv {
         let (taps, inputs) = (g.taps(), g.input[2] / g.groups);
         let columns = |p: &PanelShape| {
             let (width, column) = (p.width, p.column);
-            (0..self.rows() * width).map(move |v| (column + v % width) as u32)
+            (0..self.rows * width).map(move |v| (column + v % width) as u32)
         };
         let mut packer = Packer::new(kernels, self.panels.iter().flat_map(columns).collect());
         for (k, kernel) in weight.chunks_exact(g.weight_len()).enumerate() {
@@ -156,8 +174,13 @@ impl PanelConv {
 
     /// Values of a thread's mixed panels.
     fn mixed_len(&self) -> usize {
-        let widths = self.panels.iter().map(|p| p.width * self.rows() * LANES);
-        if self.pixel_major { widths.sum() } else { widths.max().unwrap_or(0) }
+        let widths = self.panels.iter().map(|p| p.width);
+        if self.pixel_major {
+            widths.sum::<usize>() * self.rows * LANES
+        } else {
+            let rows = self.blocks.iter().map(|b| b.rows.len()).max();
+            widths.max().unwrap_or(0) * rows.unwrap_or(0) * LANES
+        }
     }
 
     /// Values of scratch that [`run`](Self::run) needs on so many threads, when kernels are mixed or scaled.
@@ -233,6 +256,23 @@ impl PanelConv {
     }
 }
 
+/// Joins segments to blocks of so many rows at most, where segments are no longer.
+fn blocks(segments: &[Segment], most: usize) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut row = 0;
+    for (i, segment) in segments.iter().enumerate() {
+        let end = row + segment.len;
+        match blocks.last_mut() {
+            Some(block) if end - block.rows.start <= most => {
+                (block.segments.end, block.rows.end) = (i + 1, end);
+            }
+            _ => blocks.push(Block { segments: i..i + 1, rows: row..end }),
+        }
+        row = end;
+    }
+    blocks
+}
+
 /// Cuts the output channels of every group into panels: two vectors wide where the registers suffice, a last one of three
 /// where the number of vectors is odd.
 fn panels(g: &ConvGeometry, isa: Isa, rows: usize) -> Vec<PanelShape> {
@@ -304,46 +344,67 @@ fn body<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
         &mut []
     };
     if conv.pixel_major {
+        let whole = &conv.blocks[0];
         if job.mixes && !units.is_empty() {
             let mut rest = &mut *mixed;
             for panel in &conv.panels {
-                let (to, behind) = rest.split_at_mut(panel.width * conv.rows() * LANES);
-                job.mix(l, panel, to);
+                let (to, behind) = rest.split_at_mut(panel.width * conv.rows * LANES);
+                job.mix(l, panel, whole, to);
                 rest = behind;
             }
         }
         for unit in units {
             let panel = &conv.panels[unit % panels];
-            let weights = job.weights(panel, &mixed[(panel.vector * LANES).min(mixed.len())..]);
-            job.run_panel(l, panel, weights, unit / panels, upcoming.next());
+            let weights = job.weights(panel, whole, &mixed[(panel.vector * LANES).min(mixed.len())..]);
+            job.run_panel(l, panel, whole, weights, unit / panels, upcoming.next());
         }
-    } else {
-        let mut ahead = None;
-        for unit in units.clone() {
-            let (at, chunk) = (unit / chunks, unit % chunks);
-            let panel = &conv.panels[at];
-            if chunk == 0 || unit == units.start {
-                if job.mixes {
-                    job.mix(l, panel, &mut mixed[..panel.width * conv.rows() * LANES]);
-                }
-                let next = conv.panels.get(at + 1).filter(|_| (at + 1) * chunks < units.end);
-                ahead = next.map(|next| Span::new(job.bank.span(next.vector, next.width * conv.rows())));
+        return;
+    }
+    let mut unit = units.start;
+    while unit < units.end {
+        let at = unit / chunks;
+        let panel = &conv.panels[at];
+        let here = unit % chunks..chunks.min(units.end - at * chunks);
+        for (i, block) in conv.blocks.iter().enumerate() {
+            if job.mixes {
+                job.mix(l, panel, block, &mut mixed[..panel.width * block.rows.len() * LANES]);
             }
-            let weights = job.weights(panel, mixed);
-            job.run_panel(l, panel, weights, chunk, ahead.as_mut().unwrap_or_else(|| upcoming.next()));
+            let weights = job.weights(panel, block, mixed);
+            let next = match (conv.blocks.get(i + 1), conv.panels.get(at + 1)) {
+                (Some(block), _) => Some((panel, block)),
+                (None, Some(panel)) if (at + 1) * chunks < units.end => Some((panel, &conv.blocks[0])),
+                _ => None,
+            };
+            let mut ahead = Span::default();
+            if let Some((panel, block)) = next {
+                ahead = Span::new(job.bank.span(panel.first(block), panel.width * block.rows.len()));
+            }
+            for chunk in here.clone() {
+                let ahead = if next.is_some() { &mut ahead } else { upcoming.next() };
+                job.run_panel(l, panel, block, weights, chunk, ahead);
+            }
         }
+        unit = at * chunks + here.end;
+    }
+}
+
+impl PanelShape {
+    /// The first vector of a block in the bank.
+    #[inline(always)]
+    fn first(&self, block: &Block) -> usize {
+        self.vector + self.width * block.rows.start
     }
 }
 
 impl Job<'_> {
-    /// Mixes a panel and scales its rows.
+    /// Mixes a block of a panel and scales its rows.
     #[inline(always)]
-    fn mix<L: Lanes>(&self, l: L, panel: &PanelShape, to: &mut [f32]) {
-        let rows = self.conv.rows();
-        let range = [panel.vector, panel.width * rows];
+    fn mix<L: Lanes>(&self, l: L, panel: &PanelShape, block: &Block, to: &mut [f32]) {
+        let range = [panel.first(block), panel.width * block.rows.len()];
         mix_vectors(l, self.bank, self.coefficients, range, [panel.column, panel.width], to);
         if !self.input_scale.is_empty() {
-            for (row, factor) in to.chunks_exact_mut(panel.width * LANES).zip(self.input_scale.iter().cycle()) {
+            let factors = self.input_scale.iter().cycle().skip(block.rows.start % self.input_scale.len());
+            for (row, factor) in to.chunks_exact_mut(panel.width * LANES).zip(factors) {
                 for v in row.as_chunks_mut::<LANES>().0 {
                     let scaled = l.mul(l.load(v), l.splat(*factor));
                     l.store(scaled, v);
@@ -352,32 +413,41 @@ impl Job<'_> {
         }
     }
 
-    /// The weights of a panel: from the bank itself, or as they were mixed.
+    /// The weights of a block of a panel: from the bank itself, or as they were mixed.
     #[inline(always)]
-    fn weights<'a>(&'a self, panel: &PanelShape, mixed: &'a [f32]) -> &'a [f32] {
-        let len = panel.width * self.conv.rows() * LANES;
+    fn weights<'a>(&'a self, panel: &PanelShape, block: &Block, mixed: &'a [f32]) -> &'a [f32] {
+        let len = panel.width * block.rows.len() * LANES;
         match self.bank.single() {
-            Some(bank) if !self.mixes => &bank[panel.vector * LANES..][..len],
+            Some(bank) if !self.mixes => &bank[panel.first(block) * LANES..][..len],
             _ => &mixed[..len],
         }
     }
 
     #[inline(always)]
-    fn run_panel<L: Lanes>(&self, l: L, panel: &PanelShape, weights: &[f32], chunk: usize, ahead: &mut Span) {
+    fn run_panel<L: Lanes>(
+        &self,
+        l: L,
+        panel: &PanelShape,
+        block: &Block,
+        weights: &[f32],
+        chunk: usize,
+        ahead: &mut Span,
+    ) {
         match panel.width {
-            1 => self.run_chunk::<L, 1>(l, panel, weights, chunk, ahead),
-            2 if L::TILE_ROWS[1] > 0 => self.run_chunk::<L, 2>(l, panel, weights, chunk, ahead),
-            3 if L::TILE_ROWS[2] > 0 => self.run_chunk::<L, 3>(l, panel, weights, chunk, ahead),
+            1 => self.run_chunk::<L, 1>(l, panel, block, weights, chunk, ahead),
+            2 if L::TILE_ROWS[1] > 0 => self.run_chunk::<L, 2>(l, panel, block, weights, chunk, ahead),
+            3 if L::TILE_ROWS[2] > 0 => self.run_chunk::<L, 3>(l, panel, block, weights, chunk, ahead),
             width => unreachable!("a panel of {width} vectors"),
         }
     }
 
-    /// Convolves one panel, N vectors wide, with one chunk of pixels.
+    /// Convolves one block of a panel, N vectors wide, with one chunk of pixels.
     #[inline(always)]
     fn run_chunk<L: Lanes, const N: usize>(
         &self,
         l: L,
         shape: &PanelShape,
+        block: &Block,
         weights: &[f32],
         chunk: usize,
         ahead: &mut Span,
@@ -389,15 +459,19 @@ impl Job<'_> {
             bias.as_flattened_mut()[..shape.channels].copy_from_slice(&self.bias[shape.channel..][..shape.channels]);
         }
         let panel = Panel {
-            segments: &conv.segments,
-            segment_len: conv.segment_len,
+            segments: &conv.segments[block.segments.clone()],
+            begins: block.rows.start == 0,
+            ends: block.rows.end == conv.rows,
             weights: weights.as_ptr(),
             bias,
             activation: self.activation,
             out_step: o,
             last: shape.channels - (N - 1) * LANES,
         };
-        assert!(weights.len() == N * conv.rows() * LANES && (1..=LANES).contains(&panel.last), "weights of the panel");
+        assert!(
+            weights.len() == N * block.rows.len() * LANES && (1..=LANES).contains(&panel.last),
+            "weights of the panel"
+        );
         // Steps from one pixel's first value to that of its right neighbour, and from one row of pixels to the next.
         let step = g.stride[1] * g.input[2];
         let row_step = g.stride[0] * conv.padded[1] * g.input[2];

@@ -233,3 +233,28 @@ fn small_kernels_on_large_maps() {
         }
     }
 }
+
+/// Kernels of many values on small maps, whose panels are cut into blocks.
+#[test]
+fn long_kernels_in_blocks() {
+    for (size, inputs, outputs, kernel, dilation, groups) in [
+        ([5, 7], 900, 35, 1, 1, 1),
+        ([7, 7], 137, 50, 3, 1, 1),
+        ([6, 5], 120, 20, 3, 2, 1),
+        ([4, 5], 300, 36, 3, 1, 2),
+        ([4, 20], 401, 17, 1, 1, 1),
+    ] {
+        let g = ConvGeometry {
+            input: [size[0], size[1], inputs],
+            out_channels: outputs,
+            kernel: [kernel; 2],
+            stride: [1, 1],
+            padding: [kernel / 2 * dilation; 2],
+            dilation: [dilation; 2],
+            groups,
+        };
+        assert!(PanelConv::new(g, Isa::detect()).blocks.len() > 1);
+        check(g, 1);
+        check(g, 4);
+    }
+}

@@ -11,13 +11,22 @@ pub(super) const MAX_ROWS: usize = 14;
 /// Bytes of coming weights that are asked for while one value of every pixel is multiplied.
 const AHEAD: usize = 128;
 
-/// What all tiles of a panel share.
+/// Values of the kernel that lie next to each other in the input.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Segment {
+    /// The first, in values from the pixel's first.
+    pub(super) start: usize,
+    pub(super) len: usize,
+}
+
+/// What all tiles of a block of a panel share.
 pub(super) struct Panel<'a> {
-    /// Where each segment starts, in values from the pixel's first.
-    pub(super) segments: &'a [usize],
-    /// Values per segment.
-    pub(super) segment_len: usize,
-    /// Weights `[segments · segment_len, N, 16]`.
+    pub(super) segments: &'a [Segment],
+    /// Whether the sums begin with this block; else the output holds what the block before has left.
+    pub(super) begins: bool,
+    /// Whether they end with it.
+    pub(super) ends: bool,
+    /// Weights `[values of all segments, N, 16]`.
     pub(super) weights: *const f32,
     /// Bias of the N·16 output channels, padded.
     pub(super) bias: [[f32; LANES]; 3],
@@ -72,10 +81,15 @@ pub(super) unsafe fn run_tile<L: Lanes, const N: usize>(
 #[inline(always)]
 unsafe fn run<L: Lanes, const N: usize, const M: usize>(l: L, panel: &Panel<'_>, place: &Place, ahead: &mut Span) {
     let mut sums = [[l.splat(0.0); N]; M];
-    for sums in &mut sums {
-        for (sum, bias) in sums.iter_mut().zip(&panel.bias) {
-            *sum = l.load(bias);
+    if panel.begins {
+        for sums in &mut sums {
+            for (sum, bias) in sums.iter_mut().zip(&panel.bias) {
+                *sum = l.load(bias);
+            }
         }
+    } else {
+        // SAFETY: by the caller's promise; the block before has written all of it.
+        unsafe { add_rows(l, place.y, panel, &mut sums) };
     }
     let mut w = panel.weights;
     // SAFETY: the pointers stay in the ranges that the caller promises; prefetching may point anywhere.
@@ -83,12 +97,12 @@ unsafe fn run<L: Lanes, const N: usize, const M: usize>(l: L, panel: &Panel<'_>,
         for segment in panel.segments {
             let mut x = [std::ptr::null::<f32>(); M];
             for (x, start) in x.iter_mut().zip(&place.starts) {
-                *x = start.wrapping_add(*segment);
+                *x = start.wrapping_add(segment.start);
             }
             // Where nothing is left to ask for, the last place is asked for again and again, which costs nothing.
             let step = if ahead.len() > 0 { AHEAD } else { 0 };
-            let mut pf = ahead.take(AHEAD * panel.segment_len);
-            for c in 0..panel.segment_len {
+            let mut pf = ahead.take(AHEAD * segment.len);
+            for c in 0..segment.len {
                 let mut weights = [l.splat(0.0); N];
                 for (j, v) in weights.iter_mut().enumerate() {
                     *v = l.read(w.wrapping_add(j * LANES));
@@ -105,26 +119,15 @@ unsafe fn run<L: Lanes, const N: usize, const M: usize>(l: L, panel: &Panel<'_>,
                 }
             }
         }
+        if !panel.ends {
+            write_rows(l, place.y, panel, &sums);
+            return;
+        }
         if !place.residual.is_null() {
-            for (m, sums) in sums.iter_mut().enumerate() {
-                for (j, sum) in sums.iter_mut().enumerate() {
-                    let from = place.residual.wrapping_add(m * panel.out_step + j * LANES);
-                    let n = if j + 1 < N { LANES } else { panel.last };
-                    *sum = l.add(*sum, l.read_partial(from, n));
-                }
-            }
+            add_rows(l, place.residual, panel, &mut sums);
         }
         let sums = finish(l, panel.activation, sums);
-        for (m, sums) in sums.iter().enumerate() {
-            for (j, sum) in sums.iter().enumerate() {
-                let to = place.y.wrapping_add(m * panel.out_step + j * LANES);
-                if j + 1 < N || panel.last == LANES {
-                    l.write(*sum, to);
-                } else {
-                    l.write_partial(*sum, to, panel.last);
-                }
-            }
-        }
+        write_rows(l, place.y, panel, &sums);
         if !place.sums.is_null() {
             for j in 0..N {
                 let mut total = sums[0][j];
@@ -133,6 +136,53 @@ unsafe fn run<L: Lanes, const N: usize, const M: usize>(l: L, panel: &Panel<'_>,
                 }
                 let to = place.sums.wrapping_add(j * LANES);
                 l.write(if place.first { total } else { l.add(l.read(to), total) }, to);
+            }
+        }
+    }
+}
+
+/// Adds one row of N·16 (or fewer) values to each pixel's sums.
+///
+/// # Safety
+/// `from` + pixel · `out_step` is valid for reading (N - 1) · 16 + `last` values.
+#[inline(always)]
+unsafe fn add_rows<L: Lanes, const N: usize, const M: usize>(
+    l: L,
+    from: *const f32,
+    panel: &Panel<'_>,
+    sums: &mut [[L::V; N]; M],
+) {
+    for (m, sums) in sums.iter_mut().enumerate() {
+        for (j, sum) in sums.iter_mut().enumerate() {
+            let from = from.wrapping_add(m * panel.out_step + j * LANES);
+            let n = if j + 1 < N { LANES } else { panel.last };
+            // SAFETY: vector `j` of pixel `m` lies in the promised values.
+            *sum = l.add(*sum, unsafe { l.read_partial(from, n) });
+        }
+    }
+}
+
+/// Writes each pixel's sums.
+///
+/// # Safety
+/// As [`add_rows`], for writing.
+#[inline(always)]
+unsafe fn write_rows<L: Lanes, const N: usize, const M: usize>(
+    l: L,
+    to: *mut f32,
+    panel: &Panel<'_>,
+    sums: &[[L::V; N]; M],
+) {
+    for (m, sums) in sums.iter().enumerate() {
+        for (j, sum) in sums.iter().enumerate() {
+            let to = to.wrapping_add(m * panel.out_step + j * LANES);
+            // SAFETY: vector `j` of pixel `m` lies in the promised values.
+            unsafe {
+                if j + 1 < N || panel.last == LANES {
+                    l.write(*sum, to);
+                } else {
+                    l.write_partial(*sum, to, panel.last);
+                }
             }
         }
     }
