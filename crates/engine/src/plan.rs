@@ -1,7 +1,7 @@
 //! Everything that can be decided once: which kernels run, in which order, on which places of one arena.
 
 use dyconv_graph::{Graph, Shape, Weights};
-use dyconv_kernels::{Isa, Storage};
+use dyconv_kernels::{Isa, Storage, settle};
 
 use crate::EngineError;
 use crate::arena::{Life, Slot, place};
@@ -104,6 +104,7 @@ impl Plan {
                 kernel
             })
             .collect();
+        settle(kernels.iter().filter_map(Kernel::span));
         let (buffer_of, mut lives) = buffers(&mut lowered, &kernels);
         let outputs = lives.len();
         lives.extend(sum_lives(&lowered, &kernels));

@@ -99,6 +99,11 @@ impl Span {
         Self { start: range.start.addr(), end: range.end.addr() }
     }
 
+    /// The first address.
+    pub(crate) fn start(self) -> usize {
+        self.start
+    }
+
     /// Bytes of the stretch.
     pub(crate) fn len(self) -> usize {
         self.end - self.start

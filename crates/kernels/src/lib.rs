@@ -17,6 +17,7 @@ mod lanes;
 mod layout;
 mod linear;
 mod mix;
+mod pages;
 mod pool;
 mod softmax;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use lanes::{Isa, LANES};
 pub use layout::{chw_to_hwc, hwc_to_chw};
 pub use linear::{linear, mix_linear, pack_linear_bank};
 pub use mix::mix;
+pub use pages::settle;
 pub use pool::{PoolGeometry, global_avg_pool, max_pool, mean_of_sums};
 pub use softmax::softmax;
 pub use threads::Pool;
