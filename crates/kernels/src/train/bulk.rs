@@ -164,13 +164,13 @@ fn taps_any<L: Lanes>(l: L, from: &[f32], offsets: &[usize], weights: &[f32], to
         for (o, w) in offsets.iter().zip(weights) {
             let from: &[f32; WIDE] = from[o + i..o + i + WIDE].try_into().expect("four times the lanes");
             let w = l.splat(*w);
-            for j in 0..4 {
-                sum[j] = l.mul_add(w, l.load(lanes(from, j * LANES)), sum[j]);
+            for (j, sum) in sum.iter_mut().enumerate() {
+                *sum = l.mul_add(w, l.load(lanes(from, j * LANES)), *sum);
             }
         }
         let to: &mut [f32; WIDE] = (&mut to[i..i + WIDE]).try_into().expect("four times the lanes");
-        for j in 0..4 {
-            l.store(sum[j], lanes_mut(to, j * LANES));
+        for (j, sum) in sum.into_iter().enumerate() {
+            l.store(sum, lanes_mut(to, j * LANES));
         }
         i += WIDE;
     }
