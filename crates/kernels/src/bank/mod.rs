@@ -23,7 +23,7 @@ pub enum Storage {
     Int8,
 }
 
-/// K packed kernels; see [`Packer`].
+/// K packed kernels; made by a convolution or `pack_linear_bank`.
 #[derive(Debug, Clone)]
 pub struct Bank {
     kernels: usize,
