@@ -1,7 +1,7 @@
 """Makes the files of this folder: tiny pictures, and what Pillow makes of them.
 
-    python -m venv /tmp/venv && /tmp/venv/bin/pip install pillow==13.0.0 numpy==2.4.6
-    /tmp/venv/bin/python make_pillow.py
+    python -m venv venv && venv/bin/pip install pillow==13.0.0 numpy==2.4.6
+    venv/bin/python make_pillow.py
 
 - resize_*: `<case>.in.png` resized and centre-cropped the way torchvision does it -> `<case>.out.png`
   (sizes of the cases are repeated in src/testdata.rs)
