@@ -8,6 +8,8 @@
 mod autodiff;
 mod flex;
 pub(crate) mod generic;
+#[cfg(test)]
+mod tests;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
