@@ -42,19 +42,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let graph = args.model.build(&args.name)?;
     let router = if args.large_router_init { RouterInit::Large } else { RouterInit::Small };
     let side = args.model.image_size;
-    let (mean, std) = match args.model.channels {
-        3 => (vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
-        n => (vec![0.5; n], vec![0.5; n]),
-    };
     let model = Model {
         weights: init(&graph, Init { seed: args.seed, router }),
-        preprocessing: Preprocessing {
-            channels: args.model.channels,
-            image_size: [side, side],
-            resize: side * 256 / 224,
-            mean,
-            std,
-        },
+        preprocessing: Preprocessing::usual(args.model.channels, [side, side], side * 256 / 224),
         task: Task::Classification { classes: (0..args.model.classes).map(|c| c.to_string()).collect() },
         provenance: Provenance {
             producer: concat!("dyconv ", env!("CARGO_PKG_VERSION")).into(),

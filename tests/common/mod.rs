@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use image::{ImageBuffer, Rgb};
@@ -84,8 +84,4 @@ pub fn picture(width: u32, height: u32, base: u8) -> ImageBuffer<Rgb<u8>, Vec<u8
         let shade = base.saturating_add((x + 2 * y) as u8 / 2);
         Rgb([shade, shade / 2 + 20, 255 - shade])
     })
-}
-
-pub fn exists(path: &Path) -> bool {
-    path.exists()
 }

@@ -28,6 +28,15 @@ pub struct Preprocessing {
 }
 
 impl Preprocessing {
+    /// The usual statistics: ImageNet's for colour, 0.5 for grey.
+    pub fn usual(channels: usize, image_size: [usize; 2], resize: usize) -> Self {
+        let (mean, std) = match channels {
+            3 => (vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
+            n => (vec![0.5; n], vec![0.5; n]),
+        };
+        Self { channels, image_size, resize, mean, std }
+    }
+
     /// Checks the bounds of every field.
     ///
     /// # Errors

@@ -181,12 +181,12 @@ pub fn train(
         let mut batches = Loader::epoch(dataset, Split::Train, &transform, Some(setup.augment), &options, epoch);
         let (mut losses, mut seen, mut lr) = (Vec::with_capacity(steps), 0, 0.0);
         for batch in batches.by_ref() {
-            let batch = batch?;
+            let mut batch = batch?;
             let step = epoch * steps + losses.len() + 1;
             let progress = (step - 1) as f64 / steps as f64;
             lr = learning_rate(t, progress);
             network.set_temperature(temperature(&recipe.temperature, progress))?;
-            let loss = cross_entropy.forward(logits(&network, &batch, &training), labels(&batch, &training));
+            let loss = cross_entropy.forward(logits(&network, &mut batch, &training), labels(&batch, &training));
             let value = loss.clone().into_scalar::<f32>();
             if !value.is_finite() {
                 let path = (!epochs.is_empty()).then(|| path.to_owned());
@@ -249,8 +249,9 @@ fn share(part: Duration, whole: Duration) -> f64 {
     part.as_secs_f64() / whole.as_secs_f64().max(1e-9)
 }
 
-fn logits(network: &Network, batch: &Batch, device: &Device) -> Tensor<2> {
-    let data = TensorData::new(batch.images.clone(), batch.shape());
+/// Runs a batch; its images move into the network's input.
+fn logits(network: &Network, batch: &mut Batch, device: &Device) -> Tensor<2> {
+    let data = TensorData::new(std::mem::take(&mut batch.images), batch.shape());
     match network.forward(Tensor::from_data(data, device)) {
         Value::Vector(logits) => logits,
         Value::Map(_) => unreachable!("a classifier answers with a vector"),
@@ -285,8 +286,8 @@ fn evaluate(
     let mut top = TopK::new(1);
     let mut batches = Loader::epoch(dataset, Split::Val, transform, None, &options, 0);
     for batch in &mut batches {
-        let batch = batch?;
-        let rows = Value::Vector(logits(&network, &batch, &device)).into_vec();
+        let mut batch = batch?;
+        let rows = Value::Vector(logits(&network, &mut batch, &device)).into_vec();
         for (row, label) in rows.chunks_exact(dataset.classes().len()).zip(&batch.labels) {
             top.add(row, *label);
         }

@@ -13,8 +13,6 @@ use crate::Recipe;
 const PHOTO_SIDE: usize = 128;
 /// Images up to this side get the small stem where the recipe does not say.
 const SMALL_SIDE: usize = 64;
-/// Mean and deviation of ImageNet's photographs, per channel.
-const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 /// Share of the resized shorter side that the centre crop keeps: 224 of 256.
 const CENTRE: (usize, usize) = (256, 224);
 
@@ -70,15 +68,12 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, ModelError> {
     };
     let graph = build(&m.name, &options)?;
     let weights = init(&graph, Init { seed: recipe.seed, router: m.router_init });
-    let (mean, std) = if channels == 3 { (IMAGENET.0.to_vec(), IMAGENET.1.to_vec()) } else { (vec![0.5], vec![0.5]) };
-    let or = |set: &Vec<f32>, usual| if set.is_empty() { usual } else { set.clone() };
-    let preprocessing = Preprocessing {
-        channels,
-        image_size: size,
-        resize,
-        mean: or(&recipe.data.mean, mean),
-        std: or(&recipe.data.std, std),
-    };
+    let mut preprocessing = Preprocessing::usual(channels, size, resize);
+    for (own, usual) in [(&recipe.data.mean, &mut preprocessing.mean), (&recipe.data.std, &mut preprocessing.std)] {
+        if !own.is_empty() {
+            usual.clone_from(own);
+        }
+    }
     let a = &recipe.augment;
     let crop = (a.crop_scale != [1.0, 1.0]).then_some(Crop { scale: a.crop_scale, ratio: a.crop_ratio });
     let augment = Augment { random_resized_crop: crop, flip: a.flip, shift: a.shift };
