@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use clap::ValueEnum;
-use dyconv::engine::{Options, Plan, Session, Storage};
+use dyconv::engine::{self, Isa, Options, Plan, Session, Storage};
 use dyconv::file::Model;
 use dyconv::graph::{Graph, Init, Weights, cost, init};
 use serde::Serialize;
@@ -23,6 +23,7 @@ use super::table::Table;
 Examples:
   dyconv bench dy_mobilenet_v2_x1_0 --static-twin
   dyconv bench dy_resnet18 --threads 1,2 --batch 1,8
+  dyconv bench dy_resnet18 --precision f32,bf16
   dyconv bench model.safetensors --per-node
   dyconv bench dy_mobilenet_v2_x1_0 --bank bf16 --json"
 )]
@@ -39,6 +40,9 @@ pub struct Args {
     /// How kernel banks are stored
     #[arg(long, value_enum, default_value = "f32")]
     bank: Bank,
+    /// What convolutions multiply, e.g. f32,bf16
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "f32")]
+    precision: Vec<Precision>,
     /// Time the static twin too (names only)
     #[arg(long)]
     static_twin: bool,
@@ -73,9 +77,26 @@ impl From<Bank> for Storage {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Precision {
+    F32,
+    Bf16,
+}
+
+impl From<Precision> for engine::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => engine::Precision::F32,
+            Precision::Bf16 => engine::Precision::Bf16,
+        }
+    }
+}
+
 /// A network to be timed.
 struct Subject {
     name: String,
+    precision: Precision,
     plan: Arc<Plan>,
     madds: u64,
 }
@@ -92,6 +113,7 @@ struct Json {
 #[derive(Serialize)]
 struct Row {
     network: String,
+    precision: Precision,
     threads: usize,
     batch: usize,
     /// Milliseconds of a batch.
@@ -137,23 +159,24 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     let nodes = if args.per_node { per_node(&subjects[0], args.threads[0], args.seconds)? } else { Vec::new() };
-    let isa = subjects[0].plan.isa().name();
+    let isa = subjects[0].plan.isa();
     if args.json {
-        return print_json(&Json { isa, bank: args.bank, rows, nodes });
+        return print_json(&Json { isa: isa.name(), bank: args.bank, rows, nodes });
     }
-    report(&rows, &nodes, isa, subjects.len() > 1)
+    report(&rows, &nodes, isa, args.static_twin)
 }
 
 fn subjects(args: &Args) -> anyhow::Result<Vec<Subject>> {
-    let options = Options { bank: args.bank.into(), ..Options::default() };
-    let subject = |name: String, graph: &Graph, weights: &Weights, tau: f32| -> anyhow::Result<Subject> {
+    let subject = |name: &str, precision: Precision, graph: &Graph, weights: &Weights, tau: f32| {
+        let options = Options { bank: args.bank.into(), precision: precision.into(), ..Options::default() };
         let plan = Arc::new(Plan::with_options(graph, weights, tau, options)?);
-        Ok(Subject { name, plan, madds: cost(graph).total.total() })
+        anyhow::Ok(Subject { name: name.to_owned(), precision, plan, madds: cost(graph).total.total() })
     };
     if args.what.contains(['/', '\\', '.']) || Path::new(&args.what).is_file() {
         ensure!(!args.static_twin, "--static-twin needs the name of an architecture, not a file");
         let model = Model::read(Path::new(&args.what))?;
-        return Ok(vec![subject(args.what.clone(), &model.graph, &model.weights, model.tau)?]);
+        let each = args.precision.iter();
+        return each.map(|p| subject(&args.what, *p, &model.graph, &model.weights, model.tau)).collect();
     }
     let mut names = vec![args.what.clone()];
     if args.static_twin {
@@ -162,13 +185,12 @@ fn subjects(args: &Args) -> anyhow::Result<Vec<Subject>> {
             None => bail!("--static-twin: `{}` is static itself; name a `dy_` network", args.what),
         }
     }
-    names
-        .into_iter()
-        .map(|name| {
-            let graph = args.model.build(&name)?;
-            subject(name, &graph, &init(&graph, Init::default()), 1.0)
-        })
-        .collect()
+    let each = args.precision.iter().flat_map(|p| names.iter().map(move |name| (*p, name)));
+    each.map(|(precision, name)| {
+        let graph = args.model.build(name)?;
+        subject(name, precision, &graph, &init(&graph, Init::default()), 1.0)
+    })
+    .collect()
 }
 
 /// Times all networks in turn, so that a disturbance hits them alike.
@@ -198,6 +220,7 @@ fn measure(subjects: &[Subject], threads: usize, batch: usize, seconds: f64) -> 
         let median = ms(times[times.len() / 2]);
         Row {
             network: subject.name.clone(),
+            precision: subject.precision,
             threads,
             batch,
             median_ms: median,
@@ -236,7 +259,7 @@ fn per_node(subject: &Subject, threads: usize, seconds: f64) -> anyhow::Result<V
     Ok(rows.collect())
 }
 
-fn report(rows: &[Row], nodes: &[NodeRow], isa: &str, twin: bool) -> anyhow::Result<()> {
+fn report(rows: &[Row], nodes: &[NodeRow], isa: Isa, twin: bool) -> anyhow::Result<()> {
     if !nodes.is_empty() {
         let mut table = Table::new(&["node", "kernel", "µs", "share"]);
         for n in nodes {
@@ -249,12 +272,17 @@ fn report(rows: &[Row], nodes: &[NodeRow], isa: &str, twin: bool) -> anyhow::Res
         }
         print(&format!("{table}\n"))?;
     }
-    let mut headings = vec!["network", "threads", "batch", "median", "p90", "fastest", "GMAdds/s", "memory"];
+    let mut headings =
+        vec!["network", "precision", "threads", "batch", "median", "p90", "fastest", "GMAdds/s", "memory"];
     headings.extend(twin.then_some("dynamic ÷ static"));
     let mut table = Table::new(&headings);
     for (i, r) in rows.iter().enumerate() {
         let ms = |v: f64| format!("{v:.3} ms");
-        let mut cells = vec![r.network.clone(), r.threads.to_string(), r.batch.to_string()];
+        let precision = match r.precision {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        };
+        let mut cells = vec![r.network.clone(), precision.to_owned(), r.threads.to_string(), r.batch.to_string()];
         cells.extend([ms(r.median_ms), ms(r.p90_ms), ms(r.fastest_ms)]);
         cells.push(format!("{:.1}", r.gmadds_per_second));
         cells.push(format!("{:.1} MiB", r.memory_bytes as f64 / f64::from(1 << 20)));
@@ -264,5 +292,8 @@ fn report(rows: &[Row], nodes: &[NodeRow], isa: &str, twin: bool) -> anyhow::Res
         }
         table.row(cells);
     }
-    print(&format!("{table}\ninstruction set {isa}; memory is packed weights and working memory\n"))
+    let widened = rows.iter().any(|r| r.precision == Precision::Bf16) && !isa.multiplies_bf16();
+    let note = if widened { " has no products of bf16, which are computed in f32" } else { "" };
+    let isa = isa.name();
+    print(&format!("{table}\ninstruction set {isa}{note}; memory is packed weights and working memory\n"))
 }

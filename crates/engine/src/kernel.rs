@@ -9,6 +9,7 @@ use dyconv_kernels::{
 
 use crate::arena::Slot;
 use crate::lowered::{Layer, Step, StepOp};
+use crate::plan::{Options, Precision};
 
 /// Values of a cache line: what is carved from scratch begins on one.
 const LINE: usize = 16;
@@ -154,10 +155,10 @@ impl Conv {
 
 impl Kernel {
     /// Chooses a kernel for a step whose input has this shape, and packs its weights.
-    pub(crate) fn new(step: &Step, input: Shape, tau: f32, isa: Isa, storage: Storage) -> Self {
+    pub(crate) fn new(step: &Step, input: Shape, tau: f32, isa: Isa, options: Options) -> Self {
         match &step.op {
             StepOp::Input => Kernel::Input,
-            StepOp::Conv(layer) => Self::conv(layer, input, step.shape, isa, storage),
+            StepOp::Conv(layer) => Self::conv(layer, input, step.shape, isa, options),
             StepOp::Linear(layer) => Self::linear(layer, input, step.shape),
             StepOp::Affine { scale, shift, activation: a } => {
                 Kernel::Affine { scale: scale.clone(), shift: shift.clone(), activation: a.map(activation) }
@@ -176,23 +177,30 @@ impl Kernel {
         }
     }
 
-    fn conv(layer: &Layer<Conv2d>, input: Shape, output: Shape, isa: Isa, storage: Storage) -> Self {
+    fn conv(layer: &Layer<Conv2d>, input: Shape, output: Shape, isa: Isa, options: Options) -> Self {
         let Conv2d { out_channels, kernel, stride, padding, dilation, groups, .. } = layer.spec;
         // A product with a vector: one pixel in, one tap, one pixel out.
         let vector = kernel == [1, 1] && groups == 1 && input.pixels() == 1 && output.pixels() == 1;
         if vector && padding == [0, 0] && !layer.residual {
             return Self::linear(layer, input, output);
         }
-        let storage = if layer.mixes { storage } else { Storage::F32 };
         let geometry = ConvGeometry { input: hwc(input), out_channels, kernel, stride, padding, dilation, groups };
         let packed = Packed::new(layer, input);
         if groups > 1 && DepthwiseConv::supports(&geometry) {
             let conv = DepthwiseConv::new(geometry);
+            let storage = if layer.mixes { options.bank } else { Storage::F32 };
             let bank = conv.pack(layer.kernels, &layer.weight, storage);
             Kernel::Conv(Conv::Depthwise(conv), packed, bank)
         } else {
-            let conv = PanelConv::new(geometry, isa);
-            let bank = conv.pack(layer.kernels, &layer.weight, storage);
+            let conv = match options.precision {
+                Precision::Bf16 if groups == 1 => PanelConv::rounding(geometry, isa),
+                _ => PanelConv::new(geometry, isa),
+            };
+            let bank = if layer.mixes {
+                conv.pack(layer.kernels, &layer.weight, options.bank)
+            } else {
+                conv.pack_fixed(&layer.weight)
+            };
             Kernel::Conv(Conv::Panel(conv), packed, bank)
         }
     }
@@ -265,6 +273,7 @@ impl Kernel {
     pub(crate) fn name(&self) -> String {
         let (name, activation) = match self {
             Kernel::Input => ("input", None),
+            Kernel::Conv(Conv::Panel(conv), p, _) if conv.rounds() => ("bf16_panel_conv", p.activation),
             Kernel::Conv(Conv::Panel(_), p, _) => ("panel_conv", p.activation),
             Kernel::Conv(Conv::Depthwise(_), p, _) => ("depthwise_conv", p.activation),
             Kernel::Linear(p, _) => ("linear", p.activation),
@@ -280,8 +289,8 @@ impl Kernel {
         let packed = self.packed();
         let mix = if packed.is_some_and(|p| p.mixes) { "mix_" } else { "" };
         let storage = match self {
-            Kernel::Conv(_, _, bank) if bank.storage() == Storage::Bf16 => "-bf16",
-            Kernel::Conv(_, _, bank) if bank.storage() == Storage::Int8 => "-int8",
+            Kernel::Conv(_, p, bank) if p.mixes && bank.storage() == Storage::Bf16 => "-bf16",
+            Kernel::Conv(_, p, bank) if p.mixes && bank.storage() == Storage::Int8 => "-int8",
             _ => "",
         };
         let scale = if packed.is_some_and(|p| p.scaled) { "+scale" } else { "" };

@@ -39,5 +39,5 @@ mod session;
 /// Instruction sets that [`Plan::for_isa`] compiles for; threads that sessions share; storage of kernel banks.
 pub use dyconv_kernels::{Isa, Pool, Storage};
 pub use error::EngineError;
-pub use plan::{Options, Plan, StepInfo};
+pub use plan::{Options, Plan, Precision, StepInfo};
 pub use session::Session;

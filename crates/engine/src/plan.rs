@@ -20,6 +20,18 @@ pub struct Options {
     pub isa: Option<Isa>,
     /// How the kernel banks of dynamic convolutions are stored. Anything but f32 changes the answers a little.
     pub bank: Storage,
+    /// What convolutions multiply. Anything but f32 changes the answers.
+    pub precision: Precision,
+}
+
+/// What convolutions multiply; sums, biases, activations and all other steps are f32 always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Precision {
+    /// Values as they are.
+    #[default]
+    F32,
+    /// Inputs and (mixed) kernels of convolutions without groups, rounded to bf16.
+    Bf16,
 }
 
 /// A compiled network: fused steps with packed weights, and a place for every value. Immutable; share it between
@@ -99,7 +111,7 @@ impl Plan {
         let kernels: Vec<Kernel> = (lowered.steps.iter_mut())
             .map(|step| {
                 let input = step.inputs.first().map_or(step.shape, |i| shapes[*i]);
-                let kernel = Kernel::new(step, input, tau, isa, options.bank);
+                let kernel = Kernel::new(step, input, tau, isa, options);
                 step.release();
                 kernel
             })

@@ -190,7 +190,7 @@ impl ConvRun<'_> {
         assert_eq!(self.x.len(), g.input_len(), "input of the convolution");
         assert_eq!(self.y.len(), g.output_len(), "output of the convolution");
         assert_eq!(self.bank.vectors(), vectors, "packed kernels");
-        let fixed = self.coefficients.is_empty() && self.bank.single().is_some();
+        let fixed = self.coefficients.is_empty() && self.bank.single().or(self.bank.rounded()).is_some();
         assert!(fixed || self.coefficients.len() == self.bank.kernels(), "one coefficient per kernel");
         let fits = |len: usize, whole: usize| len == 0 || len == whole;
         assert!(fits(self.epilogue.bias.len(), g.out_channels), "one bias per channel or none");

@@ -2,9 +2,11 @@
 #![allow(unsafe_code, reason = "maps pages")]
 
 use crate::testing::values;
-use crate::{ConvGeometry, ConvRun, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, Pool, Span, Storage};
+use crate::{Bank, ConvGeometry, ConvRun, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, Pool, Span, Storage};
 
 const PAGE: usize = 4096;
+
+const PI: [f32; 4] = [0.1, 0.2, 0.3, 0.4];
 
 unsafe extern "C" {
     fn mmap(at: *mut u8, bytes: usize, protection: i32, flags: i32, file: i32, offset: i64) -> *mut u8;
@@ -52,16 +54,13 @@ fn convolutions_stay_inside_their_buffers() {
         let (x, residual) = (guarded(&values(g.input_len(), 2)), guarded(&values(g.output_len(), 3)));
         let (y, bias) = (guarded(&vec![f32::NAN; g.output_len()]), guarded(&values(out, 4)));
         for isa in Isa::available() {
-            let (panel, depthwise) = (PanelConv::new(g, isa), (groups == out).then(|| DepthwiseConv::new(g)));
-            for storage in [Storage::F32, Storage::Bf16, Storage::Int8] {
-                let scratch = depthwise.as_ref().map_or(panel.scratch_len(true, 2), |d| d.scratch_len(2));
-                let bank = match &depthwise {
-                    Some(conv) => conv.pack(4, &weight, storage),
-                    None => panel.pack(4, &weight, storage),
-                };
+            let depthwise = (groups == out).then(|| DepthwiseConv::new(g));
+            let rounding = (groups == 1).then(|| PanelConv::rounding(g, isa));
+            let panels = [Some(PanelConv::new(g, isa)), rounding];
+            let mut run = |bank: &Bank, coefficients: &[f32], scratch: usize, conv: &dyn Fn(Exec<'_>, ConvRun<'_>)| {
                 let run = ConvRun {
-                    bank: &bank,
-                    coefficients: &[0.1, 0.2, 0.3, 0.4],
+                    bank,
+                    coefficients,
                     input_scale: &[],
                     epilogue: Epilogue { bias, activation: None },
                     residual,
@@ -71,11 +70,21 @@ fn convolutions_stay_inside_their_buffers() {
                     scratch: guarded(&vec![0.0; scratch]),
                     upcoming: [Span::default(); 2],
                 };
-                match &depthwise {
-                    Some(conv) => conv.run(Exec { isa, pool: &pool }, run),
-                    None => panel.run(Exec { isa, pool: &pool }, run),
+                conv(Exec { isa, pool: &pool }, run);
+                assert!(y.iter().all(|v| v.is_finite()), "{} {:?} {g:?}", isa.name(), bank.storage());
+            };
+            for conv in panels.iter().flatten() {
+                run(&conv.pack_fixed(&weight[..g.weight_len()]), &[], conv.scratch_len(true, 2), &|e, r| {
+                    conv.run(e, r)
+                });
+            }
+            for storage in [Storage::F32, Storage::Bf16, Storage::Int8] {
+                if let Some(conv) = &depthwise {
+                    run(&conv.pack(4, &weight, storage), &PI, conv.scratch_len(2), &|e, r| conv.run(e, r));
                 }
-                assert!(y.iter().all(|v| v.is_finite()), "{} {storage:?} {g:?}", isa.name());
+                for conv in panels.iter().flatten() {
+                    run(&conv.pack(4, &weight, storage), &PI, conv.scratch_len(true, 2), &|e, r| conv.run(e, r));
+                }
             }
         }
     }

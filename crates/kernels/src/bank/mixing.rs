@@ -5,18 +5,19 @@ use super::{Bank, Data};
 use crate::lanes::{LANES, Lanes};
 
 /// Most vectors side by side in a panel.
-const MAX_WIDTH: usize = 3;
+const MAX_WIDTH: usize = 6;
 
 /// Largest K whose scaled coefficients of bytes are kept in a table.
 const MAX_TABLE: usize = 8;
 
-/// Mixes vectors `first..first + count` of the bank into `out`. The vectors belong in turn to `width` columns from
-/// `column` on.
+/// Mixes vectors `first..first + count` of the bank into `out`, where ROUND as bf16 in words of two. The vectors belong in
+/// turn to `width` columns from `column` on.
 ///
 /// # Panics
-/// When the bank has no such vectors, or `out` does not hold `count` vectors, or there are not K coefficients.
+/// When the bank has no such vectors or cannot be mixed, or `out` does not hold `count` vectors, or there are not K
+/// coefficients.
 #[inline(always)]
-pub(crate) fn mix_vectors<L: Lanes>(
+pub(crate) fn mix_vectors<L: Lanes, const ROUND: bool>(
     l: L,
     bank: &Bank,
     coefficients: &[f32],
@@ -28,7 +29,8 @@ pub(crate) fn mix_vectors<L: Lanes>(
         first + count <= bank.vectors && coefficients.len() == bank.kernels,
         "vectors and coefficients of the bank"
     );
-    assert!(out.len() == count * LANES && (1..=MAX_WIDTH).contains(&width), "room for the mixed vectors");
+    let len = if ROUND { count * LANES / 2 } else { count * LANES };
+    assert!(out.len() == len && (1..=MAX_WIDTH).contains(&width), "room for the mixed vectors");
     let out = out.as_mut_ptr();
     // SAFETY: the vectors lie inside the bank, and `out` holds as many, by the assertions above.
     unsafe {
@@ -36,30 +38,53 @@ pub(crate) fn mix_vectors<L: Lanes>(
             Data::F32(values) => {
                 let from = values.as_ptr().add(first * bank.kernels * LANES);
                 match coefficients {
-                    [a, b, c, d] => exact(l, from, [*a, *b, *c, *d], count, out),
-                    _ => exact_any(l, from, coefficients, count, out),
+                    [a, b, c, d] => exact::<L, 4, ROUND>(l, from, [*a, *b, *c, *d], count, out),
+                    _ => exact_any::<L, ROUND>(l, from, coefficients, count, out),
                 }
             }
             Data::Bf16(words) => {
                 let from = words.as_ptr().add(first * bank.kernels.div_ceil(2) * LANES);
                 match coefficients {
-                    [a, b, c, d] => halves(l, from, [*a, *b, *c, *d], count, out),
-                    _ => halves_any(l, from, coefficients, count, out),
+                    [a, b, c, d] => halves::<L, ROUND>(l, from, [*a, *b, *c, *d], count, out),
+                    _ => halves_any::<L, ROUND>(l, from, coefficients, count, out),
                 }
             }
             Data::Int8(bytes, scales) => {
                 let from = bytes.as_ptr().add(first * bank.kernels * LANES);
                 let scales = &scales[column * bank.kernels * LANES..][..width * bank.kernels * LANES];
-                bytes_any(l, from, coefficients, scales.as_ptr(), [count, width], out);
+                bytes_any::<L, ROUND>(l, from, coefficients, scales.as_ptr(), [count, width], out);
             }
+            Data::Rounded(_) => unreachable!("a kernel that was rounded for products is not mixed"),
+        }
+    }
+}
+
+/// Writes vector `i` of a mixture.
+///
+/// # Safety
+/// `out` is valid for writing vectors `0..=i`.
+#[inline(always)]
+unsafe fn put<L: Lanes, const ROUND: bool>(l: L, v: L::V, out: *mut f32, i: usize) {
+    // SAFETY: by the caller's promise; a rounded vector has half the length.
+    unsafe {
+        if ROUND {
+            l.write_rounded(v, out.cast::<u32>().add(i * LANES / 2), LANES / 2);
+        } else {
+            l.write(v, out.add(i * LANES));
         }
     }
 }
 
 /// # Safety
-/// `from` is valid for reading `count · K · 16` values, `out` for writing `count · 16`.
+/// `from` is valid for reading `count · K · 16` values, `out` for writing `count` vectors.
 #[inline(always)]
-unsafe fn exact<L: Lanes, const K: usize>(l: L, from: *const f32, pi: [f32; K], count: usize, out: *mut f32) {
+unsafe fn exact<L: Lanes, const K: usize, const ROUND: bool>(
+    l: L,
+    from: *const f32,
+    pi: [f32; K],
+    count: usize,
+    out: *mut f32,
+) {
     // SAFETY: vector `i` is one of `count`.
     unsafe {
         for i in 0..count {
@@ -68,7 +93,7 @@ unsafe fn exact<L: Lanes, const K: usize>(l: L, from: *const f32, pi: [f32; K], 
             for (k, pi) in pi.iter().enumerate().skip(1) {
                 sum = l.mul_add(l.splat(*pi), l.read(vector.add(k * LANES)), sum);
             }
-            l.write(sum, out.add(i * LANES));
+            put::<L, ROUND>(l, sum, out, i);
         }
     }
 }
@@ -76,7 +101,7 @@ unsafe fn exact<L: Lanes, const K: usize>(l: L, from: *const f32, pi: [f32; K], 
 /// # Safety
 /// As [`exact`], K being the number of coefficients.
 #[inline(always)]
-unsafe fn exact_any<L: Lanes>(l: L, from: *const f32, pi: &[f32], count: usize, out: *mut f32) {
+unsafe fn exact_any<L: Lanes, const ROUND: bool>(l: L, from: *const f32, pi: &[f32], count: usize, out: *mut f32) {
     // SAFETY: vector `i` is one of `count`.
     unsafe {
         for i in 0..count {
@@ -84,53 +109,53 @@ unsafe fn exact_any<L: Lanes>(l: L, from: *const f32, pi: &[f32], count: usize, 
             for (k, p) in pi.iter().enumerate().skip(1) {
                 sum = l.mul_add(l.splat(*p), l.read(from.add((i * pi.len() + k) * LANES)), sum);
             }
-            l.write(sum, out.add(i * LANES));
+            put::<L, ROUND>(l, sum, out, i);
         }
     }
 }
 
 /// # Safety
-/// `from` is valid for reading `count · K/2 · 16` words, `out` for writing `count · 16` values.
+/// `from` is valid for reading `count · K/2 · 16` words, `out` for writing `count` vectors.
 #[inline(always)]
-unsafe fn halves<L: Lanes>(l: L, from: *const u32, pi: [f32; 4], count: usize, out: *mut f32) {
+unsafe fn halves<L: Lanes, const ROUND: bool>(l: L, from: *const u32, pi: [f32; 4], count: usize, out: *mut f32) {
     // SAFETY: vector `i` is one of `count`.
     unsafe {
         for i in 0..count {
-            let [a, b] = l.read_halves(from.add(i * 2 * LANES));
-            let [c, d] = l.read_halves(from.add((i * 2 + 1) * LANES));
+            let [a, b] = l.halves(l.read(from.add(i * 2 * LANES).cast()));
+            let [c, d] = l.halves(l.read(from.add((i * 2 + 1) * LANES).cast()));
             let sum = l.mul_add(l.splat(pi[1]), b, l.mul(l.splat(pi[0]), a));
             let sum = l.mul_add(l.splat(pi[3]), d, l.mul_add(l.splat(pi[2]), c, sum));
-            l.write(sum, out.add(i * LANES));
+            put::<L, ROUND>(l, sum, out, i);
         }
     }
 }
 
 /// # Safety
-/// `from` is valid for reading `count · ⌈K/2⌉ · 16` words, `out` for writing `count · 16` values.
+/// `from` is valid for reading `count · ⌈K/2⌉ · 16` words, `out` for writing `count` vectors.
 #[inline(always)]
-unsafe fn halves_any<L: Lanes>(l: L, from: *const u32, pi: &[f32], count: usize, out: *mut f32) {
+unsafe fn halves_any<L: Lanes, const ROUND: bool>(l: L, from: *const u32, pi: &[f32], count: usize, out: *mut f32) {
     let pairs = pi.len().div_ceil(2);
     // SAFETY: vector `i` is one of `count`, and `p` one of its pairs.
     unsafe {
         for i in 0..count {
             let mut sum = l.splat(0.0);
             for (p, pi) in pi.chunks(2).enumerate() {
-                let [a, b] = l.read_halves(from.add((i * pairs + p) * LANES));
+                let [a, b] = l.halves(l.read(from.add((i * pairs + p) * LANES).cast()));
                 sum = l.mul_add(l.splat(pi[0]), a, sum);
                 if let Some(pi) = pi.get(1) {
                     sum = l.mul_add(l.splat(*pi), b, sum);
                 }
             }
-            l.write(sum, out.add(i * LANES));
+            put::<L, ROUND>(l, sum, out, i);
         }
     }
 }
 
 /// # Safety
 /// `from` is valid for reading `count · K · 16` bytes, `scales` for `width · K · 16` values, `out` for writing
-/// `count · 16`; `width` is at most [`MAX_WIDTH`].
+/// `count` vectors; `width` is at most [`MAX_WIDTH`].
 #[inline(always)]
-unsafe fn bytes_any<L: Lanes>(
+unsafe fn bytes_any<L: Lanes, const ROUND: bool>(
     l: L,
     from: *const i8,
     pi: &[f32],
@@ -154,7 +179,7 @@ unsafe fn bytes_any<L: Lanes>(
                 for (k, factor) in table[column].iter().enumerate().take(kernels) {
                     sum = l.mul_add(*factor, l.read_bytes(from.add((i * kernels + k) * LANES)), sum);
                 }
-                l.write(sum, out.add(i * LANES));
+                put::<L, ROUND>(l, sum, out, i);
                 column = if column + 1 == width { 0 } else { column + 1 };
             }
         } else {
@@ -165,7 +190,7 @@ unsafe fn bytes_any<L: Lanes>(
                     let w = l.read_bytes(from.add((i * kernels + k) * LANES));
                     sum = l.mul_add(l.mul(l.splat(*pi), scale), w, sum);
                 }
-                l.write(sum, out.add(i * LANES));
+                put::<L, ROUND>(l, sum, out, i);
             }
         }
     }
@@ -175,12 +200,17 @@ unsafe fn bytes_any<L: Lanes>(
 mod tests {
     use super::super::{Packer, Storage};
     use super::*;
-    use crate::lanes::{Isa, dispatch};
+    use crate::lanes::{Isa, bf16, dispatch, dispatch_bf16};
     use crate::testing::values;
 
     #[inline(always)]
     fn body<L: Lanes>(l: L, bank: &Bank, pi: &[f32], range: [usize; 2], columns: [usize; 2], out: &mut [f32]) {
-        mix_vectors(l, bank, pi, range, columns, out);
+        mix_vectors::<L, false>(l, bank, pi, range, columns, out);
+    }
+
+    #[inline(always)]
+    fn rounded<L: Lanes>(l: L, bank: &Bank, pi: &[f32], range: [usize; 2], columns: [usize; 2], out: &mut [f32]) {
+        mix_vectors::<L, true>(l, bank, pi, range, columns, out);
     }
 
     /// Every storage, odd sizes of banks, the middle of a bank: against the sum in f64, as exact as the storage allows.
@@ -213,6 +243,12 @@ mod tests {
                     // The sums may be small where the terms are not: measured against one.
                     let error = out.iter().zip(&expected).map(|(f, e)| (f64::from(*f) - e).abs()).fold(0.0, f64::max);
                     assert!(error <= tolerance, "{storage:?} {} K={kernels}: {error:e}", isa.name());
+                    let mut words = vec![f32::NAN; out.len() / 2];
+                    let to = &mut words[..];
+                    dispatch_bf16!(isa, rounded(bank: &Bank, pi: &[f32], range: [usize; 2], at: [usize; 2], to: &mut [f32]));
+                    for (word, pair) in words.iter().zip(out.as_chunks::<2>().0) {
+                        assert_eq!(word.to_bits(), bf16(pair[0]) | bf16(pair[1]) << 16, "{storage:?} {}", isa.name());
+                    }
                 }
             }
         }

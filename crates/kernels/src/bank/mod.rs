@@ -3,12 +3,14 @@
 //! A packed kernel is a list of vectors of sixteen weights. A bank holds, for vector after vector, the K versions of it:
 //! as f32; as bf16, two kernels to a word (the first in the low half); or as bytes with one scale for each kernel and
 //! output channel. The mix Σ_k π_k·W_k is always formed in f32.
+//!
+//! Convolutions that multiply bf16 round the mixture when it is written. A kernel that is never mixed is kept rounded.
 
 mod mixing;
 
 use crate::buffer::Buffer;
 use crate::geometry::Span;
-use crate::lanes::LANES;
+use crate::lanes::{LANES, bf16};
 pub(crate) use mixing::mix_vectors;
 
 /// How the weights of a bank are stored.
@@ -39,6 +41,8 @@ enum Data {
     Bf16(Buffer<u32>),
     /// `[vector, K, 16]` bytes, and `[column, K, 16]` scales.
     Int8(Buffer<i8>, Buffer<f32>),
+    /// One kernel `[vector, 16]` of bf16, as products read it: the bits of a value are two of them.
+    Rounded(Buffer<f32>),
 }
 
 /// A bank in the making: exact weights, vector by vector.
@@ -73,6 +77,17 @@ impl Packer {
         Bank { kernels, vectors, data }
     }
 
+    /// The one kernel, rounded to bf16, for products that read it so.
+    pub(crate) fn finish_rounded(self) -> Bank {
+        assert_eq!(self.kernels, 1, "one kernel");
+        let word = |pair: &[f32; 2]| f32::from_bits(bf16(pair[0]) | bf16(pair[1]) << 16);
+        let mut words = Buffer::zeroed(self.values.len() / 2);
+        for (to, pair) in words.iter_mut().zip(self.values.as_chunks::<2>().0) {
+            *to = word(pair);
+        }
+        Bank { kernels: 1, vectors: self.columns.len(), data: Data::Rounded(words) }
+    }
+
     fn halves(&self) -> Buffer<u32> {
         let pairs = self.kernels.div_ceil(2);
         let mut words = Buffer::zeroed(self.columns.len() * pairs * LANES);
@@ -105,12 +120,6 @@ impl Packer {
     }
 }
 
-/// The nearest bf16, ties to even, in the low half of a word.
-fn bf16(x: f32) -> u32 {
-    let bits = x.to_bits();
-    (bits + 0x7fff + (bits >> 16 & 1)) >> 16
-}
-
 impl Bank {
     /// Size K of the bank.
     pub fn kernels(&self) -> usize {
@@ -126,7 +135,7 @@ impl Bank {
     pub fn storage(&self) -> Storage {
         match self.data {
             Data::F32(_) => Storage::F32,
-            Data::Bf16(_) => Storage::Bf16,
+            Data::Bf16(_) | Data::Rounded(_) => Storage::Bf16,
             Data::Int8(..) => Storage::Int8,
         }
     }
@@ -136,6 +145,7 @@ impl Bank {
         match &self.data {
             Data::F32(values) => values.len() * 4,
             Data::Bf16(words) => words.len() * 4,
+            Data::Rounded(words) => words.len() * 4,
             Data::Int8(bytes, scales) => bytes.len() + scales.len() * 4,
         }
     }
@@ -144,6 +154,14 @@ impl Bank {
     pub(crate) fn single(&self) -> Option<&[f32]> {
         match &self.data {
             Data::F32(values) if self.kernels == 1 => Some(values),
+            _ => None,
+        }
+    }
+
+    /// The one kernel itself in words of two bf16, where it was rounded for products that read it so.
+    pub(crate) fn rounded(&self) -> Option<&[f32]> {
+        match &self.data {
+            Data::Rounded(words) => Some(words),
             _ => None,
         }
     }
@@ -159,22 +177,9 @@ impl Bank {
             Data::F32(values) => (values.as_ptr().cast::<u8>(), self.kernels * LANES * 4),
             Data::Bf16(words) => (words.as_ptr().cast(), self.kernels.div_ceil(2) * LANES * 4),
             Data::Int8(bytes, _) => (bytes.as_ptr().cast(), self.kernels * LANES),
+            Data::Rounded(words) => (words.as_ptr().cast(), LANES * 2),
         };
         let (first, end) = (first.min(self.vectors), (first + count).min(self.vectors));
         start.wrapping_add(first * per)..start.wrapping_add(end * per)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bf16_rounds_to_nearest_even() {
-        for (x, expected) in
-            [(1.0, 1.0), (1.0 + 1.0 / 256.0, 1.0), (1.0 + 3.0 / 256.0, 1.0 + 4.0 / 256.0), (-3.1, -3.09375)]
-        {
-            assert_eq!(f32::from_bits(bf16(x) << 16), expected);
-        }
     }
 }

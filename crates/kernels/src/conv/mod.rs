@@ -23,8 +23,13 @@
 //!    read; otherwise a panel meets all pixels before the next panel is mixed.
 //! 5. A panel of many values is cut into *blocks*: a mixed block stays in the first-level cache, and the K blocks that the
 //!    next one is mixed from fit into the second level beside everything else, so the bank is read from memory once.
+//! 6. A convolution that multiplies bf16 first rounds its input to words of two neighbouring channels, and its kernels
+//!    when they are mixed or packed. To the loops above a word is a value: there are half as many.
 #![allow(unsafe_code, reason = "threads write interleaved parts of one output, through pointers")]
 
+#[cfg(test)]
+mod bf16_tests;
+mod rounding;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tile;
@@ -34,8 +39,9 @@ use std::ops::Range;
 use crate::activation::Activation;
 use crate::bank::{Bank, Packer, Storage, mix_vectors};
 use crate::geometry::{ConvGeometry, ConvRun, Exec, Span, Upcoming};
-use crate::lanes::{Isa, LANES, Lanes, dispatch};
+use crate::lanes::{Isa, LANES, Lanes, dispatch, dispatch_bf16};
 use crate::threads::share;
+use rounding::round_map;
 use tile::{MAX_ROWS, Panel, Place, Segment, run_tile};
 
 /// Bytes of a kernel that may stay in the first-level cache while pixels stream by.
@@ -54,6 +60,8 @@ const BLOCK_PIXELS: usize = 400;
 pub struct PanelConv {
     geometry: ConvGeometry,
     isa: Isa,
+    /// Whether input and kernels are rounded to bf16, and a value below is a word of two channels.
+    rounds: bool,
     /// Input as the tiles see it, padded: `[H, W, C]`.
     padded: [usize; 3],
     segments: Vec<Segment>,
@@ -97,9 +105,23 @@ impl PanelConv {
     /// # Panics
     /// When the groups do not divide the channels.
     pub fn new(geometry: ConvGeometry, isa: Isa) -> Self {
+        Self::build(geometry, isa, false)
+    }
+
+    /// Like [`new`](Self::new), rounding input and kernels to bf16; their products are summed in f32.
+    ///
+    /// # Panics
+    /// When there are groups.
+    pub fn rounding(geometry: ConvGeometry, isa: Isa) -> Self {
+        assert_eq!(geometry.groups, 1, "products of bf16 only without groups");
+        Self::build(geometry, isa, true)
+    }
+
+    fn build(geometry: ConvGeometry, isa: Isa, rounds: bool) -> Self {
         let ConvGeometry { input: [h, w, c], kernel: [kh, kw], padding, dilation, groups, .. } = geometry;
         assert!(groups > 0 && c.is_multiple_of(groups), "groups divide the input channels");
         assert!(geometry.out_channels.is_multiple_of(groups), "groups divide the output channels");
+        let c = if rounds { c.div_ceil(2) } else { c };
         let padded = [h + 2 * padding[0], w + 2 * padding[1], c];
         let row = |ky: usize| ky * dilation[0] * padded[1] * c;
         let (segments, segment_len): (Vec<usize>, usize) = if groups == 1 && (dilation[1] == 1 || kw == 1) {
@@ -128,25 +150,49 @@ impl PanelConv {
             (UNITS.div_ceil(panels.len()).min(tiles), if tiles >= MAX_ROWS { MAX_ROWS } else { 1 })
         };
         let chunks = (0..=count).map(|i| (pixels.div_ceil(grain) * i / count * grain).min(pixels)).collect();
-        Self { geometry, isa, padded, segments, blocks, rows, panels, chunks, pixel_major }
+        Self { geometry, isa, rounds, padded, segments, blocks, rows, panels, chunks, pixel_major }
     }
 
-    /// Vectors of one packed kernel.
+    /// Whether input and kernels are rounded to bf16.
+    pub fn rounds(&self) -> bool {
+        self.rounds
+    }
+
+    /// Channels in a value.
+    fn per_value(&self) -> usize {
+        if self.rounds { 2 } else { 1 }
+    }
+
+    /// Vectors of one packed kernel, before they are rounded.
     fn vectors(&self) -> usize {
-        self.panels.iter().map(|p| p.width * self.rows).sum()
+        self.panels.iter().map(|p| p.width * self.rows).sum::<usize>() * self.per_value()
     }
 
-    /// Packs a bank `[K, O, C/groups, kh, kw]` (a static kernel is K = 1) into panels
-    /// `[panel, kh, kw, C/groups, width, 16]`, padded with zeros.
+    /// Packs a bank `[K, O, C/groups, kh, kw]` into panels `[panel, kh, kw, C/groups, width, 16]`, padded with zeros; for
+    /// bf16 into `[panel, kh, kw, ⌈C/2⌉, width, 16, 2]`, the last axis being neighbouring channels.
     ///
     /// # Panics
     /// When the length is not K kernels.
     pub fn pack(&self, kernels: usize, weight: &[f32], storage: Storage) -> Bank {
+        self.packer(kernels, weight).finish(storage)
+    }
+
+    /// Packs a kernel `[O, C/groups, kh, kw]` that is never mixed, and for bf16 rounds it.
+    ///
+    /// # Panics
+    /// When the length does not fit.
+    pub fn pack_fixed(&self, weight: &[f32]) -> Bank {
+        let packer = self.packer(1, weight);
+        if self.rounds { packer.finish_rounded() } else { packer.finish(Storage::F32) }
+    }
+
+    fn packer(&self, kernels: usize, weight: &[f32]) -> Packer {
         let g = &self.geometry;
         assert_eq!(weight.len(), kernels * g.weight_len(), "a bank [K, O, C/groups, kh, kw]");
-        let (taps, inputs) = (g.taps(), g.input[2] / g.groups);
+        let (taps, inputs, per) = (g.taps(), g.input[2] / g.groups, self.per_value());
+        let values = self.padded[2] / g.groups;
         let columns = |p: &PanelShape| {
-            let (width, column) = (p.width, p.column);
+            let (width, column) = (p.width * per, p.column * per);
             (0..self.rows * width).map(move |v| (column + v % width) as u32)
         };
         let mut packer = Packer::new(kernels, self.panels.iter().flat_map(columns).collect());
@@ -155,13 +201,16 @@ impl PanelConv {
                 for o in 0..panel.channels {
                     let channel = &kernel[(panel.channel + o) * inputs * taps..][..inputs * taps];
                     for (i, w) in channel.iter().enumerate() {
-                        let row = i % taps * inputs + i / taps;
-                        packer.set(k, panel.vector + row * panel.width + o / LANES, o % LANES, *w);
+                        let (tap, c) = (i % taps, i / taps);
+                        let row = tap * values + c / per;
+                        let lane = o % LANES * per + c % per;
+                        let vector = (panel.vector + row * panel.width + o / LANES) * per + lane / LANES;
+                        packer.set(k, vector, lane % LANES, *w);
                     }
                 }
             }
         }
-        packer.finish(storage)
+        packer
     }
 
     fn pads(&self) -> bool {
@@ -169,7 +218,7 @@ impl PanelConv {
     }
 
     fn padded_len(&self) -> usize {
-        if self.pads() { self.padded.iter().product() } else { 0 }
+        if self.pads() || self.rounds { self.padded.iter().product() } else { 0 }
     }
 
     /// Values of a thread's mixed panels.
@@ -183,7 +232,7 @@ impl PanelConv {
         }
     }
 
-    /// Values of scratch that [`run`](Self::run) needs on so many threads, when kernels are mixed or scaled.
+    /// Values of scratch that [`run`](Self::run) needs on so many threads, when kernels are mixed or the input is scaled.
     pub fn scratch_len(&self, mixes: bool, threads: usize) -> usize {
         self.padded_len().next_multiple_of(LANES) + if mixes { self.mixed_len() * threads } else { 0 }
     }
@@ -193,19 +242,27 @@ impl PanelConv {
         (self.chunks.len() - 1) * self.geometry.out_channels.next_multiple_of(LANES)
     }
 
-    /// Convolves; `bank` as [`pack`](Self::pack) makes it.
+    /// Convolves; `bank` as [`pack`](Self::pack) or [`pack_fixed`](Self::pack_fixed) makes it.
     ///
     /// # Panics
-    /// When a length does not fit, or the instruction set is not that of [`new`](Self::new).
+    /// When a length does not fit, or the bank is rounded and should be mixed, or the instruction set is not that of [`new`](Self::new).
     pub fn run(&self, exec: Exec<'_>, run: ConvRun<'_>) {
         let (g, threads) = (&self.geometry, exec.pool.threads());
-        let mixes = run.bank.single().is_none() || !run.coefficients.is_empty() || !run.input_scale.is_empty();
+        // Products of bf16 scale the input; those of f32 the kernels, which they need not copy otherwise.
+        let fixed = if self.rounds { run.bank.rounded() } else { run.bank.single() };
+        let scales_kernels = !self.rounds && !run.input_scale.is_empty();
+        let mixes = fixed.is_none() || !run.coefficients.is_empty() || scales_kernels;
         run.check(g, self.vectors(), self.sums_len(), self.scratch_len(mixes, threads));
         assert!(run.sums.is_empty() || g.groups == 1, "sums only without groups");
         assert!(run.input_scale.is_empty() || g.groups == 1, "input factors only without groups");
+        assert!(run.bank.rounded().is_none() || !mixes, "a kernel that is never mixed");
         assert_eq!(self.isa.name(), exec.isa.name(), "the instruction set that the panels are made for");
         let (padded, mixed) = run.scratch.split_at_mut(self.padded_len().next_multiple_of(LANES));
-        let x = if self.pads() {
+        let x = if self.rounds {
+            let to = &mut padded[..self.padded_len()];
+            round_map(exec, g.input, g.padding, run.input_scale, run.x, to);
+            &*to
+        } else if self.pads() {
             self.pad(exec, run.x, padded);
             &padded[..self.padded_len()]
         } else {
@@ -217,8 +274,8 @@ impl PanelConv {
             bank: run.bank,
             // One kernel that must still be scaled is mixed with the coefficient one.
             coefficients: if run.coefficients.is_empty() { &[1.0] } else { run.coefficients },
-            mixes,
-            input_scale: run.input_scale,
+            fixed: if mixes { None } else { fixed },
+            input_scale: if scales_kernels { run.input_scale } else { &[] },
             bias: run.epilogue.bias,
             activation: run.epilogue.activation,
             x,
@@ -228,7 +285,13 @@ impl PanelConv {
             mixed: mixed.as_mut_ptr(),
             upcoming: run.upcoming,
         };
-        exec.pool.run(threads, &|part| dispatch!(exec.isa, body(job: &Job<'_>, part: usize)));
+        exec.pool.run(threads, &|part| {
+            if self.rounds {
+                dispatch_bf16!(exec.isa, body_bf16(job: &Job<'_>, part: usize));
+            } else {
+                dispatch!(exec.isa, body_f32(job: &Job<'_>, part: usize));
+            }
+        });
     }
 
     /// Copies the map into the middle of a map of zeros.
@@ -311,7 +374,9 @@ struct Job<'a> {
     parts: usize,
     bank: &'a Bank,
     coefficients: &'a [f32],
-    mixes: bool,
+    /// The kernel, where none is mixed.
+    fixed: Option<&'a [f32]>,
+    /// Factors of the kernels' rows, or empty.
     input_scale: &'a [f32],
     bias: &'a [f32],
     activation: Option<Activation>,
@@ -332,12 +397,23 @@ struct Job<'a> {
 unsafe impl Sync for Job<'_> {}
 
 #[inline(always)]
-fn body<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
+fn body_f32<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
+    body::<L, false>(l, job, part);
+}
+
+#[inline(always)]
+fn body_bf16<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
+    body::<L, true>(l, job, part);
+}
+
+#[inline(always)]
+fn body<L: Lanes, const PAIRS: bool>(l: L, job: &Job<'_>, part: usize) {
     let conv = job.conv;
     let (panels, chunks) = (conv.panels.len(), conv.chunks.len() - 1);
     let units = share(panels * chunks, part, job.parts);
     let mut upcoming = Upcoming::new(job.upcoming, part, job.parts);
-    let mixed = if job.mixes {
+    let mixes = job.fixed.is_none();
+    let mixed = if mixes {
         // SAFETY: `mixed` holds `mixed_len` values for each part.
         unsafe { std::slice::from_raw_parts_mut(job.mixed.add(part * conv.mixed_len()), conv.mixed_len()) }
     } else {
@@ -345,29 +421,30 @@ fn body<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
     };
     if conv.pixel_major {
         let whole = &conv.blocks[0];
-        if job.mixes && !units.is_empty() {
+        if mixes && !units.is_empty() {
             let mut rest = &mut *mixed;
             for panel in &conv.panels {
                 let (to, behind) = rest.split_at_mut(panel.width * conv.rows * LANES);
-                job.mix(l, panel, whole, to);
+                job.mix::<L, PAIRS>(l, panel, whole, to);
                 rest = behind;
             }
         }
         for unit in units {
             let panel = &conv.panels[unit % panels];
             let weights = job.weights(panel, whole, &mixed[(panel.vector * LANES).min(mixed.len())..]);
-            job.run_panel(l, panel, whole, weights, unit / panels, upcoming.next());
+            job.run_panel::<L, PAIRS>(l, panel, whole, weights, unit / panels, upcoming.next());
         }
         return;
     }
+    let per = conv.per_value();
     let mut unit = units.start;
     while unit < units.end {
         let at = unit / chunks;
         let panel = &conv.panels[at];
         let here = unit % chunks..chunks.min(units.end - at * chunks);
         for (i, block) in conv.blocks.iter().enumerate() {
-            if job.mixes {
-                job.mix(l, panel, block, &mut mixed[..panel.width * block.rows.len() * LANES]);
+            if mixes {
+                job.mix::<L, PAIRS>(l, panel, block, &mut mixed[..panel.width * block.rows.len() * LANES]);
             }
             let weights = job.weights(panel, block, mixed);
             let next = match (conv.blocks.get(i + 1), conv.panels.get(at + 1)) {
@@ -377,11 +454,11 @@ fn body<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
             };
             let mut ahead = Span::default();
             if let Some((panel, block)) = next {
-                ahead = Span::new(job.bank.span(panel.first(block), panel.width * block.rows.len()));
+                ahead = Span::new(job.bank.span(panel.first(block) * per, panel.width * block.rows.len() * per));
             }
             for chunk in here.clone() {
                 let ahead = if next.is_some() { &mut ahead } else { upcoming.next() };
-                job.run_panel(l, panel, block, weights, chunk, ahead);
+                job.run_panel::<L, PAIRS>(l, panel, block, weights, chunk, ahead);
             }
         }
         unit = at * chunks + here.end;
@@ -389,7 +466,7 @@ fn body<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
 }
 
 impl PanelShape {
-    /// The first vector of a block in the bank.
+    /// The first vector of a block in the packed kernel.
     #[inline(always)]
     fn first(&self, block: &Block) -> usize {
         self.vector + self.width * block.rows.start
@@ -399,9 +476,11 @@ impl PanelShape {
 impl Job<'_> {
     /// Mixes a block of a panel and scales its rows.
     #[inline(always)]
-    fn mix<L: Lanes>(&self, l: L, panel: &PanelShape, block: &Block, to: &mut [f32]) {
-        let range = [panel.first(block), panel.width * block.rows.len()];
-        mix_vectors(l, self.bank, self.coefficients, range, [panel.column, panel.width], to);
+    fn mix<L: Lanes, const PAIRS: bool>(&self, l: L, panel: &PanelShape, block: &Block, to: &mut [f32]) {
+        let per = if PAIRS { 2 } else { 1 };
+        let range = [panel.first(block), panel.width * block.rows.len()].map(|n| n * per);
+        let columns = [panel.column, panel.width].map(|n| n * per);
+        mix_vectors::<L, PAIRS>(l, self.bank, self.coefficients, range, columns, to);
         if !self.input_scale.is_empty() {
             let factors = self.input_scale.iter().cycle().skip(block.rows.start % self.input_scale.len());
             for (row, factor) in to.chunks_exact_mut(panel.width * LANES).zip(factors) {
@@ -413,18 +492,18 @@ impl Job<'_> {
         }
     }
 
-    /// The weights of a block of a panel: from the bank itself, or as they were mixed.
+    /// The weights of a block of a panel: as they are packed, or as they were mixed.
     #[inline(always)]
     fn weights<'a>(&'a self, panel: &PanelShape, block: &Block, mixed: &'a [f32]) -> &'a [f32] {
         let len = panel.width * block.rows.len() * LANES;
-        match self.bank.single() {
-            Some(bank) if !self.mixes => &bank[panel.first(block) * LANES..][..len],
-            _ => &mixed[..len],
+        match self.fixed {
+            Some(kernel) => &kernel[panel.first(block) * LANES..][..len],
+            None => &mixed[..len],
         }
     }
 
     #[inline(always)]
-    fn run_panel<L: Lanes>(
+    fn run_panel<L: Lanes, const PAIRS: bool>(
         &self,
         l: L,
         panel: &PanelShape,
@@ -434,16 +513,16 @@ impl Job<'_> {
         ahead: &mut Span,
     ) {
         match panel.width {
-            1 => self.run_chunk::<L, 1>(l, panel, block, weights, chunk, ahead),
-            2 if L::TILE_ROWS[1] > 0 => self.run_chunk::<L, 2>(l, panel, block, weights, chunk, ahead),
-            3 if L::TILE_ROWS[2] > 0 => self.run_chunk::<L, 3>(l, panel, block, weights, chunk, ahead),
+            1 => self.run_chunk::<L, 1, PAIRS>(l, panel, block, weights, chunk, ahead),
+            2 if L::TILE_ROWS[1] > 0 => self.run_chunk::<L, 2, PAIRS>(l, panel, block, weights, chunk, ahead),
+            3 if L::TILE_ROWS[2] > 0 => self.run_chunk::<L, 3, PAIRS>(l, panel, block, weights, chunk, ahead),
             width => unreachable!("a panel of {width} vectors"),
         }
     }
 
     /// Convolves one block of a panel, N vectors wide, with one chunk of pixels.
     #[inline(always)]
-    fn run_chunk<L: Lanes, const N: usize>(
+    fn run_chunk<L: Lanes, const N: usize, const PAIRS: bool>(
         &self,
         l: L,
         shape: &PanelShape,
@@ -473,12 +552,12 @@ impl Job<'_> {
             "weights of the panel"
         );
         // Steps from one pixel's first value to that of its right neighbour, and from one row of pixels to the next.
-        let step = g.stride[1] * g.input[2];
-        let row_step = g.stride[0] * conv.padded[1] * g.input[2];
+        let step = g.stride[1] * conv.padded[2];
+        let row_step = g.stride[0] * conv.padded[1] * conv.padded[2];
         let Range { start: mut pixel, end } = conv.chunks[chunk]..conv.chunks[chunk + 1];
         let first = pixel;
         let (mut ox, oy) = (pixel % ow, pixel / ow);
-        let mut row_start = shape.group * (g.input[2] / g.groups) + oy * row_step;
+        let mut row_start = shape.group * (conv.padded[2] / g.groups) + oy * row_step;
         let tiles = (end - pixel).div_ceil(L::TILE_ROWS[N - 1]);
         for i in 0..tiles {
             let rows = share(end - first, i, tiles).len();
@@ -507,7 +586,7 @@ impl Job<'_> {
             // channels of it: `y`, `residual` and `sums` have room for them by the checked lengths. Each pixel's input
             // begins at `oy · row_step + ox · step` of the padded map, and the last segment ends inside it, since the
             // geometry has a last output there. The weights are as long as the panel (asserted above).
-            unsafe { run_tile::<L, N>(l, rows, &panel, &place, ahead) };
+            unsafe { run_tile::<L, N, PAIRS>(l, rows, &panel, &place, ahead) };
             pixel += rows;
         }
     }

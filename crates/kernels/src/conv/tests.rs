@@ -8,7 +8,7 @@ use crate::{Epilogue, Pool};
 use proptest::prelude::*;
 
 /// The definition: x `[H, W, C]`, weight `[O, C/groups, kh, kw]` → `[H', W', O]`.
-fn naive_conv(g: &ConvGeometry, weight: &[f64], bias: &[f32], x: &[f32]) -> Vec<f64> {
+pub(super) fn naive_conv(g: &ConvGeometry, weight: &[f64], bias: &[f32], x: &[f32]) -> Vec<f64> {
     let ([h, w, c], [oh, ow, o]) = (g.input, g.output());
     let (inputs, outputs) = (c / g.groups, o / g.groups);
     let mut y = Vec::new();

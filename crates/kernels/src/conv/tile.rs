@@ -8,7 +8,7 @@ use crate::lanes::{LANES, Lanes};
 /// Most pixels of a tile on any instruction set.
 pub(super) const MAX_ROWS: usize = 14;
 
-/// Bytes of coming weights that are asked for while one value of every pixel is multiplied.
+/// Bytes of coming weights that are asked for while one value of every pixel is multiplied; twice as many for a word of two.
 const AHEAD: usize = 128;
 
 /// Values of the kernel that lie next to each other in the input.
@@ -51,13 +51,13 @@ pub(super) struct Place {
     pub(super) first: bool,
 }
 
-/// Computes a tile of `rows` pixels.
+/// Computes a tile of `rows` pixels; where PAIRS, a value of input and weights is a word of two bf16 whose products are added.
 ///
 /// # Safety
 /// For every pixel, segment and value: `starts[pixel] + segment + value` is readable; the weights are; for every pixel
 /// `y` (and `residual`) + pixel · `out_step` are valid for (N - 1) · 16 + `last` values; `sums` for N · 16 values.
 #[inline(always)]
-pub(super) unsafe fn run_tile<L: Lanes, const N: usize>(
+pub(super) unsafe fn run_tile<L: Lanes, const N: usize, const PAIRS: bool>(
     l: L,
     rows: usize,
     panel: &Panel<'_>,
@@ -68,7 +68,7 @@ pub(super) unsafe fn run_tile<L: Lanes, const N: usize>(
         ($($rows:literal)*) => {
             match rows {
                 // SAFETY: by the caller's promise.
-                $($rows if $rows <= L::TILE_ROWS[N - 1] => unsafe { run::<L, N, $rows>(l, panel, place, ahead) },)*
+                $($rows if $rows <= L::TILE_ROWS[N - 1] => unsafe { run::<L, N, $rows, PAIRS>(l, panel, place, ahead) },)*
                 _ => unreachable!("a tile of {rows} pixels"),
             }
         };
@@ -79,7 +79,12 @@ pub(super) unsafe fn run_tile<L: Lanes, const N: usize>(
 /// # Safety
 /// As [`run_tile`].
 #[inline(always)]
-unsafe fn run<L: Lanes, const N: usize, const M: usize>(l: L, panel: &Panel<'_>, place: &Place, ahead: &mut Span) {
+unsafe fn run<L: Lanes, const N: usize, const M: usize, const PAIRS: bool>(
+    l: L,
+    panel: &Panel<'_>,
+    place: &Place,
+    ahead: &mut Span,
+) {
     let mut sums = [[l.splat(0.0); N]; M];
     if panel.begins {
         for sums in &mut sums {
@@ -100,8 +105,9 @@ unsafe fn run<L: Lanes, const N: usize, const M: usize>(l: L, panel: &Panel<'_>,
                 *x = start.wrapping_add(segment.start);
             }
             // Where nothing is left to ask for, the last place is asked for again and again, which costs nothing.
-            let step = if ahead.len() > 0 { AHEAD } else { 0 };
-            let mut pf = ahead.take(AHEAD * segment.len);
+            let bytes = if PAIRS { 2 * AHEAD } else { AHEAD };
+            let step = if ahead.len() > 0 { bytes } else { 0 };
+            let mut pf = ahead.take(bytes * segment.len);
             for c in 0..segment.len {
                 let mut weights = [l.splat(0.0); N];
                 for (j, v) in weights.iter_mut().enumerate() {
@@ -110,11 +116,15 @@ unsafe fn run<L: Lanes, const N: usize, const M: usize>(l: L, panel: &Panel<'_>,
                 w = w.wrapping_add(N * LANES);
                 l.prefetch(pf);
                 l.prefetch(pf.wrapping_add(AHEAD / 2));
+                if PAIRS {
+                    l.prefetch(pf.wrapping_add(AHEAD));
+                    l.prefetch(pf.wrapping_add(AHEAD / 2 * 3));
+                }
                 pf = pf.wrapping_add(step);
                 for (sums, x) in sums.iter_mut().zip(x) {
                     let v = l.splat(x.wrapping_add(c).read_unaligned());
                     for (sum, w) in sums.iter_mut().zip(weights) {
-                        *sum = l.mul_add(v, w, *sum);
+                        *sum = if PAIRS { l.dot_halves(v, w, *sum) } else { l.mul_add(v, w, *sum) };
                     }
                 }
             }

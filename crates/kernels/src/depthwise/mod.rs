@@ -181,7 +181,14 @@ fn body<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
         let weights = match job.bank.single() {
             Some(bank) if job.coefficients.is_empty() => &bank[block * len..][..len],
             _ => {
-                mix_vectors(l, job.bank, job.coefficients, [block * len / LANES, len / LANES], [block, 1], mixed);
+                mix_vectors::<L, false>(
+                    l,
+                    job.bank,
+                    job.coefficients,
+                    [block * len / LANES, len / LANES],
+                    [block, 1],
+                    mixed,
+                );
                 &*mixed
             }
         };

@@ -2,7 +2,7 @@
 //!
 //! A kernel is written once, generic over [`Lanes`], as an `#[inline(always)]` body. [`dispatch!`] wraps that body into one
 //! function per instruction set. Bodies hold no closures around lanes: a closure is compiled for the plain CPU and would be
-//! called, not inlined. The tokens (`Portable`, `Avx2`, `Avx512`) have private fields: to hold one is proof that
+//! called, not inlined. [`dispatch_bf16!`] does so for bodies that multiply bf16. The tokens (`Portable`, `Avx2`, `Avx512`) have private fields: to hold one is proof that
 //! this CPU executes it, which is all that the unsafe calls below rely on.
 
 #![allow(unsafe_code, reason = "declares reads and writes through pointers")]
@@ -56,11 +56,6 @@ pub(crate) trait Lanes: Copy {
     /// # Safety
     /// `to` is valid for writing `n` values.
     unsafe fn write_partial(self, v: Self::V, to: *mut f32, n: usize);
-    /// Reads sixteen pairs of bf16 values: the low halves, and the high halves.
-    ///
-    /// # Safety
-    /// `from` is valid for reading sixteen words.
-    unsafe fn read_halves(self, from: *const u32) -> [Self::V; 2];
     /// Reads sixteen bytes.
     ///
     /// # Safety
@@ -80,6 +75,29 @@ pub(crate) trait Lanes: Copy {
     fn maximum(self, a: Self::V, b: Self::V) -> Self::V;
     /// The smaller; `b` when either is not a number.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// Lanes that hold words of two bf16 values: the low halves, and the high halves, as f32.
+    fn halves(self, words: Self::V) -> [Self::V; 2];
+
+    /// a · b + c, the lanes of a and b holding words of two bf16 values whose products are added: in f32, or as the CPU does.
+    #[inline(always)]
+    fn dot_halves(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        let ([a0, a1], [b0, b1]) = (self.halves(a), self.halves(b));
+        self.mul_add(a1, b1, self.mul_add(a0, b0, c))
+    }
+
+    /// Writes the first 2·n lanes, rounded to bf16, as `n` words of two, at most eight: the first of two in the low half.
+    ///
+    /// # Safety
+    /// `to` is valid for writing `n` words.
+    #[inline(always)]
+    unsafe fn write_rounded(self, v: Self::V, to: *mut u32, n: usize) {
+        let values = self.to_array(v);
+        for (i, pair) in values.as_chunks::<2>().0.iter().enumerate().take(n) {
+            // SAFETY: `n` words by the caller's promise.
+            unsafe { to.add(i).write(bf16(pair[0]) | bf16(pair[1]) << 16) }
+        }
+    }
 
     /// The lanes as an array.
     #[inline(always)]
@@ -104,6 +122,13 @@ pub(crate) trait Lanes: Copy {
     }
 }
 
+/// The nearest bf16, ties to even, in the low half of a word; not a number stays so.
+#[inline(always)]
+pub(crate) fn bf16(x: f32) -> u32 {
+    let bits = x.to_bits();
+    if x.is_nan() { bits >> 16 | 0x40 } else { (bits + 0x7fff + (bits >> 16 & 1)) >> 16 }
+}
+
 /// An instruction set that this CPU has. Chosen once, when a plan is built, and handed to every kernel.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -116,6 +141,9 @@ pub enum Isa {
     /// AVX-512F.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    /// AVX-512 with products of bf16; all else is as for AVX-512F.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16(Avx512<true>),
 }
 
 impl Isa {
@@ -156,7 +184,8 @@ impl Isa {
         #[cfg(target_arch = "x86_64")]
         {
             list.extend(Avx2::detect().map(Isa::Avx2));
-            list.extend(Avx512::detect().map(Isa::Avx512));
+            list.extend(Avx512::<false>::detect().map(Isa::Avx512));
+            list.extend(Avx512::<true>::detect().map(Isa::Avx512Bf16));
         }
         list
     }
@@ -168,11 +197,20 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => Avx2::TILE_ROWS,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(_) => Avx512::TILE_ROWS,
+            Isa::Avx512(_) | Isa::Avx512Bf16(_) => <Avx512>::TILE_ROWS,
         }
     }
 
-    /// `portable`, `avx2` or `avx512`.
+    /// Whether bf16 is multiplied by an instruction made for it; otherwise it is widened to f32 first.
+    pub fn multiplies_bf16(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16(_) => true,
+            _ => false,
+        }
+    }
+
+    /// `portable`, `avx2`, `avx512` or `avx512bf16`.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable(_) => "portable",
@@ -180,6 +218,8 @@ impl Isa {
             Isa::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16(_) => "avx512bf16",
         }
     }
 }
@@ -209,10 +249,34 @@ macro_rules! dispatch {
             #[allow(unsafe_code, reason = "enters code compiled for an instruction set that the token proves")]
             // SAFETY: an `Avx512` exists only where the CPU was seen to have avx512f.
             $crate::lanes::Isa::Avx512(token) => unsafe { avx512(token, $($arg),*) },
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code, reason = "enters code compiled for an instruction set that the token proves")]
+            // SAFETY: as above; the token is turned into one that proves less.
+            $crate::lanes::Isa::Avx512Bf16(token) => unsafe { avx512(token.without_bf16(), $($arg),*) },
         }
     }};
 }
 pub(crate) use dispatch;
+
+/// Like [`dispatch!`], for bodies that round to bf16 or multiply it: compiled once more, for its instructions.
+macro_rules! dispatch_bf16 {
+    ($isa:expr, $body:ident($($arg:ident: $ty:ty),* $(,)?)) => {{
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512bf16")]
+        #[allow(clippy::too_many_arguments)]
+        fn avx512bf16(token: $crate::lanes::Avx512<true>, $($arg: $ty),*) {
+            $body(token, $($arg),*)
+        }
+        match $isa {
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code, reason = "enters code compiled for an instruction set that the token proves")]
+            // SAFETY: an `Avx512<true>` exists only where the CPU was seen to have avx512f and avx512bf16.
+            $crate::lanes::Isa::Avx512Bf16(token) => unsafe { avx512bf16(token, $($arg),*) },
+            isa => $crate::lanes::dispatch!(isa, $body($($arg: $ty),*)),
+        }
+    }};
+}
+pub(crate) use dispatch_bf16;
 
 #[cfg(test)]
 mod tests {
@@ -246,11 +310,49 @@ mod tests {
         }
     }
 
+    /// Rounding, ties and what is not a number; then products of pairs that are exact in f32.
+    #[inline(always)]
+    fn check_bf16<L: Lanes>(l: L, name: &str) {
+        let mut values: [f32; LANES] = std::array::from_fn(|i| (i as f32 - 7.3) * 1.37);
+        [values[0], values[1], values[2]] = [1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, f32::INFINITY];
+        [values[3], values[4]] = [f32::MAX, f32::NEG_INFINITY];
+        for n in 0..=LANES / 2 {
+            let mut words = [9u32; LANES / 2 + 1];
+            // SAFETY: room for `n` words.
+            unsafe { l.write_rounded(l.load(&values), words.as_mut_ptr(), n) };
+            for (i, word) in words.iter().enumerate() {
+                let expected = if i < n { bf16(values[2 * i]) | bf16(values[2 * i + 1]) << 16 } else { 9 };
+                assert_eq!(*word, expected, "{name} word {i} of {n}");
+            }
+        }
+        let mut word = 0;
+        // SAFETY: room for a word.
+        unsafe { l.write_rounded(l.splat(f32::NAN), &mut word, 1) };
+        assert!(f32::from_bits(word << 16).is_nan() && f32::from_bits(word & 0xffff_0000).is_nan(), "{name}");
+        let pair = |low: f32, high: f32| f32::from_bits(bf16(low) | bf16(high) << 16);
+        let a: [f32; LANES] = std::array::from_fn(|i| pair(i as f32, 2.0));
+        let b: [f32; LANES] = std::array::from_fn(|i| pair(3.0, 0.5 - i as f32));
+        let found = l.to_array(l.dot_halves(l.load(&a), l.load(&b), l.splat(0.25)));
+        assert_eq!(found, std::array::from_fn(|i| 1.25 + i as f32), "{name}");
+    }
+
+    #[test]
+    fn bf16_rounds_to_nearest_even() {
+        for (x, expected) in
+            [(1.0, 1.0), (1.0 + 1.0 / 256.0, 1.0), (1.0 + 3.0 / 256.0, 1.0 + 4.0 / 256.0), (-3.1, -3.09375)]
+        {
+            assert_eq!(f32::from_bits(bf16(x) << 16), expected);
+        }
+        assert!(f32::from_bits(bf16(f32::from_bits(0x7f80_0001)) << 16).is_nan());
+    }
+
     #[test]
     fn every_instruction_set_means_the_same() {
         for isa in Isa::available() {
             let name = isa.name();
             dispatch!(isa, check(name: &str));
+            dispatch_bf16!(isa, check(name: &str));
+            dispatch_bf16!(isa, check_bf16(name: &str));
         }
         assert_eq!(Isa::available()[0].name(), "portable");
     }

@@ -83,9 +83,8 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    unsafe fn read_halves(self, from: *const u32) -> [Self::V; 2] {
-        // SAFETY: sixteen words by the caller's promise.
-        let words = unsafe { from.cast::<[u32; LANES]>().read_unaligned() };
+    fn halves(self, words: Self::V) -> [Self::V; 2] {
+        let words = words.map(f32::to_bits);
         [words.map(|w| f32::from_bits(w << 16)), words.map(|w| f32::from_bits(w & 0xffff_0000))]
     }
 

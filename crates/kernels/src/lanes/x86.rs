@@ -19,13 +19,18 @@ impl Avx2 {
     }
 }
 
-/// Proof that this CPU has AVX-512F.
+/// Proof that this CPU has AVX-512F, and where BF16 is true also AVX512-BF16.
 #[derive(Debug, Clone, Copy)]
-pub struct Avx512(());
+pub struct Avx512<const BF16: bool = false>(());
 
-impl Avx512 {
+impl<const BF16: bool> Avx512<BF16> {
     pub(crate) fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx512f").then_some(Self(()))
+        let found = is_x86_feature_detected!("avx512f") && (!BF16 || is_x86_feature_detected!("avx512bf16"));
+        found.then_some(Self(()))
+    }
+
+    pub(crate) fn without_bf16(self) -> Avx512<false> {
+        Avx512(())
     }
 }
 
@@ -99,10 +104,10 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn read_halves(self, from: *const u32) -> [Self::V; 2] {
-        // SAFETY: the token proves AVX2; sixteen words by the caller's promise.
+    fn halves(self, words: Self::V) -> [Self::V; 2] {
+        // SAFETY: the token proves AVX2.
         unsafe {
-            let (a, b) = (_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(8).cast()));
+            let (a, b) = (_mm256_castps_si256(words.0), _mm256_castps_si256(words.1));
             let high = _mm256_set1_epi32(0xffff_0000u32 as i32);
             [
                 (_mm256_castsi256_ps(_mm256_slli_epi32::<16>(a)), _mm256_castsi256_ps(_mm256_slli_epi32::<16>(b))),
@@ -177,9 +182,48 @@ fn mask(n: usize) -> __mmask16 {
     ((1u32 << n) - 1) as __mmask16
 }
 
-impl Lanes for Avx512 {
+impl<const BF16: bool> Lanes for Avx512<BF16> {
     const TILE_ROWS: [usize; 3] = [14, 14, 9];
     type V = __m512;
+
+    #[inline(always)]
+    fn dot_halves(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        if BF16 {
+            // SAFETY: the token proves AVX512-BF16; the two kinds of lanes are bits of one size.
+            return unsafe {
+                _mm512_dpbf16_ps(
+                    c,
+                    std::mem::transmute::<__m512, __m512bh>(a),
+                    std::mem::transmute::<__m512, __m512bh>(b),
+                )
+            };
+        }
+        let ([a0, a1], [b0, b1]) = (self.halves(a), self.halves(b));
+        self.mul_add(a1, b1, self.mul_add(a0, b0, c))
+    }
+
+    #[inline(always)]
+    unsafe fn write_rounded(self, v: Self::V, to: *mut u32, n: usize) {
+        // SAFETY: the tokens prove AVX512-BF16 and AVX-512F; eight words or the mask's are `n`, which the caller promises.
+        unsafe {
+            let words = if BF16 {
+                std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v))
+            } else {
+                // The nearest, ties to even; what is not a number only loses its low half and stays quiet.
+                let bits = _mm512_castps_si512(v);
+                let even = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+                let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
+                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+                let rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x40_0000));
+                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded))
+            };
+            if n == LANES / 2 {
+                _mm256_storeu_si256(to.cast(), words);
+            } else {
+                _mm512_mask_storeu_epi32(to.cast(), mask(n) & 0xff, _mm512_castsi256_si512(words));
+            }
+        }
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -238,10 +282,10 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn read_halves(self, from: *const u32) -> [Self::V; 2] {
-        // SAFETY: the token proves AVX-512F; sixteen words by the caller's promise.
+    fn halves(self, words: Self::V) -> [Self::V; 2] {
+        // SAFETY: the token proves AVX-512F.
         unsafe {
-            let words = _mm512_loadu_si512(from.cast());
+            let words = _mm512_castps_si512(words);
             let high = _mm512_and_si512(words, _mm512_set1_epi32(0xffff_0000u32 as i32));
             [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)), _mm512_castsi512_ps(high)]
         }

@@ -1,0 +1,174 @@
+//! Convolutions that multiply bf16, against the definition with rounded operands.
+
+use super::tests::{geometry, naive_conv};
+use super::*;
+use crate::activation::tests::naive;
+use crate::lanes::bf16;
+use crate::testing::{assert_close, values};
+use crate::{Epilogue, Pool};
+use proptest::prelude::*;
+
+/// f32 sums of products of bf16, which are exact in f32, against sums in f64; the CPU may round a sum of two products
+/// once or twice.
+const TOLERANCE: f64 = 1e-5;
+
+/// Half a unit in the last place of a bf16 below one.
+const HALF_UNIT: f64 = 1.0 / 512.0;
+
+fn rounded(x: f32) -> f32 {
+    f32::from_bits(bf16(x) << 16)
+}
+
+/// Values of so many bits behind the point: sums of their products are exact in f32, so that all instruction sets round
+/// the same mixture.
+fn coarse(n: usize, seed: u64, bits: i32) -> Vec<f32> {
+    let unit = 2f32.powi(-bits);
+    values(n, seed).iter().map(|v| (v / unit).floor() * unit).collect()
+}
+
+/// Fixed, mixed and scaled kernels in every storage, residual and sums, on one thread and two.
+fn check(g: ConvGeometry, kernels: usize) {
+    let g = ConvGeometry { input: [g.input[0], g.input[1], g.input[2] / g.groups], groups: 1, ..g };
+    let (n, channels) = (g.weight_len(), g.input[2]);
+    let (bank, pi) = (coarse(kernels * n, 1, 7), coarse(kernels, 2, 4));
+    let (x, bias, residual) = (values(g.input_len(), 3), values(g.out_channels, 4), values(g.output_len(), 5));
+    let factors = values(channels, 6);
+    let mixture: Vec<f64> =
+        (0..n).map(|i| f64::from(rounded((0..kernels).map(|k| pi[k] * bank[k * n + i]).sum()))).collect();
+    let single: Vec<f64> = values(n, 7).iter().map(|w| f64::from(rounded(*w))).collect();
+    let near: Vec<f32> = x.iter().map(|v| rounded(*v)).collect();
+    let scaled: Vec<f32> = x.iter().enumerate().map(|(i, v)| rounded(v * factors[i % channels])).collect();
+    let end = |v: &[f64]| -> Vec<f64> {
+        let added = v.iter().zip(&residual).map(|(v, r)| v + f64::from(*r));
+        added.map(|v| naive(Activation::Relu6, v)).collect()
+    };
+    let mixed = end(&naive_conv(&g, &mixture, &bias, &near));
+    let fixed = end(&naive_conv(&g, &single, &bias, &near));
+    let factored = end(&naive_conv(&g, &single, &bias, &scaled));
+    let mixed_factored = end(&naive_conv(&g, &mixture, &bias, &scaled));
+    let terms = n / g.out_channels;
+    let pools = [Pool::new(1), Pool::new(2)];
+    for isa in Isa::available() {
+        let conv = PanelConv::rounding(g, isa);
+        let fixed_bank = conv.pack_fixed(&values(n, 7));
+        let banks = [Storage::F32, Storage::Bf16, Storage::Int8].map(|s| conv.pack(kernels, &bank, s));
+        let byte_error = (terms * kernels) as f64 / 254.0 + terms as f64 * 2.0 * HALF_UNIT;
+        let cases = [
+            (&fixed_bank, &[][..], &[][..], &fixed, None),
+            (&fixed_bank, &[], &factors, &factored, None),
+            (&banks[0], &pi, &[], &mixed, None),
+            (&banks[0], &pi, &factors, &mixed_factored, None),
+            (&banks[1], &pi, &[], &mixed, None),
+            (&banks[2], &pi, &[], &mixed, Some(byte_error)),
+        ];
+        for (bank, coefficients, input_scale, expected, error) in cases {
+            let what = format!("{} {:?} K={kernels} {g:?}", isa.name(), bank.storage());
+            let [one, two] = [0, 1].map(|i| {
+                let mut y = vec![f32::NAN; g.output_len()];
+                let mut sums = vec![f32::NAN; conv.sums_len()];
+                let mut scratch = vec![f32::NAN; conv.scratch_len(true, 2)];
+                conv.run(
+                    Exec { isa, pool: &pools[i] },
+                    ConvRun {
+                        bank,
+                        coefficients,
+                        input_scale,
+                        residual: &residual,
+                        y: &mut y,
+                        x: &x,
+                        sums: &mut sums,
+                        scratch: &mut scratch,
+                        epilogue: Epilogue { bias: &bias, activation: Some(Activation::Relu6) },
+                        upcoming: [Span::of(&x), Span::default()],
+                    },
+                );
+                let (c, pixels) = (g.out_channels, g.output_len() / g.out_channels);
+                let mut means = vec![f32::NAN; c];
+                crate::mean_of_sums(isa, &sums, pixels, &mut means);
+                let mean = |j| (0..pixels).map(|p| f64::from(y[p * c + j])).sum::<f64>() / pixels as f64;
+                assert_close(&means, &(0..c).map(mean).collect::<Vec<_>>(), 1e-5, &what);
+                y
+            });
+            assert_eq!(one, two, "two threads give the same bits: {what}");
+            match error {
+                None => assert_close(&one, expected, TOLERANCE, &what),
+                Some(bound) => {
+                    let found = one.iter().zip(expected).map(|(f, e)| (f64::from(*f) - e).abs()).fold(0.0, f64::max);
+                    assert!(found <= bound, "{what}: {found:e} of {bound:e}");
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+    #[test]
+    fn agrees_with_naive_loops(g in geometry(), kernels in 1usize..6) {
+        check(g, kernels);
+    }
+
+    #[test]
+    fn agrees_with_naive_loops_when_wide(g in geometry(), o in 17usize..70, kernels in 1usize..5) {
+        check(ConvGeometry { out_channels: o, groups: 1, ..g }, kernels);
+    }
+}
+
+/// Large maps whose chunks meet all panels, long kernels whose panels are cut into blocks.
+#[test]
+fn every_order_of_the_loops() {
+    let mut orders = [0, 0];
+    for (input, out_channels, kernel, stride) in [
+        ([29, 31, 5], 35, 1, 1),
+        ([57, 56, 24], 50, 1, 2),
+        ([40, 41, 3], 16, 3, 2),
+        ([5, 7, 1801], 35, 1, 1),
+        ([7, 7, 138], 50, 3, 1),
+        ([4, 20, 901], 17, 1, 1),
+    ] {
+        let padding = [kernel / 2; 2];
+        let g = ConvGeometry {
+            input,
+            out_channels,
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            padding,
+            dilation: [1; 2],
+            groups: 1,
+        };
+        let conv = PanelConv::rounding(g, Isa::detect());
+        orders = [orders[0] + usize::from(conv.pixel_major), orders[1] + usize::from(conv.blocks.len() > 1)];
+        check(g, 1);
+        check(g, 4);
+    }
+    assert_eq!(orders, [3, 3]);
+}
+
+#[test]
+#[should_panic(expected = "a kernel that is never mixed")]
+fn a_fixed_kernel_is_not_mixed() {
+    let g = ConvGeometry {
+        input: [1, 1, 2],
+        out_channels: 1,
+        kernel: [1; 2],
+        stride: [1; 2],
+        padding: [0; 2],
+        dilation: [1; 2],
+        groups: 1,
+    };
+    let isa = Isa::detect();
+    let conv = PanelConv::rounding(g, isa);
+    let run = ConvRun {
+        bank: &conv.pack_fixed(&[1.0, 2.0]),
+        coefficients: &[0.5],
+        input_scale: &[],
+        residual: &[],
+        y: &mut [0.0],
+        x: &[1.0, 1.0],
+        sums: &mut [],
+        scratch: &mut vec![0.0; conv.scratch_len(true, 1)],
+        epilogue: Epilogue::default(),
+        upcoming: [Span::default(); 2],
+    };
+    conv.run(Exec { isa, pool: &Pool::new(1) }, run);
+}
