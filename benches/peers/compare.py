@@ -72,8 +72,8 @@ def dyconv(*words):
     return subprocess.run([arguments.dyconv, *map(str, words)], check=True, capture_output=True, text=True).stdout
 
 
-def dyconv_burst(model):
-    result = dyconv("bench", model, "--threads", arguments.threads, "--seconds", arguments.seconds, "--json")
+def dyconv_burst(model, precision):
+    result = dyconv("bench", model, "--precision", precision, "--bank", precision, "--threads", arguments.threads, "--seconds", arguments.seconds, "--json")
     return json.loads(result)["rows"][0]["median_ms"]
 
 
@@ -86,7 +86,8 @@ def candidates(name, folder, x):
         np.save(folder / "x.npy", x)
         dyconv("run", model, "--input", folder / "x.npy", "--output", folder / "y.npy", "--engine", "oracle")
         expected = np.load(folder / "y.npy")
-        found["dyconv", kind] = lambda model=model: dyconv_burst(model)
+        found["dyconv f32", kind] = lambda model=model: dyconv_burst(model, "f32")
+        found["dyconv bf16", kind] = lambda model=model: dyconv_burst(model, "bf16")
         for mix in ["matmul"] if kind == "static" else ["matmul", "sum"]:
             path = str(folder / f"{network}-{mix}.onnx")
             convert(str(model), path, mix)

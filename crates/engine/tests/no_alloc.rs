@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use common::{every_op, values, weights};
-use dyconv_engine::{Plan, Session};
+use dyconv_engine::{Options, Plan, Precision, Session};
 use dyconv_graph::Gate;
 
 thread_local! {
@@ -36,14 +36,18 @@ static COUNTING: Counting = Counting;
 #[test]
 fn running_does_not_allocate() {
     let graph = every_op([3, 33, 31], Gate::Softmax);
-    let mut session = Session::new(Plan::new(&graph, &weights(&graph, 1), 1.0).unwrap());
-    let x = values(3 * 3 * 33 * 31, 1);
-    let mut y = vec![0.0; 15];
-    session.run(&x[..x.len() / 3], 1, &mut y[..5]).unwrap();
-    let before = ALLOCATIONS.with(Cell::get);
-    assert!(before > 0, "the counter counts");
-    for _ in 0..3 {
-        session.run(&x, 3, &mut y).unwrap();
+    for precision in [Precision::F32, Precision::Bf16] {
+        let options = Options { precision, ..Options::default() };
+        let plan = Plan::with_options(&graph, &weights(&graph, 1), 1.0, options).unwrap();
+        let mut session = Session::new(plan);
+        let x = values(3 * 3 * 33 * 31, 1);
+        let mut y = vec![0.0; 15];
+        session.run(&x[..x.len() / 3], 1, &mut y[..5]).unwrap();
+        let before = ALLOCATIONS.with(Cell::get);
+        assert!(before > 0, "the counter counts");
+        for _ in 0..3 {
+            session.run(&x, 3, &mut y).unwrap();
+        }
+        assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
     }
-    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
 }
