@@ -1,10 +1,11 @@
 """Times dyconv and other runtimes alternately on the same networks with the same weights, and prints one table.
 
-    python compare.py [--dyconv PATH] [--networks mobilenet_v2_x1_0,…] [--threads 1] [--rounds 10] [--json OUT]
+    python compare.py [--dyconv PATH] [--networks mobilenet_v2_x1_0,…] [--threads 1] [--batch 1] [--rounds 10] [--json OUT]
 
 Needs safetensors, numpy, onnx, onnxruntime and openvino. Every candidate's answer is compared with dyconv's oracle before
 it is timed. A round gives each candidate a short burst, in an order that is reversed from round to round; a cell is the
-median over the rounds of the burst's median, with the fastest burst in brackets, in milliseconds for one image.
+median over the rounds of the burst's median, with the fastest burst in brackets, in milliseconds for one image of the
+batch.
 """
 import argparse
 import json
@@ -21,6 +22,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--dyconv", default="target/release/dyconv")
 parser.add_argument("--networks", default="mobilenet_v2_x1_0,mobilenet_v3_small,resnet18")
 parser.add_argument("--threads", type=int, default=1)
+parser.add_argument("--batch", type=int, default=1, help="images at a time; above 1 the peers get a grouped convolution")
 parser.add_argument("--rounds", type=int, default=10)
 parser.add_argument("--seconds", type=float, default=0.25, help="length of a burst")
 parser.add_argument("--json", default=None)
@@ -48,7 +50,7 @@ def ov(path, precision):
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": arguments.threads}
     settings["INFERENCE_PRECISION_HINT"] = precision
     request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
-    tensor = openvino.Tensor(np.zeros((1, 3, SIDE, SIDE), np.float32))
+    tensor = openvino.Tensor(np.zeros((arguments.batch, 3, SIDE, SIDE), np.float32))
     request.set_input_tensor(tensor)
 
     def run(x):
@@ -65,7 +67,7 @@ def burst(run, x):
         start = time.perf_counter()
         run(x)
         times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times)
+    return 1e3 * statistics.median(times) / arguments.batch
 
 
 def dyconv(*words):
@@ -73,8 +75,8 @@ def dyconv(*words):
 
 
 def dyconv_burst(model, precision):
-    result = dyconv("bench", model, "--precision", precision, "--bank", precision, "--threads", arguments.threads, "--seconds", arguments.seconds, "--json")
-    return json.loads(result)["rows"][0]["median_ms"]
+    result = dyconv("bench", model, "--precision", precision, "--bank", precision, "--threads", arguments.threads, "--batch", arguments.batch, "--seconds", arguments.seconds, "--json")
+    return json.loads(result)["rows"][0]["median_ms"] / arguments.batch
 
 
 def candidates(name, folder, x):
@@ -88,9 +90,9 @@ def candidates(name, folder, x):
         expected = np.load(folder / "y.npy")
         found["dyconv f32", kind] = lambda model=model: dyconv_burst(model, "f32")
         found["dyconv bf16", kind] = lambda model=model: dyconv_burst(model, "bf16")
-        for mix in ["matmul"] if kind == "static" else ["matmul", "sum"]:
+        for mix in ["matmul"] if kind == "static" or arguments.batch > 1 else ["matmul", "sum"]:
             path = str(folder / f"{network}-{mix}.onnx")
-            convert(str(model), path, mix)
+            convert(str(model), path, mix, arguments.batch)
             suffix = " (sum)" if mix == "sum" else ""
             for label, run, tolerance in [
                 ("ONNX Runtime" + suffix, ort(path), 1e-4),
@@ -113,7 +115,7 @@ def cpu():
 
 rows = {}
 with tempfile.TemporaryDirectory() as folder:
-    x = np.random.default_rng(0).standard_normal((1, 3, SIDE, SIDE)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((arguments.batch, 3, SIDE, SIDE)).astype(np.float32)
     for name in arguments.networks.split(","):
         runs = candidates(name, pathlib.Path(folder), x)
         times = {key: [] for key in runs}
@@ -125,7 +127,7 @@ with tempfile.TemporaryDirectory() as folder:
             rows.setdefault(runtime, {})[name, kind] = (statistics.median(values), min(values))
 
 networks = arguments.networks.split(",")
-print(f"{cpu()}, {arguments.threads} thread(s), batch 1, {SIDE} x {SIDE}; median (fastest burst) in ms")
+print(f"{cpu()}, {arguments.threads} thread(s), batch {arguments.batch}, {SIDE} x {SIDE}; median (fastest burst) in ms for one image")
 print(f"{dyconv('--version').strip()}, onnxruntime {onnxruntime.__version__}, openvino {openvino.__version__.split('-')[0]}\n")
 head = [f"{n} {kind}" for n in networks for kind in ("static", "dynamic")]
 print("| runtime | " + " | ".join(head) + " |\n|---|" + "---|" * len(head))
@@ -138,4 +140,4 @@ for runtime, cells in rows.items():
     print(f"| {runtime} | " + " | ".join(texts) + " |")
 if arguments.json:
     flat = [{"runtime": r, "network": n, "kind": k, "median_ms": v[0], "fastest_ms": v[1]} for r, c in rows.items() for (n, k), v in c.items()]
-    pathlib.Path(arguments.json).write_text(json.dumps({"threads": arguments.threads, "cpu": cpu(), "rows": flat}, indent=1))
+    pathlib.Path(arguments.json).write_text(json.dumps({"threads": arguments.threads, "batch": arguments.batch, "cpu": cpu(), "rows": flat}, indent=1))

@@ -1,11 +1,11 @@
 """Writes the network of a dyconv model file as ONNX, so that other runtimes run the same weights.
 
-    python model_to_onnx.py MODEL.safetensors OUT.onnx [--mix sum|matmul]
+    python model_to_onnx.py MODEL.safetensors OUT.onnx [--mix sum|matmul] [--batch N]
 
 Needs safetensors, numpy and onnx. Batch norm after a convolution is folded, into every kernel of a bank, as an expert would
 do by hand: no runtime does it for a kernel that is computed. The mixed kernel becomes the run-time weight of a `Conv`; --mix
-says how it is written (runtimes differ in which they like). The batch is fixed at 1: a kernel per sample cannot be said
-otherwise.
+says how it is written (runtimes differ in which they like). The batch is fixed: a kernel per sample can only be said by a
+grouped convolution, with the samples as groups; it takes the mix as a matrix product.
 """
 import argparse
 import json
@@ -17,8 +17,10 @@ from safetensors import safe_open
 
 
 class Writer:
-    def __init__(self, tensors, tau, mix):
-        self.tensors, self.tau, self.mix = tensors, tau, mix
+    def __init__(self, tensors, tau, mix, batch):
+        if batch > 1 and mix != "matmul":
+            raise SystemExit("a batch needs --mix matmul")
+        self.tensors, self.tau, self.mix, self.batch = tensors, tau, mix, batch
         self.nodes, self.initializers, self.shapes = [], [], {}
 
     def constant(self, name, value):
@@ -29,10 +31,19 @@ class Writer:
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
 
-    def conv(self, name, conv, x, weight, bias, out):
+    def conv(self, name, conv, x, weight, bias, out, samples=1):
+        """A convolution; `samples` of them at once, as groups of one, where each has its own kernel."""
         (kh, kw), (ph, pw) = conv["kernel"], conv.get("padding", [0, 0])
-        self.add("Conv", [x, weight] + ([bias] if bias else []), out, kernel_shape=[kh, kw], pads=[ph, pw, ph, pw],
-                 strides=conv.get("stride", [1, 1]), dilations=conv.get("dilation", [1, 1]), group=conv.get("groups", 1))
+        shape = lambda key, first, channels: self.constant(f"{name}.{key}", np.array([first, channels, 0, 0], np.int64))
+        if samples > 1:
+            groups, inputs = conv.get("groups", 1), self.tensors[f"{name}.weight"].shape[-3]
+            x = self.add("Reshape", [x, shape("joined", 1, samples * groups * inputs)], f"{name}.x")
+        to = f"{name}.y" if samples > 1 else out
+        self.add("Conv", [x, weight] + ([bias] if bias else []), to, kernel_shape=[kh, kw], pads=[ph, pw, ph, pw],
+                 strides=conv.get("stride", [1, 1]), dilations=conv.get("dilation", [1, 1]),
+                 group=samples * conv.get("groups", 1))
+        if samples > 1:
+            self.add("Reshape", [to, shape("apart", samples, self.tensors[f"{name}.weight"].shape[-4])], out)
 
     def mixed(self, name, bank, pi, shape):
         """sum_k pi_k bank_k as a tensor of `shape`."""
@@ -67,12 +78,13 @@ class Writer:
                 shift = (bn("bias") - bn("running_mean") * scale).astype(np.float32)
                 weight = (weight * scale.reshape((1,) * (weight.ndim - 4) + (-1, 1, 1, 1))).astype(np.float32)
             assert not conv.get("bias"), "the architectures have no convolution biases"
-            bias = self.constant(f"{name}.shift", shift) if shift is not None else None
+            samples = self.batch if op == "mix_conv" else 1
+            bias = self.constant(f"{name}.shift", np.tile(shift, samples)) if shift is not None else None
             if op == "conv":
                 kernel = self.constant(f"{name}.weight", weight)
             else:
-                kernel = self.mixed(name, weight, inputs[1], list(weight.shape[1:]))
-            self.conv(name, conv, inputs[0], kernel, bias, out)
+                kernel = self.mixed(name, weight, inputs[1], [samples * weight.shape[1], *weight.shape[2:]])
+            self.conv(name, conv, inputs[0], kernel, bias, out, samples)
         elif op == "linear":
             parameters = [self.constant(f"{name}.weight", t("weight"))]
             if settings.get("bias"):
@@ -94,7 +106,7 @@ class Writer:
         elif op == "add":
             self.add("Add", inputs, out)
         elif op == "scale":
-            shape = self.constant(f"{name}.shape", np.array([1, -1, 1, 1], np.int64))
+            shape = self.constant(f"{name}.shape", np.array([self.batch, -1, 1, 1], np.int64))
             factors = self.add("Reshape", [inputs[1], shape], f"{name}.factors")
             self.add("Mul", [inputs[0], factors], out)
         elif op == "global_avg_pool":
@@ -109,12 +121,12 @@ class Writer:
             raise SystemExit(f"{name}: no ONNX form for `{op}`")
 
 
-def convert(model, out, mix):
+def convert(model, out, mix, batch=1):
     with safe_open(model, framework="numpy") as file:
         header = json.loads(file.metadata()["dyconv"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     graph = header["graph"]
-    writer = Writer(tensors, header["tau"], mix)
+    writer = Writer(tensors, header["tau"], mix, batch)
     readers = {}
     for node in graph["nodes"]:
         for name in node["inputs"]:
@@ -131,8 +143,8 @@ def convert(model, out, mix):
             folded.add(following["name"])
         writer.node(node, following)
     classes = len(header["task"]["classification"]["classes"])
-    x = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, *graph["input"]])
-    y = helper.make_tensor_value_info(graph["output"], TensorProto.FLOAT, [1, classes])
+    x = helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch, *graph["input"]])
+    y = helper.make_tensor_value_info(graph["output"], TensorProto.FLOAT, [batch, classes])
     onnx_graph = helper.make_graph(writer.nodes, "dyconv", [x], [y], writer.initializers)
     model = helper.make_model(onnx_graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model, full_check=True)
@@ -144,5 +156,6 @@ if __name__ == "__main__":
     parser.add_argument("model")
     parser.add_argument("out")
     parser.add_argument("--mix", choices=["sum", "matmul"], default="matmul")
+    parser.add_argument("--batch", type=int, default=1)
     arguments = parser.parse_args()
-    convert(arguments.model, arguments.out, arguments.mix)
+    convert(arguments.model, arguments.out, arguments.mix, arguments.batch)

@@ -40,6 +40,10 @@ pub enum Precision {
 pub struct Plan {
     pub(crate) steps: Vec<PlanStep>,
     pub(crate) output: Slot,
+    /// The first step that the samples of a batch take together.
+    pub(crate) tail: usize,
+    /// What steps before the tail leave for the tail.
+    pub(crate) carried: Vec<Slot>,
     pub(crate) arena_len: usize,
     pub(crate) isa: Isa,
     input_dims: [usize; 3],
@@ -136,7 +140,9 @@ impl Plan {
             return Err(EngineError::TooLarge { bytes, limit: MEMORY_LIMIT });
         }
         let output = slots[lowered.output];
-        let steps = (lowered.steps.into_iter().zip(kernels).enumerate())
+        let shapes: Vec<Shape> = lowered.steps.iter().map(|s| s.shape).collect();
+        let tail = tail(&kernels, &shapes);
+        let steps: Vec<PlanStep> = (lowered.steps.into_iter().zip(kernels).enumerate())
             .map(|(i, (step, kernel))| PlanStep {
                 sums: if matches!(kernel, Kernel::Mean { .. }) { sums[step.inputs[0]] } else { sums[i] },
                 name: step.name,
@@ -147,7 +153,8 @@ impl Plan {
             })
             .collect();
         let (input_dims, output_shape) = (graph.input_dims(), graph.output_shape());
-        Ok(Self { steps, output, arena_len, isa, input_dims, output_shape })
+        let carried = carried(&steps, tail, output);
+        Ok(Self { steps, output, tail, carried, arena_len, isa, input_dims, output_shape })
     }
 
     /// Elements of scratch for so many threads.
@@ -200,6 +207,40 @@ impl PlanStep {
             weight_bytes: self.kernel.weight_bytes(),
         }
     }
+}
+
+/// The first step that the samples of a batch take together, step by step: from there on each weight is read once for all of
+/// them, but each map leaves the caches before it is read again. Fewest bytes win.
+fn tail(kernels: &[Kernel], shapes: &[Shape]) -> usize {
+    let maps = |i: usize| 2 * shapes[i].elements() * size_of::<f32>();
+    let mut bytes: usize = (0..kernels.len()).map(maps).sum();
+    let mut best = (bytes, 1);
+    for i in 1..kernels.len() {
+        bytes = bytes - maps(i) + kernels[i].weight_bytes();
+        best = best.min((bytes, i + 1));
+    }
+    best.1
+}
+
+/// Places that steps from `tail` on read, or the answer, before one of these steps has written them.
+fn carried(steps: &[PlanStep], tail: usize, output: Slot) -> Vec<Slot> {
+    let mut carried: Vec<Slot> = Vec::new();
+    let mut written: Vec<Slot> = Vec::new();
+    let mut reads = |slot: Slot, written: &[Slot]| {
+        if slot.len > 0 && !written.contains(&slot) && !carried.contains(&slot) {
+            carried.push(slot);
+        }
+    };
+    for step in &steps[tail..] {
+        step.inputs.iter().for_each(|slot| reads(*slot, &written));
+        written.push(step.output);
+        match step.kernel {
+            Kernel::Mean { .. } => reads(step.sums, &written),
+            _ => written.push(step.sums),
+        }
+    }
+    reads(output, &written);
+    carried
 }
 
 /// The lives of the sums that steps leave behind: until the last mean of them is formed.

@@ -11,6 +11,12 @@ use crate::kernel::Places;
 use crate::plan::PlanStep;
 use crate::{EngineError, Plan, StepInfo};
 
+/// Most samples that take the tail of a plan together.
+const GROUP: usize = 8;
+
+/// Bytes of memory that the samples of a group may hold at most.
+const GROUP_BYTES: usize = 256 << 20;
+
 /// Bytes of weights from which on a step before asks for them.
 const WORTH_ASKING: usize = 8 << 10;
 
@@ -21,6 +27,8 @@ pub struct Session {
     plan: Arc<Plan>,
     pool: Arc<Pool>,
     arena: Buffer<f32>,
+    /// An arena for each sample of a group, where samples take the tail of the plan together.
+    tails: Vec<Buffer<f32>>,
     scratch: Buffer<f32>,
 }
 
@@ -42,7 +50,7 @@ impl Session {
     pub fn with_pool(plan: impl Into<Arc<Plan>>, pool: Arc<Pool>) -> Self {
         let plan = plan.into();
         let (arena, scratch) = (Buffer::zeroed(plan.arena_len), Buffer::zeroed(plan.scratch_len(pool.threads())));
-        Self { arena, scratch, plan, pool }
+        Self { arena, tails: Vec::new(), scratch, plan, pool }
     }
 
     /// The plan that is run.
@@ -52,7 +60,8 @@ impl Session {
 
     /// Runs a batch of any size: `input` NCHW (`batch` × C×H×W), `output` `batch` × output shape, channels first.
     ///
-    /// Samples are computed one after the other and do not influence each other. Does not allocate.
+    /// Samples do not influence each other. Those of a group of eight share every reading of the weights where weights are
+    /// more than maps, in the late steps. Allocates only when a batch is larger than all before.
     ///
     /// # Errors
     /// When a buffer has the wrong length; nothing is written then.
@@ -61,9 +70,16 @@ impl Session {
         let shape = self.plan.output_shape();
         check_len("output", output.len(), batch, shape)?;
         let sample = self.sample_len();
-        for (x, y) in input.chunks_exact(sample).zip(output.chunks_exact_mut(shape.elements())) {
-            self.run_sample(x, &mut |_, _| {});
-            hwc_to_chw(shape.channels(), &self.arena[self.plan.output.range()], y);
+        let arena_bytes = self.plan.arena_bytes().max(1);
+        let group = batch.min(GROUP).min(GROUP_BYTES / arena_bytes).max(1);
+        let inputs = input.chunks(sample * group);
+        for (x, y) in inputs.zip(output.chunks_mut(shape.elements() * group)) {
+            if x.len() == sample {
+                self.run_sample(x, &mut |_, _| {});
+                hwc_to_chw(shape.channels(), &self.arena[self.plan.output.range()], y);
+            } else {
+                self.run_group(x, y);
+            }
         }
         Ok(())
     }
@@ -132,22 +148,58 @@ impl Session {
 
     /// Runs one sample `[C, H, W]`; `visit(step, value)` sees each step's channels-last value.
     fn run_sample(&mut self, x: &[f32], visit: &mut dyn FnMut(usize, &[f32])) {
-        let Self { plan, pool, arena, scratch } = self;
+        let Self { plan, pool, arena, scratch, .. } = self;
         let exec = Exec { isa: plan.isa, pool };
-        for (i, step) in plan.steps.iter().enumerate() {
-            if i == 0 {
-                chw_to_hwc(plan.input_dims()[0], x, &mut arena[step.output.range()]);
-            } else {
-                let places = Places {
-                    inputs: &step.inputs,
-                    output: step.output,
-                    sums: step.sums,
-                    upcoming: upcoming(&plan.steps[i + 1..]),
-                };
-                step.kernel.run(exec, arena, &places, scratch);
-            }
-            visit(i, &arena[step.output.range()]);
+        for i in 0..plan.steps.len() {
+            run_step(plan, exec, i, x, upcoming(&plan.steps[i + 1..]), arena, scratch);
+            visit(i, &arena[plan.steps[i].output.range()]);
         }
+    }
+
+    /// Runs a few samples: the head of the plan for one after the other, then each step of the tail for all of them.
+    fn run_group(&mut self, x: &[f32], y: &mut [f32]) {
+        let (sample, outputs) = (self.sample_len(), self.plan.output_shape().elements());
+        let Self { plan, pool, arena, tails, scratch } = self;
+        let exec = Exec { isa: plan.isa, pool };
+        let group = x.len() / sample;
+        tails.extend((tails.len()..group).map(|_| Buffer::zeroed(plan.arena_len)));
+        for (x, tail) in x.chunks_exact(sample).zip(tails.iter_mut()) {
+            for i in 0..plan.tail {
+                run_step(plan, exec, i, x, upcoming(&plan.steps[i + 1..]), arena, scratch);
+            }
+            for slot in &plan.carried {
+                tail[slot.range()].copy_from_slice(&arena[slot.range()]);
+            }
+        }
+        for i in plan.tail..plan.steps.len() {
+            for (n, tail) in tails.iter_mut().take(group).enumerate() {
+                let last = n + 1 == group;
+                let ahead = if last { upcoming(&plan.steps[i + 1..]) } else { Default::default() };
+                run_step(plan, exec, i, &[], ahead, tail, scratch);
+            }
+        }
+        for (tail, y) in tails.iter().zip(y.chunks_exact_mut(outputs)) {
+            hwc_to_chw(plan.output_shape().channels(), &tail[plan.output.range()], y);
+        }
+    }
+}
+
+/// Runs step `i`; step 0 takes the sample `x`.
+fn run_step(
+    plan: &Plan,
+    exec: Exec<'_>,
+    i: usize,
+    x: &[f32],
+    upcoming: [Span; 2],
+    arena: &mut [f32],
+    scratch: &mut [f32],
+) {
+    let step = &plan.steps[i];
+    if i == 0 {
+        chw_to_hwc(plan.input_dims()[0], x, &mut arena[step.output.range()]);
+    } else {
+        let places = Places { inputs: &step.inputs, output: step.output, sums: step.sums, upcoming };
+        step.kernel.run(exec, arena, &places, scratch);
     }
 }
 
