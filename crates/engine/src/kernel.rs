@@ -193,7 +193,7 @@ impl Kernel {
             Kernel::Conv(Conv::Depthwise(conv), packed, bank)
         } else {
             let conv = match options.precision {
-                Precision::Bf16 if groups == 1 => PanelConv::rounding(geometry, isa),
+                Precision::Bf16 if rounding_pays(&geometry) => PanelConv::rounding(geometry, isa),
                 _ => PanelConv::new(geometry, isa),
             };
             let bank = if layer.mixes {
@@ -371,6 +371,14 @@ impl Kernel {
             }
         }
     }
+}
+
+/// Whether a convolution is faster in bf16. An odd number of channels is rounded pixel by pixel, which must be repaid by
+/// many products of each value: 36 and 72 (MobileNets' stems) do not, 784 (ResNet's) do.
+fn rounding_pays(g: &ConvGeometry) -> bool {
+    let [h, w, c] = g.input;
+    let products = g.output_len() * g.taps() / (h * w);
+    g.groups == 1 && (c.is_multiple_of(2) || products >= 256)
 }
 
 /// Two values of the arena that the plan placed apart.

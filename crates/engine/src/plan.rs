@@ -30,7 +30,8 @@ pub enum Precision {
     /// Values as they are.
     #[default]
     F32,
-    /// Inputs and (mixed) kernels of convolutions without groups, rounded to bf16.
+    /// Inputs and (mixed) kernels rounded to bf16, in convolutions without groups where rounding pays; [`Plan::describe`]
+    /// names those `bf16_panel_conv`.
     Bf16,
 }
 

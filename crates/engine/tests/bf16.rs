@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::{every_op, relative_error, values, weights};
 use dyconv_engine::{Isa, Options, Plan, Precision, Session, Storage, oracle};
-use dyconv_graph::{Gate, Init, init};
+use dyconv_graph::Gate;
 
 fn bf16(isa: Isa) -> Options {
     Options { isa: Some(isa), precision: Precision::Bf16, ..Options::default() }
@@ -23,12 +23,11 @@ fn every_instruction_set_stays_close_and_says_what_it_runs() {
             let plan = Arc::new(Plan::with_options(&graph, &w, 1.0, Options { bank, ..bf16(isa) }).unwrap());
             let kernels: Vec<String> = plan.describe().into_iter().map(|s| s.kernel).collect();
             let named = |start: &str| kernels.iter().any(|k| k.starts_with(start) && k.ends_with(isa.name()));
-            assert!(named("bf16_panel_conv") && named("mix_bf16_panel_conv") && named("panel_conv"), "{kernels:?}");
+            assert!(named("mix_bf16_panel_conv") && named("panel_conv"), "{kernels:?}");
             let answer = Session::new(Arc::clone(&plan)).predict(&x, 2).unwrap();
             let error = relative_error(&answer, &expected, common::SMALL);
-            println!("{} {bank:?}: {error:.1e}", isa.name());
-            // Eight bits of inputs and weights, through five layers; the attention amplifies.
-            assert!(error > 0.0 && error <= 0.1, "{} {bank:?}: {error:e}", isa.name());
+            // Found: 5e-5, with bytes 2e-4.
+            assert!(error > 0.0 && error <= 1e-3, "{} {bank:?}: {error:e}", isa.name());
             for threads in [2, 3] {
                 let mut session = Session::with_threads(Arc::clone(&plan), threads);
                 assert_eq!(session.predict(&x, 2).unwrap(), answer, "{} {threads}", isa.name());
@@ -37,26 +36,22 @@ fn every_instruction_set_stays_close_and_says_what_it_runs() {
     }
 }
 
-/// Large-scale networks against the oracle. Random attention amplifies rounding from layer to layer: with the same rounding
-/// other runtimes deviate by up to 0.3 of the largest logit on random dynamic MobileNets.
+/// Whole networks with lively routers, against the oracle.
 #[test]
 fn whole_networks_stay_close() {
-    for (name, bound) in [
-        ("resnet18", 0.02),
-        ("dy_resnet18", 0.02),
-        ("mobilenet_v2_x1_0", 0.1),
-        ("dy_mobilenet_v2_x1_0", 0.2),
-        ("mobilenet_v3_small", 0.1),
-        ("dy_mobilenet_v3_small", 0.3),
-    ] {
-        let graph =
-            dyconv_models::build(name, &dyconv_models::Options { image_size: [64, 64], ..Default::default() }).unwrap();
-        let w = init(&graph, Init::default());
+    // Eight bits of inputs and weights leave 1e-3 in all of them.
+    const BOUND: f64 = 5e-3;
+    for name in
+        ["resnet18", "mobilenet_v2_x1_0", "mobilenet_v3_small"].map(|n| [n.to_owned(), format!("dy_{n}")]).concat()
+    {
+        let graph = dyconv_models::build(&name, &dyconv_models::Options { image_size: [64, 64], ..Default::default() })
+            .unwrap();
+        let w = weights(&graph, 3);
         let x = values(3 * 64 * 64, 5);
         let expected = oracle::run(&graph, &w, 4.0, &x, 1).unwrap();
         let plan = Plan::with_options(&graph, &w, 4.0, bf16(Isa::detect())).unwrap();
+        assert!(plan.describe().iter().any(|s| s.kernel.contains("bf16_panel_conv")), "{name}");
         let error = relative_error(&Session::new(plan).predict(&x, 1).unwrap(), &expected, 0.0);
-        println!("{name}: {error:.1e}");
-        assert!(error > 0.0 && error <= bound, "{name}: {error:e}");
+        assert!(error > 0.0 && error <= BOUND, "{name}: {error:e}");
     }
 }
