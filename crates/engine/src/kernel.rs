@@ -3,8 +3,8 @@
 use dyconv_graph::{Activation as GraphActivation, Conv2d, Pool2d, Shape};
 use dyconv_kernels::{
     Activation, Bank, Buffer, ConvGeometry, ConvRun, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, PoolGeometry, Span,
-    Storage, activate, add, affine, global_avg_pool, linear, max_pool, mean_of_sums, mix, mix_linear, pack_linear_bank,
-    scale, softmax,
+    Storage, WinogradConv, activate, add, affine, global_avg_pool, linear, max_pool, mean_of_sums, mix, mix_linear,
+    pack_linear_bank, scale, softmax,
 };
 
 use crate::arena::Slot;
@@ -50,6 +50,7 @@ pub(crate) enum Kernel {
 pub(crate) enum Conv {
     Panel(PanelConv),
     Depthwise(DepthwiseConv),
+    Winograd(WinogradConv),
 }
 
 /// What surrounds the packed weights of a layer; see [`Layer`].
@@ -142,6 +143,7 @@ impl Conv {
         match self {
             Conv::Panel(conv) => conv.sums_len(),
             Conv::Depthwise(conv) => conv.sums_len(),
+            Conv::Winograd(conv) => conv.sums_len(),
         }
     }
 
@@ -149,6 +151,7 @@ impl Conv {
         match self {
             Conv::Panel(conv) => conv.run(exec, run),
             Conv::Depthwise(conv) => conv.run(exec, run),
+            Conv::Winograd(conv) => conv.run(exec, run),
         }
     }
 }
@@ -191,6 +194,10 @@ impl Kernel {
             let storage = if layer.mixes { options.bank } else { Storage::F32 };
             let bank = conv.pack(layer.kernels, &layer.weight, storage);
             Kernel::Conv(Conv::Depthwise(conv), packed, bank)
+        } else if !layer.scaled && WinogradConv::pays(&geometry) {
+            let conv = WinogradConv::new(geometry, isa);
+            let bank = conv.pack(layer.kernels, &layer.weight, storage);
+            Kernel::Conv(Conv::Winograd(conv), packed, bank)
         } else {
             let conv = match options.precision {
                 Precision::Bf16 if rounding_pays(&geometry) => PanelConv::rounding(geometry, isa),
@@ -229,6 +236,9 @@ impl Kernel {
                 packed.carved_len() + conv.scratch_len(packed.mixes || packed.scaled, threads)
             }
             Kernel::Conv(Conv::Depthwise(conv), packed, _) => packed.carved_len() + conv.scratch_len(threads),
+            Kernel::Conv(Conv::Winograd(conv), packed, _) => {
+                packed.carved_len() + conv.scratch_len(packed.mixes, threads)
+            }
             Kernel::Linear(packed, _) => packed.carved_len() + packed.inputs,
             _ => 0,
         }
@@ -276,6 +286,7 @@ impl Kernel {
             Kernel::Conv(Conv::Panel(conv), p, _) if conv.rounds() => ("bf16_panel_conv", p.activation),
             Kernel::Conv(Conv::Panel(_), p, _) => ("panel_conv", p.activation),
             Kernel::Conv(Conv::Depthwise(_), p, _) => ("depthwise_conv", p.activation),
+            Kernel::Conv(Conv::Winograd(_), p, _) => ("winograd4_conv", p.activation),
             Kernel::Linear(p, _) => ("linear", p.activation),
             Kernel::Affine { activation, .. } => ("affine", *activation),
             Kernel::Activate(function) => (activation_name(*function), None),

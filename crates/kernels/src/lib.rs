@@ -25,6 +25,7 @@ mod testing;
 mod threads;
 #[cfg(feature = "train")]
 pub mod train;
+mod winograd;
 
 pub use activation::{Activation, activate};
 pub use bank::{Bank, Storage};
@@ -41,3 +42,4 @@ pub use pages::settle;
 pub use pool::{PoolGeometry, global_avg_pool, max_pool, mean_of_sums};
 pub use softmax::softmax;
 pub use threads::Pool;
+pub use winograd::WinogradConv;

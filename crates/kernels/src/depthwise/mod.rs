@@ -260,7 +260,7 @@ mod tests {
         fn agrees_with_naive_loops(g in geometry(), c in 1usize..40, kernels in 1usize..5) {
             let g = ConvGeometry { input: [g.input[0], g.input[1], c], out_channels: c, groups: c, ..g };
             let conv = DepthwiseConv::new(g);
-            let sizes = |_| Sizes { scratch: conv.scratch_len(2), sums: conv.sums_len() };
+            let sizes = |_| Sizes { scratch: conv.scratch_len(2), sums: conv.sums_len(), tolerance: 1e-5 };
             check_against_naive(&g, kernels, sizes, |w, storage, _| conv.pack(kernels, w, storage), |exec, run| conv.run(exec, run));
         }
     }
