@@ -2,7 +2,9 @@
 #![allow(unsafe_code, reason = "maps pages")]
 
 use crate::testing::values;
-use crate::{Bank, ConvGeometry, ConvRun, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, Pool, Span, Storage};
+use crate::{
+    Bank, ConvGeometry, ConvRun, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, Pool, Span, Storage, WinogradConv,
+};
 
 const PAGE: usize = 4096;
 
@@ -38,6 +40,9 @@ fn convolutions_stay_inside_their_buffers() {
         ([28, 30, 5], 35, 1, 2, 0, 1),
         ([9, 8, 3], 17, 3, 2, 0, 1),
         ([9, 8, 6], 20, 3, 1, 1, 2),
+        ([9, 8, 3], 17, 3, 1, 1, 1),
+        ([30, 29, 21], 35, 3, 1, 1, 1),
+        ([7, 6, 37], 19, 3, 1, 1, 1),
         ([9, 8, 40], 40, 3, 1, 1, 40),
         ([9, 17, 33], 33, 5, 2, 2, 33),
     ] {
@@ -56,8 +61,14 @@ fn convolutions_stay_inside_their_buffers() {
         for isa in Isa::available() {
             let depthwise = (groups == out).then(|| DepthwiseConv::new(g));
             let rounding = (groups == 1).then(|| PanelConv::rounding(g, isa));
+            let winograd = WinogradConv::supports(&g).then(|| WinogradConv::new(g, isa));
             let panels = [Some(PanelConv::new(g, isa)), rounding];
-            let mut run = |bank: &Bank, coefficients: &[f32], scratch: usize, conv: &dyn Fn(Exec<'_>, ConvRun<'_>)| {
+            let sums = |conv: &PanelConv| if groups == 1 { conv.sums_len() } else { 0 };
+            let mut run = |bank: &Bank,
+                           coefficients: &[f32],
+                           [scratch, sums]: [usize; 2],
+                           conv: &dyn Fn(Exec<'_>, ConvRun<'_>)| {
+                y.fill(f32::NAN);
                 let run = ConvRun {
                     bank,
                     coefficients,
@@ -66,7 +77,7 @@ fn convolutions_stay_inside_their_buffers() {
                     residual,
                     x,
                     y,
-                    sums: &mut [],
+                    sums: guarded(&vec![0.0; sums]),
                     scratch: guarded(&vec![0.0; scratch]),
                     upcoming: [Span::default(); 2],
                 };
@@ -74,16 +85,28 @@ fn convolutions_stay_inside_their_buffers() {
                 assert!(y.iter().all(|v| v.is_finite()), "{} {:?} {g:?}", isa.name(), bank.storage());
             };
             for conv in panels.iter().flatten() {
-                run(&conv.pack_fixed(&weight[..g.weight_len()]), &[], conv.scratch_len(true, 2), &|e, r| {
-                    conv.run(e, r)
-                });
+                run(
+                    &conv.pack_fixed(&weight[..g.weight_len()]),
+                    &[],
+                    [conv.scratch_len(true, 2), sums(conv)],
+                    &|e, r| conv.run(e, r),
+                );
             }
             for storage in [Storage::F32, Storage::Bf16, Storage::Int8] {
                 if let Some(conv) = &depthwise {
-                    run(&conv.pack(4, &weight, storage), &PI, conv.scratch_len(2), &|e, r| conv.run(e, r));
+                    run(&conv.pack(4, &weight, storage), &PI, [conv.scratch_len(2), conv.sums_len()], &|e, r| {
+                        conv.run(e, r)
+                    });
                 }
                 for conv in panels.iter().flatten() {
-                    run(&conv.pack(4, &weight, storage), &PI, conv.scratch_len(true, 2), &|e, r| conv.run(e, r));
+                    run(&conv.pack(4, &weight, storage), &PI, [conv.scratch_len(true, 2), sums(conv)], &|e, r| {
+                        conv.run(e, r)
+                    });
+                }
+                if let Some(conv) = &winograd {
+                    run(&conv.pack(4, &weight, storage), &PI, [conv.scratch_len(true, 2), conv.sums_len()], &|e, r| {
+                        conv.run(e, r)
+                    });
                 }
             }
         }

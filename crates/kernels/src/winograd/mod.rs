@@ -47,6 +47,12 @@ const DEPTH: usize = 16;
 const WHOLE_DEPTH: usize = 64;
 /// Tiles of a block, about.
 const BLOCK_TILES: usize = 42;
+/// Bytes of weights that arrive from memory during one multiply-add of vectors, about.
+const BYTES_PER_STEP: usize = 4;
+/// Cost of transforming a tile's sixteen input or output channels, in multiply-adds of vectors.
+const TILE_COST: usize = 160;
+/// Cost of transforming the kernels between an input and sixteen output channels.
+const KERNEL_COST: usize = 100;
 
 /// A convolution of 3×3 taps at stride one, without groups or dilation.
 #[derive(Debug, Clone)]
@@ -85,19 +91,25 @@ impl WinogradConv {
         g.kernel == [3, 3] && g.stride == [1, 1] && g.dilation == [1, 1] && g.groups == 1
     }
 
-    /// Whether it is likely to be faster than [`PanelConv`](crate::PanelConv), by the number of vector operations.
-    pub fn pays(g: &ConvGeometry) -> bool {
+    /// Whether it is likely to be faster than [`PanelConv`](crate::PanelConv), with so many bytes of weights to read.
+    ///
+    /// Counts multiply-adds of vectors. Weights that take longer to read than the definition takes to compute leave nothing
+    /// to win.
+    pub fn pays(g: &ConvGeometry, isa: Isa, weight_bytes: usize) -> bool {
         if !Self::supports(g) {
             return false;
         }
         let [oh, ow, o] = g.output();
         let (c, tiles) = (g.input[2], oh.div_ceil(SIDE) * ow.div_ceil(SIDE));
+        // What is transformed in registers needs many of them.
+        if tiles <= few::TILES && isa.tile_rows()[1] == 0 {
+            return false;
+        }
         let (inputs, outputs) = (c.div_ceil(LANES), o.div_ceil(LANES));
         let direct = oh * ow * TAPS * c * outputs;
-        // A group of few tiles reads weights as fast as it multiplies.
-        let products = tiles.max(4) * POINTS * c * outputs;
+        let products = tiles * POINTS * c * outputs;
         let transforms = TILE_COST * tiles * (inputs + outputs) + KERNEL_COST * c * outputs;
-        products + transforms < direct
+        (products + transforms).max(weight_bytes / BYTES_PER_STEP) < direct
     }
 
     /// A convolution of these sizes for an instruction set.
@@ -275,8 +287,3 @@ impl WinogradConv {
         }
     }
 }
-
-/// Cost of transforming a tile's sixteen input or output channels, in multiply-adds of vectors.
-const TILE_COST: usize = 160;
-/// Cost of transforming the kernels between an input and sixteen output channels.
-const KERNEL_COST: usize = 100;
