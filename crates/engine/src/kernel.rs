@@ -189,6 +189,7 @@ impl Kernel {
         }
         let geometry = ConvGeometry { input: hwc(input), out_channels, kernel, stride, padding, dilation, groups };
         let packed = Packed::new(layer, input);
+        let storage = if layer.mixes { options.bank } else { Storage::F32 };
         let bits = match storage {
             Storage::F32 => 32,
             Storage::Bf16 => 16,
@@ -197,10 +198,12 @@ impl Kernel {
         let weight_bytes = layer.weight.len() * bits / 8;
         if groups > 1 && DepthwiseConv::supports(&geometry) {
             let conv = DepthwiseConv::new(geometry);
-            let storage = if layer.mixes { options.bank } else { Storage::F32 };
             let bank = conv.pack(layer.kernels, &layer.weight, storage);
             Kernel::Conv(Conv::Depthwise(conv), packed, bank)
-        } else if !layer.scaled && WinogradConv::pays(&geometry, isa, weight_bytes) {
+        } else if options.precision == Precision::F32
+            && !layer.scaled
+            && WinogradConv::pays(&geometry, isa, weight_bytes)
+        {
             let conv = WinogradConv::new(geometry, isa);
             let bank = conv.pack(layer.kernels, &layer.weight, storage);
             Kernel::Conv(Conv::Winograd(conv), packed, bank)
@@ -210,7 +213,7 @@ impl Kernel {
                 _ => PanelConv::new(geometry, isa),
             };
             let bank = if layer.mixes {
-                conv.pack(layer.kernels, &layer.weight, options.bank)
+                conv.pack(layer.kernels, &layer.weight, storage)
             } else {
                 conv.pack_fixed(&layer.weight)
             };

@@ -136,7 +136,7 @@ impl Job<'_> {
                 let bytes = ahead.len() / ASKED_BY_MIXING / channels.len();
                 for (c, to) in taps.chunks_exact_mut(piece).enumerate() {
                     let range = [first + c * TAPS * panel.width, TAPS * panel.width];
-                    mix_vectors(l, self.bank, self.coefficients, range, columns, to);
+                    mix_vectors::<L, false>(l, self.bank, self.coefficients, range, columns, to);
                     let from = ahead.take(bytes);
                     for offset in (0..bytes).step_by(64) {
                         l.prefetch(from.wrapping_add(offset));
