@@ -16,6 +16,7 @@
 //! 1. The kernel is transformed where it is used, for static layers too: the 36 values of nine weights are four times the bytes
 //!    to read, and computing them takes less time than the products of two tiles. A row of points of a block stays in the
 //!    first-level cache.
+//!    A kernel that meets four tiles at most is transformed in registers.
 //! 2. A map of several blocks of tiles would transform each kernel several times: there all of U is computed first.
 //! 3. Each sum is formed in the same order for any number of threads: over channels inside a tile, over pixels inside a row of
 //!    tiles.

@@ -115,12 +115,12 @@ pub(super) unsafe fn input<L: Lanes>(
             *d = unsafe { if n == LANES { l.read(from) } else { l.read_partial(from, n) } };
         }
         let line = input_line(l, d);
-        for y in 0..6 {
-            columns[y][x] = line[y];
+        for (row, v) in columns.iter_mut().zip(line) {
+            row[x] = v;
         }
     }
-    for y in 0..6 {
-        let line = input_line(l, columns[y]);
+    for (y, row) in columns.iter().enumerate() {
+        let line = input_line(l, *row);
         for (x, v) in line.iter().enumerate() {
             // SAFETY: one of the 36.
             unsafe { l.write(*v, to.wrapping_add((6 * y + x) * point_step)) };
@@ -142,13 +142,13 @@ pub(super) unsafe fn output<L: Lanes>(l: L, from: *const f32, point_step: usize)
             *m = unsafe { l.read(from.wrapping_add((6 * y + x) * point_step)) };
         }
         let line = output_line(l, m);
-        for y in 0..SIDE {
-            columns[y][x] = line[y];
+        for (row, v) in columns.iter_mut().zip(line) {
+            row[x] = v;
         }
     }
     let mut out = [[l.splat(0.0); SIDE]; SIDE];
-    for y in 0..SIDE {
-        out[y] = output_line(l, columns[y]);
+    for (out, row) in out.iter_mut().zip(columns) {
+        *out = output_line(l, row);
     }
     out
 }
