@@ -42,12 +42,17 @@ fn running_does_not_allocate() {
         let mut session = Session::new(plan);
         let x = values(3 * 3 * 33 * 31, 1);
         let mut y = vec![0.0; 15];
-        session.run(&x[..x.len() / 3], 1, &mut y[..5]).unwrap();
         let before = ALLOCATIONS.with(Cell::get);
         assert!(before > 0, "the counter counts");
+        session.run(&x[..x.len() / 3], 1, &mut y[..5]).unwrap();
+        assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0, "a single sample");
+        // The first batch brings the memory of its samples.
+        session.run(&x, 3, &mut y).unwrap();
+        let before = ALLOCATIONS.with(Cell::get);
         for _ in 0..3 {
             session.run(&x, 3, &mut y).unwrap();
+            session.run(&x[..x.len() / 3 * 2], 2, &mut y[..10]).unwrap();
         }
-        assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+        assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0, "batches no larger than before");
     }
 }
