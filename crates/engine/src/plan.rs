@@ -216,8 +216,8 @@ fn tail(kernels: &[Kernel], shapes: &[Shape]) -> usize {
     let maps = |i: usize| 2 * shapes[i].elements() * size_of::<f32>();
     let mut bytes: usize = (0..kernels.len()).map(maps).sum();
     let mut best = (bytes, 1);
-    for i in 1..kernels.len() {
-        bytes = bytes - maps(i) + kernels[i].weight_bytes();
+    for (i, kernel) in kernels.iter().enumerate().skip(1) {
+        bytes = bytes - maps(i) + kernel.weight_bytes();
         best = best.min((bytes, i + 1));
     }
     best.1
