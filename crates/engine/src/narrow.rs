@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dyconv_graph::{Graph, Weights};
+use dyconv_graph::{Graph, TensorSource};
 use dyconv_kernels::Storage;
 
 use crate::{EngineError, Options, Plan, Session};
@@ -12,27 +12,28 @@ const PROBES: usize = 4;
 
 impl Plan {
     /// Compiles with the smallest of int8, bf16 and f32 banks whose answers to probe inputs deviate from those of f32 by at
-    /// most `bound` times the largest; returns that deviation too. `options.bank` is not read.
+    /// most `bound` times the largest; returns that deviation too. [`Plan::bank`] tells the choice; `options.bank` is not read.
+    /// One plan at a time is in memory.
     ///
     /// # Errors
     /// As [`Plan::new`].
     pub fn smallest_within(
         graph: &Graph,
-        weights: &Weights,
+        weights: &dyn TensorSource,
         tau: f32,
         bound: f64,
         options: Options,
     ) -> Result<(Self, f64), EngineError> {
-        let compile = |bank| Self::with_options(graph, weights, tau, Options { bank, ..options });
-        let exact = Arc::new(compile(Storage::F32)?);
+        let compile = |bank| Self::with_options(graph, weights, tau, Options { bank, ..options }).map(Arc::new);
+        let exact = compile(Storage::F32)?.answer_probes()?;
         for bank in [Storage::Int8, Storage::Bf16] {
-            let narrow = Arc::new(compile(bank)?);
-            let deviation = narrow.deviation_from(&exact)?;
+            let plan = compile(bank)?;
+            let deviation = deviation(&plan.answer_probes()?, &exact);
             if deviation <= bound {
-                return Ok((Arc::unwrap_or_clone(narrow), deviation));
+                return Ok((Arc::unwrap_or_clone(plan), deviation));
             }
         }
-        Ok((Arc::unwrap_or_clone(exact), 0.0))
+        Ok((Arc::unwrap_or_clone(compile(Storage::F32)?), 0.0))
     }
 
     /// Largest difference of the answers of two plans of one network to the same probe inputs, over the largest answer.
@@ -40,15 +41,22 @@ impl Plan {
     /// # Errors
     /// When the inputs differ in size.
     pub fn deviation_from(self: &Arc<Self>, exact: &Arc<Self>) -> Result<f64, EngineError> {
-        let x = probes(self.input_dims().iter().product());
-        let answers = [self, exact].map(|plan| Session::new(Arc::clone(plan)).predict(&x, PROBES));
-        let [found, expected] = answers;
-        let (found, expected) = (found?, expected?);
-        let largest = expected.iter().fold(0.0, |m: f64, v| m.max(f64::from(v.abs())));
-        let difference = |(f, e): (&f32, &f32)| (f64::from(*f) - f64::from(*e)).abs();
-        let most = found.iter().zip(&expected).map(difference).fold(0.0, f64::max);
-        Ok(if most > 0.0 { most / largest } else { 0.0 })
+        Ok(deviation(&self.answer_probes()?, &exact.answer_probes()?))
     }
+
+    fn answer_probes(self: &Arc<Self>) -> Result<Vec<f32>, EngineError> {
+        Session::new(Arc::clone(self)).predict(&probes(self.input_dims().iter().product()), PROBES)
+    }
+}
+
+fn deviation(found: &[f32], expected: &[f32]) -> f64 {
+    let largest = expected.iter().fold(0.0, |m: f64, v| m.max(f64::from(v.abs())));
+    let difference = |(f, e): (&f32, &f32)| {
+        let d = (f64::from(*f) - f64::from(*e)).abs();
+        if d.is_nan() { f64::INFINITY } else { d }
+    };
+    let most = found.iter().zip(expected).map(difference).fold(0.0, f64::max);
+    if most > 0.0 { most / largest } else { 0.0 }
 }
 
 /// Noise of several brightnesses and contrasts, the same every time.

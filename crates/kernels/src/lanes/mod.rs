@@ -147,6 +147,9 @@ pub enum Isa {
 }
 
 impl Isa {
+    /// All names, whatever the CPU.
+    const NAMES: [&str; 4] = ["portable", "avx2", "avx512", "avx512bf16"];
+
     /// The fastest instruction set of this CPU.
     pub fn detect() -> Self {
         Self::available().last().copied().unwrap_or_else(Self::portable)
@@ -170,7 +173,11 @@ impl Isa {
     pub fn by_name(name: &str) -> Result<Self, String> {
         let names: Vec<&str> = Self::available().iter().map(|isa| isa.name()).collect();
         let found = Self::available().into_iter().find(|isa| isa.name() == name);
-        found.ok_or_else(|| format!("no instruction set `{name}` on this CPU, which has {}", names.join(", ")))
+        found.ok_or_else(|| {
+            let known = Self::NAMES.contains(&name);
+            let reason = if known { "this CPU lacks it" } else { "there is no such instruction set" };
+            format!("invalid value `{name}`: {reason}; possible values on this CPU: {}", names.join(", "))
+        })
     }
 
     /// The fallback that every CPU has.
