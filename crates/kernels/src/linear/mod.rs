@@ -41,7 +41,7 @@ fn shared(
     weights: usize,
     epilogue: Epilogue<'_>,
     y: &mut [f32],
-    task: &(dyn Fn(Range<usize>, Epilogue<'_>, &mut [f32]) + Sync),
+    task: &(impl Fn(Range<usize>, Epilogue<'_>, &mut [f32]) + Sync),
 ) {
     let outputs = y.len();
     let parts = if weights < WORTH_SHARING { 1 } else { exec.pool.threads().min(outputs.div_ceil(LANES)) };
