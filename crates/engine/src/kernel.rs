@@ -215,14 +215,13 @@ impl Kernel {
             Storage::Int8 => 8,
         };
         let weight_bytes = layer.weight.len() * bits / 8;
+        // Where kernels are mixed, transforming them costs less than rounding them; fixed ones are half as large in bf16.
+        let in_f32 = options.precision == Precision::F32 || layer.mixes;
         if groups > 1 && DepthwiseConv::supports(&geometry) {
             let conv = DepthwiseConv::new(geometry);
             let bank = conv.pack(layer.kernels, &layer.weight, storage);
             Kernel::Conv(Conv::Depthwise(conv), packed, bank)
-        } else if options.precision == Precision::F32
-            && !layer.scaled
-            && WinogradConv::pays(&geometry, isa, weight_bytes)
-        {
+        } else if !layer.scaled && in_f32 && WinogradConv::pays(&geometry, isa, weight_bytes) {
             let conv = WinogradConv::new(geometry, isa);
             let bank = conv.pack(layer.kernels, &layer.weight, storage);
             Kernel::Conv(Conv::Winograd(conv), packed, bank)
