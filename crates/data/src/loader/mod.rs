@@ -60,7 +60,7 @@ impl Loader {
         Epoch {
             batches: options.batches(order.len()),
             recipe: Arc::new(recipe),
-            options: LoaderOptions { batch: options.batch.max(1), ..options.clone() },
+            options: options.clone(),
             order,
             next: 0,
             under_way: VecDeque::new(),
@@ -68,9 +68,7 @@ impl Loader {
             threads: Vec::new(),
             broken: Vec::new(),
             waited: Duration::ZERO,
-            wrong: (options.batch == 0)
-                .then(|| DataError::new("batch", "0, expected at least one image"))
-                .or_else(|| augment.and_then(|augment| augment.validate().err())),
+            wrong: options.check().err().or_else(|| augment.and_then(|augment| augment.validate().err())),
         }
     }
 }
@@ -78,7 +76,7 @@ impl Loader {
 /// The batches of one pass, in order. See [`Loader::epoch`].
 ///
 /// Images that cannot be loaded are left out of their batch and listed by [`Epoch::broken`]; a batch without any image
-/// is left out as a whole. After an error there are no more batches. Dropping it early stops the threads.
+/// is left out as a whole, unless several processes share the work. After an error there are no more batches. Dropping it early stops the threads.
 pub struct Epoch {
     recipe: Arc<Recipe>,
     options: LoaderOptions,
@@ -100,7 +98,8 @@ impl Epoch {
         self.batches
     }
 
-    /// Begins at batch `number`: the batches before it are not loaded. For training that is resumed within an epoch.
+    /// Begins at batch `number`: the batches before it are not loaded, those from there on are the same, bit for bit. For
+    /// training that is resumed within an epoch.
     pub fn starting_at(mut self, number: usize) -> Self {
         self.next = number;
         self
@@ -119,9 +118,7 @@ impl Epoch {
     /// Queues batches until `prefetch` are under way.
     fn top_up(&mut self) {
         while self.under_way.len() < self.options.prefetch.max(1) && self.next < self.batches {
-            let batch = self.options.batch;
-            let from = self.next * batch;
-            let indices = self.order[from..self.order.len().min(from.saturating_add(batch))].to_vec();
+            let indices = self.order[self.options.part(self.next, self.order.len())].to_vec();
             let missing = indices.len();
             let images = vec![0.0; missing * self.recipe.pre.elements()];
             let filling = Mutex::new(Filling { images, broken: Vec::new(), missing });
@@ -220,7 +217,7 @@ impl Iterator for Epoch {
                 return Some(Err(error));
             }
             self.top_up();
-            if !batch.is_empty() {
+            if !batch.is_empty() || self.options.world_size > 1 {
                 return Some(Ok(batch));
             }
         }

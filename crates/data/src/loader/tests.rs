@@ -190,6 +190,75 @@ fn no_more_batches_are_under_way_than_allowed() {
     }
 }
 
+#[test]
+fn wrong_shares_are_told() {
+    let says = |batch, rank, world_size| {
+        let options = LoaderOptions { batch, rank, world_size, ..LoaderOptions::default() };
+        let mut epoch = Loader::epoch(&digits(), Split::Val, &pre(1, 8), None, &options, 0);
+        epoch.next().unwrap().unwrap_err().to_string()
+    };
+    assert_eq!(says(9, 0, 2), "batch: 9 images cannot be shared equally by 2 processes");
+    assert_eq!(says(8, 2, 2), "rank: 2 of 2 processes, expected 0 to world_size - 1");
+    assert_eq!(says(8, 0, 0), "rank: 0 of 0 processes, expected 0 to world_size - 1");
+}
+
+#[test]
+fn every_process_takes_every_step() {
+    // Forty images, those of the second batch's second half broken; the last batch has one image for three processes.
+    let (_dir, data) = folder(&[26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38]);
+    let lens = |rank| {
+        let options = LoaderOptions { batch: 39, rank, world_size: 3, max_broken: 13, ..LoaderOptions::default() };
+        let batches = all(Loader::epoch(&data, Split::All, &pre(3, 6), None, &options, 0));
+        batches.iter().map(|batch| (batch.number, batch.len())).collect::<Vec<_>>()
+    };
+    assert_eq!([0, 1, 2].map(lens), [[(0, 13), (1, 1)], [(0, 13), (1, 0)], [(0, 0), (1, 0)]]);
+}
+
+/// Joins what the ranks have of one batch.
+fn joined(parts: &[Batch]) -> Batch {
+    let mut whole = parts[0].clone();
+    for part in &parts[1..] {
+        assert_eq!(part.number, whole.number);
+        whole.images.extend(&part.images);
+        whole.labels.extend(&part.labels);
+        whole.indices.extend(&part.indices);
+    }
+    whole
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn ranks_and_resumption_change_no_bit(
+        each in 1usize..8, world_size in 1usize..6, first in 0usize..9, seed: u64, drop_last: bool, threads in 1usize..4,
+    ) {
+        let (_dir, data) = folder(&[5, 30]);
+        let augment = Augment { random_resized_crop: Some(Crop::default()), flip: 0.5, ..Augment::default() };
+        let drawn = LoaderOptions { seed, shuffle: true, drop_last, threads, max_broken: 2, ..LoaderOptions::default() };
+        let one = LoaderOptions { batch: each * world_size, ..drawn };
+        let run = |options: &LoaderOptions| Loader::epoch(&data, Split::All, &pre(3, 9), Some(augment), options, 7);
+        let ranks: Vec<Vec<Batch>> = (0..world_size)
+            .map(|rank| all(run(&LoaderOptions { rank, world_size, ..one.clone() }).starting_at(first)))
+            .collect();
+        let steps = one.batches(40).saturating_sub(first);
+        prop_assert!(ranks.iter().all(|batches| batches.len() == steps || world_size == 1));
+        let together: Vec<Batch> = (0..ranks[0].len())
+            .map(|step| joined(&ranks.iter().map(|batches| batches[step].clone()).collect::<Vec<_>>()))
+            .filter(|batch| !batch.is_empty())
+            .collect();
+        let whole: Vec<Batch> = all(run(&one)).into_iter().filter(|batch| batch.number >= first).collect();
+        prop_assert!(together == whole);
+        for batches in &ranks {
+            for (n, batch) in batches.iter().enumerate() {
+                let left = 40 - (first + n) * one.batch;
+                let most = one.batch.min(left).div_ceil(world_size);
+                prop_assert!(batch.len() <= most);
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
