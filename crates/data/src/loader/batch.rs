@@ -84,7 +84,7 @@ impl LoaderOptions {
 }
 
 /// Inputs of a network with their labels.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
     /// Position of this batch in the epoch, from 0.
     pub number: usize,
@@ -92,6 +92,12 @@ pub struct Batch {
     pub images: Vec<f32>,
     /// Class of every image.
     pub labels: Vec<usize>,
+    /// Class of the image that was mixed into every image by mixup or CutMix; where none was, the same as `labels`.
+    ///
+    /// The target is λ · `labels` + (1 − λ) · `second`, each as a one-hot vector.
+    pub second: Vec<usize>,
+    /// λ of every image: the share of its own class, 1 where nothing was mixed.
+    pub lambda: Vec<f32>,
     /// Index of every image within its part of the data set.
     pub indices: Vec<usize>,
     /// Channels, height and width of one input.
@@ -99,6 +105,18 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Takes out the images at `places`, which are ascending.
+    pub(super) fn remove(&mut self, places: impl DoubleEndedIterator<Item = usize>) {
+        let elements: usize = self.input.iter().product();
+        for place in places.rev() {
+            self.images.drain(place * elements..(place + 1) * elements);
+            self.labels.remove(place);
+            self.second.remove(place);
+            self.lambda.remove(place);
+            self.indices.remove(place);
+        }
+    }
+
     /// Number of images: the batch size or this process's share of it, less in a last batch or where images are broken.
     pub fn len(&self) -> usize {
         self.labels.len()

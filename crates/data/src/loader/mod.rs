@@ -120,9 +120,18 @@ impl Epoch {
         while self.under_way.len() < self.options.prefetch.max(1) && self.next < self.batches {
             let indices = self.order[self.options.part(self.next, self.order.len())].to_vec();
             let missing = indices.len();
-            let images = vec![0.0; missing * self.recipe.pre.elements()];
-            let filling = Mutex::new(Filling { images, broken: Vec::new(), missing });
-            let slot = Arc::new(Slot { number: self.next, indices, filling, full: Condvar::new() });
+            let labels: Vec<usize> = indices.iter().map(|i| self.recipe.dataset.label(self.recipe.split, *i)).collect();
+            let batch = Batch {
+                number: self.next,
+                images: vec![0.0; missing * self.recipe.pre.elements()],
+                second: labels.clone(),
+                labels,
+                lambda: vec![1.0; missing],
+                indices: indices.clone(),
+                input: self.recipe.pre.shape(),
+            };
+            let filling = Mutex::new(Filling { batch, broken: Vec::new(), missing });
+            let slot = Arc::new(Slot { indices, filling, full: Condvar::new() });
             for place in 0..missing {
                 self.queue()
                     .send(Job { slot: Arc::clone(&slot), place })
@@ -148,25 +157,14 @@ impl Epoch {
         })
     }
 
-    /// Waits for a batch and takes it, without the images that are broken.
+    /// Waits for a batch and takes it.
     fn take(&mut self, slot: &Slot) -> Batch {
         let started = Instant::now();
         let filling = slot.full.wait_while(slot.lock(), |filling| filling.missing > 0);
         let mut filling = filling.unwrap_or_else(PoisonError::into_inner);
         self.waited += started.elapsed();
-
-        let elements = self.recipe.pre.elements();
-        let mut images = std::mem::take(&mut filling.images);
-        let mut indices = slot.indices.clone();
-        let mut broken = std::mem::take(&mut filling.broken);
-        broken.sort_by_key(|(place, _)| *place);
-        for (place, _) in broken.iter().rev() {
-            images.drain(place * elements..(place + 1) * elements);
-            indices.remove(*place);
-        }
-        self.broken.extend(broken.into_iter().map(|(_, broken)| broken));
-        let labels = indices.iter().map(|i| self.recipe.dataset.label(self.recipe.split, *i)).collect();
-        Batch { number: slot.number, images, labels, indices, input: self.recipe.pre.shape() }
+        self.broken.extend(filling.broken.drain(..).map(|(_, broken)| broken));
+        std::mem::take(&mut filling.batch)
     }
 
     fn too_many_broken(&self) -> Option<DataError> {

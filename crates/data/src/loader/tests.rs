@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Crop, OpenOptions, testdata};
+use crate::{Crop, OpenOptions, RandAugment, testdata};
 use dyconv_file::Preprocessing;
 use proptest::prelude::*;
 use std::path::Path;
@@ -191,6 +191,57 @@ fn no_more_batches_are_under_way_than_allowed() {
 }
 
 #[test]
+fn batches_are_mixed_by_their_number_alone() {
+    // The fourth image is broken: the fifth is mixed with the third.
+    let (_dir, data) = folder(&[3]);
+    let run = |augment: Augment, threads, first| {
+        let options = LoaderOptions { batch: 7, threads, max_broken: 1, ..LoaderOptions::default() };
+        all(Loader::epoch(&data, Split::All, &pre(3, 6), Some(augment), &options, 2).starting_at(first))
+    };
+    let plain = run(Augment::default(), 1, 0);
+    assert!(plain.iter().all(|b| b.second == b.labels && b.lambda == vec![1.0; b.len()]));
+    let mixed = run(Augment { mixup: 0.4, ..Augment::default() }, 1, 0);
+    for (plain, mixed) in plain.iter().zip(&mixed) {
+        assert_eq!((&plain.labels, &plain.indices), (&mixed.labels, &mixed.indices));
+        let (n, elements) = (plain.len(), 3 * 6 * 6);
+        for i in 0..n {
+            let before = (i + n - 1) % n;
+            assert_eq!(mixed.second[i], plain.labels[before]);
+            let own = mixed.lambda[i];
+            for at in 0..elements {
+                let expected =
+                    own * plain.images[i * elements + at] + (1.0 - own) * plain.images[before * elements + at];
+                assert_eq!(mixed.images[i * elements + at], expected);
+            }
+        }
+    }
+    let shares: Vec<u32> = mixed.iter().map(|batch| batch.lambda[0].to_bits()).collect();
+    assert!(shares.windows(2).all(|pair| pair[0] != pair[1]), "every batch has its own λ");
+    let both = Augment {
+        mixup: 1.0,
+        cutmix: 1.0,
+        random_erasing: 0.5,
+        color_jitter: [0.4, 0.4, 0.4, 0.1],
+        ..Augment::default()
+    };
+    let both = Augment { rand_augment: Some(RandAugment::default()), ..both };
+    let one = run(both, 1, 0);
+    assert_eq!(one, run(both, 3, 0));
+    assert_eq!(one[3..], run(both, 2, 3));
+}
+
+#[test]
+fn all_ranks_mix_with_the_same_weight() {
+    let augment = Some(Augment { mixup: 0.7, cutmix: 0.7, ..Augment::default() });
+    let shares = |rank| {
+        let options = LoaderOptions { batch: 40, rank, world_size: 2, ..LoaderOptions::default() };
+        let batches = all(Loader::epoch(&digits(), Split::Val, &pre(1, 8), augment, &options, 1));
+        batches.iter().map(|batch| batch.lambda[0]).collect::<Vec<_>>()
+    };
+    assert_eq!(shares(0), shares(1));
+}
+
+#[test]
 fn wrong_shares_are_told() {
     let says = |batch, rank, world_size| {
         let options = LoaderOptions { batch, rank, world_size, ..LoaderOptions::default() };
@@ -221,6 +272,8 @@ fn joined(parts: &[Batch]) -> Batch {
         assert_eq!(part.number, whole.number);
         whole.images.extend(&part.images);
         whole.labels.extend(&part.labels);
+        whole.second.extend(&part.second);
+        whole.lambda.extend(&part.lambda);
         whole.indices.extend(&part.indices);
     }
     whole
@@ -267,7 +320,7 @@ proptest! {
         threads in 2usize..5, prefetch in 0usize..5, batch in 1usize..17, seed: u64, epoch in 0usize..100,
     ) {
         let (_dir, data) = folder(&[5, 30]);
-        let augment = Augment { random_resized_crop: Some(Crop::default()), flip: 0.5, shift: 1 };
+        let augment = Augment { random_resized_crop: Some(Crop::default()), flip: 0.5, shift: 1, ..Augment::default() };
         let run = |threads, prefetch| {
             let drawn = LoaderOptions { seed, shuffle: true, ..LoaderOptions::default() };
             let options = LoaderOptions { batch, threads, prefetch, max_broken: 2, ..drawn };
