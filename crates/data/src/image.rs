@@ -48,7 +48,8 @@ impl Image {
     pub(crate) fn cropped(&self, rect: Rect) -> Self {
         let (row, start) = (self.width * self.channels, rect.left * self.channels);
         let rows = self.data.chunks_exact(row).skip(rect.top).take(rect.height);
-        let data = rows.flat_map(|r| &r[start..start + rect.width * self.channels]).copied().collect();
+        let rows: Vec<&[u8]> = rows.map(|r| &r[start..start + rect.width * self.channels]).collect();
+        let data = rows.concat();
         Self { width: rect.width, height: rect.height, channels: self.channels, data }
     }
 

@@ -19,7 +19,7 @@ pub use rand_augment::RandAugment;
 use crate::error::DataError;
 use crate::image::Image;
 use crate::preprocessing::Transform;
-use crate::resize::resize;
+use crate::resize::resize_part;
 
 /// How often a random box that does not fit is drawn anew.
 const TRIES: usize = 10;
@@ -115,7 +115,7 @@ impl Augment {
         let [_, height, width] = pre.shape();
         let image = pre.recoloured(image);
         let mut image = match self.random_resized_crop {
-            Some(crop) => resize(&image.cropped(crop.draw(image.width, image.height, rng)), width, height),
+            Some(crop) => resize_part(&image, crop.draw(image.width, image.height, rng), width, height),
             None => pre.centre(&image),
         };
         if rng.random_bool(f64::from(self.flip)) {
