@@ -48,12 +48,8 @@ impl BatchNorm {
 
     /// Normalises `[N, C, H, W]` and applies what follows; in training ReLU, ReLU6 and Hard-Swish cost nothing extra.
     pub fn forward_with(&self, x: Tensor<4>, activation: Option<Activation>) -> Tensor<4> {
-        let device = x.device();
-        if !device.is_autodiff() {
-            let mean = self.running_mean.value().to_device(&device);
-            let var = self.running_var.value().to_device(&device);
-            let y = batch_norm(x, self.weight.val(), self.bias.val(), mean, var, self.eps);
-            return activation.into_iter().fold(y, |y, a| ops::activation(a, y));
+        if !x.device().is_autodiff() {
+            return self.evaluate(x, activation);
         }
         let [n, _, h, w] = x.dims();
         let (scale, shift) = (self.weight.val(), self.bias.val());
@@ -73,6 +69,15 @@ impl BatchNorm {
         };
         self.remember((n * h * w) as f64, mean, variance);
         after.into_iter().fold(y, |y, a| ops::activation(a, y))
+    }
+
+    /// Normalises `[N, C, H, W]` by the running statistics, also in training, and applies what follows.
+    pub fn evaluate(&self, x: Tensor<4>, activation: Option<Activation>) -> Tensor<4> {
+        let device = x.device();
+        let mean = self.running_mean.value().to_device(&device);
+        let var = self.running_var.value().to_device(&device);
+        let y = batch_norm(x, self.weight.val(), self.bias.val(), mean, var, self.eps);
+        activation.into_iter().fold(y, |y, a| ops::activation(a, y))
     }
 
     /// Moves the running statistics towards those of a batch with `count` values a channel.

@@ -1,7 +1,7 @@
 //! The parts of a network that own tensors, with the names and shapes of the model file.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use dyconv_graph::{Op, Tensor as Stored, Weights};
 
 use crate::BatchNorm;
@@ -91,6 +91,86 @@ impl Layer {
             ],
         }
     }
+
+    /// The layer's tensors in the same order, flat and without gradient.
+    pub fn tensors(&self) -> Vec<Tensor<1>> {
+        fn pair<const W: usize, const B: usize>(w: &Param<Tensor<W>>, b: Option<&Param<Tensor<B>>>) -> Vec<Tensor<1>> {
+            [flat(w.val())].into_iter().chain(b.map(|b| flat(b.val()))).collect()
+        }
+        match self {
+            Layer::Conv(l) => pair(&l.weight, l.bias.as_ref()),
+            Layer::MixConv(l) => pair(&l.weight, l.bias.as_ref()),
+            Layer::Linear(l) => pair(&l.weight, l.bias.as_ref()),
+            Layer::MixLinear(l) => pair(&l.weight, l.bias.as_ref()),
+            Layer::BatchNorm(l) => {
+                let statistics = [&l.running_mean, &l.running_var].map(|s| flat(s.value_sync()));
+                pair(&l.weight, Some(&l.bias)).into_iter().chain(statistics).collect()
+            }
+        }
+    }
+
+    /// Gradients of the layer's trained tensors, taken out of `from`, flat.
+    pub fn gradients(&self, from: &mut Gradients) -> Vec<Option<Tensor<1>>> {
+        fn pair<const W: usize, const B: usize>(
+            w: &Param<Tensor<W>>,
+            b: Option<&Param<Tensor<B>>>,
+            from: &mut Gradients,
+        ) -> Vec<Option<Tensor<1>>> {
+            let weight = w.val().grad_remove(from).map(flat);
+            [weight].into_iter().chain(b.map(|b| b.val().grad_remove(from).map(flat))).collect()
+        }
+        match self {
+            Layer::Conv(l) => pair(&l.weight, l.bias.as_ref(), from),
+            Layer::MixConv(l) => pair(&l.weight, l.bias.as_ref(), from),
+            Layer::Linear(l) => pair(&l.weight, l.bias.as_ref(), from),
+            Layer::MixLinear(l) => pair(&l.weight, l.bias.as_ref(), from),
+            Layer::BatchNorm(l) => pair(&l.weight, Some(&l.bias), from),
+        }
+    }
+
+    /// The layer with its trained tensors changed, in the same order; see [`crate::Network::update`].
+    pub fn update(self, change: &mut impl FnMut(Tensor<1>) -> Option<Tensor<1>>) -> Self {
+        match self {
+            Layer::Conv(l) => {
+                Layer::Conv(Conv { weight: updated(l.weight, change), bias: l.bias.map(|b| updated(b, change)) })
+            }
+            Layer::MixConv(l) => {
+                Layer::MixConv(MixConv { weight: updated(l.weight, change), bias: l.bias.map(|b| updated(b, change)) })
+            }
+            Layer::Linear(l) => {
+                Layer::Linear(Linear { weight: updated(l.weight, change), bias: l.bias.map(|b| updated(b, change)) })
+            }
+            Layer::MixLinear(l) => Layer::MixLinear(MixLinear {
+                weight: updated(l.weight, change),
+                bias: l.bias.map(|b| updated(b, change)),
+            }),
+            Layer::BatchNorm(l) => {
+                Layer::BatchNorm(BatchNorm { weight: updated(l.weight, change), bias: updated(l.bias, change), ..l })
+            }
+        }
+    }
+}
+
+/// All elements, without gradient.
+fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+    let tensor = if tensor.device().is_autodiff() { tensor.inner() } else { tensor };
+    let elements = tensor.shape().num_elements();
+    tensor.reshape([elements])
+}
+
+/// A parameter with another value of the same shape.
+fn updated<const D: usize>(
+    param: Param<Tensor<D>>,
+    change: &mut impl FnMut(Tensor<1>) -> Option<Tensor<1>>,
+) -> Param<Tensor<D>> {
+    param.map(|old| {
+        let Some(new) = change(flat(old.clone())) else { return old };
+        let new = new.reshape(old.dims());
+        if !old.device().is_autodiff() {
+            return new;
+        }
+        Tensor::from_inner(new).set_require_grad(old.is_require_grad())
+    })
 }
 
 /// Where a layer's tensors come from.

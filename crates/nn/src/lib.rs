@@ -23,6 +23,7 @@ mod layer;
 mod network;
 pub mod ops;
 mod stock;
+mod trained;
 
 pub use attention::Attention;
 pub use batch_norm::BatchNorm;
@@ -30,3 +31,4 @@ pub use dynamic_conv2d::{DynamicConv2d, DynamicConv2dConfig};
 pub use dynamic_linear::{DynamicLinear, DynamicLinearConfig};
 pub use network::{Network, NetworkError, Value};
 pub use stock::with_stock_operations;
+pub use trained::{Gradients, Trained};

@@ -62,11 +62,14 @@ pub enum NetworkError {
 /// On a device with gradients it trains (batch statistics, dropout); on `valid()` it evaluates.
 #[derive(Module, Debug)]
 pub struct Network {
-    layers: Vec<Layer>,
+    pub(crate) layers: Vec<Layer>,
     #[module(skip)]
     structure: Arc<Structure>,
     #[module(skip)]
     tau: f32,
+    /// By layer: whether it stays as it is; see [`Network::freeze`].
+    #[module(skip)]
+    frozen: Vec<bool>,
 }
 
 #[derive(Debug)]
@@ -111,9 +114,25 @@ impl Network {
         }
         let last_reader = graph.readers().iter().map(|r| r.iter().max().copied()).collect();
         let structure = Arc::new(Structure { graph: graph.clone(), layer, last_reader, fused: fuse(graph) });
-        let mut network = Self { layers, structure, tau: 1.0 };
+        let frozen = vec![false; layers.len()];
+        let mut network = Self { layers, structure, tau: 1.0, frozen };
         network.set_temperature(tau)?;
         Ok(network)
+    }
+
+    /// Freezes the nodes that `choose` picks by name: their tensors have no gradient, and batch norms among them normalise
+    /// by their running statistics, which stay as they are, also in training.
+    #[must_use]
+    pub fn freeze(mut self, choose: impl Fn(&str) -> bool) -> Self {
+        let structure = Arc::clone(&self.structure);
+        for (node, layer) in structure.graph.nodes().iter().zip(&structure.layer) {
+            if let Some(layer) = layer.filter(|_| choose(&node.name)) {
+                self.frozen[layer] = true;
+            }
+        }
+        let layers = self.layers.into_iter().zip(&self.frozen);
+        self.layers = layers.map(|(layer, frozen)| if *frozen { layer.no_grad() } else { layer }).collect();
+        self
     }
 
     /// The network's description.
@@ -195,6 +214,7 @@ impl Network {
         let mut inputs = inputs.into_iter();
         let mut next = || inputs.next().expect("the graph was checked");
         let layer = self.structure.layer[id.index()].map(|i| &self.layers[i]);
+        let frozen = self.structure.layer[id.index()].is_some_and(|i| self.frozen[i]);
         let fused = self.structure.fused[id.index()].filter(|_| fuse);
         match (&node.op, layer) {
             (Op::Conv(conv), Some(Layer::Conv(l))) => {
@@ -211,6 +231,7 @@ impl Network {
                 let (x, pi) = (next().vector(), next().vector());
                 Value::Vector(ops::mix_linear(x, pi, l.weight.val(), l.bias.as_ref().map(|b| b.val())))
             }
+            (Op::BatchNorm { .. }, Some(Layer::BatchNorm(l))) if frozen => Value::Map(l.evaluate(next().map(), fused)),
             (Op::BatchNorm { .. }, Some(Layer::BatchNorm(l))) => Value::Map(l.forward_with(next().map(), fused)),
             (Op::Activation(_), _) if fused.is_some() => next(),
             (Op::Activation(a), _) => match next() {
