@@ -78,13 +78,11 @@ impl Data {
 
     /// What differs, the spec aside: data may move.
     fn difference(&self, now: &Self) -> Option<String> {
-        if self.classes != now.classes {
-            let (a, b) = (self.classes.len(), now.classes.len());
-            let name = self.classes.iter().zip(&now.classes).find(|(a, b)| a != b);
-            return Some(name.map_or_else(
-                || format!("{a} classes then, {b} now"),
-                |(a, b)| format!("a class was called `{a}`, now `{b}`"),
-            ));
+        if self.classes.len() != now.classes.len() {
+            return Some(format!("{} classes then, {} now", self.classes.len(), now.classes.len()));
+        }
+        if let Some((a, b)) = self.classes.iter().zip(&now.classes).find(|(a, b)| a != b) {
+            return Some(format!("a class was called `{a}`, now `{b}`"));
         }
         if (self.train, self.val) != (now.train, now.val) {
             let (a, b) = ((self.train, self.val), (now.train, now.val));
