@@ -110,12 +110,17 @@ pub(crate) fn refuse(option: &'static str, set: bool, family: &str) -> Result<()
 
 /// Nearest multiple of 8, at least 8, never below 90 % of the request (MobileNetV2 reference code).
 pub(crate) fn make_divisible(channels: f64) -> usize {
-    let rounded = (((channels + 4.0) as usize) / 8 * 8).max(8);
-    if (rounded as f64) < 0.9 * channels { rounded + 8 } else { rounded }
+    round_channels(channels, 8)
+}
+
+/// As [`make_divisible`] with another divisor.
+pub(crate) fn round_channels(channels: f64, divisor: usize) -> usize {
+    let rounded = (((channels + divisor as f64 / 2.0) as usize) / divisor * divisor).max(divisor);
+    if (rounded as f64) < 0.9 * channels { rounded + divisor } else { rounded }
 }
 
 /// Whether `pattern`, in which `*` stands for any characters, matches all of `text`.
-fn matches(pattern: &str, text: &str) -> bool {
+pub fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((head, tail)) => text

@@ -23,6 +23,7 @@ pub mod resnet;
 
 use dyconv_graph::{Graph, GraphError};
 
+pub use blocks::matches;
 pub use name::{ModelName, suggest};
 pub use options::{DynamicParts, Options};
 
@@ -72,6 +73,16 @@ pub const FAMILIES: &[Family] = &[
         name: "resnet50",
         source: "arXiv 1512.03385, table 1; stride on the 3×3",
         build: |w, d, o| resnet::build(&resnet::RESNET50, w, d, o),
+    },
+    Family {
+        name: "rn4",
+        source: "ResNet-10 of 4 to 12 channels for 32 × 32 pixels",
+        build: |w, d, o| resnet::build(&resnet::RN4, w, d, o),
+    },
+    Family {
+        name: "mb4",
+        source: "MobileNetV2 of 4 to 8 channels for 32 × 32 pixels",
+        build: |w, d, o| mobilenet_v2::build(&mobilenet_v2::MB4, w, d, o),
     },
 ];
 

@@ -2,7 +2,7 @@
 
 use dyconv_graph::{Activation, Graph, NodeId, Op};
 
-use crate::blocks::{ConvSpec, Net, make_divisible, refuse};
+use crate::blocks::{ConvSpec, Net, refuse, round_channels};
 use crate::{ModelError, Options};
 
 /// A network of inverted residual blocks.
@@ -13,6 +13,10 @@ pub struct Table {
     pub rows: &'static [(usize, usize, usize, usize)],
     /// Channels of the last 1×1 convolution, not scaled below this.
     pub head: usize,
+    /// Channels are rounded to multiples of this.
+    pub divisor: usize,
+    /// Dropout before the classifier.
+    pub dropout: f32,
 }
 
 /// The published network.
@@ -28,6 +32,22 @@ pub const MOBILENET_V2: Table = Table {
             (6, 160, 3, 2), //   7
             (6, 320, 1, 1)],
     head: 1280,
+    divisor: 8,
+    dropout: 0.2,
+};
+
+/// For 32 × 32 pixels and a minute of one core: all 23 block convolutions have four to 24 channels.
+#[rustfmt::skip]
+pub const MB4: Table = Table {
+    stem: 6,
+    //       t  c  n  s     map for 32 pixels
+    rows: &[(1, 4, 1, 1), // 16
+            (3, 4, 2, 2), //  8
+            (3, 6, 3, 2), //  4
+            (3, 8, 2, 1)],
+    head: 32,
+    divisor: 1,
+    dropout: 0.0,
 };
 
 /// Builds the network at a width multiplier.
@@ -40,12 +60,12 @@ pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Res
     let mut net = Net::new(dynamic, 1e-5, options)?;
     let relu6 = Some(Activation::Relu6);
     let stride = if options.small_stem { 1 } else { 2 };
-    let mut c = make_divisible(table.stem as f64 * width);
+    let mut c = round_channels(table.stem as f64 * width, table.divisor);
     let x = net.builder.input();
     let mut x = net.conv("stem", x, ConvSpec { out: c, kernel: 3, stride, groups: 1, act: relu6, dynamic: false })?;
     let mut block = 0;
     for &(t, out, repeats, stride) in table.rows {
-        let out = make_divisible(out as f64 * width);
+        let out = round_channels(out as f64 * width, table.divisor);
         for repeat in 0..repeats {
             let stride = if repeat == 0 { stride } else { 1 };
             x = inverted_residual(&mut net, &format!("blocks.{block}"), x, t * c, out, stride)?;
@@ -53,11 +73,11 @@ pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Res
             block += 1;
         }
     }
-    let head = make_divisible(table.head as f64 * width.max(1.0));
+    let head = round_channels(table.head as f64 * width.max(1.0), table.divisor);
     let dynamic = options.dynamic_head;
     let x = net.conv("head", x, ConvSpec { out: head, kernel: 1, stride: 1, groups: 1, act: relu6, dynamic })?;
     let x = net.builder.push("pool", Op::GlobalAvgPool, &[x])?;
-    net.classify(x, 0.2)
+    net.classify(x, table.dropout)
 }
 
 fn inverted_residual(

@@ -6,24 +6,42 @@ use dyconv_graph::{Graph, NodeId, Op, Pool2d};
 use crate::blocks::{ConvSpec, Net, refuse};
 use crate::{DynamicParts, ModelError, Options};
 
+/// The first convolution.
+pub struct Stem {
+    /// Its side.
+    pub kernel: usize,
+    /// Max-pooling behind it, which halves the map again.
+    pub pool: bool,
+}
+
 /// A ResNet: four stages, the first at the stem's resolution, each later one at half the one before.
 pub struct Table {
     /// Blocks in each stage.
     pub depths: [usize; 4],
     /// Channels of the stem and of the four stages (inside the block for a bottleneck).
     pub channels: [usize; 5],
+    /// First convolution, stride 2, unless the small stem is asked for.
+    pub stem: Stem,
     /// Three convolutions a block (1×1, 3×3, 1×1 to four times the channels) instead of two 3×3.
     pub bottleneck: bool,
 }
 
 const CHANNELS: [usize; 5] = [64, 64, 128, 256, 512];
+const STEM: Stem = Stem { kernel: 7, pool: true };
 
 /// One basic block a stage.
-pub const RESNET10: Table = Table { depths: [1, 1, 1, 1], channels: CHANNELS, bottleneck: false };
+pub const RESNET10: Table = Table { depths: [1, 1, 1, 1], channels: CHANNELS, stem: STEM, bottleneck: false };
 /// Two basic blocks a stage.
-pub const RESNET18: Table = Table { depths: [2, 2, 2, 2], channels: CHANNELS, bottleneck: false };
+pub const RESNET18: Table = Table { depths: [2, 2, 2, 2], channels: CHANNELS, stem: STEM, bottleneck: false };
 /// Bottleneck blocks; the stride stands on the 3×3 convolution.
-pub const RESNET50: Table = Table { depths: [3, 4, 6, 3], channels: CHANNELS, bottleneck: true };
+pub const RESNET50: Table = Table { depths: [3, 4, 6, 3], channels: CHANNELS, stem: STEM, bottleneck: true };
+/// For 32 × 32 pixels and a minute of one core: the smallest network on which dynamic kernels visibly pay.
+pub const RN4: Table = Table {
+    depths: [1, 1, 1, 1],
+    channels: [4, 4, 6, 8, 12],
+    stem: Stem { kernel: 3, pool: false },
+    bottleneck: false,
+};
 
 /// Builds the network at a width multiplier.
 ///
@@ -38,11 +56,14 @@ pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Res
     )?;
     refuse("se", !options.se, "ResNet, which has no squeeze-and-excitation")?;
     let mut net = Net::new(dynamic, 1e-5, options)?;
-    let scaled = table.channels.map(|c| ((c as f64 * width) as usize).max(1));
+    let scaled = table.channels.map(|c| ((c as f64 * width).round() as usize).max(1));
     let x = net.builder.input();
-    let stem = ConvSpec { out: scaled[0], kernel: 7, stride: 2, groups: 1, act: Some(Relu), dynamic: false };
+    let kernel = table.stem.kernel;
+    let stem = ConvSpec { out: scaled[0], kernel, stride: 2, groups: 1, act: Some(Relu), dynamic: false };
     let mut x = if options.small_stem {
         net.conv("stem", x, ConvSpec { kernel: 3, stride: 1, ..stem })?
+    } else if !table.stem.pool {
+        net.conv("stem", x, stem)?
     } else {
         let x = net.conv("stem", x, stem)?;
         let pool = Pool2d { kernel: [3, 3], stride: [2, 2], padding: [1, 1] };

@@ -135,3 +135,20 @@ fn small_images_classes_channels_and_squeeze_excitation() {
         assert!(build(name, &options).unwrap_err().to_string().starts_with("model option `"));
     }
 }
+
+/// The networks of a study in PyTorch on 32 × 32 glyphs in 46 classes: parameters, and MAdds as that study counts them (a
+/// whole MAdd for each addition of a pooling, none for the normalisation after it).
+#[test]
+fn the_small_networks_for_glyphs_have_the_counts_of_the_study() {
+    let options = Options { classes: 46, image_size: [32, 32], min_hidden: 4, ..Options::default() };
+    let rows: [(&str, u64, u64, usize, u64, u64); 2] =
+        [("rn4", 5_050, 164, 8, 17_438, 184), ("mb4", 5_056, 137, 23, 14_288, 162)];
+    for (name, static_params, static_kilo, layers, params, kilo) in rows {
+        let twin = count(name, &options);
+        assert_eq!((twin.params, (twin.total.total() + 500) / 1000), (static_params, static_kilo), "{name}");
+        let graph = build(&format!("dy_{name}"), &options).unwrap();
+        let dynamic = cost(&graph);
+        let madds = dynamic.total.convolution + dynamic.total.mixing + dynamic.total.attention + dynamic.total.pooling;
+        assert_eq!((graph.dynamic_layers(), dynamic.params, (madds + 500) / 1000), (layers, params, kilo), "dy_{name}");
+    }
+}
