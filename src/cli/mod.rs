@@ -13,6 +13,8 @@ mod new;
 mod npy;
 mod output;
 mod predict;
+#[cfg(feature = "train")]
+mod recipes;
 mod run;
 mod table;
 #[cfg(feature = "train")]
@@ -51,6 +53,8 @@ enum Verb {
     Predict(predict::Args),
     Run(run::Args),
     Models(models::Args),
+    #[cfg(feature = "train")]
+    Recipes(recipes::Args),
     Cost(cost::Args),
     Bench(bench::Args),
     New(new::Args),
@@ -65,6 +69,8 @@ pub fn main() -> ExitCode {
         Verb::Predict(args) => predict::run(&args),
         Verb::Run(args) => run::run(&args),
         Verb::Models(args) => models::run(&args),
+        #[cfg(feature = "train")]
+        Verb::Recipes(args) => recipes::run(&args),
         Verb::Cost(args) => cost::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::New(args) => new::run(&args),

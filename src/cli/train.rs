@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use dyconv::data::{Dataset, Split};
+use dyconv::file::Model;
 use dyconv::graph::cost;
-use dyconv::train::{Recipe, RunFolder, Setup, open, setup, static_twin, train};
+use dyconv::train::{Recipe, RunFolder, Setup, TemperatureSchedule, open, setup, start, static_twin, train};
 use dyconv::{Classifier, EvaluationOptions, evaluate};
 use serde::Serialize;
 
@@ -34,6 +35,8 @@ Examples:
   dyconv train --data photos --model dy_mobilenet_v2_x0_5 --image-size 96 --epochs 20
   dyconv train --data cifar-10-batches-bin --model dy_resnet10_x0_5 --set train.lr=0.1 --set model.kernels=8
   dyconv train --data photos --recipe mine.toml --twin --out runs/mine
+  dyconv train --data photos --from model.safetensors --recipe finetune
+  dyconv train --data photos --from resnet18.safetensors --model dy_resnet18
   dyconv train --resume runs/mine"
 )]
 pub struct Args {
@@ -52,9 +55,13 @@ pub struct Args {
     /// Side of the network's input in pixels
     #[arg(long)]
     image_size: Option<usize>,
-    /// Recipe file, or the name of a built-in recipe: digits
+    /// Recipe file, or the name of a built-in recipe (see `dyconv recipes`)
     #[arg(long, value_name = "FILE.toml")]
     recipe: Option<String>,
+    /// Go on from a model file: its network unless another is named; a new classifier where the classes are others; for the
+    /// dynamic form of a static network, banks of its kernels
+    #[arg(long, value_name = "MODEL", conflicts_with = "twin")]
+    from: Option<PathBuf>,
     /// Set one key of the recipe, e.g. `train.lr=0.1`; repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
@@ -62,7 +69,7 @@ pub struct Args {
     #[arg(long)]
     out: Option<PathBuf>,
     /// Go on with the run in this folder, by its recipe and on its data
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "force", "twin"])]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "force", "twin", "from"])]
     resume: Option<PathBuf>,
     /// Replace the run that stands in the folder
     #[arg(long)]
@@ -146,16 +153,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 /// Makes the folders of new runs. Everything that can be wrong is found before the first step.
 fn begin(args: &Args) -> anyhow::Result<Job> {
     let data = args.data.clone().unwrap_or_else(|| DIGITS.to_owned());
-    let recipe = recipe(args, &data, None)?;
+    let from = args.from.as_deref().map(Model::read).transpose()?;
+    let recipe = recipe(args, &data, &Origin::of(from.as_ref()))?;
     let dataset = open(&data, &recipe)?;
-    let twin = match args.twin || (data == DIGITS && args.model.is_none()) {
+    let twin = match args.twin || (data == DIGITS && args.model.is_none() && from.is_none()) {
         true => static_twin(&recipe),
         false => None,
     };
     if args.twin && twin.is_none() {
         bail!("--twin: `{}` is static itself; name a `dy_` network", recipe.model.name);
     }
-    let first = setup(&recipe, &dataset)?;
+    let mut first = setup(&recipe, &dataset)?;
+    if let Some((model, path)) = from.as_ref().zip(args.from.as_ref()) {
+        go_on(&mut first, model, path, &recipe, &dataset, args.quiet)?;
+    }
     let second = twin.map(|twin| setup(&twin, &dataset).map(|setup| (twin, setup))).transpose()?;
     let path = match &args.out {
         Some(path) => path.clone(),
@@ -178,7 +189,7 @@ fn begin(args: &Args) -> anyhow::Result<Job> {
 fn resume(args: &Args, path: &Path) -> anyhow::Result<Job> {
     let folder = RunFolder::open(path)?;
     let data = args.data.clone().unwrap_or_else(|| folder.data().to_owned());
-    folder.check_recipe(&recipe(args, &data, Some(&folder))?)?;
+    folder.check_recipe(&recipe(args, &data, &Origin::Run(&folder))?)?;
     let dataset = open(&data, folder.recipe())
         .with_context(|| format!("the data of {}; if they are elsewhere now, say where by --data", path.display()))?;
     folder.check_data(&dataset)?;
@@ -192,8 +203,50 @@ fn resume(args: &Args, path: &Path) -> anyhow::Result<Job> {
     Ok(Job { data, dataset, runs })
 }
 
+/// Puts the weights of a model into a network and says what became of them.
+fn go_on(
+    setup: &mut Setup,
+    model: &Model,
+    path: &Path,
+    recipe: &Recipe,
+    dataset: &Dataset,
+    quiet: bool,
+) -> anyhow::Result<()> {
+    let started = start(setup, model, dataset.classes()).with_context(|| format!("--from {}", path.display()))?;
+    if quiet {
+        return Ok(());
+    }
+    let warmed = match started.warmed {
+        0 => String::new(),
+        n => format!(", {n} made into banks"),
+    };
+    let classifier = if started.new_classifier { ", a new classifier" } else { "" };
+    eprintln!("from {}: {} tensors copied{warmed}{classifier}", path.display(), started.copied);
+    let t = &recipe.temperature;
+    if model.graph.dynamic_layers() > 0 && t.schedule == TemperatureSchedule::Linear && t.start > model.tau {
+        eprintln!(
+            "note: τ begins at {} again, the model was trained to {}; see temperature.schedule, or --recipe finetune",
+            t.start, model.tau
+        );
+    }
+    Ok(())
+}
+
+/// What lies below the settings of the arguments.
+enum Origin<'a> {
+    Nothing,
+    Model(&'a Model),
+    Run(&'a RunFolder),
+}
+
+impl<'a> Origin<'a> {
+    fn of(model: Option<&'a Model>) -> Self {
+        model.map_or(Self::Nothing, Self::Model)
+    }
+}
+
 /// The recipe that the arguments ask for; a resumed run's own where they ask for nothing else.
-fn recipe(args: &Args, data: &str, resumed: Option<&RunFolder>) -> anyhow::Result<Recipe> {
+fn recipe(args: &Args, data: &str, origin: &Origin<'_>) -> anyhow::Result<Recipe> {
     let mut settings: Vec<(String, String)> = Vec::new();
     let mut put = |key: &str, value: Option<String>| settings.extend(value.map(|v| (key.to_owned(), v)));
     put("model.name", args.model.clone());
@@ -202,17 +255,20 @@ fn recipe(args: &Args, data: &str, resumed: Option<&RunFolder>) -> anyhow::Resul
     put("model.image_size", args.image_size.map(|n| n.to_string()));
     put("seed", args.seed.map(|n| n.to_string()));
     settings.extend(args.set.iter().cloned());
-    let digits = (data == DIGITS).then_some(DIGITS);
-    let resolved = match &args.recipe {
-        Some(file) if Path::new(file).is_file() || file.contains(['/', '.']) => {
+    let resolve = |built_in: Option<&str>, file: Option<&str>| match origin {
+        Origin::Model(model) => Recipe::resolve_from(model, built_in, file, &settings),
+        Origin::Nothing | Origin::Run(_) => Recipe::resolve(built_in, file, &settings),
+    };
+    // The recipe for the digits names a network, which a model has of its own.
+    let digits = (data == DIGITS && !matches!(origin, Origin::Model(_))).then_some(DIGITS);
+    let resolved = match (&args.recipe, origin) {
+        (Some(file), _) if Path::new(file).is_file() || file.contains(['/', '.']) => {
             let text = fs::read_to_string(file).with_context(|| format!("{file}: cannot be read"))?;
-            Recipe::resolve(digits, Some(&text), &settings).with_context(|| file.clone())?
+            resolve(digits, Some(&text)).with_context(|| file.clone())?
         }
-        Some(name) => Recipe::resolve(Some(name), None, &settings)?,
-        None => match resumed {
-            Some(folder) => Recipe::resolve(None, Some(&folder.recipe().to_toml()), &settings)?,
-            None => Recipe::resolve(digits, None, &settings)?,
-        },
+        (Some(name), _) => resolve(Some(name), None)?,
+        (None, Origin::Run(folder)) => resolve(None, Some(&folder.recipe().to_toml()))?,
+        (None, _) => resolve(digits, None)?,
     };
     Ok(resolved)
 }

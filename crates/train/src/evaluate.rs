@@ -4,16 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::module::Module;
 use burn::tensor::Device;
-use dyconv_data::{Batch, Broken, DataError, Dataset, Loader, LoaderOptions, Split, Transform};
+use dyconv_data::{Broken, DataError, Dataset, Loader, LoaderOptions, Split, Transform};
 use dyconv_file::write_atomically;
 use dyconv_metrics::{Confusion, softmax, top_k};
-use dyconv_nn::{Network, Value};
+use dyconv_nn::Network;
 use serde::{Deserialize, Serialize};
 
-use crate::TrainError;
-use crate::run::logits;
+use crate::attention::AttentionMeter;
+use crate::learner::input;
+use crate::{AttentionStats, TrainError};
 
 /// How many mistakes are remembered.
 const MISTAKES: usize = 24;
@@ -30,6 +30,9 @@ pub(crate) struct Evaluation {
     pub confusion: Vec<(usize, usize, u64)>,
     /// The wrong answers that the network was surest of, surest first.
     pub mistakes: Vec<Mistake>,
+    /// What the routers of a dynamic network did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<AttentionStats>,
 }
 
 /// An image that was taken for something else.
@@ -44,7 +47,7 @@ pub(crate) struct Mistake {
     pub probability: f32,
 }
 
-/// Scores a network; `None` where `stop` was set meanwhile.
+/// Scores a network without gradients; `None` where `stop` was set meanwhile.
 pub(crate) fn evaluate(
     dataset: &Arc<Dataset>,
     transform: &Transform,
@@ -54,18 +57,20 @@ pub(crate) fn evaluate(
     stop: &AtomicBool,
     broken: &mut dyn FnMut(&Broken),
 ) -> Result<Option<Evaluation>, DataError> {
-    let network = network.valid();
     let device = Device::flex();
     let classes = dataset.classes().len();
     let mut confusion = Confusion::new(classes);
     let mut mistakes = Vec::new();
+    let mut attention = AttentionMeter::new(network.graph());
     let mut batches = Loader::epoch(dataset, Split::Val, transform, None, options, 0);
     for batch in &mut batches {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let mut batch: Batch = batch?;
-        let rows = Value::Vector(logits(&network, &mut batch, &device)).into_vec();
+        let batch = batch?;
+        let images = input(&batch, 0..batch.len(), &device);
+        let rows = network.forward_all(images, |node, value| attention.visit(node, value)).into_vec();
+        attention.passed(batch.len());
         for ((row, &label), &index) in rows.chunks_exact(classes).zip(&batch.labels).zip(&batch.indices) {
             // A row with a NaN is no answer.
             let answer = top_k(row, 1).first().filter(|_| row.iter().all(|v| !v.is_nan())).map_or(classes, |a| a.0);
@@ -87,6 +92,7 @@ pub(crate) fn evaluate(
         classes: dataset.classes().to_vec(),
         confusion: counts.filter(|(_, _, n)| *n > 0).collect(),
         mistakes,
+        attention: attention.finish(),
     }))
 }
 

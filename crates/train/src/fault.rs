@@ -1,48 +1,27 @@
 //! Where a NaN or an infinity comes from.
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use dyconv_graph::Weights;
-use dyconv_nn::{Network, Value};
+use dyconv_nn::{Gradients, Network, Value};
 
 fn finite(values: &[f32]) -> bool {
     values.iter().all(|v| v.is_finite())
 }
 
-/// A sentence about the gradients that are not finite, or `None`.
+/// A sentence about the gradients, of which one or their norm is not finite.
 ///
 /// Backpropagation begins at the network's end, so what went wrong first stands last in the order of the graph.
-pub(crate) fn gradients(network: &Network, gradients: &GradientsParams) -> Option<String> {
-    let mut look = Look { gradients, position: 0, bad: Vec::new() };
-    network.visit(&mut look);
-    let (first, last) = (*look.bad.first()?, *look.bad.last()?);
-    let parameters = network.graph().parameters();
-    let (first, last) = (&parameters[first].name, &parameters[last].name);
-    Some(format!(
-        "The first gradient that is not finite is that of `{first}`; backpropagation met the first at `{last}`"
-    ))
-}
-
-struct Look<'a> {
-    gradients: &'a GradientsParams,
-    /// Place among the graph's parameters, which Burn visits in their order.
-    position: usize,
-    bad: Vec<usize>,
-}
-
-impl ModuleVisitor for Look<'_> {
-    fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.get::<D>(parameter.id) {
-            // A sum is not finite if a summand is not; that it alone overflows is ruled out by a second look.
-            if !gradient.clone().sum().into_scalar::<f32>().is_finite() {
-                let values = gradient.into_data().try_into_vec::<f32>().expect("gradients are f32");
-                if !finite(&values) {
-                    self.bad.push(self.position);
-                }
-            }
-        }
-        self.position += 1;
+pub(crate) fn gradients(network: &Network, gradients: &Gradients) -> String {
+    let trained = network.trained();
+    let bad = trained.iter().zip(&gradients.0).filter(|(_, gradient)| {
+        gradient.as_ref().is_some_and(|g| !finite(&g.clone().into_data().try_into_vec().expect("gradients are f32")))
+    });
+    let bad: Vec<&str> = bad.map(|(trained, _)| trained.name.as_str()).collect();
+    match (bad.first(), bad.last()) {
+        (Some(first), Some(last)) => format!(
+            "The first gradient that is not finite is that of `{first}`; backpropagation met the first at `{last}`"
+        ),
+        _ => "All gradients are finite; their norm overflows".into(),
     }
 }
 
@@ -97,11 +76,12 @@ mod tests {
         let burst = network(|w| w.0.get_mut("layer2.0.conv1.weight").unwrap().data.fill(f32::MAX));
         assert!(origin(&burst, images()).contains("comes out of `layer2.0.conv1`"), "{}", origin(&burst, images()));
         let sum = |network: &Network| match network.forward(images()) {
-            Value::Vector(logits) => GradientsParams::from_grads(logits.sum().backward(), network),
+            Value::Vector(logits) => network.gradients(&logits.sum()),
             Value::Map(_) => unreachable!(),
         };
-        assert_eq!(gradients(&whole, &sum(&whole)), None);
-        let said = gradients(&burst, &sum(&burst)).unwrap();
+        assert!(sum(&whole).norm().is_finite() && !sum(&burst).norm().is_finite());
+        assert!(gradients(&whole, &sum(&whole)).contains("All gradients"));
+        let said = gradients(&burst, &sum(&burst));
         assert!(said.contains("that of `stem."), "{said}");
     }
 }

@@ -10,9 +10,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::TrainError;
 use crate::events;
 use crate::folder::{CSV, EVENTS, JOURNAL, RunFolder};
+use crate::{AttentionStats, TrainError};
 
 /// A few iterations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,9 @@ pub struct Epoch {
     pub lr: f64,
     /// Temperature τ of its evaluation.
     pub tau: f32,
+    /// What the routers of a dynamic network did on the held-out images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<AttentionStats>,
     /// What differs between two equal runs.
     pub time: Timing,
 }
@@ -83,7 +86,7 @@ struct Log {
     file: File,
 }
 
-const COLUMNS: &str = "epoch,step,loss,accuracy,lr,tau,images_per_second\n";
+const COLUMNS: &str = "epoch,step,loss,accuracy,lr,tau,attention_entropy,images_per_second\n";
 
 /// Seconds since 1970.
 pub(crate) fn unix() -> f64 {
@@ -148,14 +151,18 @@ impl Journal {
             }
             Line::Epoch(e) => {
                 let accuracy = e.accuracy.map_or(String::new(), |a| a.to_string());
+                let entropy = e.attention.as_ref().map(AttentionStats::entropy);
+                let text = entropy.map_or(String::new(), |e| e.to_string());
                 let row = format!(
-                    "{},{},{},{accuracy},{},{},{:.1}\n",
+                    "{},{},{},{accuracy},{},{},{text},{:.1}\n",
                     e.epoch, e.step, e.loss, e.lr, e.tau, e.time.images_per_second
                 );
                 self.csv.append(row.as_bytes())?;
                 let loss = ("epoch/loss", f64::from(e.loss));
                 let rate = ("epoch/images_per_second", e.time.images_per_second);
-                (e.time, e.step, [loss, rate].into_iter().chain(e.accuracy.map(|a| ("val/accuracy", a))).collect())
+                let measured = [("val/accuracy", e.accuracy), ("val/attention_entropy", entropy)];
+                let measured = measured.into_iter().filter_map(|(tag, value)| Some((tag, value?)));
+                (e.time, e.step, [loss, rate].into_iter().chain(measured).collect())
             }
         };
         let values: Vec<_> = values.into_iter().map(|(tag, value)| (tag.to_owned(), value)).collect();

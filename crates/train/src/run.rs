@@ -16,21 +16,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
-use burn::optim::GradientsParams;
-use burn::tensor::{Device, Int, Tensor, TensorData};
 use dyconv_data::{Batch, Broken, Dataset, Loader, LoaderOptions, Split, Transform};
 use dyconv_file::{Model, Provenance, Task};
-use dyconv_graph::{Tensor as Stored, Weights};
-use dyconv_nn::{Network, Value};
+use dyconv_graph::Tensor as Stored;
+use dyconv_nn::Network;
 
 use crate::checkpoint::{Best, Checkpoint, State, Tensors};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::folder::{EVALUATION, LAST, RunFolder, same_recipe};
 use crate::journal::{Epoch, Journal, Line, Step, Timing, unix};
-use crate::optimizer::Optimizer;
+use crate::learner::{Fault, Learner};
 use crate::schedule::{learning_rate, temperature};
-use crate::{Recipe, Setup, TrainError, fault, report};
+use crate::{Recipe, Setup, TemperatureSchedule, TrainError, report};
 
 /// Batches that are made ready ahead of the loop.
 const PREFETCH: usize = 4;
@@ -103,10 +100,7 @@ struct Run<'a> {
     loader: LoaderOptions,
     /// Batches of an epoch.
     batches: usize,
-    device: Device,
-    criterion: CrossEntropyLoss,
-    network: Network,
-    optimizer: Optimizer,
+    learner: Learner<'a>,
     state: State,
     /// Losses of the running epoch.
     losses: Vec<f32>,
@@ -136,6 +130,7 @@ impl<'a> Run<'a> {
             shuffle: true,
             drop_last: images >= recipe.train.batch,
             max_broken: recipe.data.max_broken,
+            ..LoaderOptions::default()
         };
         let batches = loader.batches(images);
         if batches == 0 {
@@ -149,23 +144,18 @@ impl<'a> Run<'a> {
         let last = folder.file(LAST);
         let found = Checkpoint::newest(&last, usable, &mut |text| observe(Event::Warning(text)))?;
         let fresh = found.is_none();
-        let mut checkpoint = found
-            .unwrap_or_else(|| Checkpoint::new(State::first(recipe.to_toml())).with("model", setup.weights.0.clone()));
+        let mut checkpoint =
+            found.unwrap_or_else(|| Learner::first(Checkpoint::new(State::first(recipe.to_toml())), &setup.weights));
         let begun = Recipe::resolve(None, Some(&checkpoint.state.recipe), &[])
             .map_err(|source| TrainError::Recipe { path: last.clone(), source })?;
         same_recipe(&last, &begun, recipe)?;
-        let device = Device::flex().autodiff();
-        let weights = Weights(checkpoint.take("model"));
-        let network = Network::new(&setup.graph, &weights, recipe.temperature.end, &device)?;
-        let mut optimizer = Optimizer::new(&recipe.train);
-        optimizer.load(&network, checkpoint.take("optimizer"));
+        let learner = Learner::new(recipe, setup, &mut checkpoint)?;
         let losses = checkpoint.take("epoch").remove("losses").map_or(Vec::new(), |t| t.data);
         let (journal, lines) = Journal::open(folder, checkpoint.state.journal)?;
         let epochs = lines.into_iter().filter_map(|line| match line {
             Line::Epoch(epoch) => Some(epoch),
             Line::Step(_) => None,
         });
-        let smoothing = (recipe.train.label_smoothing > 0.0).then_some(recipe.train.label_smoothing);
         let mut run = Self {
             folder,
             recipe,
@@ -175,10 +165,7 @@ impl<'a> Run<'a> {
             transform: Transform::new(setup.preprocessing.clone())?,
             loader,
             batches,
-            criterion: CrossEntropyLossConfig::new().with_smoothing(smoothing).init(&device),
-            device,
-            network,
-            optimizer,
+            learner,
             state: checkpoint.state,
             losses,
             epochs: epochs.collect(),
@@ -222,14 +209,14 @@ impl<'a> Run<'a> {
             // A batch without a readable image was passed over; it counts as done.
             self.state.batch = batch.number;
             lr = self.learning_rate();
-            self.iterate(batch, lr)?;
+            self.iterate(&batch, lr)?;
             self.state.batch += 1;
             let step = Step {
                 step: self.step(),
                 epoch: epoch + 1,
                 loss: mean(&self.losses[self.losses.len().saturating_sub(self.recipe.train.log_steps)..]),
                 lr,
-                tau: self.network.temperature(),
+                tau: self.learner.temperature(),
                 time: timing(seen, loader.waited()),
             };
             observe(Event::Step { step: &step, total: self.total() });
@@ -250,8 +237,9 @@ impl<'a> Run<'a> {
         }
         let time = timing(seen, loader.waited());
         drop(loader);
-        self.network.set_temperature(temperature(&self.recipe.temperature, (epoch + 1) as f64))?;
-        let Some(evaluation) = self.evaluate(observe)? else { return self.interrupt() };
+        self.learner.set_temperature(temperature(&self.recipe.temperature, (epoch + 1) as f64))?;
+        let network = self.evaluated()?;
+        let Some(evaluation) = self.evaluate(&network, observe)? else { return self.interrupt() };
         let accuracy = evaluation.as_ref().map(|e| e.accuracy);
         let line = Epoch {
             step: self.step(),
@@ -259,12 +247,14 @@ impl<'a> Run<'a> {
             loss: mean(&self.losses),
             accuracy,
             lr,
-            tau: self.network.temperature(),
+            tau: self.learner.temperature(),
+            attention: evaluation.as_ref().and_then(|e| e.attention.clone()),
             time,
         };
+        self.warn(&line, observe);
         let best = Best { epoch: epoch + 1, accuracy };
         if self.state.best.is_none_or(|old| old.accuracy <= accuracy) {
-            self.written(|run| run.keep(evaluation.as_ref()))?;
+            self.written(|run| run.keep(&network, evaluation.as_ref()))?;
             self.state.best = Some(best);
         }
         self.written(|run| run.journal.add(&Line::Epoch(line.clone())))?;
@@ -287,28 +277,22 @@ impl<'a> Run<'a> {
     }
 
     /// Forward, backward, step.
-    fn iterate(&mut self, mut batch: Batch, lr: f64) -> Result<(), TrainError> {
-        self.network.set_temperature(temperature(&self.recipe.temperature, self.progress()))?;
-        // Dropout draws from the device: a stream for each iteration, so that there is nothing to save.
-        self.device.seed(stream(self.recipe.seed, self.step()));
-        let labels = labels(&batch, &self.device);
-        let images = input(&mut batch, &self.device);
-        let loss = self.criterion.forward(vector(self.network.forward(images.clone())), labels);
-        let value = loss.clone().into_scalar::<f32>();
-        if !value.is_finite() {
-            let origin = fault::origin(&self.network, images);
-            return Err(self.diverged(format!("the loss is {value}"), origin));
-        }
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
-        if let Some(origin) = fault::gradients(&self.network, &gradients) {
-            return Err(self.diverged("a gradient is not finite".into(), origin));
-        }
-        self.network = self.optimizer.step(lr, self.network.clone(), gradients);
-        self.losses.push(value);
+    fn iterate(&mut self, batch: &Batch, lr: f64) -> Result<(), TrainError> {
+        self.learner.set_temperature(temperature(&self.recipe.temperature, self.progress()))?;
+        // Dropout draws from a stream for each iteration, so that there is nothing to save.
+        let loss = self.learner.step(batch, lr, stream(self.recipe.seed, self.step()));
+        self.losses.push(loss.map_err(|fault| self.diverged(fault))?);
         Ok(())
     }
 
-    fn diverged(&self, what: String, origin: String) -> TrainError {
+    /// The network as it is scored and kept.
+    fn evaluated(&self) -> Result<Network, TrainError> {
+        self.learner.evaluated().map_err(|e| {
+            self.diverged(Fault { what: "the average of the weights is not finite".into(), origin: e.to_string() })
+        })
+    }
+
+    fn diverged(&self, Fault { what, origin }: Fault) -> TrainError {
         let kept = match self.state.best {
             Some(best) => format!("{} holds the best network, of epoch {}", self.folder.model().display(), best.epoch),
             None => "No epoch was finished".into(),
@@ -317,14 +301,18 @@ impl<'a> Run<'a> {
     }
 
     /// Scores the network: `None` if asked to stop, `Some(None)` if there is nothing to score on.
-    fn evaluate(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<Option<Option<Evaluation>>, TrainError> {
+    fn evaluate(
+        &mut self,
+        network: &Network,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Option<Option<Evaluation>>, TrainError> {
         if self.dataset.is_empty(Split::Val) {
             return Ok(Some(None));
         }
         let options = LoaderOptions { shuffle: false, drop_last: false, seed: 0, ..self.loader.clone() };
         let mut broken = Vec::new();
         let number = self.state.epoch + 1;
-        let done = evaluate(self.dataset, &self.transform, &options, &self.network, number, self.stop, &mut |b| {
+        let done = evaluate(self.dataset, &self.transform, &options, network, number, self.stop, &mut |b| {
             broken.push(b.clone());
         })?;
         self.tell(&broken, observe);
@@ -339,12 +327,23 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Tells what is wrong with the attention, once a layer.
+    fn warn(&mut self, line: &Epoch, observe: &mut dyn FnMut(Event<'_>)) {
+        let t = &self.recipe.temperature;
+        let annealed = if t.schedule == TemperatureSchedule::Linear { t.epochs } else { 0.0 };
+        // A router needs time to leave the uniform start: half of what is left after annealing.
+        let settled = line.epoch as f64 >= 0.5 * (annealed + self.recipe.train.epochs as f64).max(2.0 * annealed);
+        for text in line.attention.iter().flat_map(|a| a.warnings(settled, &mut self.told)) {
+            observe(Event::Warning(text));
+        }
+    }
+
     /// Writes the network as the best.
-    fn keep(&mut self, evaluation: Option<&Evaluation>) -> Result<(), TrainError> {
+    fn keep(&mut self, network: &Network, evaluation: Option<&Evaluation>) -> Result<(), TrainError> {
         let model = Model {
             graph: self.setup.graph.clone(),
-            weights: self.network.weights(),
-            tau: self.network.temperature(),
+            weights: network.weights(),
+            tau: network.temperature(),
             preprocessing: self.setup.preprocessing.clone(),
             task: Task::Classification { classes: self.dataset.classes().to_vec() },
             provenance: Provenance {
@@ -365,18 +364,12 @@ impl<'a> Run<'a> {
 
     /// Writes a checkpoint.
     fn save(&mut self) -> Result<(), TrainError> {
-        let weights = self.network.weights();
-        if let Some(origin) = fault::weights(&self.network, &weights) {
-            return Err(self.diverged("a weight is not finite".into(), origin));
-        }
         self.written(|run| {
             run.journal.sync()?;
             run.state.journal = run.journal.bytes()?;
             let losses = Stored::new(&[run.losses.len()], run.losses.clone());
-            let checkpoint = Checkpoint::new(run.state.clone())
-                .with("model", weights.0)
-                .with("optimizer", run.optimizer.state(&run.network))
-                .with("epoch", Tensors::from([("losses".to_owned(), losses)]));
+            let checkpoint = run.learner.save(Checkpoint::new(run.state.clone())).map_err(|f| run.diverged(f))?;
+            let checkpoint = checkpoint.with("epoch", Tensors::from([("losses".to_owned(), losses)]));
             let last = run.folder.file(LAST);
             checkpoint.write(&last).map_err(|e| TrainError::write(&last, e))
         })?;
@@ -425,27 +418,4 @@ fn threads(recipe: &Recipe) -> usize {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
     }
-}
-
-/// Moves a batch's images into a network's input.
-fn input(batch: &mut Batch, device: &Device) -> Tensor<4> {
-    let shape = batch.shape();
-    Tensor::from_data(TensorData::new(std::mem::take(&mut batch.images), shape), device)
-}
-
-fn vector(value: Value) -> Tensor<2> {
-    match value {
-        Value::Vector(logits) => logits,
-        Value::Map(_) => unreachable!("a classifier answers with a vector"),
-    }
-}
-
-/// Runs a batch; its images move into the network's input.
-pub(crate) fn logits(network: &Network, batch: &mut Batch, device: &Device) -> Tensor<2> {
-    vector(network.forward(input(batch, device)))
-}
-
-fn labels(batch: &Batch, device: &Device) -> Tensor<1, Int> {
-    let labels: Vec<i64> = batch.labels.iter().map(|l| *l as i64).collect();
-    Tensor::from_data(TensorData::new(labels, [batch.len()]), device)
 }

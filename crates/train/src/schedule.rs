@@ -1,8 +1,8 @@
 //! What changes from iteration to iteration: the learning rate and the temperature.
 
-use crate::recipe::{TemperatureRecipe, TemperatureSchedule, TrainRecipe};
+use crate::{Schedule, TemperatureRecipe, TemperatureSchedule, TrainRecipe};
 
-/// Learning rate at `progress` epochs: linear warm-up from 0, then one cosine to 0 at the last epoch.
+/// Learning rate at `progress` epochs: linear warm-up from 0, then by the recipe's schedule.
 pub(crate) fn learning_rate(recipe: &TrainRecipe, progress: f64) -> f64 {
     let warmup = recipe.warmup_epochs.min(recipe.epochs as f64);
     if progress < warmup {
@@ -10,7 +10,12 @@ pub(crate) fn learning_rate(recipe: &TrainRecipe, progress: f64) -> f64 {
     }
     let rest = recipe.epochs as f64 - warmup;
     let share = if rest > 0.0 { ((progress - warmup) / rest).min(1.0) } else { 1.0 };
-    recipe.lr * 0.5 * (1.0 + (std::f64::consts::PI * share).cos())
+    recipe.lr
+        * match recipe.schedule {
+            Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * share).cos()),
+            Schedule::Linear => 1.0 - share,
+            Schedule::Step => recipe.milestones.iter().filter(|m| progress >= **m).fold(1.0, |f, _| f * recipe.gamma),
+        }
 }
 
 /// Temperature τ at `progress` epochs; exactly `end` once the schedule has run out.
@@ -50,5 +55,22 @@ mod tests {
         assert_eq!(lr(1.0), recipe.lr);
         assert!((lr(15.5) - recipe.lr / 2.0).abs() < 1e-12);
         assert!(lr(30.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn steps_and_lines_warm_up_too() {
+        let settings = |pairs: &[(&str, &str)]| {
+            let pairs: Vec<_> = pairs.iter().map(|(k, v)| (format!("train.{k}"), (*v).to_owned())).collect();
+            Recipe::resolve(Some("imagenet-resnet"), None, &pairs).unwrap().train
+        };
+        let paper = settings(&[]);
+        let rates = [0.0, 29.99, 30.0, 60.0, 95.0].map(|p| learning_rate(&paper, p));
+        for (found, expected) in rates.iter().zip([0.1, 0.1, 0.01, 0.001, 0.0001]) {
+            assert!((found / expected - 1.0).abs() < 1e-12, "{rates:?}");
+        }
+        assert_eq!(learning_rate(&settings(&[("warmup_epochs", "4")]), 1.0), 0.025);
+        let line = settings(&[("schedule", "linear"), ("warmup_epochs", "20")]);
+        let rates = [10.0, 20.0, 60.0, 100.0].map(|p| learning_rate(&line, p));
+        assert_eq!(rates, [0.05, 0.1, 0.05, 0.0]);
     }
 }

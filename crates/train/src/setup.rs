@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use dyconv_data::{Augment, Crop, DataError, Dataset, OpenOptions};
+use dyconv_data::{Augment, DataError, Dataset, OpenOptions};
 use dyconv_file::Preprocessing;
 use dyconv_graph::{Gate, Graph, Init, Weights, init};
-use dyconv_models::{ModelError, Options, build};
+use dyconv_models::{ModelError, Options, build, matches};
 
-use crate::Recipe;
+use crate::loss::Loss;
+use crate::{Recipe, RecipeError};
 
 /// Side in pixels of photographs where the recipe does not say.
 const PHOTO_SIDE: usize = 128;
 /// Images up to this side get the small stem where the recipe does not say.
-const SMALL_SIDE: usize = 64;
+pub(crate) const SMALL_SIDE: usize = 64;
 /// Share of the resized shorter side that the centre crop keeps: 224 of 256.
 const CENTRE: (usize, usize) = (256, 224);
 
@@ -27,6 +28,18 @@ pub struct Setup {
     pub preprocessing: Preprocessing,
     /// What training adds.
     pub augment: Augment,
+    pub(crate) loss: Loss,
+}
+
+/// A recipe that does not fit the data or its own network.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SetupError {
+    /// The network.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A name that stands for no class or no layer.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
 }
 
 /// Opens the recipe's data set: `digits` or a path.
@@ -41,10 +54,11 @@ pub fn open(spec: &str, recipe: &Recipe) -> Result<Arc<Dataset>, DataError> {
 /// Builds the recipe's network for a data set.
 ///
 /// # Errors
-/// When the model is unknown, an option means nothing for it, or the images are too small for it.
-pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, ModelError> {
+/// When the model is unknown, an option means nothing for it, the images are too small for it, or the recipe names a class
+/// or a layer that does not exist.
+pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
     let m = &recipe.model;
-    let channels = dataset.native_channels().unwrap_or(3);
+    let channels = recipe.data.channels.or(dataset.native_channels()).unwrap_or(3);
     let native = dataset.native_size();
     let size = m.image_size.map(|s| [s, s]).or(native).unwrap_or([PHOTO_SIDE, PHOTO_SIDE]);
     let side = size[0].max(size[1]);
@@ -74,10 +88,22 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, ModelError> {
             usual.clone_from(own);
         }
     }
-    let a = &recipe.augment;
-    let crop = (a.crop_scale != [1.0, 1.0]).then_some(Crop { scale: a.crop_scale, ratio: a.crop_ratio });
-    let augment = Augment { random_resized_crop: crop, flip: a.flip, shift: a.shift };
-    Ok(Setup { graph, weights, preprocessing, augment })
+    let loss = Loss::new(&recipe.train, dataset.classes())?;
+    check_frozen(&recipe.train.freeze, &graph)?;
+    Ok(Setup { graph, weights, preprocessing, augment: recipe.augment.augment(), loss })
+}
+
+/// Every pattern must freeze something, but not all patterns everything.
+fn check_frozen(patterns: &[String], graph: &Graph) -> Result<(), RecipeError> {
+    let parameters = graph.parameters();
+    let names: Vec<String> = parameters.iter().map(|p| graph.node(p.node).name.clone()).collect();
+    if let Some(unused) = patterns.iter().find(|pattern| !names.iter().any(|n| matches(pattern, n))) {
+        return Err(RecipeError::unknown("train.freeze", "layer", unused, &names));
+    }
+    if names.iter().all(|n| patterns.iter().any(|pattern| matches(pattern, n))) {
+        return Err(RecipeError("`train.freeze` leaves nothing to train".into()));
+    }
+    Ok(())
 }
 
 /// The recipe of the static twin: the same network without attention; `None` if the recipe's network is static already.

@@ -9,7 +9,7 @@ use dyconv_graph::Graph;
 
 use crate::evaluate::Evaluation;
 use crate::folder::{EVALUATION, REPORT, RunFolder};
-use crate::{Epoch, TrainError};
+use crate::{AttentionStats, Epoch, TrainError};
 
 mod chart;
 mod picture;
@@ -69,6 +69,7 @@ fn page(folder: &RunFolder, dataset: &Arc<Dataset>, epochs: &[Epoch], graph: &Gr
     page.push_str(&chart("Learning rate at the end of the epoch", &[curve("lr", of(|e| e.lr))]));
     if graph.dynamic_layers() > 0 {
         page.push_str(&chart("Temperature τ", &[curve("τ", of(|e| f64::from(e.tau)))]));
+        page.push_str(&chart("Attention entropy of the layers (held-out), share of ln K", &entropies(epochs)));
     }
     page.push_str("</div>\n");
     if let Some(evaluation) = &evaluation {
@@ -77,6 +78,19 @@ fn page(folder: &RunFolder, dataset: &Arc<Dataset>, epochs: &[Epoch], graph: &Gr
     }
     let _ = write!(page, "<h2>Recipe</h2>\n<pre>{}</pre>\n</html>\n", escape(&recipe.to_toml()));
     page
+}
+
+/// Lowest, mean and highest over layers.
+fn entropies(epochs: &[Epoch]) -> Vec<Curve> {
+    let of = |name: &str, value: fn(&AttentionStats) -> f64| Curve {
+        name: name.to_owned(),
+        values: epochs.iter().map(|e| e.attention.as_ref().map(value)).collect(),
+    };
+    vec![
+        of("lowest", |a| a.layers.iter().map(|l| l.entropy).fold(1.0, f64::min)),
+        of("mean", AttentionStats::entropy),
+        of("highest", |a| a.layers.iter().map(|l| l.entropy).fold(0.0, f64::max)),
+    ]
 }
 
 fn confusions(page: &mut String, evaluation: &Evaluation) {

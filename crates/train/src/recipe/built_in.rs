@@ -1,0 +1,40 @@
+//! The recipes inside the program.
+
+/// A recipe by name.
+#[derive(Debug, Clone, Copy)]
+pub struct BuiltIn {
+    /// What `--recipe` takes.
+    pub name: &'static str,
+    /// The TOML text, a description in its first line; what it leaves out stays at the default.
+    pub text: &'static str,
+}
+
+macro_rules! recipe {
+    ($name:literal) => {
+        BuiltIn { name: $name, text: include_str!(concat!("../../../../recipes/", $name, ".toml")) }
+    };
+}
+
+/// The commented defaults, as they stand in `recipes/default.toml`.
+pub(crate) const DEFAULT: &str = DEFAULTS.text;
+const DEFAULTS: BuiltIn = recipe!("default");
+
+/// Every built-in recipe, the defaults first.
+pub const BUILT_IN: &[BuiltIn] = &[
+    DEFAULTS,
+    recipe!("digits"),
+    recipe!("cifar"),
+    recipe!("finetune"),
+    recipe!("imagenet-mobilenet-v2"),
+    recipe!("imagenet-mobilenet-v3"),
+    recipe!("imagenet-resnet"),
+    recipe!("glyphs-rn4"),
+    recipe!("glyphs-mb4"),
+];
+
+impl BuiltIn {
+    /// The first comment.
+    pub fn description(&self) -> &'static str {
+        self.text.lines().next().unwrap_or_default().trim_start_matches('#').trim()
+    }
+}

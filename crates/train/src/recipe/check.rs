@@ -1,0 +1,74 @@
+//! Bounds of a recipe's values.
+
+use dyconv_data::{Augment, Crop};
+
+use super::{AugmentRecipe, Recipe, RecipeError, fail};
+
+impl Recipe {
+    pub(super) fn check(&self) -> Result<(), RecipeError> {
+        let t = &self.train;
+        let bounds: [(&str, f64, f64, f64); 21] = [
+            ("train.epochs", t.epochs as f64, 1.0, 1e6),
+            ("train.batch", t.batch as f64, 1.0, 65_536.0),
+            ("train.accumulate", t.accumulate as f64, 1.0, t.batch as f64),
+            ("train.lr", t.lr, 0.0, 1e3),
+            ("train.warmup_epochs", t.warmup_epochs, 0.0, 1e6),
+            ("train.gamma", t.gamma, 0.0, 1.0),
+            ("train.momentum", t.momentum, 0.0, 0.9999),
+            ("train.betas", t.betas[0], 0.0, 0.999_999),
+            ("train.betas", t.betas[1], 0.0, 0.999_999),
+            ("train.alpha", t.alpha, 0.0, 0.999_999),
+            ("train.eps", t.eps, 1e-16, 1.0),
+            ("train.weight_decay", t.weight_decay, 0.0, 1.0),
+            ("train.clip_norm", t.clip_norm, 0.0, 1e9),
+            ("train.ema", t.ema, 0.0, 0.999_999),
+            ("train.label_smoothing", t.label_smoothing, 0.0, 0.99),
+            ("train.checkpoint_minutes", t.checkpoint_minutes, 0.0, 1e6),
+            ("train.log_steps", t.log_steps as f64, 1.0, 1e9),
+            ("temperature.start", f64::from(self.temperature.start), 1e-3, 1e6),
+            ("temperature.end", f64::from(self.temperature.end), 1e-3, 1e6),
+            ("temperature.epochs", self.temperature.epochs, 0.0, 1e6),
+            ("data.val_fraction", f64::from(self.data.val_fraction), 0.0, 0.9),
+        ];
+        for (key, value, low, high) in bounds {
+            if !(low..=high).contains(&value) {
+                return fail(format!("`{key}` must lie in {low}..={high}, got {value}"));
+            }
+        }
+        if !t.milestones.is_sorted_by(|a, b| a < b) || t.milestones.iter().any(|m| !(*m > 0.0 && m.is_finite())) {
+            return fail(format!("`train.milestones` are epochs in rising order, got {:?}", t.milestones));
+        }
+        if let Some((class, weight)) = t.class_weights.iter().find(|(_, w)| !(1e-6..=1e6).contains(*w)) {
+            return fail(format!("`train.class_weights` must lie in 0.000001..=1000000, got {weight} for `{class}`"));
+        }
+        if let Some(channels) = self.data.channels.filter(|c| ![1, 3].contains(c)) {
+            return fail(format!("`data.channels` must be 1 or 3, got {channels}"));
+        }
+        let a = &self.augment;
+        let ordered = |[low, high]: [f32; 2]| 0.0 < low && low <= high && high.is_finite();
+        if !ordered(a.crop_scale) || a.crop_scale[1] > 1.0 {
+            return fail(format!("`augment.crop_scale` needs 0 < low <= high <= 1, got {:?}", a.crop_scale));
+        }
+        if !ordered(a.crop_ratio) {
+            return fail(format!("`augment.crop_ratio` needs 0 < low <= high, got {:?}", a.crop_ratio));
+        }
+        a.augment().validate().map_err(|e| RecipeError(e.to_string()))
+    }
+}
+
+impl AugmentRecipe {
+    /// What the loader understands.
+    pub(crate) fn augment(&self) -> Augment {
+        let crop = Crop { scale: self.crop_scale, ratio: self.crop_ratio };
+        Augment {
+            random_resized_crop: (self.crop_scale != [1.0, 1.0]).then_some(crop),
+            flip: self.flip,
+            shift: self.shift,
+            rand_augment: self.rand_augment,
+            color_jitter: self.color_jitter,
+            random_erasing: self.random_erasing,
+            mixup: self.mixup,
+            cutmix: self.cutmix,
+        }
+    }
+}

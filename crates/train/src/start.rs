@@ -1,0 +1,279 @@
+//! Training that goes on from a model: the same network, the same with other classes, or the dynamic form of a static one.
+
+use dyconv_file::Model;
+use dyconv_graph::{Activation, Graph, Op, Parameter, Tensor, Weights};
+
+use crate::Setup;
+
+/// How far the kernels of a bank stand apart at a warm start, as a share of their own size. They must differ for a router
+/// to learn from them; as the differences have mean zero, uniform attention sees the static kernel.
+const APART: f32 = 0.1;
+
+/// What became of the tensors of a new network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Started {
+    /// Copied as they are.
+    pub copied: usize,
+    /// Banks made of one static kernel each.
+    pub warmed: usize,
+    /// Whether the classifier is new, because the classes are others.
+    pub new_classifier: bool,
+}
+
+/// A model that the network cannot go on from: names the first tensor that differs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// A tensor of another shape.
+    #[error(
+        "tensor `{name}` has shape {found:?} in the model, but {expected:?} in the network: give the model's own \
+         architecture and options"
+    )]
+    Shape {
+        /// Its name.
+        name: String,
+        /// Its shape in the model.
+        found: Vec<usize>,
+        /// Its shape in the network.
+        expected: Vec<usize>,
+    },
+    /// A tensor that the model lacks.
+    #[error(
+        "the model has no tensor `{0}`: give its own architecture and options, or, for its dynamic form, `dy_` before it"
+    )]
+    Missing(String),
+    /// A tensor that the network lacks.
+    #[error("tensor `{0}` of the model has no place in the network: give the model's own architecture and options")]
+    Left(String),
+}
+
+/// Puts the weights of `model` into a network that was set up for `classes`.
+///
+/// Where the model is the static twin of a dynamic network, each bank becomes K copies of the static kernel, set apart by
+/// seeded differences whose mean is zero, and the last layer of each router becomes zero: attention is uniform, and the
+/// network computes what the static one does.
+///
+/// # Errors
+/// The first tensor that differs.
+pub fn start(setup: &mut Setup, model: &Model, classes: &[String]) -> Result<Started, StartError> {
+    let graph = &setup.graph;
+    let routers = graph.router_nodes();
+    let mut started = Started { new_classifier: model.classes() != classes, ..Started::default() };
+    let mut left: std::collections::BTreeSet<&String> = model.weights.0.keys().collect();
+    let mut weights = Weights::default();
+    for parameter in graph.parameters() {
+        let Parameter { name, shape, node, .. } = &parameter;
+        let fresh = setup.weights.get(name);
+        left.remove(name);
+        let tensor = match model.weights.0.get(name) {
+            _ if *node == graph.output() && started.new_classifier => fresh.clone(),
+            Some(own) if own.shape == *shape => {
+                started.copied += 1;
+                own.clone()
+            }
+            Some(own)
+                if shape
+                    .split_first()
+                    .is_some_and(|(_, kernel)| is_bank(graph, &parameter) && *kernel == own.shape) =>
+            {
+                started.warmed += 1;
+                bank(own, fresh, coefficients(graph, &parameter))
+            }
+            Some(own) => {
+                return Err(StartError::Shape {
+                    name: name.clone(),
+                    found: own.shape.clone(),
+                    expected: shape.clone(),
+                });
+            }
+            // A router that the static twin has no use for.
+            None if routers[node.index()] => {
+                if scores(graph, &parameter) {
+                    Tensor::full(shape, 0.0)
+                } else {
+                    fresh.clone()
+                }
+            }
+            None => return Err(StartError::Missing(name.clone())),
+        };
+        weights.0.insert(name.clone(), tensor);
+    }
+    match left.first() {
+        Some(name) => Err(StartError::Left((*name).clone())),
+        None => {
+            setup.weights = weights;
+            Ok(started)
+        }
+    }
+}
+
+fn is_bank(graph: &Graph, parameter: &Parameter) -> bool {
+    matches!(graph.node(parameter.node).op, Op::MixConv(_) | Op::MixLinear(_))
+}
+
+/// The sum of a mixture's coefficients where all scores are zero: 1 after softmax, K/2 after sigmoids.
+fn coefficients(graph: &Graph, parameter: &Parameter) -> f32 {
+    let gate = &graph.node(graph.node(parameter.node).inputs[1]).op;
+    let kernels = parameter.shape[0] as f32;
+    if *gate == Op::Activation(Activation::Sigmoid) { kernels / 2.0 } else { 1.0 }
+}
+
+/// Whether a router's layer is the one before its softmax or sigmoid.
+fn scores(graph: &Graph, parameter: &Parameter) -> bool {
+    let gates = graph.nodes().iter().filter(|n| n.inputs.contains(&parameter.node));
+    gates.into_iter().any(|n| matches!(n.op, Op::Softmax | Op::Activation(Activation::Sigmoid)))
+}
+
+/// K copies of `kernel` divided by the sum of coefficients, with differences that `noise` `[K, …]`, the bank's own first
+/// weights, gives the direction of.
+fn bank(kernel: &Tensor, noise: &Tensor, coefficients: f32) -> Tensor {
+    let (n, kernels) = (kernel.data.len(), noise.shape[0]);
+    let size = |values: &[f32]| (values.iter().map(|v| v * v).sum::<f32>() / values.len().max(1) as f32).sqrt();
+    let unit = size(&noise.data);
+    let apart = if unit > 0.0 { APART * size(&kernel.data) / unit } else { 0.0 };
+    let mean = |i: usize| (0..kernels).map(|k| noise.data[k * n + i]).sum::<f32>() / kernels as f32;
+    let means: Vec<f32> = (0..n).map(mean).collect();
+    let value = |at: usize| (kernel.data[at % n] + apart * (noise.data[at] - means[at % n])) / coefficients;
+    Tensor::new(&noise.shape, (0..kernels * n).map(value).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{Recipe, setup};
+    use burn::tensor::{Device, Tensor as BurnTensor, TensorData};
+    use dyconv_data::{Dataset, OpenOptions};
+    use dyconv_file::{Provenance, Task};
+    use dyconv_models::FAMILIES;
+    use dyconv_nn::Network;
+
+    /// The dynamic network sums K products where the static one has one, over up to 50 layers.
+    const SAME: f32 = 1e-4;
+
+    fn digits() -> Arc<Dataset> {
+        Arc::new(Dataset::open("digits", &OpenOptions::default()).unwrap())
+    }
+
+    fn recipe(name: &str, settings: &[(&str, &str)]) -> Recipe {
+        let own = [("model.name", name), ("model.image_size", "32"), ("temperature.start", "30.0")];
+        let pairs = own.iter().chain(settings).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Recipe::resolve(None, None, &pairs.collect::<Vec<_>>()).unwrap()
+    }
+
+    /// A model that looks trained: other weights everywhere, statistics that are not those of a fresh batch norm.
+    fn model(recipe: &Recipe, classes: &[String]) -> Model {
+        let made = setup(recipe, &digits()).unwrap();
+        let mut state = 7u32;
+        let mut weights = made.weights;
+        for (name, tensor) in &mut weights.0 {
+            for value in &mut tensor.data {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let r = state as f32 / u32::MAX as f32 - 0.5;
+                *value = if name.ends_with("running_var") { 1.0 + r } else { *value + 0.1 * r };
+            }
+        }
+        Model {
+            graph: made.graph,
+            weights,
+            tau: 1.0,
+            preprocessing: made.preprocessing,
+            task: Task::Classification { classes: classes.to_vec() },
+            provenance: Provenance {
+                producer: "test".into(),
+                model: recipe.model.name.clone(),
+                recipe: recipe.to_toml(),
+            },
+        }
+    }
+
+    fn logits(graph: &Graph, weights: &Weights, tau: f32) -> Vec<f32> {
+        let device = Device::flex();
+        let [c, h, w] = graph.input_dims();
+        let pixels: Vec<f32> = (0..2 * c * h * w).map(|i| ((i * 7919 % 256) as f32 - 128.0) / 64.0).collect();
+        let x = BurnTensor::<4>::from_data(TensorData::new(pixels, [2, c, h, w]), &device);
+        Network::new(graph, weights, tau, &device).unwrap().forward(x).into_vec()
+    }
+
+    #[test]
+    fn a_dynamic_network_begins_as_its_static_twin_does_in_every_family() {
+        let data = digits();
+        for family in FAMILIES {
+            let width = if family.name.len() < 4 { "1.0" } else { "0.25" };
+            for gate in ["softmax", "sigmoid"] {
+                let settings = [("model.width", width), ("model.gate", gate)];
+                let twin = model(&recipe(family.name, &[("model.width", width)]), data.classes());
+                let mut made = setup(&recipe(&format!("dy_{}", family.name), &settings), &data).unwrap();
+                let started = start(&mut made, &twin, data.classes()).unwrap();
+                let layers = made.graph.dynamic_layers();
+                assert_eq!((started.warmed, started.new_classifier), (layers, false), "{}", family.name);
+                let expected = logits(&twin.graph, &twin.weights, 1.0);
+                let scale = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+                for tau in [30.0, 1.0] {
+                    let found = logits(&made.graph, &made.weights, tau);
+                    let error = found.iter().zip(&expected).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / scale;
+                    assert!(error < SAME, "{} with {gate}: {error:e} of the largest logit", family.name);
+                }
+                // The kernels differ, or a router had nothing to learn from.
+                let bank = made.graph.parameters().into_iter().find(|p| is_bank(&made.graph, p)).unwrap();
+                let kernels = &made.weights.get(&bank.name).data;
+                let one = kernels.len() / bank.shape[0];
+                assert_ne!(kernels[..one], kernels[one..2 * one], "{}", bank.name);
+            }
+        }
+    }
+
+    #[test]
+    fn other_classes_get_a_new_classifier_and_nothing_else() {
+        let data = digits();
+        let recipe = recipe("dy_resnet10_x0_125", &[]);
+        let mut old = model(&recipe, data.classes());
+        let mut made = setup(&recipe, &data).unwrap();
+        assert_eq!(start(&mut made, &old, data.classes()).unwrap().copied, old.weights.0.len());
+        assert_eq!(made.weights, old.weights);
+
+        let mut made = setup(&recipe, &data).unwrap();
+        let fresh = made.weights.clone();
+        old.task = Task::Classification { classes: vec!["cat".into(), "dog".into()] };
+        for (name, shape) in [("classifier.weight", vec![2, 64]), ("classifier.bias", vec![2])] {
+            old.weights.0.insert(name.into(), Tensor::full(&shape, 9.0));
+        }
+        let started = start(&mut made, &old, data.classes()).unwrap();
+        assert_eq!(started, Started { copied: old.weights.0.len() - 2, warmed: 0, new_classifier: true });
+        for (name, tensor) in &made.weights.0 {
+            let expected = if name.starts_with("classifier.") { fresh.get(name) } else { old.weights.get(name) };
+            assert_eq!(tensor, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_tensor_that_differs_is_named() {
+        let data = digits();
+        let says = |from: &str, to: &str, settings: &[(&str, &str)], expected: &str| {
+            let old = model(&recipe(from, &[]), data.classes());
+            let mut made = setup(&recipe(to, settings), &data).unwrap();
+            let error = start(&mut made, &old, data.classes()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        says("resnet10_x0_125", "resnet10_x0_25", &[], "tensor `stem.weight` has shape [8, 1, 3, 3] in the model");
+        says("dy_resnet10_x0_125", "resnet10_x0_125", &[], "has shape [4, 8, 8, 3, 3] in the model");
+        says(
+            "dy_resnet10_x0_125",
+            "dy_resnet10_x0_125",
+            &[("model.kernels", "2")],
+            "`layer1.0.conv1.router.fc2.weight`",
+        );
+        says("resnet10_x0_125", "resnet18_x0_125", &[], "the model has no tensor `layer1.1.conv1.weight`");
+        says("resnet18_x0_125", "resnet10_x0_125", &[], "tensor `layer1.1.");
+    }
+
+    #[test]
+    fn a_recipe_goes_on_from_the_model_s_network() {
+        let old = model(&recipe("dy_resnet10_x0_125", &[("model.min_hidden", "3"), ("data.mean", "[0.3]")]), &[]);
+        let set = [("model.name".to_owned(), "dy_resnet18_x0_125".to_owned())];
+        let made = Recipe::resolve_from(&old, Some("finetune"), None, &set).unwrap();
+        assert_eq!((made.model.name.as_str(), made.model.min_hidden), ("dy_resnet18_x0_125", 3));
+        assert_eq!((made.model.image_size, made.model.small_stem), (Some(32), Some(true)));
+        assert_eq!((made.data.mean[0], made.data.channels, made.train.epochs), (0.3, Some(1), 15));
+    }
+}
