@@ -17,7 +17,8 @@ use serde_json::Value;
 
 /// Small enough for a second, with something random in every step, and checkpoints in the middle of epochs.
 const RECIPE: &str = "--data digits --model dy_resnet10_x0_125 --epochs 3 --batch 64 --image-size 8 \
-     --set train.checkpoint_steps=5 --set train.log_steps=4 --set model.dropout=0.2";
+     --set train.checkpoint_steps=5 --set train.log_steps=4 --set model.dropout=0.2 --set train.ema=0.9 \
+     --set train.accumulate=2 --set augment.mixup=0.3 --set augment.cutmix=0.3";
 
 /// A run left alone, and how long it took.
 static WHOLE: LazyLock<(Shell, Duration)> = LazyLock::new(|| {

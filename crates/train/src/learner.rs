@@ -171,3 +171,125 @@ pub(crate) fn vector(value: Value) -> Tensor<2> {
         Value::Map(_) => unreachable!("a classifier answers with a vector"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::State;
+    use crate::setup;
+    use dyconv_data::{Dataset, Loader, LoaderOptions, OpenOptions, Split, Transform};
+    use std::sync::Arc;
+
+    struct Bench {
+        recipe: Recipe,
+        setup: Setup,
+        batches: Vec<Batch>,
+    }
+
+    impl Bench {
+        fn new(settings: &[(&str, &str)]) -> Self {
+            let own = [("model.name", "dy_resnet10_x0_125"), ("model.image_size", "8"), ("train.batch", "30")];
+            let pairs = own.iter().chain(settings).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            let recipe = Recipe::resolve(None, None, &pairs.collect::<Vec<_>>()).unwrap();
+            let dataset = Arc::new(Dataset::open("digits", &OpenOptions::default()).unwrap());
+            let setup = setup(&recipe, &dataset).unwrap();
+            let transform = Transform::new(setup.preprocessing.clone()).unwrap();
+            let options = LoaderOptions { batch: recipe.train.batch, ..LoaderOptions::default() };
+            let epoch = Loader::epoch(&dataset, Split::Train, &transform, Some(setup.augment), &options, 0);
+            let batches = epoch.take(4).collect::<Result<_, _>>().unwrap();
+            Self { recipe, setup, batches }
+        }
+
+        fn learner(&self) -> Learner<'_> {
+            let empty = Checkpoint::new(State::first(String::new()));
+            Learner::new(&self.recipe, &self.setup, &mut Learner::first(empty, &self.setup.weights)).unwrap()
+        }
+
+        fn steps(&self, learner: &mut Learner<'_>, steps: Range<usize>) -> Vec<f32> {
+            steps.map(|i| learner.step(&self.batches[i], 0.05, i as u64).unwrap()).collect()
+        }
+    }
+
+    /// Length of the way from `a` to `b`.
+    fn distance(a: &Weights, b: &Weights) -> f64 {
+        let pairs = a.0.iter().flat_map(|(name, t)| t.data.iter().zip(&b.get(name).data));
+        pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
+    }
+
+    #[test]
+    fn parts_of_a_batch_add_up_to_it_where_batch_norms_are_frozen() {
+        let frozen = [("train.freeze", "[\"*.bn\"]"), ("augment.mixup", "0.4"), ("train.label_smoothing", "0.1")];
+        let weights = |accumulate: &str| {
+            let bench = Bench::new(&[&frozen[..], &[("train.accumulate", accumulate)]].concat());
+            let mut learner = bench.learner();
+            let losses = bench.steps(&mut learner, 0..3);
+            (losses, learner.evaluated().unwrap().weights(), bench.setup.weights.clone())
+        };
+        let (losses, whole, first) = weights("1");
+        let way = distance(&first, &whole);
+        for accumulate in ["2", "4", "30"] {
+            let (parts, accumulated, _) = weights(accumulate);
+            // The same sums in another order, three steps long.
+            assert!(losses.iter().zip(&parts).all(|(a, b)| (a - b).abs() < 1e-4), "{losses:?} and {parts:?}");
+            let apart = distance(&whole, &accumulated);
+            assert!(apart < 1e-3 * way, "{accumulate}: {apart} on a way of {way}");
+        }
+        assert_eq!(parts(30, 4).map(|p| p.len()).collect::<Vec<_>>(), [8, 8, 8, 6]);
+        assert_eq!(parts(3, 4).count(), 3);
+    }
+
+    #[test]
+    fn clipping_bounds_the_step() {
+        let settings = [
+            ("train.clip_norm", "0.01"),
+            ("train.momentum", "0"),
+            ("train.weight_decay", "0"),
+            ("train.freeze", "[\"*.bn\"]"),
+        ];
+        let bench = Bench::new(&settings);
+        let mut learner = bench.learner();
+        bench.steps(&mut learner, 0..1);
+        let step = distance(&bench.setup.weights, &learner.evaluated().unwrap().weights());
+        assert!((step / (0.05 * 0.01) - 1.0).abs() < 1e-2, "{step}");
+    }
+
+    #[test]
+    fn what_is_saved_goes_on_bit_by_bit() {
+        for optimizer in ["sgd", "adam", "adamw", "rmsprop"] {
+            let bench = Bench::new(&[
+                ("train.optimizer", optimizer),
+                ("train.ema", "0.9"),
+                ("train.accumulate", "3"),
+                ("train.clip_norm", "1"),
+                ("train.freeze", "[\"stem*\"]"),
+                ("augment.mixup", "0.5"),
+                ("augment.cutmix", "0.5"),
+                // No dropout: it draws from a generator that all tests of this process share.
+            ]);
+            let mut whole = bench.learner();
+            bench.steps(&mut whole, 0..4);
+            let mut half = bench.learner();
+            bench.steps(&mut half, 0..2);
+            let mut saved = half.save(Checkpoint::new(State::first(String::new()))).unwrap();
+            let mut resumed = Learner::new(&bench.recipe, &bench.setup, &mut saved).unwrap();
+            bench.steps(&mut resumed, 2..4);
+            let end = |learner: &Learner<'_>| learner.save(Checkpoint::new(State::first(String::new()))).unwrap();
+            assert!(end(&whole) == end(&resumed), "{optimizer}");
+            let (average, last) = (whole.evaluated().unwrap().weights(), whole.network.weights());
+            assert!(distance(&average, &last) > 0.0);
+            assert_eq!(average, resumed.evaluated().unwrap().weights());
+            let stem = |w: &Weights| w.get("stem.weight").data.clone();
+            assert_eq!(stem(&last), stem(&bench.setup.weights), "frozen");
+        }
+    }
+
+    #[test]
+    fn every_optimizer_learns() {
+        for (optimizer, lr) in [("sgd", 0.05), ("adam", 0.003), ("adamw", 0.003), ("rmsprop", 0.0003)] {
+            let bench = Bench::new(&[("train.optimizer", optimizer), ("augment.color_jitter", "[0.2, 0.2, 0, 0]")]);
+            let mut learner = bench.learner();
+            let losses: Vec<f32> = (0..30).map(|i| learner.step(&bench.batches[0], lr, i).unwrap()).collect();
+            assert!(losses[29] < 0.2 * losses[0], "{optimizer}: {losses:?}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Recipes through the binary: listing, every kind of setting, and going on from a model.
+#![cfg(feature = "train")]
+
+mod common;
+
+use std::fs;
+
+use common::{Shell, text};
+use serde_json::Value;
+
+/// A second's worth of training.
+const SHORT: &str = "--data digits --image-size 8 --epochs 1 --batch 256";
+
+fn last_epoch(shell: &Shell, run: &str) -> Value {
+    let lines = fs::read_to_string(shell.path(run).join("metrics.jsonl")).unwrap();
+    let epoch = lines.lines().rfind(|l| l.contains("\"kind\":\"epoch\"")).unwrap();
+    serde_json::from_str(epoch).unwrap()
+}
+
+#[test]
+fn recipes_are_listed_and_printed() {
+    let shell = Shell::new();
+    let list = shell.ok("recipes");
+    for name in ["default", "digits", "cifar", "finetune", "imagenet-mobilenet-v2", "imagenet-resnet", "glyphs-rn4"] {
+        assert!(list.lines().any(|l| l.starts_with(name)), "{name} is missing in {list}");
+        let printed = shell.ok(&format!("recipes {name}"));
+        assert!(printed.starts_with("# ") && printed.contains("[train]"), "{printed}");
+    }
+    shell.says("recipes imagenet-resnt", "did you mean `imagenet-resnet`?");
+    shell.says("train --recipe fine-tune", "did you mean `finetune`?");
+    // What is printed is a recipe.
+    shell.write("mine.toml", shell.ok("recipes imagenet-resnet").as_bytes());
+    shell.ok(&format!("train {SHORT} --recipe mine.toml --model dy_resnet10_x0_125 --out run"));
+    let kept = fs::read_to_string(shell.path("run/recipe.toml")).unwrap();
+    assert!(kept.contains("schedule = \"step\"") && kept.contains("milestones = [30.0, 60.0, 90.0]"), "{kept}");
+}
+
+#[test]
+fn every_setting_trains() {
+    let shell = Shell::new();
+    let settings = "--set train.optimizer=adamw --set train.lr=0.003 --set train.schedule=linear --set train.ema=0.9 \
+         --set train.accumulate=4 --set train.clip_norm=1 --set train.freeze=[\"stem*\"] --set train.class_weights={0=2} \
+         --set train.decay_norm_and_bias=false --set augment.mixup=0.2 --set augment.cutmix=1 \
+         --set augment.rand_augment={ops=1,magnitude=5} --set augment.color_jitter=[0.1,0.1,0,0] \
+         --set augment.random_erasing=0.2 --set train.label_smoothing=0.1";
+    shell.ok(&format!("train {SHORT} {settings} --model dy_mobilenet_v3_small_x0_25 --out run"));
+    let epoch = last_epoch(&shell, "run");
+    assert!(epoch["accuracy"].as_f64().unwrap() > 0.05);
+    let layers = epoch["attention"]["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 32);
+    assert!(layers.iter().all(|l| (0.9..=1.000_001).contains(&l["entropy"].as_f64().unwrap())), "τ is near 30");
+    assert!(fs::read_to_string(shell.path("run/report.html")).unwrap().contains("Attention entropy"));
+
+    let short = format!("train {SHORT} --model dy_resnet10_x0_125 --out other");
+    shell.says(&format!("{short} --set train.freeze=[\"stm*\"]"), "no layer is called `stm*`; did you mean `stem`?");
+    shell.says(&format!("{short} --set train.freeze=[\"*\"]"), "leaves nothing to train");
+    shell.says(&format!("{short} --set train.class_weights={{ten=2}}"), "no class of the data is called `ten`");
+    shell.says(&format!("{short} --set train.ema=2"), "`train.ema` must lie in");
+}
+
+#[test]
+fn attention_that_stays_uniform_is_told() {
+    let shell = Shell::new();
+    let settings = "--set temperature.schedule=constant --set temperature.end=1000";
+    let output = shell.run(&format!("train {SHORT} {settings} --model dy_resnet10_x0_125 --out run"));
+    let err = text(&output.stderr);
+    assert!(
+        err.contains("warning: attention has not left uniform in 8 of 8 dynamic layers (layer1.0.conv1, "),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_model_is_gone_on_from() {
+    let shell = Shell::new();
+    shell.ok(&format!("train {SHORT} --model resnet10_x0_125 --epochs 4 --set train.lr=0.1 --out static"));
+    let before = last_epoch(&shell, "static")["accuracy"].as_f64().unwrap();
+    assert!(before > 0.5, "{before}");
+
+    // Its dynamic form does what it did: at a rate of 0 only running statistics move.
+    let from = "--from static/model.safetensors";
+    let still = "--set train.lr=0 --set train.freeze=[\"*.bn\"]";
+    let output = shell.run(&format!("train {SHORT} {from} --model dy_resnet10_x0_125 {still} --out dynamic"));
+    let err = text(&output.stderr);
+    assert!(output.status.success() && err.contains("8 made into banks"), "{err}");
+    assert_eq!(last_epoch(&shell, "dynamic")["accuracy"].as_f64().unwrap(), before);
+
+    // The network itself, at the model's own architecture.
+    let output = shell.run(&format!("train --data digits {from} --recipe finetune --epochs 1 {still} --out same"));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(last_epoch(&shell, "same")["accuracy"].as_f64().unwrap(), before);
+
+    // Other classes: pictures of two kinds, read as the model reads them.
+    shell.pictures("photos");
+    let output = shell.run(&format!("train --data photos {from} --recipe finetune --epochs 1 --batch 8 --out tuned"));
+    assert!(output.status.success() && text(&output.stderr).contains("a new classifier"), "{}", text(&output.stderr));
+    assert!(shell.ok("predict tuned/model.safetensors photos/dark/00.png").contains("dark"));
+
+    let error = shell.error(&format!("train {SHORT} {from} --model resnet18_x0_125 --out no"));
+    assert!(
+        error.contains("static/model.safetensors") && error.contains("no tensor `layer1.1.conv1.weight`"),
+        "{error}"
+    );
+    assert!(!shell.path("no").exists(), "everything that can be wrong is found before the folder is made");
+    // A dynamic model begins at its τ only if the recipe says so.
+    let again = "--from dynamic/model.safetensors --epochs 1 --batch 256 --data digits";
+    let output = shell.run(&format!("train {again} --out again"));
+    assert!(output.status.success() && !text(&output.stderr).contains("note: τ begins"), "{}", text(&output.stderr));
+}
