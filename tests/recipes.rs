@@ -9,7 +9,7 @@ use common::{Shell, text};
 use serde_json::Value;
 
 /// A second's worth of training.
-const SHORT: &str = "--data digits --image-size 8 --epochs 1 --batch 256";
+const SHORT: &str = "--data digits --image-size 8 --batch 256 --set train.epochs=1";
 
 fn last_epoch(shell: &Shell, run: &str) -> Value {
     let lines = fs::read_to_string(shell.path(run).join("metrics.jsonl")).unwrap();
@@ -73,7 +73,7 @@ fn attention_that_stays_uniform_is_told() {
 #[test]
 fn a_model_is_gone_on_from() {
     let shell = Shell::new();
-    shell.ok(&format!("train {SHORT} --model resnet10_x0_125 --epochs 4 --set train.lr=0.1 --out static"));
+    shell.ok(&format!("train {SHORT} --model resnet10_x0_125 --set train.epochs=4 --set train.lr=0.1 --out static"));
     let before = last_epoch(&shell, "static")["accuracy"].as_f64().unwrap();
     assert!(before > 0.5, "{before}");
 
