@@ -2,8 +2,8 @@
 //!
 //!     cargo bench -p dyconv-data --bench loader
 //!
-//! 640 × 480 JPEGs (quality 90, 4:2:0, about as large as photographs) are made in a temporary folder, as files and as one tar
-//! shard, and loaded with one and two threads. Files are in the page cache. Medians of interleaved rounds.
+//! 640 × 480 JPEGs (quality 90, 4:2:0, about as large as photographs) are made in a temporary folder, as files and as
+//! one tar shard, and loaded with one and two threads. Files are in the page cache. Medians of interleaved rounds.
 
 use std::path::Path;
 use std::sync::Arc;
