@@ -40,10 +40,6 @@ impl Image {
         if self.channels == 1 {
             return self;
         }
-        let luma = |p: &[u8]| {
-            let [r, g, b] = [p[0], p[1], p[2]].map(u32::from);
-            ((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16) as u8
-        };
         let data = self.data.chunks_exact(3).map(luma).collect();
         Self { channels: 1, data, ..self }
     }
@@ -52,7 +48,8 @@ impl Image {
     pub(crate) fn cropped(&self, rect: Rect) -> Self {
         let (row, start) = (self.width * self.channels, rect.left * self.channels);
         let rows = self.data.chunks_exact(row).skip(rect.top).take(rect.height);
-        let data = rows.flat_map(|r| &r[start..start + rect.width * self.channels]).copied().collect();
+        let rows: Vec<&[u8]> = rows.map(|r| &r[start..start + rect.width * self.channels]).collect();
+        let data = rows.concat();
         Self { width: rect.width, height: rect.height, channels: self.channels, data }
     }
 
@@ -87,6 +84,12 @@ impl Image {
         let [x, y] = [rng.random_range(-by..=by), rng.random_range(-by..=by)];
         self.placed(self.width, self.height, x as isize, y as isize)
     }
+}
+
+/// Brightness of an RGB pixel by ITU-R 601-2, rounded as Pillow does.
+pub(crate) fn luma(pixel: &[u8]) -> u8 {
+    let [r, g, b] = [pixel[0], pixel[1], pixel[2]].map(u32::from);
+    ((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16) as u8
 }
 
 /// Which part `start..end` of a canvas line is covered by a line of `len` pixels that begins at `at`.

@@ -37,7 +37,7 @@ mod split;
 #[cfg(test)]
 mod testdata;
 
-pub use augment::{Augment, Crop};
+pub use augment::{Augment, Crop, RandAugment};
 pub use dataset::{Dataset, OpenOptions};
 pub use decode::{MAX_FILE_BYTES, MAX_PIXELS, decode, load};
 pub use dyconv_file::Preprocessing;

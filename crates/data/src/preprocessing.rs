@@ -8,8 +8,8 @@ use crate::resize::{Window, resize_window};
 
 /// Checked [`Preprocessing`] that can be applied.
 ///
-/// The same steps as torchvision's `Resize(resize)`, `CenterCrop(image_size)`, `ToTensor()`, `Normalize(mean, std)` on a
-/// Pillow image: the result differs by at most one grey level.
+/// The same steps as torchvision's `Resize(resize)`, `CenterCrop(image_size)`, `ToTensor()`, `Normalize(mean, std)` on
+/// a Pillow image: the result differs by at most one grey level.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transform(Preprocessing);
 
@@ -78,12 +78,15 @@ impl Transform {
 
     /// Bytes to numbers: (value / 255 − mean) / std, `[height, width, channels]` to `[channels, height, width]`.
     pub(crate) fn normalise(&self, image: &Image) -> Vec<f32> {
-        let mut out = Vec::with_capacity(self.elements());
-        for channel in 0..self.0.channels {
+        let pixels = image.width * image.height;
+        let mut out = vec![0.0; self.0.channels * pixels];
+        for (channel, plane) in out.chunks_exact_mut(pixels).enumerate() {
             let (mean, std) = (self.0.mean[channel], self.0.std[channel]);
             let table: [f32; 256] = std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
             let source = channel.min(image.channels - 1);
-            out.extend(image.data.iter().skip(source).step_by(image.channels).map(|&v| table[usize::from(v)]));
+            for (out, pixel) in plane.iter_mut().zip(image.data.chunks_exact(image.channels)) {
+                *out = table[usize::from(pixel[source])];
+            }
         }
         out
     }

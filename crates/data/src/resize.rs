@@ -1,10 +1,10 @@
 //! Antialiased bilinear resizing, as Pillow's `BILINEAR` does it.
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::{FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer};
 
-use crate::image::Image;
+use crate::image::{Image, Rect};
 
 /// A rectangle of the source in pixels and fractions of pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,8 +16,8 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    fn of(image: &Image) -> Self {
-        Self { left: 0.0, top: 0.0, width: image.width as f64, height: image.height as f64 }
+    fn of_size(width: usize, height: usize) -> Self {
+        Self { left: 0.0, top: 0.0, width: width as f64, height: height as f64 }
     }
 }
 
@@ -30,7 +30,7 @@ impl Window {
 /// about 20 s of build time, and images that are large and grey are rare.
 pub(crate) fn resize_window(image: &Image, window: Window, width: usize, height: usize) -> Image {
     if image.channels == 1 {
-        if window == Window::of(image) && (image.width, image.height) == (width, height) {
+        if window == Window::of_size(image.width, image.height) && (image.width, image.height) == (width, height) {
             return image.clone();
         }
         let data = image.data.iter().flat_map(|&v| [v; 3]).collect();
@@ -41,21 +41,34 @@ pub(crate) fn resize_window(image: &Image, window: Window, width: usize, height:
     let left = window.left.clamp(0.0, image.width as f64);
     let top = window.top.clamp(0.0, image.height as f64);
     let (w, h) = (within(left, window.width, image.width), within(top, window.height, image.height));
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-        .crop(left, top, w, h)
-        .use_alpha(false);
-    let mut data = vec![0; width * height * 3];
-    const SIZES: &str = "an image holds as many bytes as its sizes say";
-    let source = TypedImageRef::<U8x3>::from_buffer(image.width as u32, image.height as u32, &image.data).expect(SIZES);
-    let mut target = TypedImage::<U8x3>::from_buffer(width as u32, height as u32, &mut data).expect(SIZES);
-    Resizer::new().resize_typed(&source, &mut target, &options).expect("a window inside the image");
-    Image { width, height, channels: 3, data }
+    run(&view(image), &options().crop(left, top, w, h), width, height)
 }
 
-/// Resizes the whole image to `width` × `height` pixels.
-pub(crate) fn resize(image: &Image, width: usize, height: usize) -> Image {
-    resize_window(image, Window::of(image), width, height)
+/// Resizes the part `rect` of an image to `width` × `height` pixels as if it were the whole image.
+pub(crate) fn resize_part(image: &Image, rect: Rect, width: usize, height: usize) -> Image {
+    if image.channels == 1 {
+        return resize_window(&image.cropped(rect), Window::of_size(rect.width, rect.height), width, height);
+    }
+    let [left, top, w, h] = [rect.left, rect.top, rect.width, rect.height].map(|v| v as u32);
+    let part = TypedCroppedImage::new(view(image), left, top, w, h).expect("a part of the image");
+    run(&part, &options(), width, height)
+}
+
+fn view(image: &Image) -> TypedImageRef<'_, U8x3> {
+    TypedImageRef::from_buffer(image.width as u32, image.height as u32, &image.data).expect(SIZES)
+}
+
+const SIZES: &str = "an image holds as many bytes as its sizes say";
+
+fn options() -> ResizeOptions {
+    ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false)
+}
+
+fn run(source: &impl ImageView<Pixel = U8x3>, options: &ResizeOptions, width: usize, height: usize) -> Image {
+    let mut data = vec![0; width * height * 3];
+    let mut target = TypedImage::<U8x3>::from_buffer(width as u32, height as u32, &mut data).expect(SIZES);
+    Resizer::new().resize_typed(source, &mut target, options).expect("a window inside the image");
+    Image { width, height, channels: 3, data }
 }
 
 /// The largest length up to `len` with `start + length <= limit` in floating point.
@@ -70,6 +83,12 @@ fn within(start: f64, len: f64, limit: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Resizes the whole image to `width` × `height` pixels.
+    fn resize(image: &Image, width: usize, height: usize) -> Image {
+        resize_window(image, Window::of_size(image.width, image.height), width, height)
+    }
+
     use proptest::prelude::*;
 
     #[test]
@@ -93,6 +112,19 @@ mod tests {
         fn a_flat_image_stays_flat(w in 1usize..70, h in 1usize..70, to_w in 1usize..70, to_h in 1usize..70, v: u8) {
             let image = Image::new(w, h, 1, vec![v; w * h]);
             prop_assert!(resize(&image, to_w, to_h).data.iter().all(|p| p.abs_diff(v) <= 1));
+        }
+
+        #[test]
+        fn a_part_is_resized_as_if_cut_out(
+            w in 1usize..50, h in 1usize..50, to_w in 1usize..40, to_h in 1usize..40,
+            channels in prop::sample::select(vec![1, 3]), x in 0.0f64..1.0, y in 0.0f64..1.0, part in 0.0f64..1.0,
+        ) {
+            let image = Image::new(w, h, channels, (0..w * h * channels).map(|i| (i * 89) as u8).collect());
+            let at = |x: f64, len: usize| (x * len as f64) as usize;
+            let (left, top) = (at(x, w), at(y, h));
+            let rect = Rect { left, top, width: 1 + at(part, w - left), height: 1 + at(part, h - top) };
+            let rect = Rect { width: rect.width.min(w - left), height: rect.height.min(h - top), ..rect };
+            prop_assert_eq!(resize_part(&image, rect, to_w, to_h), resize(&image.cropped(rect), to_w, to_h));
         }
 
         #[test]

@@ -6,13 +6,15 @@
 - resize_*: `<case>.in.png` resized and centre-cropped the way torchvision does it -> `<case>.out.png`
   (sizes of the cases are repeated in src/testdata.rs)
 - jpeg_*: a photo-like picture in several kinds of JPEG, and Pillow's decoding of each as PNG
+- augment.in.png changed in every way that RandAugment and ColorJitter know, as torchvision does it on a Pillow image ->
+  augment.out.png, one below the other (the order is repeated in src/augment/tests.rs)
 - convert_*: PNG and WebP kinds, and Pillow's `convert("RGB")` or `convert("L")` of each as PNG
 """
 
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageEnhance, ImageOps
 
 HERE = Path(__file__).parent
 
@@ -69,7 +71,57 @@ def resize_cases():
     yield "crop_only", noise(37, 33, 12), 33, (24, 24)
 
 
+def affine(image, matrix):
+    """torchvision's affine() of a Pillow image, given the inverse matrix."""
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
+
+
+def hue(image, by):
+    h, s, v = image.convert("HSV").split()
+    turned = np.array(h) + np.array(int(by * 255)).astype(np.uint8)
+    return Image.merge("HSV", (Image.fromarray(turned), s, v)).convert("RGB")
+
+
+def rand_augment_cases(image):
+    """Every op of torchvision's RandAugment at two of its 31 magnitudes."""
+    w, h = image.size
+    bins = 31
+    for magnitude in (9, 30):
+        for sign in (1, -1):
+            shear = np.linspace(0.0, 0.3, bins)[magnitude] * sign
+            x, y = (int(np.linspace(0.0, 150.0 / 331.0 * side, bins)[magnitude] * sign) for side in (w, h))
+            factor = 1.0 + np.linspace(0.0, 0.9, bins)[magnitude] * sign
+            yield affine(image, (1, shear, 0, 0, 1, 0))
+            yield affine(image, (1, 0, 0, shear, 1, 0))
+            yield affine(image, (1, 0, -x, 0, 1, 0))
+            yield affine(image, (1, 0, 0, 0, 1, -y))
+            yield image.rotate(np.linspace(0.0, 30.0, bins)[magnitude] * sign)
+            yield ImageEnhance.Brightness(image).enhance(factor)
+            yield ImageEnhance.Color(image).enhance(factor)
+            yield ImageEnhance.Contrast(image).enhance(factor)
+            yield ImageEnhance.Sharpness(image).enhance(factor)
+        yield ImageOps.posterize(image, int(8 - (np.arange(bins) / ((bins - 1) / 4)).round()[magnitude]))
+        yield ImageOps.solarize(image, np.linspace(255.0, 0.0, bins)[magnitude])
+        yield ImageOps.autocontrast(image)
+        yield ImageOps.equalize(image)
+
+
+def color_jitter_cases(image):
+    for factor in (0.0, 0.35, 1.6, 3.0):
+        yield ImageEnhance.Brightness(image).enhance(factor)
+        yield ImageEnhance.Contrast(image).enhance(factor)
+        yield ImageEnhance.Color(image).enhance(factor)
+    for by in (-0.5, -0.13, 0.0, 0.02, 0.3, 0.5):
+        yield hue(image, by)
+
+
 def main():
+    image = picture(29, 21, 30)
+    image.paste(noise(9, 9, 31), (17, 3))
+    image.save(HERE / "augment.in.png", optimize=True)
+    changed = [np.array(case) for cases in (rand_augment_cases, color_jitter_cases) for case in cases(image)]
+    Image.fromarray(np.concatenate(changed)).save(HERE / "augment.out.png", optimize=True)
+
     for name, image, size, crop in resize_cases():
         image.save(HERE / f"resize_{name}.in.png", optimize=True)
         resize_and_crop(image, size, crop).save(HERE / f"resize_{name}.out.png", optimize=True)

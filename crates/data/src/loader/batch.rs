@@ -1,9 +1,13 @@
 //! What a loader is told and what it gives.
 
+use std::ops::Range;
+
+use crate::error::DataError;
+
 /// How batches are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoaderOptions {
-    /// Images per batch, at least 1.
+    /// Images per batch, at least 1; where several processes share the work, those of all of them together.
     pub batch: usize,
     /// Threads that load images; 0 counts as 1. Has no effect on what is loaded.
     pub threads: usize,
@@ -15,13 +19,34 @@ pub struct LoaderOptions {
     pub shuffle: bool,
     /// Whether a last batch that is not full is left out.
     pub drop_last: bool,
-    /// Most images of an epoch that may be broken; they are left out. One more is an error.
+    /// Most images of an epoch that may be broken; they are left out. One more is an error. Every process counts its
+    /// own.
     pub max_broken: usize,
+    /// Which of the processes that share an epoch this one is, from 0.
+    pub rank: usize,
+    /// How many processes share an epoch; a divisor of `batch`.
+    ///
+    /// Each takes a contiguous part of every batch; the parts of all ranks, one behind the other, are the batch of a
+    /// single process, bit for bit, except that mixup and CutMix stay within a part. Parts of a full batch are equal.
+    /// Those of a last batch that is not full differ by at most one image, the first ranks having more, and may be
+    /// empty. Every rank gets every batch, also where its part is empty or all its images are broken, so that all take
+    /// the same number of steps.
+    pub world_size: usize,
 }
 
 impl Default for LoaderOptions {
     fn default() -> Self {
-        Self { batch: 32, threads: 1, prefetch: 2, seed: 0, shuffle: false, drop_last: false, max_broken: 0 }
+        Self {
+            batch: 32,
+            threads: 1,
+            prefetch: 2,
+            seed: 0,
+            shuffle: false,
+            drop_last: false,
+            max_broken: 0,
+            rank: 0,
+            world_size: 1,
+        }
     }
 }
 
@@ -31,10 +56,37 @@ impl LoaderOptions {
         let batch = self.batch.max(1);
         if self.drop_last { images / batch } else { images.div_ceil(batch) }
     }
+
+    pub(super) fn check(&self) -> Result<(), DataError> {
+        let Self { batch, rank, world_size, .. } = *self;
+        if batch == 0 {
+            return Err(DataError::new("batch", "0, expected at least one image"));
+        }
+        if rank >= world_size {
+            return Err(DataError::new(
+                "rank",
+                format!("{rank} of {world_size} processes, expected 0 to world_size - 1"),
+            ));
+        }
+        if batch % world_size > 0 {
+            let message = format!("{batch} images cannot be shared equally by {world_size} processes");
+            return Err(DataError::new("batch", message));
+        }
+        Ok(())
+    }
+
+    /// Positions in the epoch of the images of batch `number` that this process loads.
+    pub(super) fn part(&self, number: usize, images: usize) -> Range<usize> {
+        let start = number * self.batch;
+        let len = self.batch.min(images - start);
+        let (each, more) = (len / self.world_size, len % self.world_size);
+        let start = start + self.rank * each + self.rank.min(more);
+        start..start + each + usize::from(self.rank < more)
+    }
 }
 
 /// Inputs of a network with their labels.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
     /// Position of this batch in the epoch, from 0.
     pub number: usize,
@@ -42,6 +94,12 @@ pub struct Batch {
     pub images: Vec<f32>,
     /// Class of every image.
     pub labels: Vec<usize>,
+    /// Class of the image that was mixed into every image by mixup or CutMix; where none was, the same as `labels`.
+    ///
+    /// The target is λ · `labels` + (1 − λ) · `second`, each as a one-hot vector.
+    pub second: Vec<usize>,
+    /// λ of every image: the share of its own class, 1 where nothing was mixed.
+    pub lambda: Vec<f32>,
     /// Index of every image within its part of the data set.
     pub indices: Vec<usize>,
     /// Channels, height and width of one input.
@@ -49,12 +107,24 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Number of images: the batch size, less in a last batch or where images are broken; never 0.
+    /// Takes out the images at `places`, which are ascending.
+    pub(super) fn remove(&mut self, places: impl DoubleEndedIterator<Item = usize>) {
+        let elements: usize = self.input.iter().product();
+        for place in places.rev() {
+            self.images.drain(place * elements..(place + 1) * elements);
+            self.labels.remove(place);
+            self.second.remove(place);
+            self.lambda.remove(place);
+            self.indices.remove(place);
+        }
+    }
+
+    /// Number of images: the batch size or this process's share of it, less in a last batch or where images are broken.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there are no images; a loader gives no such batch.
+    /// Whether there are no images. Only where several processes share the work does a loader give such a batch.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }

@@ -2,7 +2,8 @@
 //!
 //! One pass is an [`Epoch`]. The order of the images is fixed first, then cut into batches. Images are jobs in one
 //! queue; every job has its own random generator, made of seed, epoch and the image's index, so it does not matter
-//! which thread takes it. The epoch keeps at most `prefetch` batches under way: it queues another when one is handed out.
+//! which thread takes it. The epoch keeps at most `prefetch` batches under way: it queues another when one is handed
+//! out.
 
 mod batch;
 #[cfg(test)]
@@ -60,7 +61,7 @@ impl Loader {
         Epoch {
             batches: options.batches(order.len()),
             recipe: Arc::new(recipe),
-            options: LoaderOptions { batch: options.batch.max(1), ..options.clone() },
+            options: options.clone(),
             order,
             next: 0,
             under_way: VecDeque::new(),
@@ -68,9 +69,7 @@ impl Loader {
             threads: Vec::new(),
             broken: Vec::new(),
             waited: Duration::ZERO,
-            wrong: (options.batch == 0)
-                .then(|| DataError::new("batch", "0, expected at least one image"))
-                .or_else(|| augment.and_then(|augment| augment.validate().err())),
+            wrong: options.check().err().or_else(|| augment.and_then(|augment| augment.validate().err())),
         }
     }
 }
@@ -78,7 +77,8 @@ impl Loader {
 /// The batches of one pass, in order. See [`Loader::epoch`].
 ///
 /// Images that cannot be loaded are left out of their batch and listed by [`Epoch::broken`]; a batch without any image
-/// is left out as a whole. After an error there are no more batches. Dropping it early stops the threads.
+/// is left out as a whole, unless several processes share the work. After an error there are no more batches. Dropping
+/// it early stops the threads.
 pub struct Epoch {
     recipe: Arc<Recipe>,
     options: LoaderOptions,
@@ -100,7 +100,8 @@ impl Epoch {
         self.batches
     }
 
-    /// Begins at batch `number`: the batches before it are not loaded. For training that is resumed within an epoch.
+    /// Begins at batch `number`: the batches before it are not loaded, those from there on are the same, bit for bit.
+    /// For training that is resumed within an epoch.
     pub fn starting_at(mut self, number: usize) -> Self {
         self.next = number;
         self
@@ -119,13 +120,20 @@ impl Epoch {
     /// Queues batches until `prefetch` are under way.
     fn top_up(&mut self) {
         while self.under_way.len() < self.options.prefetch.max(1) && self.next < self.batches {
-            let batch = self.options.batch;
-            let from = self.next * batch;
-            let indices = self.order[from..self.order.len().min(from.saturating_add(batch))].to_vec();
+            let indices = self.order[self.options.part(self.next, self.order.len())].to_vec();
             let missing = indices.len();
-            let images = vec![0.0; missing * self.recipe.pre.elements()];
-            let filling = Mutex::new(Filling { images, broken: Vec::new(), missing });
-            let slot = Arc::new(Slot { number: self.next, indices, filling, full: Condvar::new() });
+            let labels: Vec<usize> = indices.iter().map(|i| self.recipe.dataset.label(self.recipe.split, *i)).collect();
+            let batch = Batch {
+                number: self.next,
+                images: vec![0.0; missing * self.recipe.pre.elements()],
+                second: labels.clone(),
+                labels,
+                lambda: vec![1.0; missing],
+                indices: indices.clone(),
+                input: self.recipe.pre.shape(),
+            };
+            let filling = Mutex::new(Filling { batch, broken: Vec::new(), missing });
+            let slot = Arc::new(Slot { indices, filling, full: Condvar::new() });
             for place in 0..missing {
                 self.queue()
                     .send(Job { slot: Arc::clone(&slot), place })
@@ -151,25 +159,14 @@ impl Epoch {
         })
     }
 
-    /// Waits for a batch and takes it, without the images that are broken.
+    /// Waits for a batch and takes it.
     fn take(&mut self, slot: &Slot) -> Batch {
         let started = Instant::now();
         let filling = slot.full.wait_while(slot.lock(), |filling| filling.missing > 0);
         let mut filling = filling.unwrap_or_else(PoisonError::into_inner);
         self.waited += started.elapsed();
-
-        let elements = self.recipe.pre.elements();
-        let mut images = std::mem::take(&mut filling.images);
-        let mut indices = slot.indices.clone();
-        let mut broken = std::mem::take(&mut filling.broken);
-        broken.sort_by_key(|(place, _)| *place);
-        for (place, _) in broken.iter().rev() {
-            images.drain(place * elements..(place + 1) * elements);
-            indices.remove(*place);
-        }
-        self.broken.extend(broken.into_iter().map(|(_, broken)| broken));
-        let labels = indices.iter().map(|i| self.recipe.dataset.label(self.recipe.split, *i)).collect();
-        Batch { number: slot.number, images, labels, indices, input: self.recipe.pre.shape() }
+        self.broken.extend(filling.broken.drain(..).map(|(_, broken)| broken));
+        std::mem::take(&mut filling.batch)
     }
 
     fn too_many_broken(&self) -> Option<DataError> {
@@ -220,7 +217,7 @@ impl Iterator for Epoch {
                 return Some(Err(error));
             }
             self.top_up();
-            if !batch.is_empty() {
+            if !batch.is_empty() || self.options.world_size > 1 {
                 return Some(Ok(batch));
             }
         }

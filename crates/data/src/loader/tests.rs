@@ -1,3 +1,5 @@
+mod ranks;
+
 use super::*;
 use crate::{Crop, OpenOptions, testdata};
 use dyconv_file::Preprocessing;
@@ -126,6 +128,33 @@ fn a_file_that_vanished_is_broken() {
 }
 
 #[test]
+fn broken_members_of_a_shard_are_left_out_as_files_are() {
+    let mut tar = tar::Builder::new(Vec::new());
+    let (good, cut) = (testdata::bytes("jpeg_420.in.jpg"), testdata::bytes("jpeg_420.in.jpg")[..400].to_vec());
+    for (key, image) in [&good, &cut, &good, &b"not a picture".to_vec(), &good].into_iter().enumerate() {
+        let label = ["a", "b"][key % 2].as_bytes();
+        for (ending, data) in [("jpg", image.as_slice()), ("cls", label)] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(data.len() as u64);
+            tar.append_data(&mut header, format!("{key}.{ending}"), data).unwrap();
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("s.tar"), tar.into_inner().unwrap()).unwrap();
+    let open = OpenOptions { val_fraction: 0.0, seed: 0 };
+    let data = Arc::new(Dataset::open(dir.path().to_str().unwrap(), &open).unwrap());
+    let options = LoaderOptions { batch: 2, max_broken: 2, ..LoaderOptions::default() };
+    let mut epoch = Loader::epoch(&data, Split::All, &pre(3, 6), None, &options, 0);
+    assert_eq!(indices(&all_of(&mut epoch)), [0, 2, 4]);
+    let names: Vec<&str> = epoch.broken().iter().map(|broken| broken.name.as_str()).collect();
+    assert_eq!(names, ["s.tar/1.jpg", "s.tar/3.jpg"]);
+    assert!(epoch.broken()[0].reason.ends_with("s.tar/1.jpg: cut off: the JPEG ends before its end marker"));
+    let strict = LoaderOptions { max_broken: 1, ..options };
+    let error = Loader::epoch(&data, Split::All, &pre(3, 6), None, &strict, 0).find_map(Result::err).unwrap();
+    assert!(error.message.starts_with("2 broken images, but at most 1 are allowed: "), "{error}");
+}
+
+#[test]
 fn wrong_settings_are_the_first_answer() {
     let data = digits();
     let first = |pre: &Transform, augment, batch| {
@@ -171,7 +200,7 @@ proptest! {
         threads in 2usize..5, prefetch in 0usize..5, batch in 1usize..17, seed: u64, epoch in 0usize..100,
     ) {
         let (_dir, data) = folder(&[5, 30]);
-        let augment = Augment { random_resized_crop: Some(Crop::default()), flip: 0.5, shift: 1 };
+        let augment = Augment { random_resized_crop: Some(Crop::default()), flip: 0.5, shift: 1, ..Augment::default() };
         let run = |threads, prefetch| {
             let drawn = LoaderOptions { seed, shuffle: true, ..LoaderOptions::default() };
             let options = LoaderOptions { batch, threads, prefetch, max_broken: 2, ..drawn };

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::Broken;
+use super::{Batch, Broken};
 use crate::augment::Augment;
 use crate::dataset::Dataset;
 use crate::error::DataError;
@@ -34,15 +34,16 @@ pub(super) struct Job {
 
 /// A batch that is being filled.
 pub(super) struct Slot {
-    pub number: usize,
     pub indices: Vec<usize>,
     pub filling: Mutex<Filling>,
     pub full: Condvar,
 }
 
 pub(super) struct Filling {
-    pub images: Vec<f32>,
+    pub batch: Batch,
+    /// Places of images that could not be loaded.
     pub broken: Vec<(usize, Broken)>,
+    /// How many images are still to be loaded.
     pub missing: usize,
 }
 
@@ -65,7 +66,7 @@ impl Recipe {
                 .unwrap_or_else(|_| Err(DataError::new("loader", "gave up: a mistake in dyconv")));
             let mut filling = slot.lock();
             match loaded {
-                Ok(input) => filling.images[place * input.len()..][..input.len()].copy_from_slice(&input),
+                Ok(input) => filling.batch.images[place * input.len()..][..input.len()].copy_from_slice(&input),
                 Err(error) => {
                     let name = self.dataset.item(self.split, index).1;
                     filling.broken.push((place, Broken { name, reason: error.to_string() }));
@@ -73,8 +74,23 @@ impl Recipe {
             }
             filling.missing -= 1;
             if filling.missing == 0 {
+                self.finish(&mut filling);
                 slot.full.notify_one();
             }
+        }
+    }
+
+    /// Takes out what is broken and mixes the rest.
+    fn finish(&self, Filling { batch, broken, .. }: &mut Filling) {
+        broken.sort_by_key(|(place, _)| *place);
+        batch.remove(broken.iter().map(|(place, _)| *place));
+        let Some(augment) = self.augment else { return };
+        let mut rng = generator(self.seed, self.epoch, Stream::Batch(batch.number));
+        let shape = batch.shape();
+        let share = augment.mix(&mut batch.images, shape, &mut rng);
+        if share < 1.0 {
+            batch.second.rotate_right(1);
+            batch.lambda.fill(share);
         }
     }
 
@@ -94,6 +110,7 @@ impl Recipe {
 pub(super) enum Stream {
     Order,
     Image(usize),
+    Batch(usize),
 }
 
 /// The generator of one stream of one epoch: all that it depends on is its key.
@@ -101,6 +118,7 @@ pub(super) fn generator(seed: u64, epoch: usize, stream: Stream) -> ChaCha8Rng {
     let (kind, index) = match stream {
         Stream::Order => (0, 0),
         Stream::Image(index) => (1, index as u64),
+        Stream::Batch(number) => (2, number as u64),
     };
     let mut key = [0; 32];
     for (bytes, word) in key.chunks_exact_mut(8).zip([seed, epoch as u64, kind, index]) {

@@ -9,7 +9,7 @@ use super::{Contents, Images};
 use crate::error::DataError;
 
 /// Names of a folder that holds validation images, by preference.
-const VALIDATION: [&str; 4] = ["val", "validation", "valid", "test"];
+pub(super) const VALIDATION: [&str; 4] = ["val", "validation", "valid", "test"];
 
 /// Ends of file names that are images, whatever the case.
 const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
@@ -76,7 +76,7 @@ fn scan(root: &Path, part: &str) -> Result<Tree, DataError> {
     Ok(tree)
 }
 
-fn is_image(path: &Path) -> bool {
+pub(super) fn is_image(path: &Path) -> bool {
     path.extension()
         .and_then(|end| end.to_str())
         .is_some_and(|end| EXTENSIONS.iter().any(|e| end.eq_ignore_ascii_case(e)))

@@ -4,12 +4,14 @@ mod cifar;
 mod digits;
 mod folder;
 mod mnist;
+mod shards;
 
 use std::path::{Path, PathBuf};
 
 use crate::decode;
 use crate::error::DataError;
 use crate::image::Image;
+use shards::Shards;
 
 /// What a source found: images with labels, in a fixed order.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(crate) enum Images {
     Packed(Packed),
     /// Files, read when asked for; paths relative to `root`, with `/` between the parts.
     Files { root: PathBuf, paths: Vec<String> },
+    /// Members of tar files, read when asked for.
+    Shards(Shards),
 }
 
 /// Images of one size, one behind the other.
@@ -50,7 +54,7 @@ pub(crate) fn open(spec: &str) -> Result<Contents, DataError> {
     }
     let root = Path::new(spec);
     if !root.exists() {
-        let hint = "expected `digits` or a directory of images, CIFAR or MNIST files";
+        let hint = "expected `digits` or a directory of images, tar shards, CIFAR or MNIST files";
         return Err(DataError::at(root, format!("no such file or directory; {hint}")));
     }
     if !root.is_dir() {
@@ -60,6 +64,8 @@ pub(crate) fn open(spec: &str) -> Result<Contents, DataError> {
         cifar::read(root)
     } else if mnist::is_here(root) {
         mnist::read(root)
+    } else if shards::is_here(root) {
+        shards::read(root)
     } else {
         folder::read(root)
     }
@@ -70,6 +76,7 @@ impl Images {
     pub fn name(&self, index: usize) -> String {
         match self {
             Self::Files { paths, .. } => paths[index].clone(),
+            Self::Shards(shards) => shards.name(index),
             Self::Packed(packed) => {
                 let mut within = index;
                 for (file, len) in &packed.files {
@@ -87,6 +94,7 @@ impl Images {
         match self {
             // The error names the whole path: that is what a person can open.
             Self::Files { root, paths } => decode::load(&root.join(&paths[index])),
+            Self::Shards(shards) => shards.load(index),
             Self::Packed(packed) => Ok(packed.get(index)),
         }
     }
