@@ -6,6 +6,7 @@ use std::sync::Arc;
 use dyconv_data::{DataError, Image, Transform, load};
 use dyconv_engine::{EngineError, Plan, Session};
 use dyconv_file::{FileError, Model};
+use dyconv_graph::{Shape, TensorSource};
 use dyconv_metrics::{softmax, top_k};
 
 /// What may go wrong between a model file and an answer.
@@ -36,7 +37,7 @@ pub enum Error {
 /// A compiled classifier: image in, probabilities out. Runs on the caller's thread unless told otherwise.
 #[derive(Debug)]
 pub struct Classifier {
-    pub(crate) model: Model,
+    pub(crate) model: Model<()>,
     pub(crate) session: Session,
     pub(crate) transform: Transform,
 }
@@ -60,20 +61,38 @@ pub struct Answer<'a> {
 }
 
 impl Classifier {
-    /// Reads, verifies and compiles a model file.
+    /// Reads, verifies and compiles a model file. Its weights are packed tensor by tensor from the mapped file.
     ///
     /// # Errors
     /// The file's or the engine's.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Self::new(Model::read(path)?)
+        Self::new(Model::open(path)?).map_err(|error| match error {
+            // A tensor that turned out to be damaged when it was packed: the message names the file too.
+            Error::Engine(EngineError::Weights(e)) => FileError { path: path.to_owned(), problem: e.into() }.into(),
+            error => error,
+        })
     }
 
-    /// Compiles a model.
+    /// Compiles a model, whose weights are in memory ([`Model::read`]) or in the file ([`Model::open`]).
     ///
     /// # Errors
     /// The engine's, or those of the preprocessing.
-    pub fn new(model: Model) -> Result<Self, Error> {
-        let plan = Plan::new(&model.graph, &model.weights, model.tau)?;
+    pub fn new<W: TensorSource>(model: Model<W>) -> Result<Self, Error> {
+        let (model, weights) = model.split();
+        let plan = Plan::new(&model.graph, &weights, model.tau)?;
+        Self::with_plan(model, plan)
+    }
+
+    /// A classifier whose network is compiled already, for example with narrow kernel banks.
+    ///
+    /// # Errors
+    /// Those of the preprocessing.
+    ///
+    /// # Panics
+    /// When the plan's input or answer is not of the shape of the model's.
+    pub fn with_plan(model: Model<()>, plan: Plan) -> Result<Self, Error> {
+        assert_eq!(plan.input_dims(), model.graph.input_dims(), "a plan of this model");
+        assert_eq!(plan.output_shape(), Shape::Vector(model.classes().len()), "a plan of this model");
         let transform = Transform::new(model.preprocessing.clone())?;
         Ok(Self { model, session: Session::new(plan), transform })
     }
@@ -83,13 +102,15 @@ impl Classifier {
     /// # Panics
     /// When there are no threads.
     #[must_use]
-    pub fn with_threads(mut self, threads: usize) -> Self {
-        self.session = Session::with_threads(Arc::clone(self.session.plan()), threads);
-        self
+    pub fn with_threads(self, threads: usize) -> Self {
+        let Self { model, session, transform } = self;
+        let plan = Arc::clone(session.plan());
+        drop(session);
+        Self { model, session: Session::with_threads(plan, threads), transform }
     }
 
-    /// The model.
-    pub fn model(&self) -> &Model {
+    /// The model, without its weights: the classifier holds them packed.
+    pub fn model(&self) -> &Model<()> {
         &self.model
     }
 

@@ -1,24 +1,33 @@
 //! `dyconv bench`: how fast is a network on this machine?
 
-use std::path::Path;
+mod first_answer;
+mod nodes;
+mod report;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
-use dyconv::engine::{self, Isa, Options, Plan, Session, Storage};
+use dyconv::engine::{self, Exec, Options, Plan, Pool, Session, Storage, peak_madds, peak_read};
 use dyconv::file::Model;
-use dyconv::graph::{Graph, Init, Weights, cost, init};
+use dyconv::graph::{Graph, Init, TensorSource, cost, init};
 use serde::Serialize;
 
+use super::bank::{Bank, name};
 use super::model_args::ModelArgs;
-use super::output::{print, print_json};
-use super::table::Table;
+use super::name_or_file::NameOrFile;
+use super::output::print_json;
+use first_answer::{FirstAnswer, first_answer};
+use nodes::{NodeRow, per_node};
+use report::report;
 
 /// Time a network on this machine
 #[derive(clap::Args)]
 #[command(
     after_help = "A name is timed with fresh weights, a file with its own. With --static-twin the network without attention is timed in turn with the dynamic one, so that the ratio holds on a noisy machine.
+
+Peaks are measured at the start: multiply-adds a second on values in registers, and bytes a second read from as much memory as the network's weights take. A step's bound is the larger of its multiply-adds at the first and its weights at the second; steps with neither have none. Of a file, a fresh process is timed from its start to its first answer, with its peak resident memory (where the system tells it).
 
 Examples:
   dyconv bench dy_mobilenet_v2_x1_0 --static-twin
@@ -55,26 +64,11 @@ pub struct Args {
     /// Write JSON
     #[arg(long)]
     json: bool,
+    /// Answer once and say what it took: how the fresh process is measured
+    #[arg(long, hide = true)]
+    first_answer: bool,
     #[command(flatten)]
     model: ModelArgs,
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Bank {
-    F32,
-    Bf16,
-    Int8,
-}
-
-impl From<Bank> for Storage {
-    fn from(bank: Bank) -> Self {
-        match bank {
-            Bank::F32 => Storage::F32,
-            Bank::Bf16 => Storage::Bf16,
-            Bank::Int8 => Storage::Int8,
-        }
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum, Serialize)]
@@ -104,10 +98,25 @@ struct Subject {
 #[derive(Serialize)]
 struct Json {
     isa: &'static str,
-    bank: Bank,
+    bank: &'static str,
+    /// Of the answers to probe inputs from those with exact banks, relative to the largest answer.
+    deviation: f64,
+    machine: Vec<Machine>,
     rows: Vec<Row>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     nodes: Vec<NodeRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_answer: Option<FirstAnswer>,
+}
+
+/// What so many threads can do at most.
+#[derive(Clone, Copy, Serialize)]
+struct Machine {
+    threads: usize,
+    /// Billions of f32 multiply-adds a second.
+    gmadds_per_second: f64,
+    /// Billions of bytes a second, read from as much memory as the first network's weights take.
+    gbytes_per_second: f64,
 }
 
 #[derive(Serialize)]
@@ -122,18 +131,11 @@ struct Row {
     fastest_ms: f64,
     /// Billions of multiply-adds a second at the median.
     gmadds_per_second: f64,
+    /// Of the machine's peak.
+    share_of_peak: f64,
     /// Packed weights and working memory.
     memory_bytes: usize,
     runs: usize,
-}
-
-#[derive(Serialize)]
-struct NodeRow {
-    node: String,
-    kernel: String,
-    /// Median microseconds.
-    us: f64,
-    share: f64,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -151,56 +153,93 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     bounded("threads", &args.threads, 256)?;
     bounded("batch", &args.batch, 1024)?;
-    let subjects = subjects(args)?;
+    let what = NameOrFile::new(&args.what)?;
+    let first_answer = match &what {
+        NameOrFile::File(path) if args.first_answer => return first_answer::answer(path, args.bank, args.threads[0]),
+        NameOrFile::File(path) => Some(first_answer(path, args.bank, args.threads[0])?),
+        NameOrFile::Name(_) => None,
+    };
+    let (subjects, deviation) = subjects(args, what)?;
+    let mut machine = Vec::new();
     let mut rows = Vec::new();
     for &threads in &args.threads {
+        let peak = measure_machine(&subjects[0].plan, threads);
         for &batch in &args.batch {
-            rows.extend(measure(&subjects, threads, batch, args.seconds)?);
+            rows.extend(measure(&subjects, peak, batch, args.seconds)?);
+        }
+        machine.push(peak);
+    }
+    let mut nodes = Vec::new();
+    if args.per_node {
+        for subject in &subjects {
+            nodes.extend(per_node(subject, machine[0], args.seconds)?);
         }
     }
-    let nodes = if args.per_node { per_node(&subjects[0], args.threads[0], args.seconds)? } else { Vec::new() };
-    let isa = subjects[0].plan.isa();
-    if args.json {
-        return print_json(&Json { isa: isa.name(), bank: args.bank, rows, nodes });
-    }
-    report(&rows, &nodes, isa, args.static_twin)
+    let plan = &subjects[0].plan;
+    let json = Json { isa: plan.isa().name(), bank: name(plan.bank()), deviation, machine, rows, nodes, first_answer };
+    if args.json { print_json(&json) } else { report(&json, plan.isa(), args.static_twin) }
 }
 
-fn subjects(args: &Args) -> anyhow::Result<Vec<Subject>> {
-    let subject = |name: &str, precision: Precision, graph: &Graph, weights: &Weights, tau: f32| {
-        let options = Options { bank: args.bank.into(), precision: precision.into(), ..Options::default() };
-        let plan = Arc::new(Plan::with_options(graph, weights, tau, options)?);
-        anyhow::Ok(Subject { name: name.to_owned(), precision, plan, madds: cost(graph).total.total() })
+/// The networks to time, and the deviation of the first one's banks.
+fn subjects(args: &Args, what: NameOrFile) -> anyhow::Result<(Vec<Subject>, f64)> {
+    let subject = |name: &str, precision: Precision, graph: &Graph, weights: &dyn TensorSource, tau: f32| {
+        let options = Options { precision: precision.into(), ..Options::default() };
+        let (plan, deviation) = args.bank.compile(graph, weights, tau, options)?;
+        let plan = Arc::new(plan);
+        let deviation = match deviation {
+            Some(deviation) => deviation,
+            None if plan.bank() == Storage::F32 => 0.0,
+            None => plan.deviation_from(&Arc::new(Plan::with_options(graph, weights, tau, options)?))?,
+        };
+        let madds = cost(graph).total.total();
+        anyhow::Ok((Subject { name: name.to_owned(), precision, plan, madds }, deviation))
     };
-    if args.what.contains(['/', '\\', '.']) || Path::new(&args.what).is_file() {
-        ensure!(!args.static_twin, "--static-twin needs the name of an architecture, not a file");
-        let model = Model::read(Path::new(&args.what))?;
-        let each = args.precision.iter();
-        return each.map(|p| subject(&args.what, *p, &model.graph, &model.weights, model.tau)).collect();
-    }
-    let mut names = vec![args.what.clone()];
-    if args.static_twin {
-        match args.what.strip_prefix("dy_") {
-            Some(twin) => names.push(twin.to_owned()),
-            None => bail!("--static-twin: `{}` is static itself; name a `dy_` network", args.what),
+    let found: Vec<(Subject, f64)> = match what {
+        NameOrFile::File(path) => {
+            ensure!(!args.static_twin, "--static-twin needs the name of an architecture, not a file");
+            let model = Model::open(&path)?;
+            let each = args.precision.iter();
+            let all = each.map(|p| subject(&args.what, *p, &model.graph, &model.weights, model.tau));
+            all.collect::<anyhow::Result<_>>().with_context(|| path.display().to_string())?
         }
+        NameOrFile::Name(name) => {
+            let mut names = vec![name.clone()];
+            if args.static_twin {
+                match name.strip_prefix("dy_") {
+                    Some(twin) => names.push(twin.to_owned()),
+                    None => bail!("--static-twin: `{name}` is static itself; name a `dy_` network"),
+                }
+            }
+            let each = args.precision.iter().flat_map(|p| names.iter().map(move |name| (*p, name)));
+            let all = each.map(|(precision, name)| {
+                let graph = args.model.build(name)?;
+                subject(name, precision, &graph, &init(&graph, Init::default()), 1.0)
+            });
+            all.collect::<anyhow::Result<_>>()?
+        }
+    };
+    let (subjects, deviations): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    Ok((subjects, deviations[0]))
+}
+
+fn measure_machine(plan: &Plan, threads: usize) -> Machine {
+    let pool = Pool::new(threads);
+    let exec = Exec { isa: plan.isa(), pool: &pool };
+    Machine {
+        threads,
+        gmadds_per_second: peak_madds(exec) / 1e9,
+        gbytes_per_second: peak_read(exec, plan.weight_bytes()) / 1e9,
     }
-    let each = args.precision.iter().flat_map(|p| names.iter().map(move |name| (*p, name)));
-    each.map(|(precision, name)| {
-        let graph = args.model.build(name)?;
-        subject(name, precision, &graph, &init(&graph, Init::default()), 1.0)
-    })
-    .collect()
 }
 
 /// Times all networks in turn, so that a disturbance hits them alike.
-fn measure(subjects: &[Subject], threads: usize, batch: usize, seconds: f64) -> anyhow::Result<Vec<Row>> {
+fn measure(subjects: &[Subject], machine: Machine, batch: usize, seconds: f64) -> anyhow::Result<Vec<Row>> {
     let mut runs: Vec<_> = subjects
         .iter()
         .map(|s| {
             let input = vec![0.5f32; batch * s.plan.input_dims().iter().product::<usize>()];
             let output = vec![0f32; batch * s.plan.output_shape().elements()];
-            (Session::with_threads(Arc::clone(&s.plan), threads), input, output, Vec::new())
+            (Session::with_threads(Arc::clone(&s.plan), machine.threads), input, output, Vec::new())
         })
         .collect();
     for (session, input, output, _) in &mut runs {
@@ -218,82 +257,20 @@ fn measure(subjects: &[Subject], threads: usize, batch: usize, seconds: f64) -> 
         times.sort_unstable();
         let ms = |t: Duration| t.as_secs_f64() * 1e3;
         let median = ms(times[times.len() / 2]);
+        let gmadds_per_second = subject.madds as f64 * batch as f64 / median / 1e6;
         Row {
             network: subject.name.clone(),
             precision: subject.precision,
-            threads,
+            threads: machine.threads,
             batch,
             median_ms: median,
             p90_ms: ms(times[times.len() * 9 / 10]),
             fastest_ms: ms(times[0]),
-            gmadds_per_second: subject.madds as f64 * batch as f64 / median / 1e6,
+            gmadds_per_second,
+            share_of_peak: gmadds_per_second / machine.gmadds_per_second,
             memory_bytes: subject.plan.weight_bytes() + subject.plan.arena_bytes() + subject.plan.scratch_bytes(),
             runs: times.len(),
         }
     });
     Ok(rows.collect())
-}
-
-/// Median time of every step.
-fn per_node(subject: &Subject, threads: usize, seconds: f64) -> anyhow::Result<Vec<NodeRow>> {
-    let mut session = Session::with_threads(Arc::clone(&subject.plan), threads);
-    let input = vec![0.5f32; subject.plan.input_dims().iter().product()];
-    let mut profiles = vec![session.profile(&input)?];
-    let started = Instant::now();
-    while started.elapsed().as_secs_f64() < seconds || profiles.len() < 5 {
-        profiles.push(session.profile(&input)?);
-    }
-    let median = |step: usize| {
-        let mut times: Vec<Duration> = profiles.iter().map(|p| p[step].1).collect();
-        times.sort_unstable();
-        times[times.len() / 2].as_secs_f64() * 1e6
-    };
-    let times: Vec<f64> = (0..profiles[0].len()).map(median).collect();
-    let sum: f64 = times.iter().sum();
-    let rows = profiles[0].iter().zip(times).map(|((info, _), us)| NodeRow {
-        node: info.name.clone(),
-        kernel: info.kernel.clone(),
-        us,
-        share: us / sum,
-    });
-    Ok(rows.collect())
-}
-
-fn report(rows: &[Row], nodes: &[NodeRow], isa: Isa, twin: bool) -> anyhow::Result<()> {
-    if !nodes.is_empty() {
-        let mut table = Table::new(&["node", "kernel", "µs", "share"]);
-        for n in nodes {
-            table.row(vec![
-                n.node.clone(),
-                n.kernel.clone(),
-                format!("{:.1}", n.us),
-                format!("{:.1} %", 100.0 * n.share),
-            ]);
-        }
-        print(&format!("{table}\n"))?;
-    }
-    let mut headings =
-        vec!["network", "precision", "threads", "batch", "median", "p90", "fastest", "GMAdds/s", "memory"];
-    headings.extend(twin.then_some("dynamic ÷ static"));
-    let mut table = Table::new(&headings);
-    for (i, r) in rows.iter().enumerate() {
-        let ms = |v: f64| format!("{v:.3} ms");
-        let precision = match r.precision {
-            Precision::F32 => "f32",
-            Precision::Bf16 => "bf16",
-        };
-        let mut cells = vec![r.network.clone(), precision.to_owned(), r.threads.to_string(), r.batch.to_string()];
-        cells.extend([ms(r.median_ms), ms(r.p90_ms), ms(r.fastest_ms)]);
-        cells.push(format!("{:.1}", r.gmadds_per_second));
-        cells.push(format!("{:.1} MiB", r.memory_bytes as f64 / f64::from(1 << 20)));
-        if twin {
-            let ratio = if i % 2 == 0 { format!("{:.3}", r.median_ms / rows[i + 1].median_ms) } else { String::new() };
-            cells.push(ratio);
-        }
-        table.row(cells);
-    }
-    let widened = rows.iter().any(|r| r.precision == Precision::Bf16) && !isa.multiplies_bf16();
-    let note = if widened { " has no products of bf16, which are computed in f32" } else { "" };
-    let isa = isa.name();
-    print(&format!("{table}\ninstruction set {isa}{note}; memory is packed weights and working memory\n"))
 }

@@ -1,13 +1,11 @@
 //! `dyconv cost`: parameters and multiply-adds of a network.
 
-use std::path::Path;
-
-use anyhow::bail;
 use dyconv::file::Model;
 use dyconv::graph::{Graph, Madds, NetworkCost, cost};
 use serde::Serialize;
 
 use super::model_args::ModelArgs;
+use super::name_or_file::NameOrFile;
 use super::output::{print, print_json, thousands};
 use super::table::Table;
 
@@ -67,12 +65,9 @@ impl From<Madds> for MaddsJson {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let graph = if args.what.contains(['/', '\\', '.']) {
-        Model::read(Path::new(&args.what))?.graph
-    } else if Path::new(&args.what).is_file() {
-        bail!("`{0}` is a file; write ./{0} to count it, or name an architecture", args.what);
-    } else {
-        args.model.build(&args.what)?
+    let graph = match NameOrFile::new(&args.what)? {
+        NameOrFile::Name(name) => args.model.build(&name)?,
+        NameOrFile::File(path) => Model::read(&path)?.graph,
     };
     let counted = cost(&graph);
     let layers = if args.layers { layers(&graph, &counted) } else { Vec::new() };

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use dyconv::data::{Dataset, OpenOptions, Split};
-use dyconv::{Classifier, Evaluation, EvaluationOptions, evaluate};
+use dyconv::{Evaluation, EvaluationOptions, evaluate};
 use serde::Serialize;
 
+use super::bank::Bank;
 use super::output::{bar, percent, print, print_json, thousands, threads};
 use super::table::Table;
 
@@ -39,6 +40,9 @@ pub struct Args {
     /// Threads to compute with; unset: one per processor
     #[arg(long)]
     threads: Option<usize>,
+    /// How kernel banks are stored
+    #[arg(long, value_enum, default_value = "f32")]
+    bank: Bank,
     /// Broken images that are skipped before it is an error
     #[arg(long, default_value_t = 10)]
     max_broken: usize,
@@ -67,7 +71,7 @@ struct ClassJson<'a> {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let mut classifier = Classifier::open(&args.model)?.with_threads(threads(args.threads));
+    let mut classifier = args.bank.classifier(&args.model, threads(args.threads))?;
     let open = held_out(&classifier.model().provenance.recipe);
     let dataset = Arc::new(Dataset::open(&args.data, &open)?);
     eprintln!("{}: {}; scoring {}", args.data, dataset.describe(), name(args.split));

@@ -1,10 +1,12 @@
 //! Words for a person: arguments, progress, tables.
 
+mod bank;
 mod bench;
 mod cost;
 mod eval;
 mod model_args;
 mod models;
+mod name_or_file;
 mod new;
 mod npy;
 mod output;

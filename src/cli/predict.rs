@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use dyconv::Classifier;
 use serde::Serialize;
 
+use super::bank::Bank;
 use super::output::{print, print_json, threads};
 use super::table::Table;
 
@@ -27,6 +27,9 @@ pub struct Args {
     /// Threads to compute with; unset: one per processor
     #[arg(long)]
     threads: Option<usize>,
+    /// How kernel banks are stored
+    #[arg(long, value_enum, default_value = "f32")]
+    bank: Bank,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -46,7 +49,7 @@ struct AnswerJson {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let mut classifier = Classifier::open(&args.model)?.with_threads(threads(args.threads));
+    let mut classifier = args.bank.classifier(&args.model, threads(args.threads))?;
     let mut results = Vec::new();
     let mut failed = 0;
     for image in &args.images {

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
-use dyconv::engine::{Plan, Session, oracle};
-use dyconv::file::Model;
+use dyconv::engine::{Session, oracle};
+use dyconv::file::{Mapped, Model};
 use dyconv::graph::Shape;
 
+use super::bank::Bank;
 use super::npy;
 use super::output::print;
 
@@ -39,6 +40,9 @@ pub struct Args {
     /// What runs the network
     #[arg(long, value_enum, default_value = "plan")]
     engine: Engine,
+    /// How the engine `plan` stores kernel banks
+    #[arg(long, value_enum, default_value = "f32")]
+    bank: Bank,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -52,7 +56,7 @@ enum Engine {
 type Visit<'a> = &'a mut dyn FnMut(&str, Shape, &[f32]);
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let model = Model::read(&args.model)?;
+    let model = Model::open(&args.model)?;
     let (shape, input) = npy::read(&args.input)?;
     let [c, h, w] = model.graph.input_dims();
     ensure!(
@@ -60,28 +64,36 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         "{}: has shape {shape:?}, the model expects [N, {c}, {h}, {w}]",
         args.input.display()
     );
-    let batch = shape[0];
-    if let Some(folder) = &args.all {
-        std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
-        let mut failed = None;
-        let mut written = 0;
-        all(args.engine, &model, &input, batch, &mut |name, shape, values| {
-            if failed.is_none() {
-                failed = write(&folder.join(format!("{name}.npy")), batch, shape, values).err();
-                written += 1;
-            }
-        })?;
-        if let Some(error) = failed {
-            return Err(error);
+    ensure!(
+        args.engine == Engine::Plan || args.bank == Bank::F32,
+        "--bank: only the engine `plan` stores kernel banks; leave it out"
+    );
+    let (batch, answer) = (shape[0], model.graph.output_shape());
+    let Some(folder) = &args.all else {
+        let answers = run_network(args, model, &input, batch, None)?;
+        return finish(args, batch, answer, &answers);
+    };
+    std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    let mut failed = None;
+    let mut written = 0;
+    let mut visit = |name: &str, shape: Shape, values: &[f32]| {
+        if failed.is_none() {
+            failed = write(&folder.join(format!("{name}.npy")), batch, shape, values).err();
+            written += 1;
         }
-        print(&format!("{}: {written} arrays\n", folder.display()))?;
+    };
+    let answers = run_network(args, model, &input, batch, Some(&mut visit))?;
+    if let Some(error) = failed {
+        return Err(error);
     }
-    if let Some(path) = &args.output {
-        let answers = answers(args.engine, &model, &input, batch)?;
-        write(path, batch, model.graph.output_shape(), &answers)?;
-        print(&format!("{}: {batch} × {}\n", path.display(), model.graph.output_shape()))?;
-    }
-    Ok(())
+    print(&format!("{}: {written} arrays\n", folder.display()))?;
+    finish(args, batch, answer, &answers)
+}
+
+fn finish(args: &Args, batch: usize, shape: Shape, answers: &[f32]) -> anyhow::Result<()> {
+    let Some(path) = &args.output else { return Ok(()) };
+    write(path, batch, shape, answers)?;
+    print(&format!("{}: {batch} × {shape}\n", path.display()))
 }
 
 fn write(path: &Path, batch: usize, shape: Shape, values: &[f32]) -> anyhow::Result<()> {
@@ -89,23 +101,29 @@ fn write(path: &Path, batch: usize, shape: Shape, values: &[f32]) -> anyhow::Res
     npy::write(path, &dims, values)
 }
 
-fn answers(engine: Engine, model: &Model, input: &[f32], batch: usize) -> anyhow::Result<Vec<f32>> {
-    Ok(match engine {
-        Engine::Plan => Session::new(Plan::new(&model.graph, &model.weights, model.tau)?).predict(input, batch)?,
-        Engine::Oracle => oracle::run(&model.graph, &model.weights, model.tau, input, batch)?,
-        Engine::Burn => through_burn(model, input, batch, &mut |_, _, _| {})?,
-    })
-}
-
-fn all(engine: Engine, model: &Model, input: &[f32], batch: usize, visit: Visit<'_>) -> anyhow::Result<()> {
-    match engine {
-        Engine::Plan => {
-            Session::new(Plan::new(&model.graph, &model.weights, model.tau)?).run_all(input, batch, visit)?
-        }
-        Engine::Oracle => oracle::run_all(&model.graph, &model.weights, model.tau, input, batch, visit)?,
-        Engine::Burn => drop(through_burn(model, input, batch, visit)?),
+/// Runs the network once; every node's value is shown to `visit`, if anybody wants them.
+fn run_network(
+    args: &Args,
+    model: Model<Mapped>,
+    input: &[f32],
+    batch: usize,
+    visit: Option<Visit<'_>>,
+) -> anyhow::Result<Vec<f32>> {
+    if args.engine == Engine::Plan {
+        let (model, weights) = model.split();
+        let mut session = Session::new(args.bank.plan(&args.model, &model, &weights)?);
+        return Ok(match visit {
+            Some(visit) => session.run_all(input, batch, visit)?,
+            None => session.predict(input, batch)?,
+        });
     }
-    Ok(())
+    let model = Model::read(&args.model)?;
+    let mut nobody = |_: &str, _: Shape, _: &[f32]| {};
+    let visit = visit.unwrap_or(&mut nobody);
+    match args.engine {
+        Engine::Burn => through_burn(&model, input, batch, visit),
+        _ => Ok(oracle::run_all(&model.graph, &model.weights, model.tau, input, batch, visit)?),
+    }
 }
 
 #[cfg(feature = "train")]

@@ -3,8 +3,8 @@
 use dyconv_graph::{Activation as GraphActivation, Conv2d, Pool2d, Shape};
 use dyconv_kernels::{
     Activation, Bank, Buffer, ConvGeometry, ConvRun, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, PoolGeometry, Span,
-    Storage, WinogradConv, activate, add, affine, global_avg_pool, linear, max_pool, mean_of_sums, mix, mix_linear,
-    pack_linear_bank, scale, softmax,
+    Storage, WinogradConv, activate, add, affine, global_avg_pool, linear, linear_halves, max_pool, mean_of_sums, mix,
+    mix_linear, pack_linear_bank, pack_linear_halves, scale, softmax,
 };
 
 use crate::arena::Slot;
@@ -21,7 +21,7 @@ pub(crate) enum Kernel {
     /// Written by the session before the first step.
     Input,
     Conv(Conv, Packed, Bank),
-    Linear(Packed, Buffer<f32>),
+    Linear(Packed, Rows),
     Affine {
         scale: Vec<f32>,
         shift: Vec<f32>,
@@ -51,6 +51,14 @@ pub(crate) enum Conv {
     Panel(PanelConv),
     Depthwise(DepthwiseConv),
     Winograd(WinogradConv),
+}
+
+/// The weights of a linear layer.
+#[derive(Debug, Clone)]
+pub(crate) enum Rows {
+    Exact(Buffer<f32>),
+    /// bf16.
+    Halves(Buffer<u32>),
 }
 
 /// What surrounds the packed weights of a layer; see [`Layer`].
@@ -138,6 +146,15 @@ impl Packed {
     }
 }
 
+impl Rows {
+    fn span(&self) -> Span {
+        match self {
+            Rows::Exact(weight) => Span::of(weight),
+            Rows::Halves(weight) => Span::of(weight),
+        }
+    }
+}
+
 impl Conv {
     fn sums_len(&self) -> usize {
         match self {
@@ -162,7 +179,9 @@ impl Kernel {
         match &step.op {
             StepOp::Input => Kernel::Input,
             StepOp::Conv(layer) => Self::conv(layer, input, step.shape, isa, options),
-            StepOp::Linear(layer) => Self::linear(layer, input, step.shape),
+            StepOp::Linear(layer) => {
+                Self::linear(layer, input, step.shape, step.router && options.bank != Storage::F32)
+            }
             StepOp::Affine { scale, shift, activation: a } => {
                 Kernel::Affine { scale: scale.clone(), shift: shift.clone(), activation: a.map(activation) }
             }
@@ -185,7 +204,7 @@ impl Kernel {
         // A product with a vector: one pixel in, one tap, one pixel out.
         let vector = kernel == [1, 1] && groups == 1 && input.pixels() == 1 && output.pixels() == 1;
         if vector && padding == [0, 0] && !layer.residual {
-            return Self::linear(layer, input, output);
+            return Self::linear(layer, input, output, false);
         }
         let geometry = ConvGeometry { input: hwc(input), out_channels, kernel, stride, padding, dilation, groups };
         let packed = Packed::new(layer, input);
@@ -196,14 +215,13 @@ impl Kernel {
             Storage::Int8 => 8,
         };
         let weight_bytes = layer.weight.len() * bits / 8;
+        // Where kernels are mixed, transforming them costs less than rounding them; fixed ones are half as large in bf16.
+        let in_f32 = options.precision == Precision::F32 || layer.mixes;
         if groups > 1 && DepthwiseConv::supports(&geometry) {
             let conv = DepthwiseConv::new(geometry);
             let bank = conv.pack(layer.kernels, &layer.weight, storage);
             Kernel::Conv(Conv::Depthwise(conv), packed, bank)
-        } else if options.precision == Precision::F32
-            && !layer.scaled
-            && WinogradConv::pays(&geometry, isa, weight_bytes)
-        {
+        } else if !layer.scaled && in_f32 && WinogradConv::pays(&geometry, isa, weight_bytes) {
             let conv = WinogradConv::new(geometry, isa);
             let bank = conv.pack(layer.kernels, &layer.weight, storage);
             Kernel::Conv(Conv::Winograd(conv), packed, bank)
@@ -221,9 +239,14 @@ impl Kernel {
         }
     }
 
-    fn linear<S>(layer: &Layer<S>, input: Shape, output: Shape) -> Self {
-        let weight = pack_linear_bank(layer.kernels, output.channels(), &layer.weight);
-        Kernel::Linear(Packed::new(layer, input), Buffer::from(&weight[..]))
+    /// Of the routers' layers two bytes a weight are kept, where banks are not exact either: they are as many.
+    fn linear<S>(layer: &Layer<S>, input: Shape, output: Shape, narrow: bool) -> Self {
+        let rows = if narrow && !layer.mixes {
+            Rows::Halves(pack_linear_halves(output.channels(), &layer.weight))
+        } else {
+            Rows::Exact(pack_linear_bank(layer.kernels, output.channels(), &layer.weight))
+        };
+        Kernel::Linear(Packed::new(layer, input), rows)
     }
 
     /// Whether the output may replace the first input in its place.
@@ -267,7 +290,7 @@ impl Kernel {
         match self {
             Kernel::Affine { scale, shift, .. } => (scale.len() + shift.len()) * size_of::<f32>(),
             Kernel::Conv(_, packed, bank) => bank.bytes() + biases(packed),
-            Kernel::Linear(packed, weight) => weight.len() * size_of::<f32>() + biases(packed),
+            Kernel::Linear(packed, rows) => rows.span().len() + biases(packed),
             _ => 0,
         }
     }
@@ -276,7 +299,7 @@ impl Kernel {
     pub(crate) fn span(&self) -> Option<Span> {
         match self {
             Kernel::Conv(_, _, bank) => Some(bank.all()),
-            Kernel::Linear(_, weight) => Some(Span::of(weight)),
+            Kernel::Linear(_, rows) => Some(rows.span()),
             _ => None,
         }
     }
@@ -311,6 +334,7 @@ impl Kernel {
         let storage = match self {
             Kernel::Conv(_, p, bank) if p.mixes && bank.storage() == Storage::Bf16 => "-bf16",
             Kernel::Conv(_, p, bank) if p.mixes && bank.storage() == Storage::Int8 => "-int8",
+            Kernel::Linear(_, Rows::Halves(_)) => "-bf16",
             _ => "",
         };
         let scale = if packed.is_some_and(|p| p.scaled) { "+scale" } else { "" };
@@ -356,10 +380,12 @@ impl Kernel {
                 let Carved { coefficients, bias, rest, .. } = packed.carve(isa, arena, inputs, scratch);
                 let end = Epilogue { bias, activation: packed.activation };
                 let [x, y] = apart(arena, inputs[0], output);
-                if packed.mixes {
-                    mix_linear(isa, weight, coefficients, end, x, &mut rest[..packed.inputs], y);
-                } else {
-                    linear(exec, weight, end, x, y);
+                match weight {
+                    Rows::Exact(bank) if packed.mixes => {
+                        mix_linear(isa, bank, coefficients, end, x, &mut rest[..packed.inputs], y);
+                    }
+                    Rows::Exact(weight) => linear(exec, weight, end, x, y),
+                    Rows::Halves(weight) => linear_halves(exec, weight, end, x, y),
                 }
             }
             Kernel::Affine { scale, shift, activation } => {

@@ -36,8 +36,9 @@ mod passes;
 mod plan;
 mod session;
 
-/// Instruction sets that [`Plan::for_isa`] compiles for; threads that sessions share; storage of kernel banks.
-pub use dyconv_kernels::{Isa, Pool, Storage};
+/// Instruction sets that [`Plan::for_isa`] compiles for; threads that sessions share; storage of kernel banks; what the machine
+/// can do at most.
+pub use dyconv_kernels::{Exec, Isa, Pool, Storage, peak_madds, peak_read};
 pub use error::EngineError;
 pub use plan::{Options, Plan, Precision, StepInfo};
 pub use session::Session;

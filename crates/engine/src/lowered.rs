@@ -1,6 +1,11 @@
-//! The form between the graph and the plan: steps that own their weights and can absorb what follows them.
+//! The form between the graph and the plan: steps that know their weights and can absorb what follows them.
+//!
+//! Large tensors stay where they are until their step is packed: a step only knows its tensor's name and what must be
+//! multiplied into it.
 
-use dyconv_graph::{Activation, Conv2d, Graph, Linear, Node, Op, Pool2d, Shape, Weights};
+use dyconv_graph::{
+    Activation, Conv2d, Cost, Graph, Linear, Node, Op, Pool2d, Shape, TensorSource, WeightsError, cost,
+};
 
 /// A network as a list of steps in execution order; step 0 is the input.
 #[derive(Debug, Clone)]
@@ -23,14 +28,27 @@ pub(crate) struct Step {
     pub(crate) sums: bool,
     /// Shape of one sample's output.
     pub(crate) shape: Shape,
+    /// Whether it computes mixing coefficients and nothing else.
+    pub(crate) router: bool,
+    /// Multiply-adds of the nodes that went into it.
+    pub(crate) madds: u64,
 }
 
 impl Step {
-    /// Frees the weights, once they are packed.
-    pub(crate) fn release(&mut self) {
+    /// Reads the weights into `room`, and scales them: the step is ready to be packed.
+    pub(crate) fn load(&mut self, weights: &dyn TensorSource, room: &mut Vec<f32>) -> Result<(), WeightsError> {
         match &mut self.op {
-            StepOp::Conv(layer) => layer.weight = Vec::new(),
-            StepOp::Linear(layer) => layer.weight = Vec::new(),
+            StepOp::Conv(layer) => layer.load(weights, room),
+            StepOp::Linear(layer) => layer.load(weights, room),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the weights away, once they are packed, and keeps their room for those of the next step.
+    pub(crate) fn release(&mut self, room: &mut Vec<f32>) {
+        match &mut self.op {
+            StepOp::Conv(layer) => *room = std::mem::take(&mut layer.weight),
+            StepOp::Linear(layer) => *room = std::mem::take(&mut layer.weight),
             _ => {}
         }
     }
@@ -73,7 +91,11 @@ pub(crate) struct Layer<S> {
     pub(crate) spec: S,
     /// Size K of the bank; 1 for a static layer.
     pub(crate) kernels: usize,
-    /// `[K, O, …]`
+    /// Name of the tensor `[K, O, …]` of weights.
+    pub(crate) tensor: String,
+    /// What the weights of each output channel are multiplied by: `[O]`, or empty.
+    pub(crate) weight_scale: Vec<f32>,
+    /// `[K, O, …]`, between [`load`](Self::load) and [`Step::release`]; else empty.
     pub(crate) weight: Vec<f32>,
     /// `[K, O]` or empty; always empty in a static layer.
     pub(crate) mixed_bias: Vec<f32>,
@@ -88,17 +110,40 @@ pub(crate) struct Layer<S> {
     pub(crate) residual: bool,
 }
 
+impl<S> Layer<S> {
+    /// Reads the weights into `room`, and scales them.
+    fn load(&mut self, weights: &dyn TensorSource, room: &mut Vec<f32>) -> Result<(), WeightsError> {
+        self.weight = std::mem::take(room);
+        weights.read(&self.tensor, &mut self.weight)?;
+        if !self.weight_scale.is_empty() {
+            let outputs = self.weight_scale.len();
+            let per_output = self.weight.len() / (self.kernels * outputs);
+            for (i, channel) in self.weight.chunks_exact_mut(per_output).enumerate() {
+                channel.iter_mut().for_each(|w| *w *= self.weight_scale[i % outputs]);
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Lowered {
     /// Step by step, nothing fused. The weights have been checked.
-    pub(crate) fn new(graph: &Graph, weights: &Weights) -> Self {
-        let lower = |node: &Node| Step {
-            name: node.name.clone(),
-            op: lower_op(node, weights),
-            inputs: node.inputs.iter().map(|i| i.index()).collect(),
-            sums: false,
-            shape: node.shape,
+    pub(crate) fn new(graph: &Graph, weights: &dyn TensorSource) -> Result<Self, WeightsError> {
+        let costs = cost(graph);
+        let routers = graph.router_nodes();
+        let lower = |(node, cost): (&Node, &Cost)| {
+            Ok(Step {
+                name: node.name.clone(),
+                op: lower_op(node, weights)?,
+                inputs: node.inputs.iter().map(|i| i.index()).collect(),
+                sums: false,
+                shape: node.shape,
+                router: routers[cost.node.index()],
+                madds: cost.madds.total(),
+            })
         };
-        Self { steps: graph.nodes().iter().map(lower).collect(), output: graph.output().index() }
+        let steps = graph.nodes().iter().zip(&costs.nodes).map(lower).collect::<Result<_, WeightsError>>()?;
+        Ok(Self { steps, output: graph.output().index() })
     }
 
     /// How often the value of each step is read, the caller's reading of the answer included.
@@ -114,20 +159,24 @@ impl Lowered {
     }
 }
 
-fn lower_op(node: &Node, weights: &Weights) -> StepOp {
-    let tensor = |name: &str| weights.get(&format!("{}.{name}", node.name)).data.clone();
-    let optional = |present: bool| if present { tensor("bias") } else { Vec::new() };
-    match &node.op {
+fn lower_op(node: &Node, weights: &dyn TensorSource) -> Result<StepOp, WeightsError> {
+    let name = |part: &str| format!("{}.{part}", node.name);
+    let tensor = |part: &str| {
+        let mut values = Vec::new();
+        weights.read(&name(part), &mut values).map(|()| values)
+    };
+    let optional = |present: bool| if present { tensor("bias") } else { Ok(Vec::new()) };
+    Ok(match &node.op {
         Op::Input => StepOp::Input,
-        Op::Conv(spec) => StepOp::Conv(fixed(spec.clone(), tensor("weight"), optional(spec.bias))),
-        Op::Linear(spec) => StepOp::Linear(fixed(spec.clone(), tensor("weight"), optional(spec.bias))),
-        Op::MixConv(m) => StepOp::Conv(mixture(m.conv.clone(), m.kernels, tensor("weight"), optional(m.conv.bias))),
+        Op::Conv(spec) => StepOp::Conv(fixed(spec.clone(), name("weight"), optional(spec.bias)?)),
+        Op::Linear(spec) => StepOp::Linear(fixed(spec.clone(), name("weight"), optional(spec.bias)?)),
+        Op::MixConv(m) => StepOp::Conv(mixture(m.conv.clone(), m.kernels, name("weight"), optional(m.conv.bias)?)),
         Op::MixLinear(m) => {
-            StepOp::Linear(mixture(m.linear.clone(), m.kernels, tensor("weight"), optional(m.linear.bias)))
+            StepOp::Linear(mixture(m.linear.clone(), m.kernels, name("weight"), optional(m.linear.bias)?))
         }
         Op::BatchNorm { eps } => {
-            let (gamma, beta) = (tensor("weight"), tensor("bias"));
-            let (mean, var) = (tensor("running_mean"), tensor("running_var"));
+            let (gamma, beta) = (tensor("weight")?, tensor("bias")?);
+            let (mean, var) = (tensor("running_mean")?, tensor("running_var")?);
             let factor = |c: usize| f64::from(gamma[c]) / (f64::from(var[c]) + f64::from(*eps)).sqrt();
             let shift = |c: usize| (f64::from(beta[c]) - f64::from(mean[c]) * factor(c)) as f32;
             let channels = 0..gamma.len();
@@ -144,17 +193,29 @@ fn lower_op(node: &Node, weights: &Weights) -> StepOp {
         Op::GlobalAvgPool => StepOp::GlobalAvgPool,
         Op::MaxPool(pool) => StepOp::MaxPool(pool.clone()),
         Op::Dropout { .. } => StepOp::Dropout,
+    })
+}
+
+fn fixed<S>(spec: S, tensor: String, bias: Vec<f32>) -> Layer<S> {
+    Layer { bias, ..layer(spec, 1, tensor, false) }
+}
+
+fn mixture<S>(spec: S, kernels: usize, tensor: String, mixed_bias: Vec<f32>) -> Layer<S> {
+    Layer { mixed_bias, ..layer(spec, kernels, tensor, true) }
+}
+
+fn layer<S>(spec: S, kernels: usize, tensor: String, mixes: bool) -> Layer<S> {
+    Layer {
+        spec,
+        kernels,
+        tensor,
+        weight_scale: Vec::new(),
+        weight: Vec::new(),
+        mixed_bias: Vec::new(),
+        bias: Vec::new(),
+        activation: None,
+        mixes,
+        scaled: false,
+        residual: false,
     }
-}
-
-fn fixed<S>(spec: S, weight: Vec<f32>, bias: Vec<f32>) -> Layer<S> {
-    layer(spec, 1, weight, Vec::new(), bias, false)
-}
-
-fn mixture<S>(spec: S, kernels: usize, weight: Vec<f32>, mixed_bias: Vec<f32>) -> Layer<S> {
-    layer(spec, kernels, weight, mixed_bias, Vec::new(), true)
-}
-
-fn layer<S>(spec: S, kernels: usize, weight: Vec<f32>, mixed_bias: Vec<f32>, bias: Vec<f32>, mixes: bool) -> Layer<S> {
-    Layer { spec, kernels, weight, mixed_bias, bias, activation: None, mixes, scaled: false, residual: false }
 }

@@ -13,11 +13,10 @@ use crate::error::{check_len, check_tau};
 /// # Errors
 /// When the weights do not belong to the graph, τ is not positive and finite, or the input has the wrong length.
 pub fn run(graph: &Graph, weights: &Weights, tau: f32, input: &[f32], batch: usize) -> Result<Vec<f32>, EngineError> {
-    let values = evaluate(graph, weights, tau, input, batch)?;
-    Ok(values[graph.output().index()].iter().map(|v| *v as f32).collect())
+    run_all(graph, weights, tau, input, batch, &mut |_, _, _| {})
 }
 
-/// Like [`run`], but hands the value of every node, in execution order, to `visit`: its name, the shape of one sample,
+/// Like [`run`], but also hands the value of every node, in execution order, to `visit`: its name, the shape of one sample,
 /// and `batch` samples, channels first.
 ///
 /// # Errors
@@ -29,12 +28,16 @@ pub fn run_all(
     input: &[f32],
     batch: usize,
     visit: &mut dyn FnMut(&str, Shape, &[f32]),
-) -> Result<(), EngineError> {
-    for (node, value) in graph.nodes().iter().zip(evaluate(graph, weights, tau, input, batch)?) {
-        let value: Vec<f32> = value.iter().map(|v| *v as f32).collect();
+) -> Result<Vec<f32>, EngineError> {
+    let mut answers = Vec::new();
+    for (i, value) in evaluate(graph, weights, tau, input, batch)?.iter().enumerate() {
+        let (node, value) = (&graph.nodes()[i], value.iter().map(|v| *v as f32).collect::<Vec<f32>>());
         visit(&node.name, node.shape, &value);
+        if i == graph.output().index() {
+            answers = value;
+        }
     }
-    Ok(())
+    Ok(answers)
 }
 
 /// Values of all nodes, each `batch` samples, channels first.

@@ -1,6 +1,6 @@
 //! Everything that can be decided once: which kernels run, in which order, on which places of one arena.
 
-use dyconv_graph::{Graph, Shape, Weights};
+use dyconv_graph::{Graph, Shape, TensorSource};
 use dyconv_kernels::{Isa, Storage, settle};
 
 use crate::EngineError;
@@ -18,7 +18,8 @@ const MEMORY_LIMIT: usize = 16 << 30;
 pub struct Options {
     /// The instruction set; `None` is the fastest of this CPU, or what the environment variable `DYCONV_ISA` names.
     pub isa: Option<Isa>,
-    /// How the kernel banks of dynamic convolutions are stored. Anything but f32 changes the answers a little.
+    /// How the kernel banks of dynamic convolutions are stored. Anything but f32 stores the routers' matrices, which are a
+    /// fifth of a dynamic network, as bf16, and changes the answers a little.
     pub bank: Storage,
     /// What convolutions multiply. Anything but f32 changes the answers.
     pub precision: Precision,
@@ -47,6 +48,7 @@ pub struct Plan {
     pub(crate) carried: Vec<Slot>,
     pub(crate) arena_len: usize,
     pub(crate) isa: Isa,
+    bank: Storage,
     input_dims: [usize; 3],
     output_shape: Shape,
 }
@@ -61,6 +63,7 @@ pub(crate) struct PlanStep {
     /// The sums that it leaves behind, or that it reads.
     pub(crate) sums: Slot,
     pub(crate) shape: Shape,
+    madds: u64,
 }
 
 /// One line of [`Plan::describe`].
@@ -74,6 +77,8 @@ pub struct StepInfo {
     pub shape: Shape,
     /// Bytes of the packed weights.
     pub weight_bytes: usize,
+    /// Multiply-adds of the nodes that were fused into the step, for one sample.
+    pub madds: u64,
 }
 
 impl std::fmt::Display for StepInfo {
@@ -83,12 +88,13 @@ impl std::fmt::Display for StepInfo {
 }
 
 impl Plan {
-    /// Compiles `graph` with these weights; `tau` is the temperature τ of its softmax nodes.
+    /// Compiles `graph` with these weights; `tau` is the temperature τ of its softmax nodes. Of the weights one tensor at a
+    /// time is in memory beside what is packed.
     ///
     /// # Errors
     /// When the weights are not those of the graph, τ is not positive and finite, the working memory would exceed 16 GiB, or
     /// the environment variable `DYCONV_ISA` names an instruction set that this CPU lacks.
-    pub fn new(graph: &Graph, weights: &Weights, tau: f32) -> Result<Self, EngineError> {
+    pub fn new(graph: &Graph, weights: &dyn TensorSource, tau: f32) -> Result<Self, EngineError> {
         Self::with_options(graph, weights, tau, Options::default())
     }
 
@@ -96,7 +102,7 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Plan::new`].
-    pub fn for_isa(graph: &Graph, weights: &Weights, tau: f32, isa: Isa) -> Result<Self, EngineError> {
+    pub fn for_isa(graph: &Graph, weights: &dyn TensorSource, tau: f32, isa: Isa) -> Result<Self, EngineError> {
         Self::with_options(graph, weights, tau, Options { isa: Some(isa), ..Options::default() })
     }
 
@@ -104,23 +110,31 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Plan::new`].
-    pub fn with_options(graph: &Graph, weights: &Weights, tau: f32, options: Options) -> Result<Self, EngineError> {
-        weights.check(graph)?;
+    pub fn with_options(
+        graph: &Graph,
+        weights: &dyn TensorSource,
+        tau: f32,
+        options: Options,
+    ) -> Result<Self, EngineError> {
+        weights.check_shapes(graph)?;
         check_tau(tau)?;
         let isa = match options.isa {
             Some(isa) => isa,
             None => Isa::chosen().map_err(EngineError::Isa)?,
         };
-        let mut lowered = optimise(Lowered::new(graph, weights));
+        let mut lowered = optimise(Lowered::new(graph, weights)?);
         let shapes: Vec<Shape> = lowered.steps.iter().map(|s| s.shape).collect();
-        let kernels: Vec<Kernel> = (lowered.steps.iter_mut())
-            .map(|step| {
-                let input = step.inputs.first().map_or(step.shape, |i| shapes[*i]);
-                let kernel = Kernel::new(step, input, tau, isa, options);
-                step.release();
-                kernel
-            })
-            .collect();
+        let largest = graph.parameters().iter().map(|p| p.elements()).max();
+        // Once and as large as it will be, so that the system gets it back whole.
+        let mut room = Vec::with_capacity(largest.unwrap_or(0));
+        let mut kernels = Vec::with_capacity(lowered.steps.len());
+        for step in &mut lowered.steps {
+            let input = step.inputs.first().map_or(step.shape, |i| shapes[*i]);
+            step.load(weights, &mut room)?;
+            kernels.push(Kernel::new(step, input, tau, isa, options));
+            step.release(&mut room);
+        }
+        drop(room);
         settle(kernels.iter().filter_map(Kernel::span));
         let (buffer_of, mut lives) = buffers(&mut lowered, &kernels);
         let outputs = lives.len();
@@ -151,11 +165,13 @@ impl Plan {
                 inputs: step.inputs.iter().map(|i| slots[*i]).collect(),
                 output: slots[i],
                 shape: step.shape,
+                madds: step.madds,
             })
             .collect();
         let (input_dims, output_shape) = (graph.input_dims(), graph.output_shape());
         let carried = carried(&steps, tail, output);
-        Ok(Self { steps, output, tail, carried, arena_len, isa, input_dims, output_shape })
+        let bank = options.bank;
+        Ok(Self { steps, output, tail, carried, arena_len, isa, bank, input_dims, output_shape })
     }
 
     /// Elements of scratch for so many threads.
@@ -166,6 +182,11 @@ impl Plan {
     /// The instruction set that the kernels are compiled for.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// How the kernel banks are stored.
+    pub fn bank(&self) -> Storage {
+        self.bank
     }
 
     /// Shape `[C, H, W]` of one input sample.
@@ -206,6 +227,7 @@ impl PlanStep {
             kernel: format!("{}/{}", self.kernel.name(), isa.name()),
             shape: self.shape,
             weight_bytes: self.kernel.weight_bytes(),
+            madds: self.madds,
         }
     }
 }

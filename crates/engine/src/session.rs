@@ -95,8 +95,8 @@ impl Session {
         Ok(output)
     }
 
-    /// Runs a batch and hands the value of every step, in execution order, to `visit`: the name of the last node fused
-    /// into the step, the shape of one sample, and `batch` samples, channels first. The first step is the input.
+    /// [`predict`](Self::predict) that also hands the value of every step, in execution order, to `visit`: the name of the
+    /// last node fused into the step, the shape of one sample, and `batch` samples, channels first. The first step is the input.
     ///
     /// Allocates room for all values: for inspection, not for speed.
     ///
@@ -107,20 +107,24 @@ impl Session {
         input: &[f32],
         batch: usize,
         visit: &mut dyn FnMut(&str, Shape, &[f32]),
-    ) -> Result<(), EngineError> {
+    ) -> Result<Vec<f32>, EngineError> {
         self.check_input(input, batch)?;
         let plan = Arc::clone(&self.plan);
+        let shape = plan.output_shape();
+        let mut answers = vec![0.0; batch * shape.elements()];
         let mut values: Vec<Vec<f32>> = plan.steps.iter().map(|s| vec![0.0; batch * s.shape.elements()]).collect();
         for (n, x) in input.chunks_exact(self.sample_len()).enumerate() {
             self.run_sample(x, &mut |i, value| {
                 let to = &mut values[i][n * value.len()..][..value.len()];
                 hwc_to_chw(plan.steps[i].shape.channels(), value, to);
             });
+            let to = &mut answers[n * shape.elements()..][..shape.elements()];
+            hwc_to_chw(shape.channels(), &self.arena[plan.output.range()], to);
         }
         for (step, value) in plan.steps.iter().zip(&values) {
             visit(&step.name, step.shape, value);
         }
-        Ok(())
+        Ok(answers)
     }
 
     /// Runs one sample and tells how long each step took.

@@ -132,6 +132,12 @@ pub(crate) fn to_bytes(model: &Model) -> Result<Vec<u8>, Problem> {
 }
 
 impl Header {
+    /// The model with these weights.
+    pub fn model<W>(self, weights: W) -> Model<W> {
+        let Self { tau, preprocessing, task, provenance, graph, .. } = self;
+        Model { graph, weights, tau, preprocessing, task, provenance }
+    }
+
     /// Checks what serde cannot see.
     pub fn check(&self) -> Result<(), Problem> {
         let fail = |message: String| Err(Problem::Header(message));

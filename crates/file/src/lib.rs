@@ -2,27 +2,30 @@
 //!
 //! Weights, the graph that says what they mean, the temperature, the preprocessing and the class names travel together,
 //! so a model that is read back is the same function. `docs/model-file.md` describes the format for other languages.
-#![forbid(unsafe_code)]
+//!
+//! [`Model::read`] brings everything into memory; [`Model::open`] leaves the weights in the file, mapped, for who takes them one
+//! by one ([`TensorSource`]). The one module with unsafe code is the mapping.
 
 mod atomic;
 mod header;
+mod map;
 mod read;
 
 use std::path::{Path, PathBuf};
 
-use dyconv_graph::{Graph, Weights, WeightsError};
+use dyconv_graph::{Graph, Tensor, TensorSource, Weights, WeightsError};
 
 pub use atomic::write_atomically;
 pub use header::{Preprocessing, Provenance, Task};
-pub use read::MAX_FILE_BYTES;
+pub use read::{MAX_FILE_BYTES, Mapped};
 
 /// A network with everything that is needed to use it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Model {
+pub struct Model<W = Weights> {
     /// What is computed.
     pub graph: Graph,
-    /// The tensors of the graph.
-    pub weights: Weights,
+    /// The tensors of the graph: in memory, in the file ([`Mapped`]), or dropped (`()`).
+    pub weights: W,
     /// Temperature τ of every softmax router; evaluation uses exactly this value.
     pub tau: f32,
     /// How an image becomes the network's input.
@@ -91,8 +94,15 @@ impl Model {
     /// When the file cannot be read, is damaged, or describes a network that cannot exist; see [`Problem`].
     pub fn read(path: &Path) -> Result<Self, FileError> {
         let fail = |problem| FileError { path: path.to_owned(), problem };
-        let bytes = read::bytes(path).map_err(fail)?;
-        Self::from_bytes(&bytes).map_err(fail)
+        let (model, mapped) = Model::open(path)?.split();
+        let mut weights = Weights::default();
+        for parameter in model.graph.parameters() {
+            let mut data = Vec::new();
+            mapped.read(&parameter.name, &mut data).map_err(|e| fail(e.into()))?;
+            weights.0.insert(parameter.name, Tensor::new(&parameter.shape, data));
+        }
+        let Model { graph, tau, preprocessing, task, provenance, .. } = model;
+        Ok(Model { graph, weights, tau, preprocessing, task, provenance })
     }
 
     /// Verifies a model file that is in memory.
@@ -120,6 +130,26 @@ impl Model {
         let fail = |problem| FileError { path: path.to_owned(), problem };
         let bytes = self.to_bytes().map_err(fail)?;
         write_atomically(path, &bytes).map_err(|source| fail(Problem::Io { what: "written", source }))
+    }
+}
+
+impl Model<Mapped> {
+    /// Maps a model file and verifies everything but the values of its tensors, which are verified when they are read. Neither
+    /// this nor what reads from it ever holds the whole file in memory. The file must not be cut short while it is open: replace
+    /// it (as [`Model::write`] does) and never edit it in place.
+    ///
+    /// # Errors
+    /// As [`Model::read`].
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        map::Map::open(path).and_then(read::mapped).map_err(|problem| FileError { path: path.to_owned(), problem })
+    }
+}
+
+impl<W> Model<W> {
+    /// The model without its weights, and the weights.
+    pub fn split(self) -> (Model<()>, W) {
+        let Self { graph, weights, tau, preprocessing, task, provenance } = self;
+        (Model { graph, weights: (), tau, preprocessing, task, provenance }, weights)
     }
 
     /// Class names of a classifier.

@@ -1,50 +1,92 @@
 //! Reading: nothing in the file is believed before it is checked.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::ops::Range;
 
-use dyconv_graph::{Tensor, Weights};
+use dyconv_graph::{Tensor, TensorSource, Weights, WeightsError, check_shapes, check_values};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
 use crate::header::{Header, KEY};
+use crate::map::Map;
 use crate::{Model, Problem, VERSION};
 
 /// Files above this size are refused.
 pub const MAX_FILE_BYTES: u64 = 8 << 30;
 
-pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>, Problem> {
-    let io = |source| Problem::Io { what: "read", source };
-    let mut file = File::open(path).map_err(io)?;
-    let size = file.metadata().map_err(io)?.len();
-    if size > MAX_FILE_BYTES {
-        return Err(Problem::Container(format!("{size} bytes, more than {MAX_FILE_BYTES}")));
-    }
-    let mut bytes = Vec::with_capacity(size as usize);
-    file.read_to_end(&mut bytes).map_err(io)?;
-    Ok(bytes)
+/// Bytes of the file that are looked at before they are given back.
+const PIECE: usize = 1 << 20;
+
+/// Where each tensor lies in the file: its shape and its bytes.
+type Places = BTreeMap<String, (Vec<usize>, Range<usize>)>;
+
+/// The tensors of a model file that stay in the file until one is asked for. Made by [`Model::open`].
+#[derive(Debug)]
+pub struct Mapped {
+    map: Map,
+    places: Places,
 }
 
+impl TensorSource for Mapped {
+    fn check_shapes(&self, graph: &dyconv_graph::Graph) -> Result<(), WeightsError> {
+        check_shapes(graph, self.places.iter().map(|(name, (shape, _))| (name.as_str(), shape.as_slice())))
+    }
+
+    /// What was read leaves memory again: the file is never whole in it.
+    fn read(&self, name: &str, into: &mut Vec<f32>) -> Result<(), WeightsError> {
+        into.clear();
+        let missing = || WeightsError::Missing { name: name.to_owned(), expected: Vec::new() };
+        let (_, range) = self.places.get(name).ok_or_else(missing)?;
+        into.reserve_exact(range.len() / 4);
+        for start in range.clone().step_by(PIECE) {
+            let piece = start..range.end.min(start + PIECE);
+            into.extend(floats(&self.map.bytes()[piece]));
+            self.map.release();
+        }
+        check_values(name, into)
+    }
+}
+
+fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))
+}
+
+/// A model whose weights stay in the file.
+pub(crate) fn mapped(map: Map) -> Result<Model<Mapped>, Problem> {
+    let (header, places) = parse(map.bytes())?;
+    Ok(header.model(Mapped { map, places }))
+}
+
+/// A model in memory.
 pub(crate) fn model(bytes: &[u8]) -> Result<Model, Problem> {
+    let (header, places) = parse(bytes)?;
+    let tensor = |(name, (shape, range)): (String, (Vec<usize>, Range<usize>))| {
+        let data: Vec<f32> = floats(&bytes[range]).collect();
+        check_values(&name, &data)?;
+        Ok((name, Tensor::new(&shape, data)))
+    };
+    let weights = places.into_iter().map(tensor).collect::<Result<_, WeightsError>>()?;
+    Ok(header.model(Weights(weights)))
+}
+
+/// Checks everything but the values of the tensors.
+fn parse(bytes: &[u8]) -> Result<(Header, Places), Problem> {
     let container = |e: safetensors::SafeTensorError| Problem::Container(e.to_string());
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(container)?;
     let json = metadata.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or(Problem::Foreign)?;
     let header = header(json)?;
     let tensors = SafeTensors::deserialize(bytes).map_err(container)?;
-    let mut weights = BTreeMap::new();
+    let mut places = Places::new();
     for (name, view) in tensors.iter() {
         if view.dtype() != Dtype::F32 {
             return Err(Problem::Dtype { name: name.to_owned(), found: format!("{:?}", view.dtype()) });
         }
-        let data = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-        weights.insert(name.to_owned(), Tensor::new(view.shape(), data));
+        // The view is a part of `bytes`, so this is where it begins.
+        let start = view.data().as_ptr().addr() - bytes.as_ptr().addr();
+        places.insert(name.to_owned(), (view.shape().to_vec(), start..start + view.data().len()));
     }
-    let weights = Weights(weights);
-    weights.check(&header.graph)?;
-    let Header { tau, preprocessing, task, provenance, graph, .. } = header;
-    Ok(Model { graph, weights, tau, preprocessing, task, provenance })
+    check_shapes(&header.graph, places.iter().map(|(name, (shape, _))| (name.as_str(), shape.as_slice())))?;
+    Ok((header, places))
 }
 
 fn header(json: &str) -> Result<Header, Problem> {

@@ -39,4 +39,4 @@ pub use init::{Init, RouterInit, init};
 pub use json::{GraphJson, NodeJson};
 pub use op::{Activation, Conv2d, Linear, MixConv, MixLinear, Op, Pool2d, Shape};
 pub use router::{Gate, Router};
-pub use weights::{Tensor, Weights, WeightsError};
+pub use weights::{Tensor, TensorSource, Weights, WeightsError, check_shapes, check_values};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::graph::Graph;
+use crate::graph::{Graph, Parameter};
 
 /// A dense f32 tensor in row-major order.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,6 +75,59 @@ pub enum WeightsError {
     },
 }
 
+/// Where the tensors of a network come from, one at a time: they need not all be in memory.
+pub trait TensorSource {
+    /// Whether there are exactly the tensors of `graph`, by name and shape.
+    ///
+    /// # Errors
+    /// The first tensor that is missing, superfluous, or of another shape.
+    fn check_shapes(&self, graph: &Graph) -> Result<(), WeightsError>;
+
+    /// Replaces `into` by the values of a tensor, checked by [`check_values`].
+    ///
+    /// # Errors
+    /// When there is no such tensor, or it holds a value that cannot be.
+    fn read(&self, name: &str, into: &mut Vec<f32>) -> Result<(), WeightsError>;
+}
+
+/// Whether these names and shapes are exactly the tensors of `graph`.
+///
+/// # Errors
+/// The first tensor that is missing, superfluous, or of another shape.
+pub fn check_shapes<'a>(
+    graph: &Graph,
+    tensors: impl IntoIterator<Item = (&'a str, &'a [usize])>,
+) -> Result<(), WeightsError> {
+    let mut found: BTreeMap<&str, &[usize]> = tensors.into_iter().collect();
+    for Parameter { name, shape: expected, .. } in graph.parameters() {
+        match found.remove(name.as_str()) {
+            None => return Err(WeightsError::Missing { name, expected }),
+            Some(shape) if shape != expected => {
+                return Err(WeightsError::Shape { name, found: shape.to_vec(), expected });
+            }
+            Some(_) => {}
+        }
+    }
+    found.keys().next().map_or(Ok(()), |name| Err(WeightsError::Unknown((*name).to_owned())))
+}
+
+/// Whether the values of the tensor `name` are finite and, where they are variances, not negative.
+///
+/// # Errors
+/// The first value that is not.
+pub fn check_values(name: &str, values: &[f32]) -> Result<(), WeightsError> {
+    let name_of = || name.to_owned();
+    if let Some(position) = values.iter().position(|v| !v.is_finite()) {
+        return Err(WeightsError::NotFinite { name: name_of(), position, value: values[position].to_string() });
+    }
+    if name.ends_with(".running_var")
+        && let Some(position) = values.iter().position(|v| *v < 0.0)
+    {
+        return Err(WeightsError::NegativeVariance { name: name_of(), position, value: values[position].to_string() });
+    }
+    Ok(())
+}
+
 /// All tensors of a network by their names `<node>.<parameter>`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Weights(pub BTreeMap<String, Tensor>);
@@ -93,31 +146,21 @@ impl Weights {
     /// # Errors
     /// The first tensor that is missing, superfluous, of another shape, or not finite.
     pub fn check(&self, graph: &Graph) -> Result<(), WeightsError> {
-        let parameters = graph.parameters();
-        for parameter in &parameters {
-            let (name, expected) = (parameter.name.clone(), parameter.shape.clone());
-            let Some(tensor) = self.0.get(&name) else { return Err(WeightsError::Missing { name, expected }) };
-            if tensor.shape != expected {
-                return Err(WeightsError::Shape { name, found: tensor.shape.clone(), expected });
-            }
-            if let Some(position) = tensor.data.iter().position(|v| !v.is_finite()) {
-                return Err(WeightsError::NotFinite { name, position, value: tensor.data[position].to_string() });
-            }
-            if name.ends_with(".running_var")
-                && let Some(position) = tensor.data.iter().position(|v| *v < 0.0)
-            {
-                return Err(WeightsError::NegativeVariance {
-                    name,
-                    position,
-                    value: tensor.data[position].to_string(),
-                });
-            }
-        }
-        if self.0.len() != parameters.len() {
-            let known: std::collections::HashSet<&str> = parameters.iter().map(|p| p.name.as_str()).collect();
-            let unknown = self.0.keys().find(|name| !known.contains(name.as_str()));
-            return Err(WeightsError::Unknown(unknown.cloned().unwrap_or_default()));
-        }
-        Ok(())
+        self.check_shapes(graph)?;
+        self.0.iter().try_for_each(|(name, tensor)| check_values(name, &tensor.data))
+    }
+}
+
+impl TensorSource for Weights {
+    fn check_shapes(&self, graph: &Graph) -> Result<(), WeightsError> {
+        check_shapes(graph, self.0.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice())))
+    }
+
+    fn read(&self, name: &str, into: &mut Vec<f32>) -> Result<(), WeightsError> {
+        let missing = || WeightsError::Missing { name: name.to_owned(), expected: Vec::new() };
+        let tensor = self.0.get(name).ok_or_else(missing)?;
+        into.clear();
+        into.extend_from_slice(&tensor.data);
+        check_values(name, into)
     }
 }

@@ -105,7 +105,8 @@ impl Span {
     }
 
     /// Bytes of the stretch.
-    pub(crate) fn len(self) -> usize {
+    #[expect(clippy::len_without_is_empty, reason = "a number of bytes, of no collection")]
+    pub fn len(self) -> usize {
         self.end - self.start
     }
 

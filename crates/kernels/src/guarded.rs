@@ -3,7 +3,9 @@
 
 use crate::testing::values;
 use crate::{
-    Bank, ConvGeometry, ConvRun, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, Pool, Span, Storage, WinogradConv,
+    Activation, Bank, ConvGeometry, ConvRun, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, Pool, PoolGeometry, Span,
+    Storage, WinogradConv, activate, add, affine, chw_to_hwc, global_avg_pool, hwc_to_chw, linear, linear_halves,
+    max_pool, mean_of_sums, mix, mix_linear, pack_linear_bank, pack_linear_halves, scale, softmax,
 };
 
 const PAGE: usize = 4096;
@@ -110,5 +112,79 @@ fn convolutions_stay_inside_their_buffers() {
                 }
             }
         }
+    }
+}
+
+/// Every length around whole vectors and blocks of them.
+fn lengths() -> impl Iterator<Item = usize> {
+    (1..=35).chain([47, 48, 49, 63, 64, 65, 130])
+}
+
+#[test]
+fn linear_layers_stay_inside_their_buffers() {
+    let pool = Pool::new(2);
+    for inputs in lengths() {
+        for outputs in [1, 3, 4, 17, 600] {
+            let weight = values(4 * outputs * inputs, 1);
+            let (x, bias) = (guarded(&values(inputs, 2)), guarded(&values(outputs, 3)));
+            let (y, scratch) = (guarded(&vec![0.0; outputs]), guarded(&vec![0.0; inputs]));
+            let one = guarded(&weight[..outputs * inputs]);
+            let bank = guarded(&pack_linear_bank(4, outputs, &weight));
+            let halves = pack_linear_halves(outputs, one);
+            let halves = guarded(&halves.iter().map(|w| f32::from_bits(*w)).collect::<Vec<_>>());
+            // SAFETY: the same bits, seen as words again.
+            let halves = unsafe { std::slice::from_raw_parts(halves.as_ptr().cast::<u32>(), halves.len()) };
+            for isa in Isa::available() {
+                let (exec, end) = (Exec { isa, pool: &pool }, Epilogue { bias, activation: Some(Activation::Relu) });
+                let mut finite = |what: &str, run: &mut dyn FnMut(&mut [f32])| {
+                    y.fill(f32::NAN);
+                    run(y);
+                    assert!(y.iter().all(|v| v.is_finite()), "{what} {} {inputs} → {outputs}", isa.name());
+                };
+                finite("linear", &mut |y| linear(exec, one, end, x, y));
+                finite("halves", &mut |y| linear_halves(exec, halves, end, x, y));
+                finite("mix", &mut |y| mix_linear(isa, bank, &PI, end, x, scratch, y));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_works_on_channels_stays_inside_its_buffers() {
+    for channels in lengths() {
+        let g = PoolGeometry { input: [5, 4, channels], kernel: [3, 2], stride: [2, 1], padding: [1, 1] };
+        let x = guarded(&values(20 * channels, 1));
+        let largest = guarded(&vec![f32::NAN; g.output().iter().product()]);
+        let (each, sums) = (guarded(&vec![f32::NAN; channels]), guarded(&values(3 * channels.next_multiple_of(16), 2)));
+        let (factors, shifts) = (guarded(&values(channels, 3)), guarded(&values(channels, 4)));
+        let (bank, y) = (guarded(&values(4 * channels, 5)), guarded(&values(20 * channels, 6)));
+        for isa in Isa::available() {
+            let finite = |what: &str, to: &mut [f32]| {
+                assert!(to.iter().all(|v| v.is_finite()), "{what} {} {channels}", isa.name());
+                to.fill(f32::NAN);
+            };
+            max_pool(isa, &g, x, largest);
+            finite("max_pool", largest);
+            global_avg_pool(isa, x, each);
+            finite("global_avg_pool", each);
+            mean_of_sums(isa, sums, 20, each);
+            finite("mean_of_sums", each);
+            mix(isa, &PI, bank, each);
+            finite("mix", each);
+            for activation in [None, Some(Activation::HardSwish), Some(Activation::Sigmoid)] {
+                let mut on_y = |what: &str, run: &mut dyn FnMut(&mut [f32])| {
+                    y.fill(0.5);
+                    run(y);
+                    finite(what, y);
+                };
+                on_y("add", &mut |y| add(isa, y, x, activation));
+                on_y("scale", &mut |y| scale(isa, y, factors, activation));
+                on_y("affine", &mut |y| affine(isa, y, factors, shifts, activation));
+                on_y("activate", &mut |y| activate(isa, activation.unwrap_or(Activation::Relu6), y));
+            }
+        }
+        softmax(each, 1.0);
+        chw_to_hwc(channels, x, y);
+        hwc_to_chw(channels, x, y);
     }
 }

@@ -22,7 +22,7 @@ mod tests {
         let two = b.push("drop2", Op::Dropout { rate: 0.5 }, &[one]).unwrap();
         let sum = b.push("sum", Op::Add, &[relu, two]).unwrap();
         let end = b.push("end", Op::Dropout { rate: 0.1 }, &[sum]).unwrap();
-        let lowered = drop_dropout(Lowered::new(&b.finish(end).unwrap(), &Weights::default()));
+        let lowered = drop_dropout(Lowered::new(&b.finish(end).unwrap(), &Weights::default()).unwrap());
         assert_eq!(names(&lowered), ["input", "relu", "end"]);
         assert_eq!(lowered.steps[2].inputs, [1, 1]);
         assert_eq!(lowered.output, 2);

@@ -17,12 +17,10 @@ pub(crate) fn fold_batch_norm(lowered: Lowered) -> Lowered {
 }
 
 fn fold<S>(layer: &mut Layer<S>, scale: &[f32], shift: &[f32]) {
-    let per_channel = layer.weight.len() / (layer.kernels * scale.len());
-    for (i, channel) in layer.weight.chunks_exact_mut(per_channel).enumerate() {
-        for w in channel {
-            *w *= scale[i % scale.len()];
-        }
+    if layer.weight_scale.is_empty() {
+        layer.weight_scale = vec![1.0; scale.len()];
     }
+    layer.weight_scale.iter_mut().zip(scale).for_each(|(w, s)| *w *= s);
     for (i, b) in layer.mixed_bias.iter_mut().enumerate() {
         *b *= scale[i % scale.len()];
     }
@@ -71,8 +69,9 @@ mod tests {
     #[test]
     fn the_scale_is_mixed_and_the_shift_is_not() {
         let (graph, weights) = network(false);
-        let lowered = fold_batch_norm(Lowered::new(&graph, &weights));
+        let mut lowered = fold_batch_norm(Lowered::new(&graph, &weights).unwrap());
         assert_eq!(names(&lowered).last(), Some(&"bn"));
+        lowered.steps[lowered.output].load(&weights, &mut Vec::new()).unwrap();
         let StepOp::Conv(layer) = &lowered.steps[lowered.output].op else { panic!("a convolution") };
         assert_eq!(layer.weight, [1.0, 2.0, 6.0, 8.0, 5.0, 6.0, 14.0, 16.0]);
         assert_eq!(layer.mixed_bias, [1.0, 4.0, 3.0, 8.0]);
@@ -82,7 +81,7 @@ mod tests {
     #[test]
     fn a_value_with_two_readers_is_left_alone() {
         let (graph, weights) = network(true);
-        let before = Lowered::new(&graph, &weights);
+        let before = Lowered::new(&graph, &weights).unwrap();
         assert_eq!(names(&fold_batch_norm(before.clone())), names(&before));
     }
 }

@@ -37,7 +37,7 @@ mod tests {
         let relu = b.push("relu", Op::Activation(Activation::Relu), &[sum]).unwrap();
         let swish = b.push("swish", Op::Activation(Activation::HardSwish), &[relu]).unwrap();
         let graph = b.finish(swish).unwrap();
-        let lowered = fuse_activation(Lowered::new(&graph, &Weights::default()));
+        let lowered = fuse_activation(Lowered::new(&graph, &Weights::default()).unwrap());
         assert_eq!(names(&lowered), ["input", "relu", "swish"]);
         assert!(matches!(lowered.steps[1].op, StepOp::Add { activation: Some(Activation::Relu) }));
     }
@@ -50,7 +50,7 @@ mod tests {
         let relu = b.push("relu", Op::Activation(Activation::Relu), &[sum]).unwrap();
         let end = b.push("end", Op::Add, &[sum, relu]).unwrap();
         let graph = b.finish(end).unwrap();
-        let lowered = fuse_activation(Lowered::new(&graph, &Weights::default()));
+        let lowered = fuse_activation(Lowered::new(&graph, &Weights::default()).unwrap());
         assert_eq!(names(&lowered), ["input", "sum", "relu", "end"]);
     }
 }

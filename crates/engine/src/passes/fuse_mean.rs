@@ -30,7 +30,7 @@ mod tests {
             let y = b.push("y", Op::Conv(Conv2d { groups, ..Conv2d::new(4, [1, 1]) }), &[x]).unwrap();
             let pool = b.push("pool", Op::GlobalAvgPool, &[y]).unwrap();
             let graph = b.finish(pool).unwrap();
-            let lowered = fuse_mean(Lowered::new(&graph, &init(&graph, Init::default())));
+            let lowered = fuse_mean(Lowered::new(&graph, &init(&graph, Init::default())).unwrap());
             assert_eq!(lowered.steps[1].sums, fused, "{groups} groups");
             assert_eq!(matches!(lowered.steps[2].op, StepOp::Mean), fused, "{groups} groups");
         }

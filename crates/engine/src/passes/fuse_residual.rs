@@ -54,7 +54,7 @@ mod tests {
         let end = b.push("end", Op::Add, &[relu, z]).unwrap();
         let graph = b.finish(end).unwrap();
         let lowered =
-            fuse_residual(super::super::fuse_activation(Lowered::new(&graph, &init(&graph, Init::default()))));
+            fuse_residual(super::super::fuse_activation(Lowered::new(&graph, &init(&graph, Init::default())).unwrap()));
         assert_eq!(names(&lowered), ["input", "y", "relu", "end"]);
         assert_eq!(lowered.steps[2].inputs, [0, 1]);
         assert_eq!(lowered.steps[3].inputs, [2, 2]);
@@ -73,7 +73,7 @@ mod tests {
         let z = b.push("relu", Op::Activation(Activation::Relu), &[z]).unwrap();
         let end = b.push("end", Op::Add, &[again, z]).unwrap();
         let graph = b.finish(end).unwrap();
-        let before = super::super::fuse_activation(Lowered::new(&graph, &init(&graph, Init::default())));
+        let before = super::super::fuse_activation(Lowered::new(&graph, &init(&graph, Init::default())).unwrap());
         assert_eq!(names(&fuse_residual(before.clone())), names(&before));
     }
 }

@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn the_factors_move_into_the_kernel_and_behind_the_pool() {
         let graph = network(0);
-        let lowered = fuse_scale(Lowered::new(&graph, &init(&graph, Init::default())));
+        let lowered = fuse_scale(Lowered::new(&graph, &init(&graph, Init::default())).unwrap());
         assert!(!names(&lowered).contains(&"scaled"));
         let end = lowered.steps.last().unwrap();
         assert_eq!((end.inputs[0], end.inputs[2]), (0, 1), "the input itself, and its mean as factors");
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn a_reader_that_cannot_take_them_keeps_the_scaled_map() {
         let graph = network(1);
-        let before = Lowered::new(&graph, &init(&graph, Init::default()));
+        let before = Lowered::new(&graph, &init(&graph, Init::default())).unwrap();
         assert_eq!(names(&fuse_scale(before.clone())), names(&before));
     }
 }

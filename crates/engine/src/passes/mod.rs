@@ -35,6 +35,7 @@ fn absorb(lowered: Lowered, rule: impl Fn(&mut Step, &Step, bool) -> bool) -> Lo
         }
         match step.inputs.first() {
             Some(&producer) if rule(&mut steps[producer], &step, uses[producer] == 1) => {
+                steps[producer].madds += step.madds;
                 if uses[producer] == 1 {
                     steps[producer].name = step.name;
                 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use dyconv_engine::{Plan, Session, oracle};
+use dyconv_engine::{Isa, Options, Plan, Session, Storage, oracle};
 use dyconv_graph::{
     Activation, Builder, Conv2d, Gate, Graph, Linear, MixConv, MixLinear, NodeId, Op, Pool2d, Router, Tensor, Weights,
 };
@@ -56,28 +56,49 @@ pub fn relative_error(found: &[f32], expected: &[f32], small: f64) -> f64 {
     found.iter().zip(expected).map(difference).fold(0.0, f64::max) / scale
 }
 
-/// Every step of the plan against the oracle's node of that name, and the answer; returns the answer.
+/// Banks of bf16 round each weight to eight bits; random weights through a few layers and lively routers amplify that.
+pub const BF16_BANK: f64 = 0.05;
+
+/// Banks of bytes round each weight to half a 127th of its channel's largest; amplified likewise.
+pub const INT8_BANK: f64 = 0.1;
+
+/// Storages of kernel banks, each with what its answers may be off by.
+pub const BANKS: [(Storage, f64); 3] =
+    [(Storage::F32, TOLERANCE), (Storage::Bf16, BF16_BANK), (Storage::Int8, INT8_BANK)];
+
+/// Of every instruction set and bank storage, the answer of the plan against the oracle's; with exact banks also every step
+/// against the oracle's node of that name, and with narrow ones every instruction set against the first, which has the same
+/// weights. Returns the answer of the default plan.
 #[track_caller]
 pub fn check(graph: &Graph, weights: &Weights, tau: f32, input: &[f32], batch: usize) -> Vec<f32> {
     let mut nodes = BTreeMap::new();
-    oracle::run_all(graph, weights, tau, input, batch, &mut |name, shape, value| {
+    let expected = oracle::run_all(graph, weights, tau, input, batch, &mut |name, shape, value| {
         nodes.insert(name.to_owned(), (shape, value.to_vec()));
     })
     .unwrap();
-    let expected = oracle::run(graph, weights, tau, input, batch).unwrap();
-    let mut session = Session::new(Plan::new(graph, weights, tau).unwrap());
-    session
-        .run_all(input, batch, &mut |name, shape, value| {
-            let (expected_shape, expected) = &nodes[name];
-            assert_eq!(shape, *expected_shape, "{name}");
-            let error = relative_error(value, expected, SMALL);
-            assert!(error <= TOLERANCE, "step `{name}` is off by {error:e} of its largest value");
-        })
-        .unwrap();
-    let answer = session.predict(input, batch).unwrap();
-    let error = relative_error(&answer, &expected, SMALL);
-    assert!(error <= TOLERANCE, "the answer is off by {error:e} of its largest value");
-    answer
+    for (bank, tolerance) in BANKS {
+        let mut first: Option<Vec<f32>> = None;
+        for isa in Isa::available() {
+            let what = format!("{} banks on {}", if bank == Storage::F32 { "exact" } else { "narrow" }, isa.name());
+            let options = Options { isa: Some(isa), bank, ..Options::default() };
+            let mut session = Session::new(Plan::with_options(graph, weights, tau, options).unwrap());
+            let answer = session.run_all(input, batch, &mut |name, shape, value| {
+                let (expected_shape, expected) = &nodes[name];
+                assert_eq!(shape, *expected_shape, "{name}");
+                if bank == Storage::F32 {
+                    let error = relative_error(value, expected, SMALL);
+                    assert!(error <= TOLERANCE, "{what}: step `{name}` is off by {error:e} of its largest value");
+                }
+            });
+            let answer = answer.unwrap();
+            let error = relative_error(&answer, &expected, SMALL);
+            assert!(error <= tolerance, "{what}, {bank:?}: the answer is off by {error:e} of its largest value");
+            assert_eq!(session.predict(input, batch).unwrap(), answer, "{what}: seen or not, the answer is the same");
+            let error = relative_error(&answer, first.get_or_insert_with(|| answer.clone()), SMALL);
+            assert!(error <= 2.0 * TOLERANCE, "{what}, {bank:?}: off by {error:e} of the first instruction set's");
+        }
+    }
+    Session::new(Plan::new(graph, weights, tau).unwrap()).predict(input, batch).unwrap()
 }
 
 /// A network with one op behind the input.

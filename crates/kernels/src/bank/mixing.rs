@@ -228,12 +228,12 @@ mod tests {
             for (storage, tolerance) in
                 [(Storage::F32, 1e-6), (Storage::Bf16, k * 0.5f64.powi(9)), (Storage::Int8, k / 254.0)]
             {
-                let mut packer = Packer::new(kernels, columns.clone());
+                let mut packer = Packer::new(kernels, columns.clone(), storage);
                 for (i, w) in weights.iter().enumerate() {
                     let (k, v) = (i / (vectors * LANES), i % (vectors * LANES));
                     packer.set(k, v / LANES, v % LANES, *w);
                 }
-                let bank = packer.finish(storage);
+                let bank = packer.finish();
                 assert_eq!((bank.storage(), bank.kernels(), bank.vectors()), (storage, kernels, vectors));
                 for isa in Isa::available() {
                     let mut out = vec![f32::NAN; rows * width * LANES];

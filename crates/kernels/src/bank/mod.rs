@@ -45,79 +45,89 @@ enum Data {
     Rounded(Buffer<f32>),
 }
 
-/// A bank in the making: exact weights, vector by vector.
+/// A bank in the making.
 #[derive(Debug)]
 pub(crate) struct Packer {
     kernels: usize,
-    /// `[vector, K, 16]`
-    values: Buffer<f32>,
+    weights: Packing,
     /// The column of each vector: vectors of one column belong to the same sixteen output channels.
     columns: Vec<u32>,
 }
 
+/// Weights that are packed one by one, in as little memory as they can be.
+#[derive(Debug)]
+enum Packing {
+    /// `[vector, K, 16]`; bytes too begin here, since their scales are known last.
+    Exact(Buffer<f32>, Storage),
+    /// As in [`Data::Bf16`].
+    Halves(Buffer<u32>),
+}
+
 impl Packer {
     /// Zeros; `columns` says for every vector to which sixteen output channels it belongs.
-    pub(crate) fn new(kernels: usize, columns: Vec<u32>) -> Self {
-        Self { kernels, values: Buffer::zeroed(kernels * columns.len() * LANES), columns }
-    }
-
-    /// Sets one weight.
-    pub(crate) fn set(&mut self, kernel: usize, vector: usize, lane: usize, weight: f32) {
-        self.values[(vector * self.kernels + kernel) * LANES + lane] = weight;
-    }
-
-    /// The bank in the storage asked for.
-    pub(crate) fn finish(self, storage: Storage) -> Bank {
-        let (kernels, vectors) = (self.kernels, self.columns.len());
-        let data = match storage {
-            Storage::F32 => Data::F32(self.values),
-            Storage::Bf16 => Data::Bf16(self.halves()),
-            Storage::Int8 => self.bytes(),
+    pub(crate) fn new(kernels: usize, columns: Vec<u32>, storage: Storage) -> Self {
+        let weights = match storage {
+            Storage::Bf16 => Packing::Halves(Buffer::zeroed(kernels.div_ceil(2) * columns.len() * LANES)),
+            exact => Packing::Exact(Buffer::zeroed(kernels * columns.len() * LANES), exact),
         };
-        Bank { kernels, vectors, data }
+        Self { kernels, weights, columns }
+    }
+
+    /// Sets one weight, once.
+    #[inline]
+    pub(crate) fn set(&mut self, kernel: usize, vector: usize, lane: usize, weight: f32) {
+        match &mut self.weights {
+            Packing::Exact(values, _) => values[(vector * self.kernels + kernel) * LANES + lane] = weight,
+            Packing::Halves(words) => {
+                let word = &mut words[(vector * self.kernels.div_ceil(2) + kernel / 2) * LANES + lane];
+                *word |= bf16(weight) << (kernel % 2 * 16);
+            }
+        }
     }
 
     /// The one kernel, rounded to bf16, for products that read it so.
+    ///
+    /// # Panics
+    /// When the packer is not one of a single exact kernel.
     pub(crate) fn finish_rounded(self) -> Bank {
         assert_eq!(self.kernels, 1, "one kernel");
+        let Packing::Exact(values, Storage::F32) = self.weights else { panic!("an exact kernel") };
         let word = |pair: &[f32; 2]| f32::from_bits(bf16(pair[0]) | bf16(pair[1]) << 16);
-        let mut words = Buffer::zeroed(self.values.len() / 2);
-        for (to, pair) in words.iter_mut().zip(self.values.as_chunks::<2>().0) {
+        let mut words = Buffer::zeroed(values.len() / 2);
+        for (to, pair) in words.iter_mut().zip(values.as_chunks::<2>().0) {
             *to = word(pair);
         }
         Bank { kernels: 1, vectors: self.columns.len(), data: Data::Rounded(words) }
     }
 
-    fn halves(&self) -> Buffer<u32> {
-        let pairs = self.kernels.div_ceil(2);
-        let mut words = Buffer::zeroed(self.columns.len() * pairs * LANES);
-        for (vector, to) in self.values.chunks_exact(self.kernels * LANES).zip(words.chunks_exact_mut(pairs * LANES)) {
-            for (i, w) in vector.iter().enumerate() {
-                let (k, lane) = (i / LANES, i % LANES);
-                to[k / 2 * LANES + lane] |= bf16(*w) << (k % 2 * 16);
-            }
-        }
-        words
+    /// The bank.
+    pub(crate) fn finish(self) -> Bank {
+        let (kernels, vectors) = (self.kernels, self.columns.len());
+        let data = match self.weights {
+            Packing::Halves(words) => Data::Bf16(words),
+            Packing::Exact(values, Storage::Int8) => bytes(kernels, &self.columns, &values),
+            Packing::Exact(values, _) => Data::F32(values),
+        };
+        Bank { kernels, vectors, data }
     }
+}
 
-    fn bytes(&self) -> Data {
-        let columns = self.columns.iter().max().map_or(0, |c| *c as usize + 1);
-        let mut scales = Buffer::<f32>::zeroed(columns * self.kernels * LANES);
-        let row = self.kernels * LANES;
-        for (vector, column) in self.values.chunks_exact(row).zip(&self.columns) {
-            for (scale, w) in scales[*column as usize * row..][..row].iter_mut().zip(vector) {
-                *scale = scale.max(w.abs() / 127.0);
-            }
+/// Bytes and scales of the weights `[vector, K, 16]`.
+fn bytes(kernels: usize, columns: &[u32], values: &[f32]) -> Data {
+    let row = kernels * LANES;
+    let mut scales = Buffer::<f32>::zeroed(columns.iter().max().map_or(0, |c| *c as usize + 1) * row);
+    for (vector, column) in values.chunks_exact(row).zip(columns) {
+        for (scale, w) in scales[*column as usize * row..][..row].iter_mut().zip(vector) {
+            *scale = scale.max(w.abs() / 127.0);
         }
-        let mut bytes = Buffer::<i8>::zeroed(self.values.len());
-        for ((vector, column), to) in self.values.chunks_exact(row).zip(&self.columns).zip(bytes.chunks_exact_mut(row))
-        {
-            for ((w, scale), to) in vector.iter().zip(&scales[*column as usize * row..]).zip(to) {
-                *to = if *scale > 0.0 { (w / scale).round() as i8 } else { 0 };
-            }
-        }
-        Data::Int8(bytes, scales)
     }
+    let mut bytes = Buffer::<i8>::zeroed(values.len());
+    for ((vector, column), to) in values.chunks_exact(row).zip(columns).zip(bytes.chunks_exact_mut(row)) {
+        for ((w, scale), to) in vector.iter().zip(&scales[*column as usize * row..]).zip(to) {
+            *to = if *scale > 0.0 { (w / scale).round() as i8 } else { 0 };
+        }
+    }
+    Data::Int8(bytes, scales)
 }
 
 impl Bank {

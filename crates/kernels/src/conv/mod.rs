@@ -174,7 +174,7 @@ impl PanelConv {
     /// # Panics
     /// When the length is not K kernels.
     pub fn pack(&self, kernels: usize, weight: &[f32], storage: Storage) -> Bank {
-        self.packer(kernels, weight).finish(storage)
+        self.packer(kernels, weight, storage).finish()
     }
 
     /// Packs a kernel `[O, C/groups, kh, kw]` that is never mixed, and for bf16 rounds it.
@@ -182,11 +182,11 @@ impl PanelConv {
     /// # Panics
     /// When the length does not fit.
     pub fn pack_fixed(&self, weight: &[f32]) -> Bank {
-        let packer = self.packer(1, weight);
-        if self.rounds { packer.finish_rounded() } else { packer.finish(Storage::F32) }
+        let packer = self.packer(1, weight, Storage::F32);
+        if self.rounds { packer.finish_rounded() } else { packer.finish() }
     }
 
-    fn packer(&self, kernels: usize, weight: &[f32]) -> Packer {
+    fn packer(&self, kernels: usize, weight: &[f32], storage: Storage) -> Packer {
         let g = &self.geometry;
         assert_eq!(weight.len(), kernels * g.weight_len(), "a bank [K, O, C/groups, kh, kw]");
         let (taps, inputs, per) = (g.taps(), g.input[2] / g.groups, self.per_value());
@@ -195,7 +195,7 @@ impl PanelConv {
             let (width, column) = (p.width * per, p.column * per);
             (0..self.rows * width).map(move |v| (column + v % width) as u32)
         };
-        let mut packer = Packer::new(kernels, self.panels.iter().flat_map(columns).collect());
+        let mut packer = Packer::new(kernels, self.panels.iter().flat_map(columns).collect(), storage);
         for (k, kernel) in weight.chunks_exact(g.weight_len()).enumerate() {
             for panel in &self.panels {
                 for o in 0..panel.channels {

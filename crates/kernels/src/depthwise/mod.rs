@@ -102,14 +102,14 @@ impl DepthwiseConv {
         let taps = self.geometry.taps();
         assert_eq!(weight.len(), kernels * self.geometry.weight_len(), "a bank [K, C, 1, kh, kw]");
         let columns = (0..self.blocks() * taps).map(|v| (v / taps) as u32).collect();
-        let mut packer = Packer::new(kernels, columns);
+        let mut packer = Packer::new(kernels, columns, storage);
         for (k, kernel) in weight.chunks_exact(self.geometry.weight_len()).enumerate() {
             for (i, w) in kernel.iter().enumerate() {
                 let (c, tap) = (i / taps, i % taps);
                 packer.set(k, c / LANES * taps + tap, c % LANES, *w);
             }
         }
-        packer.finish(storage)
+        packer.finish()
     }
 
     /// Values of scratch that [`run`](Self::run) needs on so many threads.

@@ -7,10 +7,14 @@
 
 #![allow(unsafe_code, reason = "declares reads and writes through pointers")]
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
 pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
@@ -135,6 +139,9 @@ pub(crate) fn bf16(x: f32) -> u32 {
 pub enum Isa {
     /// Plain Rust, everywhere.
     Portable(Portable),
+    /// NEON of 64-bit ARM.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
     /// AVX2 with fused multiply-add.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
@@ -147,6 +154,9 @@ pub enum Isa {
 }
 
 impl Isa {
+    /// All names, whatever the CPU.
+    const NAMES: [&str; 5] = ["portable", "neon", "avx2", "avx512", "avx512bf16"];
+
     /// The fastest instruction set of this CPU.
     pub fn detect() -> Self {
         Self::available().last().copied().unwrap_or_else(Self::portable)
@@ -170,7 +180,11 @@ impl Isa {
     pub fn by_name(name: &str) -> Result<Self, String> {
         let names: Vec<&str> = Self::available().iter().map(|isa| isa.name()).collect();
         let found = Self::available().into_iter().find(|isa| isa.name() == name);
-        found.ok_or_else(|| format!("no instruction set `{name}` on this CPU, which has {}", names.join(", ")))
+        found.ok_or_else(|| {
+            let known = Self::NAMES.contains(&name);
+            let reason = if known { "this CPU lacks it" } else { "there is no such instruction set" };
+            format!("invalid value `{name}`: {reason}; possible values on this CPU: {}", names.join(", "))
+        })
     }
 
     /// The fallback that every CPU has.
@@ -181,6 +195,8 @@ impl Isa {
     /// Every instruction set of this CPU, slowest first.
     pub fn available() -> Vec<Self> {
         let mut list = vec![Self::portable()];
+        #[cfg(target_arch = "aarch64")]
+        list.extend(Neon::detect().map(Isa::Neon));
         #[cfg(target_arch = "x86_64")]
         {
             list.extend(Avx2::detect().map(Isa::Avx2));
@@ -194,6 +210,8 @@ impl Isa {
     pub(crate) fn tile_rows(self) -> [usize; 3] {
         match self {
             Isa::Portable(_) => Portable::TILE_ROWS,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => Neon::TILE_ROWS,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => Avx2::TILE_ROWS,
             #[cfg(target_arch = "x86_64")]
@@ -210,10 +228,12 @@ impl Isa {
         }
     }
 
-    /// `portable`, `avx2`, `avx512` or `avx512bf16`.
+    /// `portable`, `neon`, `avx2`, `avx512` or `avx512bf16`.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable(_) => "portable",
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => "neon",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -227,6 +247,12 @@ impl Isa {
 /// Calls `body(token, arguments…)` compiled for the instruction set of `isa`.
 macro_rules! dispatch {
     ($isa:expr, $body:ident($($arg:ident: $ty:ty),* $(,)?)) => {{
+        #[cfg(target_arch = "aarch64")]
+        #[target_feature(enable = "neon")]
+        #[allow(clippy::too_many_arguments)]
+        fn neon(token: $crate::lanes::Neon, $($arg: $ty),*) {
+            $body(token, $($arg),*)
+        }
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx2,fma")]
         #[allow(clippy::too_many_arguments)]
@@ -241,6 +267,10 @@ macro_rules! dispatch {
         }
         match $isa {
             $crate::lanes::Isa::Portable(token) => $body(token, $($arg),*),
+            #[cfg(target_arch = "aarch64")]
+            #[allow(unsafe_code, reason = "enters code compiled for an instruction set that the token proves")]
+            // SAFETY: a `Neon` exists only where the CPU was seen to have NEON.
+            $crate::lanes::Isa::Neon(token) => unsafe { neon(token, $($arg),*) },
             #[cfg(target_arch = "x86_64")]
             #[allow(unsafe_code, reason = "enters code compiled for an instruction set that the token proves")]
             // SAFETY: an `Avx2` exists only where the CPU was seen to have avx2 and fma.

@@ -26,7 +26,7 @@ fn each(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; 
 }
 
 impl Lanes for Portable {
-    const TILE_ROWS: [usize; 3] = if cfg!(target_arch = "aarch64") { [6, 0, 0] } else { [2, 0, 0] };
+    const TILE_ROWS: [usize; 3] = [2, 0, 0];
     type V = [f32; LANES];
 
     #[inline(always)]

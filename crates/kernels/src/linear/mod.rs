@@ -3,11 +3,17 @@
 
 #![allow(unsafe_code, reason = "threads write parts of one output; rows are read through pointers")]
 
+mod halves;
+
+use std::ops::Range;
+
 use crate::activation::activated;
+use crate::buffer::Buffer;
 use crate::geometry::{Epilogue, Exec};
 use crate::lanes::{Isa, LANES, Lanes, dispatch};
 use crate::mix::mixed;
 use crate::threads::share;
+pub use halves::{linear_halves, pack_linear_halves};
 
 /// Weights from which on threads share the rows.
 const WORTH_SHARING: usize = 16 << 10;
@@ -21,8 +27,24 @@ const ROWS: usize = 4;
 /// When a length does not fit.
 pub fn linear(exec: Exec<'_>, weight: &[f32], epilogue: Epilogue<'_>, x: &[f32], y: &mut [f32]) {
     check(weight.len(), 1, epilogue, x, y);
-    let (outputs, inputs) = (y.len(), x.len());
-    let parts = if weight.len() < WORTH_SHARING { 1 } else { exec.pool.threads().min(outputs.div_ceil(LANES)) };
+    let inputs = x.len();
+    shared(exec, weight.len(), epilogue, y, &|rows, epilogue, y| {
+        let weight = &weight[rows.start * inputs..rows.end * inputs];
+        dispatch!(exec.isa, linear_body(weight: &[f32], epilogue: Epilogue<'_>, x: &[f32], y: &mut [f32]));
+    });
+}
+
+/// Cuts the outputs into a share for each thread, where there are so many weights that it is worth it; `task` computes the
+/// outputs of some rows.
+fn shared(
+    exec: Exec<'_>,
+    weights: usize,
+    epilogue: Epilogue<'_>,
+    y: &mut [f32],
+    task: &(impl Fn(Range<usize>, Epilogue<'_>, &mut [f32]) + Sync),
+) {
+    let outputs = y.len();
+    let parts = if weights < WORTH_SHARING { 1 } else { exec.pool.threads().min(outputs.div_ceil(LANES)) };
     let out = Out(y.as_mut_ptr());
     exec.pool.run(parts, &|part| {
         let out = &out;
@@ -30,10 +52,8 @@ pub fn linear(exec: Exec<'_>, weight: &[f32], epilogue: Epilogue<'_>, x: &[f32],
         let (first, end) = (blocks.start * LANES, outputs.min(blocks.end * LANES));
         // SAFETY: rows `first..end` are outputs, and belong to this part alone.
         let y = unsafe { std::slice::from_raw_parts_mut(out.0.add(first), end - first) };
-        let weight = &weight[first * inputs..end * inputs];
         let bias = if epilogue.bias.is_empty() { &[] } else { &epilogue.bias[first..end] };
-        let epilogue = Epilogue { bias, ..epilogue };
-        dispatch!(exec.isa, linear_body(weight: &[f32], epilogue: Epilogue<'_>, x: &[f32], y: &mut [f32]));
+        task(first..end, Epilogue { bias, ..epilogue }, y);
     });
 }
 
@@ -65,11 +85,15 @@ pub fn mix_linear(
 ///
 /// # Panics
 /// When the length is not K·O·I.
-pub fn pack_linear_bank(kernels: usize, outputs: usize, bank: &[f32]) -> Vec<f32> {
+pub fn pack_linear_bank(kernels: usize, outputs: usize, bank: &[f32]) -> Buffer<f32> {
     assert!(kernels * outputs > 0 && bank.len().is_multiple_of(kernels * outputs), "a bank [K, O, I]");
     let inputs = bank.len() / (kernels * outputs);
-    let row = |o: usize, k: usize| &bank[(k * outputs + o) * inputs..][..inputs];
-    (0..outputs).flat_map(|o| (0..kernels).flat_map(move |k| row(o, k))).copied().collect()
+    let mut packed = Buffer::zeroed(bank.len());
+    for (i, row) in packed.chunks_exact_mut(inputs.max(1)).enumerate() {
+        let (o, k) = (i / kernels, i % kernels);
+        row.copy_from_slice(&bank[(k * outputs + o) * inputs..][..inputs]);
+    }
+    packed
 }
 
 fn check(weights: usize, kernels: usize, epilogue: Epilogue<'_>, x: &[f32], y: &[f32]) {

@@ -168,7 +168,7 @@ impl WinogradConv {
             let (width, column) = (p.width, p.channel / LANES);
             (0..c * TAPS * width).map(move |v| (column + v % width) as u32)
         };
-        let mut packer = Packer::new(kernels, self.panels.iter().flat_map(columns).collect());
+        let mut packer = Packer::new(kernels, self.panels.iter().flat_map(columns).collect(), storage);
         for (k, kernel) in weight.chunks_exact(len).enumerate() {
             for panel in &self.panels {
                 for o in 0..panel.channels {
@@ -179,7 +179,7 @@ impl WinogradConv {
                 }
             }
         }
-        packer.finish(storage)
+        packer.finish()
     }
 
     /// Whether kernels are transformed in registers.

@@ -1,0 +1,124 @@
+//! What this machine can do at most, measured: the yardsticks that a network's time is held against.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use crate::buffer::Buffer;
+use crate::geometry::Exec;
+use crate::lanes::{LANES, Lanes, dispatch};
+use crate::threads::share;
+
+/// Rounds of multiply-adds in one attempt: some tens of microseconds.
+const ROUNDS: usize = 16 << 10;
+/// Attempts, of which the best counts.
+const ATTEMPTS: usize = 300;
+/// Attempts to read memory, and bytes to read in all at least.
+const READ_ATTEMPTS: usize = 8;
+const READ_BYTES: usize = 512 << 20;
+/// Sums in flight while memory is read.
+const READ_SUMS: usize = 4;
+
+/// f32 multiply-adds a second of all threads together, on sums that stay in registers.
+pub fn peak_madds(exec: Exec<'_>) -> f64 {
+    let parts = exec.pool.threads();
+    let seconds = best(ATTEMPTS, || {
+        exec.pool.run(parts, &|_| {
+            let rounds = ROUNDS;
+            dispatch!(exec.isa, multiply_add(rounds: usize));
+        });
+    });
+    (parts * ROUNDS * sums(exec.isa.tile_rows()[0]) * LANES) as f64 / seconds
+}
+
+/// Bytes a second that all threads together read from so many bytes, over and over: from whatever memory or cache such a
+/// working set stays in.
+pub fn peak_read(exec: Exec<'_>, bytes: usize) -> f64 {
+    let block = READ_SUMS * LANES;
+    let blocks = (bytes / size_of::<f32>()).div_ceil(block).max(1);
+    let memory = Buffer::<f32>::zeroed(blocks * block);
+    let parts = exec.pool.threads().min(blocks);
+    let seconds = best(READ_ATTEMPTS.max(READ_BYTES / (memory.len() * 4)), || {
+        exec.pool.run(parts, &|part| {
+            let share = share(blocks, part, parts);
+            let values = &memory[share.start * block..share.end * block];
+            dispatch!(exec.isa, read(values: &[f32]));
+        });
+    });
+    (memory.len() * size_of::<f32>()) as f64 / seconds
+}
+
+/// Seconds of the fastest of so many attempts.
+fn best(attempts: usize, mut attempt: impl FnMut()) -> f64 {
+    let mut time = || {
+        let start = Instant::now();
+        attempt();
+        start.elapsed().as_secs_f64()
+    };
+    (0..attempts).map(|_| time()).fold(f64::INFINITY, f64::min)
+}
+
+/// Sums in flight that hide the latency of a multiply-add and stay in registers, by the rows of a tile.
+const fn sums(rows: usize) -> usize {
+    match rows {
+        12.. => 12,
+        6.. => 6,
+        _ => 2,
+    }
+}
+
+#[inline(always)]
+fn multiply_add<L: Lanes>(l: L, rounds: usize) {
+    match sums(L::TILE_ROWS[0]) {
+        12 => chains::<L, 12>(l, rounds),
+        6 => chains::<L, 6>(l, rounds),
+        _ => chains::<L, 2>(l, rounds),
+    }
+}
+
+/// N chains of multiply-adds that do not wait for each other.
+#[inline(always)]
+fn chains<L: Lanes, const N: usize>(l: L, rounds: usize) {
+    let (a, b) = (l.splat(black_box(0.5)), l.splat(black_box(1.0)));
+    let mut sums = [b; N];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = l.mul_add(*sum, a, b);
+        }
+    }
+    for sum in sums {
+        black_box(l.sum(sum));
+    }
+}
+
+/// Adds everything up. `values` is a multiple of a block.
+#[inline(always)]
+fn read<L: Lanes>(l: L, values: &[f32]) {
+    let mut sums = [l.splat(0.0); READ_SUMS];
+    for block in values.as_chunks::<{ READ_SUMS * LANES }>().0 {
+        for (sum, v) in sums.iter_mut().zip(block.as_chunks::<LANES>().0) {
+            *sum = l.add(*sum, l.load(v));
+        }
+    }
+    for sum in sums {
+        black_box(l.sum(sum));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lanes::Isa;
+    use crate::threads::Pool;
+
+    #[test]
+    fn every_instruction_set_and_number_of_threads_gives_a_rate() {
+        for isa in Isa::available() {
+            for threads in [1, 2] {
+                let pool = Pool::new(threads);
+                let exec = Exec { isa, pool: &pool };
+                assert!(peak_madds(exec).is_normal(), "{}", isa.name());
+                assert!(peak_read(exec, 1 << 20).is_normal() && peak_read(exec, 0).is_normal(), "{}", isa.name());
+            }
+        }
+    }
+}

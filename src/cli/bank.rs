@@ -1,0 +1,86 @@
+//! `--bank`: how the kernel banks of a network are stored.
+
+use std::path::Path;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use dyconv::Classifier;
+use dyconv::engine::{EngineError, Options, Plan, Storage};
+use dyconv::file::{Mapped, Model};
+use dyconv::graph::{Graph, TensorSource};
+use serde::Serialize;
+
+/// `auto` keeps the smallest bank whose answers to probe inputs deviate by at most this much of the largest answer.
+const AUTO_BOUND: f64 = 0.01;
+
+/// How kernel banks are stored.
+#[derive(Clone, Copy, PartialEq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bank {
+    /// Exact, four bytes a weight
+    F32,
+    /// Two bytes a weight
+    Bf16,
+    /// A byte a weight, with a scale per kernel and output channel
+    Int8,
+    /// The smallest that deviates by at most 1 % of the largest answer
+    Auto,
+}
+
+impl Bank {
+    /// Compiles a network; of `auto` also the deviation of what was chosen.
+    pub fn compile(
+        self,
+        graph: &Graph,
+        weights: &dyn TensorSource,
+        tau: f32,
+        options: Options,
+    ) -> Result<(Plan, Option<f64>), EngineError> {
+        let bank = match self {
+            Bank::F32 => Storage::F32,
+            Bank::Bf16 => Storage::Bf16,
+            Bank::Int8 => Storage::Int8,
+            Bank::Auto => {
+                let (plan, deviation) = Plan::smallest_within(graph, weights, tau, AUTO_BOUND, options)?;
+                return Ok((plan, Some(deviation)));
+            }
+        };
+        Ok((Plan::with_options(graph, weights, tau, Options { bank, ..options })?, None))
+    }
+
+    /// Compiles the model file at `path`; says on standard error what `auto` has chosen.
+    pub fn plan(self, path: &Path, model: &Model<()>, weights: &Mapped) -> anyhow::Result<Plan> {
+        let (plan, deviation) = (self.compile(&model.graph, weights, model.tau, Options::default()))
+            .with_context(|| path.display().to_string())?;
+        if let Some(deviation) = deviation {
+            eprintln!("{}", choice(&plan, deviation));
+        }
+        Ok(plan)
+    }
+
+    /// The model file at `path` as a classifier on so many threads.
+    pub fn classifier(self, path: &Path, threads: usize) -> anyhow::Result<Classifier> {
+        let (model, weights) = Model::open(path)?.split();
+        let plan = self.plan(path, &model, &weights)?;
+        Ok(Classifier::with_plan(model, plan)?.with_threads(threads))
+    }
+}
+
+/// What `auto` has chosen, in words.
+pub fn choice(plan: &Plan, deviation: f64) -> String {
+    format!(
+        "banks as {}: answers to probe inputs deviate by {:.2} % of the largest; the bound is {:.0} %",
+        name(plan.bank()),
+        100.0 * deviation,
+        100.0 * AUTO_BOUND
+    )
+}
+
+/// The name of a storage, as on the command line.
+pub fn name(storage: Storage) -> &'static str {
+    match storage {
+        Storage::F32 => "f32",
+        Storage::Bf16 => "bf16",
+        Storage::Int8 => "int8",
+    }
+}
