@@ -148,6 +148,7 @@ pub fn train(
         shuffle: true,
         drop_last: images >= t.batch,
         max_broken: recipe.data.max_broken,
+        ..LoaderOptions::default()
     };
     let steps = options.batches(images);
     if steps == 0 {

@@ -76,7 +76,7 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, ModelError> {
     }
     let a = &recipe.augment;
     let crop = (a.crop_scale != [1.0, 1.0]).then_some(Crop { scale: a.crop_scale, ratio: a.crop_ratio });
-    let augment = Augment { random_resized_crop: crop, flip: a.flip, shift: a.shift };
+    let augment = Augment { random_resized_crop: crop, flip: a.flip, shift: a.shift, ..Augment::default() };
     Ok(Setup { graph, weights, preprocessing, augment })
 }
 
