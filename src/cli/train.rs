@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use dyconv::data::{Dataset, Split};
 use dyconv::graph::cost;
-use dyconv::train::{Epoch, Event, Recipe, open, setup, static_twin, train};
+use dyconv::train::{Epoch, Event, Recipe, World, open, setup, static_twin, train};
 use dyconv::{Classifier, EvaluationOptions, evaluate};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -32,7 +32,8 @@ Examples:
   dyconv train
   dyconv train --data photos --model dy_mobilenet_v2_x0_5 --image-size 96 --epochs 20
   dyconv train --data cifar-10-batches-bin --model dy_resnet10_x0_5 --set train.lr=0.1 --set model.kernels=8
-  dyconv train --data photos --recipe mine.toml --twin --out runs/mine"
+  dyconv train --data photos --recipe mine.toml --twin --out runs/mine
+  mpirun -n 4 dyconv train --data photos        with a build that has the feature `mpi`: four processes share each batch"
 )]
 pub struct Args {
     /// Data set: a folder, or `digits`
@@ -88,6 +89,19 @@ struct Row {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    let world = World::start()?;
+    let result = run_as(args, &world);
+    if let Err(error) = &result
+        && world.size() > 1
+    {
+        eprintln!("error: process {}: {error:#}", world.rank());
+        world.abort();
+    }
+    result
+}
+
+/// One of the processes that train.
+fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
     let recipe = recipe(args)?;
     let dataset = open(&args.data, &recipe)?;
     // Everything that can be wrong is found before the first step.
@@ -100,25 +114,42 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     let setups = jobs.iter().map(|(recipe, _)| setup(recipe, &dataset)).collect::<Result<Vec<_>, _>>()?;
-    let out = output_folder(args, &recipe)?;
-    eprintln!("{}: {}", args.data, dataset.describe());
+    let out = if world.leads() { output_folder(args, &recipe)? } else { PathBuf::new() };
+    let say = |text: String| {
+        if world.leads() {
+            eprintln!("{text}");
+        }
+    };
+    say(format!("{}: {}", args.data, dataset.describe()));
+    if world.size() > 1 {
+        say(format!("{} processes, each with a part of every batch of {}", world.size(), recipe.train.batch));
+    }
     let mut files = Vec::new();
     for ((recipe, file), setup) in jobs.iter().zip(&setups) {
         let path = out.join(file);
         let params = thousands(cost(&setup.graph).params);
         let [h, w] = setup.preprocessing.image_size;
-        eprintln!("{}: {params} parameters, {h} × {w} pixels, {} epochs", recipe.model.name, recipe.train.epochs);
+        say(format!("{}: {params} parameters, {h} × {w} pixels, {} epochs", recipe.model.name, recipe.train.epochs));
         let dynamic = setup.graph.dynamic_layers() > 0;
-        let mut view = View::new(recipe.train.epochs, dynamic);
-        train(recipe, &dataset, setup, &path, &mut |event| view.show(&event))?;
-        view.finish();
+        let mut view = world.leads().then(|| View::new(recipe.train.epochs, dynamic));
+        train(recipe, &dataset, setup, world, &path, &mut |event| {
+            if let Some(view) = &mut view {
+                view.show(&event);
+            }
+        })?;
+        if let Some(view) = view {
+            view.finish();
+        }
         if dynamic && recipe.temperature.epochs > recipe.train.epochs as f64 {
-            eprintln!(
+            say(format!(
                 "note: τ did not reach {}: its schedule takes {} epochs, the run had {}; see temperature.epochs",
                 recipe.temperature.end, recipe.temperature.epochs, recipe.train.epochs
-            );
+            ));
         }
         files.push((recipe.model.name.clone(), path));
+    }
+    if !world.leads() {
+        return Ok(());
     }
     let rows = compare(&files, &dataset, &recipe)?;
     if args.json { print_json(&rows) } else { report(&rows, &files) }

@@ -5,9 +5,11 @@ mod recipe;
 mod run;
 mod schedule;
 mod setup;
+mod world;
 
 pub use recipe::{
     AugmentRecipe, DataRecipe, ModelRecipe, Recipe, RecipeError, TemperatureRecipe, TemperatureSchedule, TrainRecipe,
 };
 pub use run::{Epoch, Event, Step, TrainError, Trained, train};
 pub use setup::{Setup, open, setup, static_twin};
+pub use world::World;

@@ -16,7 +16,7 @@ use dyconv_metrics::TopK;
 use dyconv_nn::{Network, NetworkError, Value};
 
 use crate::schedule::{learning_rate, temperature};
-use crate::{Recipe, Setup};
+use crate::{Recipe, Setup, World};
 
 /// Batches that are made ready ahead of the loop.
 const PREFETCH: usize = 4;
@@ -97,6 +97,9 @@ pub enum TrainError {
         /// Images of a batch.
         batch: usize,
     },
+    /// The processes cannot work together.
+    #[error("{0}")]
+    World(String),
     /// Every image of an epoch is broken.
     #[error("no image of epoch {0} could be read")]
     NothingRead(usize),
@@ -122,7 +125,8 @@ fn kept(path: &Option<PathBuf>) -> String {
     path.as_ref().map_or("none was finished".into(), |p| p.display().to_string())
 }
 
-/// Trains a network and writes the model file `path` after every epoch.
+/// Trains a network and writes the model file `path` after every epoch. Of several processes the leading one writes and
+/// evaluates; `train.batch` is that of all together, and each random dropout is of its own.
 ///
 /// The same recipe, data and number of processors give the same file, byte for byte.
 ///
@@ -132,11 +136,12 @@ pub fn train(
     recipe: &Recipe,
     dataset: &Arc<Dataset>,
     setup: &Setup,
+    world: &World,
     path: &Path,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Trained, TrainError> {
     let device = Device::flex();
-    device.seed(recipe.seed);
+    device.seed(recipe.seed.wrapping_add(world.rank() as u64));
     let t = &recipe.train;
     let images = dataset.len(Split::Train);
     let transform = Transform::new(setup.preprocessing.clone())?;
@@ -148,9 +153,13 @@ pub fn train(
         shuffle: true,
         drop_last: images >= t.batch,
         max_broken: recipe.data.max_broken,
-        ..LoaderOptions::default()
+        rank: world.rank(),
+        world_size: world.size(),
     };
     let steps = options.batches(images);
+    if world.size() > 1 && !options.drop_last {
+        return Err(TrainError::TooFew { images, batch: t.batch });
+    }
     if steps == 0 {
         return Err(TrainError::TooFew { images, batch: t.batch });
     }
@@ -187,13 +196,16 @@ pub fn train(
             let progress = (step - 1) as f64 / steps as f64;
             lr = learning_rate(t, progress);
             network.set_temperature(temperature(&recipe.temperature, progress))?;
+            let share = share_of_batch(world, &batch)?;
             let loss = cross_entropy.forward(logits(&network, &mut batch, &training), labels(&batch, &training));
-            let value = loss.clone().into_scalar::<f32>();
+            let loss = if world.size() > 1 { loss.mul_scalar(share) } else { loss };
+            let value = world.total(f64::from(loss.clone().into_scalar::<f32>())) as f32;
             if !value.is_finite() {
                 let path = (!epochs.is_empty()).then(|| path.to_owned());
                 return Err(TrainError::Diverged { loss: value, step, epoch: epoch + 1, path });
             }
-            let gradients = GradientsParams::from_grads(loss.backward(), &network);
+            let mut gradients = GradientsParams::from_grads(loss.backward(), &network);
+            world.add_up_gradients(&network, &mut gradients);
             network = optimizer.step(lr, network, gradients);
             losses.push(value);
             seen += batch.len();
@@ -219,24 +231,38 @@ pub fn train(
         network.set_temperature(temperature(&recipe.temperature, (epoch + 1) as f64))?;
         model.weights = network.weights();
         model.tau = network.temperature();
-        model.write(path)?;
-        let accuracy = evaluate(recipe, dataset, &transform, &network, &mut |b| {
-            if reported.insert(b.name.clone()) {
-                observe(Event::Broken(b));
-            }
-        })?;
+        let mut accuracy = None;
+        if world.leads() {
+            model.write(path)?;
+            accuracy = evaluate(recipe, dataset, &transform, &network, &mut |b| {
+                if reported.insert(b.name.clone()) {
+                    observe(Event::Broken(b));
+                }
+            })?;
+        }
         epochs.push(Epoch {
             number: epoch + 1,
             loss: losses.iter().sum::<f32>() / losses.len() as f32,
             accuracy,
             lr,
             tau: model.tau,
-            images_per_second: seen as f64 / trained_for.as_secs_f64().max(1e-9),
+            images_per_second: world.total(seen as f64) / trained_for.as_secs_f64().max(1e-9),
             waited: share(batches.waited(), trained_for),
         });
         observe(Event::Epoch(&epochs[epoch]));
     }
     Ok(Trained { model, epochs })
+}
+
+/// This process's share of the images of a batch.
+fn share_of_batch(world: &World, batch: &Batch) -> Result<f64, TrainError> {
+    let all = world.total(batch.len() as f64);
+    if batch.is_empty() {
+        let message =
+            format!("process {} can read no image of its part of a batch; set train.batch higher", world.rank());
+        return Err(TrainError::World(message));
+    }
+    Ok(batch.len() as f64 / all)
 }
 
 fn threads(recipe: &Recipe) -> usize {
