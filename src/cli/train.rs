@@ -9,7 +9,9 @@ use anyhow::{Context, bail};
 use dyconv::data::{Dataset, Split};
 use dyconv::file::Model;
 use dyconv::graph::cost;
-use dyconv::train::{Recipe, RunFolder, Setup, TemperatureSchedule, open, setup, start, static_twin, train};
+use dyconv::train::{
+    Event, Recipe, RunFolder, Setup, TemperatureSchedule, TrainError, World, open, setup, start, static_twin, train,
+};
 use dyconv::{Classifier, EvaluationOptions, evaluate};
 use serde::Serialize;
 
@@ -37,7 +39,8 @@ Examples:
   dyconv train --data photos --recipe mine.toml --twin --out runs/mine
   dyconv train --data photos --from model.safetensors --recipe finetune
   dyconv train --data photos --from resnet18.safetensors --model dy_resnet18
-  dyconv train --resume runs/mine"
+  dyconv train --resume runs/mine
+  mpirun -n 4 dyconv train --data photos        with a build that has the feature `mpi`: four processes share each batch"
 )]
 pub struct Args {
     /// Data set: a folder, or `digits`; unset: `digits`, or that of the run that is resumed
@@ -112,30 +115,73 @@ struct Row {
 struct Job {
     data: String,
     dataset: Arc<Dataset>,
-    runs: Vec<(RunFolder, Setup)>,
+    runs: Vec<Task>,
+}
+
+/// One run; only the leading process has its folder.
+struct Task {
+    recipe: Recipe,
+    folder: Option<RunFolder>,
+    setup: Setup,
+}
+
+impl Task {
+    fn new(folder: RunFolder, setup: Setup) -> Self {
+        Self { recipe: folder.recipe().clone(), folder: Some(folder), setup }
+    }
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    let world = World::start()?;
+    let result = run_as(args, &world);
+    if let Err(error) = &result
+        && world.size() > 1
+    {
+        if matches!(error.downcast_ref(), Some(TrainError::Interrupted { .. })) {
+            // All agreed to stop; one of them says so.
+            return if world.leads() { result } else { Ok(()) };
+        }
+        eprintln!("error: process {}: {error:#}", world.rank());
+        world.abort();
+    }
+    result
+}
+
+/// One of the processes that train.
+fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
     let stop = interrupt::flag()?;
     let job = match &args.resume {
+        _ if !world.leads() => follow(world)?,
         Some(folder) => resume(args, folder)?,
         None => begin(args)?,
     };
+    if world.leads() {
+        job.announce(world);
+    }
+    let quiet = args.quiet || !world.leads();
     let say = |text: String| {
-        if !args.quiet {
+        if !quiet {
             eprintln!("{text}");
         }
     };
     say(format!("{}: {}", job.data, job.dataset.describe()));
     let mut files = Vec::new();
-    for (folder, setup) in &job.runs {
-        let recipe = folder.recipe();
+    for Task { recipe, folder, setup } in &job.runs {
         let params = thousands(cost(&setup.graph).params);
         let [h, w] = setup.preprocessing.image_size;
         say(format!("{}: {params} parameters, {h} × {w} pixels, {} epochs", recipe.model.name, recipe.train.epochs));
+        if world.size() > 1 {
+            say(format!("{} processes, each with a part of every batch of {}", world.size(), recipe.train.batch));
+        }
         let dynamic = setup.graph.dynamic_layers() > 0;
-        let mut view = View::new(recipe, dynamic, args.quiet);
-        let result = train(folder, &job.dataset, setup, &stop, &mut |event| view.show(&event));
+        let mut view = View::new(recipe, dynamic, quiet);
+        let mut show = |event: Event<'_>| {
+            // Every process says what it cannot read; the rest is the leading one's.
+            if world.leads() || matches!(event, Event::Broken(_)) {
+                view.show(&event);
+            }
+        };
+        let result = train(recipe, folder.as_ref(), &job.dataset, setup, world, &stop, &mut show);
         view.finish();
         result?;
         if dynamic && recipe.temperature.epochs > recipe.train.epochs as f64 {
@@ -144,10 +190,32 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 recipe.temperature.end, recipe.temperature.epochs, recipe.train.epochs
             ));
         }
-        files.push((recipe.model.name.clone(), folder.model()));
+        files.extend(folder.as_ref().map(|folder| (recipe.model.name.clone(), folder.model())));
     }
-    let rows = compare(&files, &job.dataset, job.runs[0].0.recipe())?;
-    if args.json { print_json(&rows) } else { report(&rows, &files, job.runs[0].0.path()) }
+    let Some(folder) = &job.runs[0].folder else { return Ok(()) };
+    let rows = compare(&files, &job.dataset, folder.recipe())?;
+    if args.json { print_json(&rows) } else { report(&rows, &files, folder.path()) }
+}
+
+impl Job {
+    /// Tells the other processes what [`follow`] needs.
+    fn announce(&self, world: &World) {
+        let recipes: Vec<String> = self.runs.iter().map(|r| r.recipe.to_toml()).collect();
+        world.from_leader(serde_json::to_vec(&(&self.data, recipes)).expect("plain text"));
+    }
+}
+
+/// The leading process's job, without folders.
+fn follow(world: &World) -> anyhow::Result<Job> {
+    let (data, recipes): (String, Vec<String>) = serde_json::from_slice(&world.from_leader(Vec::new()))?;
+    let recipes = recipes.iter().map(|text| Recipe::resolve(None, Some(text), &[])).collect::<Result<Vec<_>, _>>()?;
+    let dataset = open(&data, recipes.first().context("the leading process has nothing to do")?)?;
+    let runs = recipes.into_iter().map(|recipe| {
+        let setup = setup(&recipe, &dataset)?;
+        Ok(Task { recipe, folder: None, setup })
+    });
+    let runs = runs.collect::<anyhow::Result<_>>()?;
+    Ok(Job { data, dataset, runs })
 }
 
 /// Makes the folders of new runs. Everything that can be wrong is found before the first step.
@@ -181,7 +249,8 @@ fn begin(args: &Args) -> anyhow::Result<Job> {
         RunFolder::remove(&inside)?;
     }
     let second = second.map(|(twin, setup)| make(&inside, &twin).map(|f| (f.part_of(&path), setup))).transpose()?;
-    let runs = [(make(&path, &recipe)?, first)].into_iter().chain(second).collect();
+    let runs = [(make(&path, &recipe)?, first)].into_iter().chain(second);
+    let runs = runs.map(|(folder, setup)| Task::new(folder, setup)).collect();
     Ok(Job { data, dataset, runs })
 }
 
@@ -197,7 +266,7 @@ fn resume(args: &Args, path: &Path) -> anyhow::Result<Job> {
     let twin = if inside.is_dir() { Some(RunFolder::open(&inside)?.part_of(path)) } else { None };
     let runs = [folder].into_iter().chain(twin).map(|folder| {
         let setup = setup(folder.recipe(), &dataset)?;
-        Ok((folder, setup))
+        Ok(Task::new(folder, setup))
     });
     let runs = runs.collect::<anyhow::Result<_>>()?;
     Ok(Job { data, dataset, runs })

@@ -2,8 +2,8 @@
 //!
 //!     cargo bench -p dyconv-data --bench loader
 //!
-//! 640 × 480 JPEGs (quality 90, 4:2:0, about as large as photographs) are made in a temporary folder, as files and as one tar
-//! shard, and loaded with one and two threads. Files are in the page cache. Medians of interleaved rounds.
+//! 640 × 480 JPEGs (quality 90, 4:2:0, about as large as photographs) are made in a temporary folder, as files and as
+//! one tar shard, and loaded with one and two threads. Files are in the page cache. Medians of interleaved rounds.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -86,7 +86,7 @@ fn write(root: &Path) -> Result<usize, Box<dyn std::error::Error>> {
 fn picture(seed: u64) -> Result<Vec<u8>, jpeg_encoder::EncodingError> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut samples = vec![128.0f32; WIDTH * HEIGHT * 3];
-    for (cell, strength) in [(200, 50.0), (100, 38.0), (50, 28.0), (25, 22.0), (12, 18.0), (6, 16.0), (3, 14.0)] {
+    for (cell, strength) in [(200, 50.0), (100, 38.0), (50, 28.0), (25, 22.0), (12, 18.0), (6, 17.0), (3, 20.0)] {
         let columns = WIDTH / cell + 2;
         let knots: Vec<[f32; 3]> = (0..columns * (HEIGHT / cell + 2))
             .map(|_| {

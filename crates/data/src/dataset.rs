@@ -20,7 +20,8 @@ impl Default for OpenOptions {
     }
 }
 
-/// A labelled data set. Images of a folder or of tar files are loaded on demand; fixed-size sources are held in memory as bytes.
+/// A labelled data set. Images of a folder or of tar files are loaded on demand; fixed-size sources are held in memory
+/// as bytes.
 #[derive(Debug)]
 pub struct Dataset {
     contents: Contents,
@@ -40,10 +41,10 @@ impl Dataset {
     ///   `fine_label_names.txt`) in binary form; test and name files may be missing;
     /// - MNIST and relatives: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same for `t10k`, also with a
     ///   dot before `idx`, also gzipped; the `t10k` files may be missing;
-    /// - tar files in WebDataset's layout: members `key.jpg` (jpeg, png, webp) and `key.cls` (a number from 0, or the name of
-    ///   a class) side by side, others are ignored; in `train/` and one of `val/`, `validation/`, `valid/`, `test/`, or
-    ///   side by side with names that begin so, or all for training; names of numbered classes, if wanted, in
-    ///   `classes.txt` (one a line) or `classes.json` (an array);
+    /// - tar files in WebDataset's layout: members `key.jpg` (jpeg, png, webp) and `key.cls` (a number from 0, or the
+    ///   name of a class) side by side, others are ignored; in `train/` and one of `val/`, `validation/`, `valid/`,
+    ///   `test/`, or side by side with names that begin so, or all for training; names of numbered classes, if wanted,
+    ///   in `classes.txt` (one a line) or `classes.json` (an array);
     /// - images (jpg, jpeg, png, webp) in one folder per class, at any depth inside it; directly or below `train/` and
     ///   one of `val/`, `validation/`, `valid/`, `test/`. Names that begin with a dot and other files are ignored.
     ///
@@ -189,7 +190,8 @@ mod tests {
         };
         assert_eq!(
             open("no/such/place", 0.2),
-            "no/such/place: no such file or directory; expected `digits` or a directory of images, tar shards, CIFAR or MNIST files"
+            "no/such/place: no such file or directory; expected `digits` or a directory of images, tar shards, CIFAR \
+             or MNIST files"
         );
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(open(file.path().to_str().unwrap(), 0.2).contains(": is a file, expected a directory"));

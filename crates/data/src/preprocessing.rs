@@ -8,8 +8,8 @@ use crate::resize::{Window, resize_window};
 
 /// Checked [`Preprocessing`] that can be applied.
 ///
-/// The same steps as torchvision's `Resize(resize)`, `CenterCrop(image_size)`, `ToTensor()`, `Normalize(mean, std)` on a
-/// Pillow image: the result differs by at most one grey level.
+/// The same steps as torchvision's `Resize(resize)`, `CenterCrop(image_size)`, `ToTensor()`, `Normalize(mean, std)` on
+/// a Pillow image: the result differs by at most one grey level.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transform(Preprocessing);
 

@@ -116,8 +116,8 @@ mod tests {
 
         #[test]
         fn a_part_is_resized_as_if_cut_out(
-            w in 1usize..50, h in 1usize..50, to_w in 1usize..40, to_h in 1usize..40, channels in prop::sample::select(vec![1, 3]),
-            x in 0.0f64..1.0, y in 0.0f64..1.0, part in 0.0f64..1.0,
+            w in 1usize..50, h in 1usize..50, to_w in 1usize..40, to_h in 1usize..40,
+            channels in prop::sample::select(vec![1, 3]), x in 0.0f64..1.0, y in 0.0f64..1.0, part in 0.0f64..1.0,
         ) {
             let image = Image::new(w, h, channels, (0..w * h * channels).map(|i| (i * 89) as u8).collect());
             let at = |x: f64, len: usize| (x * len as f64) as usize;

@@ -7,12 +7,13 @@ use dyconv_kernels::Storage;
 
 use crate::{EngineError, Options, Plan, Session};
 
-/// Probe inputs, each of its own mean and spread.
-const PROBES: usize = 4;
+/// Probe inputs: so many patches a side, of values up to so much on either side of the mean image. What is far from any image,
+/// such as one bright grey, would tell more of a network's way to explode than of its banks.
+const PROBES: [(usize, f32); 4] = [(usize::MAX, 1.0), (32, 1.7), (8, 1.7), (4, 1.0)];
 
 impl Plan {
-    /// Compiles with the smallest of int8, bf16 and f32 banks whose answers to probe inputs deviate from those of f32 by at
-    /// most `bound` times the largest; returns that deviation too. [`Plan::bank`] tells the choice; `options.bank` is not read.
+    /// Compiles with the smallest of int8, bf16 and f32 banks whose answer to each probe input deviates from that of f32 by at
+    /// most `bound` times its largest value; returns that deviation too. [`Plan::bank`] tells the choice; `options.bank` is not read.
     /// One plan at a time is in memory.
     ///
     /// # Errors
@@ -36,7 +37,8 @@ impl Plan {
         Ok((Arc::unwrap_or_clone(compile(Storage::F32)?), 0.0))
     }
 
-    /// Largest difference of the answers of two plans of one network to the same probe inputs, over the largest answer.
+    /// Largest difference of the answers of two plans of one network to the same probe input, over the largest value of that
+    /// answer.
     ///
     /// # Errors
     /// When the inputs differ in size.
@@ -45,22 +47,27 @@ impl Plan {
     }
 
     fn answer_probes(self: &Arc<Self>) -> Result<Vec<f32>, EngineError> {
-        Session::new(Arc::clone(self)).predict(&probes(self.input_dims().iter().product()), PROBES)
+        Session::new(Arc::clone(self)).predict(&probes(self.input_dims()), PROBES.len())
     }
 }
 
+/// The largest deviation of all probes.
 fn deviation(found: &[f32], expected: &[f32]) -> f64 {
-    let largest = expected.iter().fold(0.0, |m: f64, v| m.max(f64::from(v.abs())));
-    let difference = |(f, e): (&f32, &f32)| {
-        let d = (f64::from(*f) - f64::from(*e)).abs();
-        if d.is_nan() { f64::INFINITY } else { d }
+    let each = expected.len() / PROBES.len();
+    let of_probe = |(found, expected): (&[f32], &[f32])| {
+        let largest = expected.iter().fold(0.0, |m: f64, v| m.max(f64::from(v.abs())));
+        let difference = |(f, e): (&f32, &f32)| {
+            let d = (f64::from(*f) - f64::from(*e)).abs();
+            if d.is_nan() { f64::INFINITY } else { d }
+        };
+        let most = found.iter().zip(expected).map(difference).fold(0.0, f64::max);
+        if most > 0.0 { most / largest } else { 0.0 }
     };
-    let most = found.iter().zip(expected).map(difference).fold(0.0, f64::max);
-    if most > 0.0 { most / largest } else { 0.0 }
+    found.chunks_exact(each).zip(expected.chunks_exact(each)).map(of_probe).fold(0.0, f64::max)
 }
 
-/// Noise of several brightnesses and contrasts, the same every time.
-fn probes(len: usize) -> Vec<f32> {
+/// Patches of random values about the mean image, the same every time: `[PROBES, C, H, W]`.
+fn probes([channels, height, width]: [usize; 3]) -> Vec<f32> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut next = || {
         state ^= state << 13;
@@ -68,6 +75,15 @@ fn probes(len: usize) -> Vec<f32> {
         state ^= state << 17;
         (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     };
-    let settings: [(f32, f32); PROBES] = [(0.0, 1.7), (0.5, 0.5), (-1.0, 1.0), (1.5, 0.2)];
-    settings.iter().flat_map(|(mean, spread)| (0..len).map(|_| mean + spread * next()).collect::<Vec<_>>()).collect()
+    let mut values = Vec::with_capacity(PROBES.len() * channels * height * width);
+    for (patches, spread) in PROBES {
+        let side = height.max(width).div_ceil(patches);
+        for _ in 0..channels {
+            let columns = width.div_ceil(side);
+            let patches: Vec<f32> = (0..height.div_ceil(side) * columns).map(|_| spread * next()).collect();
+            let pixel = |i: usize| patches[i / width / side * columns + i % width / side];
+            values.extend((0..height * width).map(pixel));
+        }
+    }
+    values
 }

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use dyconv_graph::Activation;
 use dyconv_kernels::train::NormActivation;
 
-use crate::{fast, ops, stock};
+use crate::{fast, ops, processes, stock};
 
 /// Weight of the newest batch in the running statistics.
 const MOMENTUM: f64 = 0.1;
@@ -67,7 +67,7 @@ impl BatchNorm {
         } else {
             fast::norm_act(x, scale, shift, self.eps, fused)
         };
-        self.remember((n * h * w) as f64, mean, variance);
+        self.remember(processes::total((n * h * w) as f64), mean, variance);
         after.into_iter().fold(y, |y, a| ops::activation(a, y))
     }
 

@@ -22,6 +22,7 @@ mod fast;
 mod layer;
 mod network;
 pub mod ops;
+mod processes;
 mod stock;
 mod trained;
 
@@ -30,5 +31,6 @@ pub use batch_norm::BatchNorm;
 pub use dynamic_conv2d::{DynamicConv2d, DynamicConv2dConfig};
 pub use dynamic_linear::{DynamicLinear, DynamicLinearConfig};
 pub use network::{Network, NetworkError, Value};
+pub use processes::share_batches;
 pub use stock::with_stock_operations;
 pub use trained::{Gradients, Trained};

@@ -98,7 +98,7 @@ impl Checkpoint {
         Ok(path)
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         let state = serde_json::to_string(&self.state).expect("plain values");
         let bytes: Vec<(&String, &Tensor, Vec<u8>)> = self
             .tensors
@@ -113,7 +113,7 @@ impl Checkpoint {
         safetensors::serialize(views, Some(metadata)).expect("named tensors")
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let container = |e: safetensors::SafeTensorError| format!("is cut short or damaged ({e})");
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(container)?;
         let get = |key: &str| metadata.metadata().as_ref().and_then(|m| m.get(key)).ok_or("is no checkpoint");

@@ -29,6 +29,9 @@ pub enum TrainError {
         /// What is wrong with it.
         source: RecipeError,
     },
+    /// The processes cannot work together.
+    #[error("{0}")]
+    World(String),
     /// No image to train on.
     #[error("the training part holds {images} images, fewer than one batch of {batch}; set train.batch lower")]
     TooFew {

@@ -14,7 +14,7 @@ use crate::ema::Ema;
 use crate::fault;
 use crate::loss::Loss;
 use crate::optimizer::Optimizer;
-use crate::{Recipe, Setup, TrainRecipe};
+use crate::{Recipe, Setup, TrainRecipe, World};
 
 /// Parts of a checkpoint.
 const MODEL: &str = "model";
@@ -33,6 +33,7 @@ pub(crate) struct Fault {
 pub(crate) struct Learner<'a> {
     rule: &'a TrainRecipe,
     loss: &'a Loss,
+    world: &'a World,
     network: Network,
     optimizer: Optimizer,
     ema: Option<Ema>,
@@ -44,7 +45,12 @@ impl<'a> Learner<'a> {
     ///
     /// # Errors
     /// When the weights do not fit the graph.
-    pub fn new(recipe: &'a Recipe, setup: &'a Setup, checkpoint: &mut Checkpoint) -> Result<Self, NetworkError> {
+    pub fn new(
+        recipe: &'a Recipe,
+        setup: &'a Setup,
+        world: &'a World,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<Self, NetworkError> {
         let rule = &recipe.train;
         let device = Device::flex();
         let weights = Weights(checkpoint.take(MODEL));
@@ -56,7 +62,7 @@ impl<'a> Learner<'a> {
         if let Some(ema) = &mut ema {
             ema.load(checkpoint.take(EMA), &setup.graph, &device);
         }
-        Ok(Self { rule, loss: &setup.loss, network, optimizer, ema, device: device.autodiff() })
+        Ok(Self { rule, loss: &setup.loss, world, network, optimizer, ema, device: device.autodiff() })
     }
 
     /// First weights for [`Learner::new`].
@@ -104,34 +110,44 @@ impl<'a> Learner<'a> {
         }
     }
 
-    /// Forward, backward, step; gives the loss of the batch. `seed` decides over dropout.
+    /// Forward, backward, step; gives the loss of the batch, of which other processes may have parts. `seed` decides over
+    /// dropout.
     ///
-    /// The batch passes in parts, as many as the recipe says; their gradients add up to that of the batch, but that batch
-    /// norm sees one part at a time.
+    /// The batch passes in pieces, as many as the recipe says; their gradients add up to that of the batch, but that batch
+    /// norm sees one piece at a time.
     ///
     /// # Errors
-    /// When the loss or a gradient is not finite; then nothing was learnt.
+    /// When the loss or a gradient is not finite; then nothing was learnt. All processes agree on it.
     pub fn step(&mut self, batch: &Batch, lr: f64, seed: u64) -> Result<f32, Fault> {
         self.device.seed(seed);
-        let (mut value, mut sum): (f32, Option<Gradients>) = (0.0, None);
-        for part in parts(batch.len(), self.rule.accumulate) {
-            let images = input(batch, part.clone(), &self.device);
-            let loss = self.loss.forward(vector(self.network.forward(images.clone())), batch, part, &self.device);
+        let mass = self.world.total(f64::from(self.loss.mass(batch)));
+        let mut value = 0.0;
+        let mut sum: Option<Gradients> = None;
+        let mut suspect = None;
+        for piece in pieces(batch.len(), self.rule.accumulate) {
+            let images = input(batch, piece.clone(), &self.device);
+            let logits = vector(self.network.forward(images.clone()));
+            let loss = self.loss.forward(logits, batch, piece, mass, &self.device);
             let share = loss.clone().into_scalar::<f32>();
             if !share.is_finite() {
-                return Err(Fault {
-                    what: format!("the loss is {share}"),
-                    origin: fault::origin(&self.network, images),
-                });
+                suspect = suspect.or(Some(images));
             }
-            value += share;
+            value += f64::from(share);
             let gradients = self.network.gradients(&loss);
             sum = Some(match sum {
                 None => gradients,
                 Some(sum) => sum.plus(gradients),
             });
         }
-        let gradients = self.clipped(sum.expect("a batch has images"))?;
+        let value = self.world.total(value) as f32;
+        if !value.is_finite() {
+            let origin = suspect.map_or_else(
+                || "It came up in another process".to_owned(),
+                |images| fault::origin(&self.network, images),
+            );
+            return Err(Fault { what: format!("the loss is {value}"), origin });
+        }
+        let gradients = self.clipped(self.world.add_up_gradients(sum.expect("a batch has images")))?;
         self.network = self.optimizer.step(lr, self.network.clone(), gradients);
         if let Some(ema) = &mut self.ema {
             ema.update(&self.network);
@@ -151,10 +167,10 @@ impl<'a> Learner<'a> {
     }
 }
 
-/// Cuts `images` into at most `count` parts of equal size, the last perhaps smaller.
-fn parts(images: usize, count: usize) -> impl Iterator<Item = Range<usize>> {
-    let each = images.div_ceil(count).max(1);
-    (0..images).step_by(each).map(move |start| start..images.min(start + each))
+/// Cuts `images` into `count` pieces whose sizes differ by at most one; into as many as there are images if these are fewer.
+fn pieces(images: usize, count: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = count.min(images);
+    (0..count).map(move |i| i * images / count..(i + 1) * images / count)
 }
 
 /// Some images of a batch as a network's input `[N, C, H, W]`.
@@ -181,6 +197,7 @@ mod tests {
     use std::sync::Arc;
 
     struct Bench {
+        world: World,
         recipe: Recipe,
         setup: Setup,
         batches: Vec<Batch>,
@@ -197,12 +214,13 @@ mod tests {
             let options = LoaderOptions { batch: recipe.train.batch, ..LoaderOptions::default() };
             let epoch = Loader::epoch(&dataset, Split::Train, &transform, Some(setup.augment), &options, 0);
             let batches = epoch.take(4).collect::<Result<_, _>>().unwrap();
-            Self { recipe, setup, batches }
+            Self { world: World::alone(), recipe, setup, batches }
         }
 
         fn learner(&self) -> Learner<'_> {
             let empty = Checkpoint::new(State::first(String::new()));
-            Learner::new(&self.recipe, &self.setup, &mut Learner::first(empty, &self.setup.weights)).unwrap()
+            Learner::new(&self.recipe, &self.setup, &self.world, &mut Learner::first(empty, &self.setup.weights))
+                .unwrap()
         }
 
         fn steps(&self, learner: &mut Learner<'_>, steps: Range<usize>) -> Vec<f32> {
@@ -217,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_a_batch_add_up_to_it_where_batch_norms_are_frozen() {
+    fn pieces_of_a_batch_add_up_to_it_where_batch_norms_are_frozen() {
         let frozen = [("train.freeze", "[\"*.bn\"]"), ("augment.mixup", "0.4"), ("train.label_smoothing", "0.1")];
         let weights = |accumulate: &str| {
             let bench = Bench::new(&[&frozen[..], &[("train.accumulate", accumulate)]].concat());
@@ -234,8 +252,8 @@ mod tests {
             let apart = distance(&whole, &accumulated);
             assert!(apart < 1e-3 * way, "{accumulate}: {apart} on a way of {way}");
         }
-        assert_eq!(parts(30, 4).map(|p| p.len()).collect::<Vec<_>>(), [8, 8, 8, 6]);
-        assert_eq!(parts(3, 4).count(), 3);
+        assert_eq!(pieces(30, 4).map(|p| p.len()).collect::<Vec<_>>(), [7, 8, 7, 8]);
+        assert_eq!(pieces(3, 4).count(), 3);
     }
 
     #[test]
@@ -271,7 +289,7 @@ mod tests {
             let mut half = bench.learner();
             bench.steps(&mut half, 0..2);
             let mut saved = half.save(Checkpoint::new(State::first(String::new()))).unwrap();
-            let mut resumed = Learner::new(&bench.recipe, &bench.setup, &mut saved).unwrap();
+            let mut resumed = Learner::new(&bench.recipe, &bench.setup, &bench.world, &mut saved).unwrap();
             bench.steps(&mut resumed, 2..4);
             let end = |learner: &Learner<'_>| learner.save(Checkpoint::new(State::first(String::new()))).unwrap();
             assert!(end(&whole) == end(&resumed), "{optimizer}");

@@ -19,6 +19,7 @@ mod run;
 mod schedule;
 mod setup;
 mod start;
+mod world;
 
 pub use attention::{AttentionStats, LayerAttention};
 pub use checkpoint::Best;
@@ -32,3 +33,4 @@ pub use recipe::{
 pub use run::{Event, Trained, train};
 pub use setup::{Setup, SetupError, open, setup, static_twin};
 pub use start::{StartError, Started, start};
+pub use world::World;

@@ -32,7 +32,7 @@ impl Loss {
         Ok(Self { smoothing: recipe.label_smoothing as f32, weights })
     }
 
-    /// Σ_n w(n) over a whole batch.
+    /// Σ_n w(n) over a batch.
     pub fn mass(&self, batch: &Batch) -> f32 {
         let pairs = batch.labels.iter().zip(&batch.second).zip(&batch.lambda);
         pairs.map(|((a, b), l)| l * self.weights[*a] + (1.0 - l) * self.weights[*b]).sum()
@@ -51,12 +51,19 @@ impl Loss {
         targets
     }
 
-    /// The share that these images have in the loss of their batch, one number; `logits` `[N, classes]`.
-    pub fn forward(&self, logits: Tensor<2>, batch: &Batch, images: Range<usize>, device: &Device) -> Tensor<1> {
+    /// The share that these images have in the loss of a batch of so much `mass`, one number; `logits` `[N, classes]`.
+    pub fn forward(
+        &self,
+        logits: Tensor<2>,
+        batch: &Batch,
+        images: Range<usize>,
+        mass: f64,
+        device: &Device,
+    ) -> Tensor<1> {
         let data = TensorData::new(self.targets(batch, images), logits.dims());
         // By rows first: Burn's sum over everything has no fixed order where it is long.
         let rows = (log_softmax(logits, 1) * Tensor::from_data(data, device)).sum_dim(1);
-        rows.sum().mul_scalar(-1.0 / self.mass(batch))
+        rows.sum().mul_scalar(-1.0 / mass)
     }
 }
 
@@ -84,7 +91,7 @@ mod tests {
         let part = |r: Range<usize>| {
             let rows: Vec<f32> = LOGITS[r.clone()].concat();
             let logits = Tensor::from_data(TensorData::new(rows, [r.len(), 3]), &device);
-            loss.forward(logits, batch, r, &device).into_scalar::<f32>()
+            loss.forward(logits, batch, r, f64::from(loss.mass(batch)), &device).into_scalar::<f32>()
         };
         let (whole, parts) = (part(0..4), part(0..1) + part(1..4));
         assert!((whole - parts).abs() < 1e-6, "parts of a batch add up to its loss: {whole} and {parts}");

@@ -43,6 +43,9 @@ pub fn report(json: &Json, isa: Isa, twin: bool) -> anyhow::Result<()> {
             m.gbytes_per_second
         );
     }
+    if json.rows.iter().any(|r| r.share_of_peak > 1.0) {
+        text += "of peak counts the multiply-adds of plain convolutions; Winograd does with fewer, bf16 does more at once\n";
+    }
     text += &format!("banks as {}, deviation {:.2e} of the largest answer\n", json.bank, json.deviation);
     if let Some(first) = &json.first_answer {
         let memory = first.peak_resident_bytes.map_or("not told by this system".to_owned(), |b| mebibytes(b as f64));

@@ -58,3 +58,65 @@ fn cut_box(h: usize, w: usize, share: f64, rng: &mut impl Rng) -> ([usize; 2], [
     };
     (line(h), line(w))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    #[test]
+    fn cutmix_pastes_one_box_of_the_image_before() {
+        let [n, c, h, w] = [5, 2, 12, 10];
+        let cutmix = Augment { cutmix: 1.0, ..Augment::default() };
+        let mut shares = 0.0;
+        for seed in 0..300 {
+            let mut images: Vec<f32> = (0..n * c * h * w).map(|i| (i / (c * h * w)) as f32).collect();
+            let share = cutmix.mix(&mut images, [n, c, h, w], &mut ChaCha8Rng::seed_from_u64(seed));
+            let pasted = |image: usize, channel: usize| -> Vec<usize> {
+                let plane = &images[(image * c + channel) * h * w..][..h * w];
+                assert!(plane.iter().all(|v| *v == image as f32 || *v == ((image + n - 1) % n) as f32));
+                (0..h * w).filter(|i| plane[*i] != image as f32).collect()
+            };
+            let first = pasted(0, 0);
+            assert!((0..n).all(|image| (0..c).all(|channel| pasted(image, channel) == first)));
+            assert_eq!(share, 1.0 - first.len() as f32 / (h * w) as f32);
+            if let Some((a, b)) = first.first().zip(first.last()) {
+                assert_eq!(first.len(), (b / w - a / w + 1) * (b % w - a % w + 1), "a full rectangle");
+            }
+            shares += share;
+        }
+        // The mean of λ is 0.5, and more remains where boxes reach past the border.
+        assert!((0.5..0.75).contains(&(shares / 300.0)), "{}", shares / 300.0);
+    }
+
+    #[test]
+    fn weights_of_mixing_have_a_beta_distribution() {
+        // Mean 1/2 and variance 1 / (4 (2 α + 1)).
+        for alpha in [0.001f32, 0.2, 1.0, 3.0, 1000.0] {
+            let mixup = Augment { mixup: alpha, ..Augment::default() };
+            let mut rng = ChaCha8Rng::seed_from_u64(7);
+            let mut shares = || f64::from(mixup.mix(&mut [0.0, 1.0], [2, 1, 1, 1], &mut rng));
+            let drawn: Vec<f64> = (0..4000).map(|_| shares()).collect();
+            assert!(drawn.iter().all(|share| (0.0..=1.0).contains(share)));
+            let mean = drawn.iter().sum::<f64>() / 4000.0;
+            let variance = drawn.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / 4000.0;
+            let expected = 1.0 / (4.0 * (2.0 * f64::from(alpha) + 1.0));
+            assert!((mean - 0.5).abs() < 0.03, "{alpha}: {mean}");
+            assert!((variance / expected - 1.0).abs() < 0.1, "{alpha}: {variance}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn either_mixture_is_drawn_half_the_time() {
+        let both = Augment { mixup: 1.0, cutmix: 1.0, ..Augment::default() };
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let mut blended = || {
+            let mut images = [vec![0.0f32; 64], vec![1.0; 64]].concat();
+            both.mix(&mut images, [2, 1, 8, 8], &mut rng);
+            images.iter().any(|v| *v != 0.0 && *v != 1.0)
+        };
+        let times = (0..1000).filter(|_| blended()).count();
+        assert!((440..560).contains(&times), "{times}");
+    }
+}

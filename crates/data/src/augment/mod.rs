@@ -39,19 +39,20 @@ pub struct Augment {
     /// A few changes drawn from torchvision's list for RandAugment.
     pub rand_augment: Option<RandAugment>,
     /// Random brightness, contrast, saturation and hue, in random order, as torchvision's `ColorJitter`: factors of the
-    /// first three are drawn from 1 − x to 1 + x (at least 0), the turn of the hue from −x to x of the circle (x ≤ 0.5).
+    /// first three are drawn from 1 − x to 1 + x (at least 0), the turn of the hue from −x to x of the circle, where
+    /// x is at most 0.5.
     pub color_jitter: [f32; 4],
-    /// Probability of random erasing, 0..=1: after normalisation a random box of 2 % to 33 % of the area is set to 0, which
-    /// is the mean of every channel. Scale and ratio are torchvision's.
+    /// Probability of random erasing, 0..=1: after normalisation a random box of 2 % to 33 % of the area is set to 0,
+    /// which is the mean of every channel. Scale and ratio are torchvision's.
     pub random_erasing: f32,
     /// The α of mixup: λ is drawn from Beta(α, α) for every batch; 0 switches it off.
     ///
-    /// With λ, an image is replaced by λ · image + (1 − λ) · the image before it in the batch, and its target likewise; see
-    /// [`Batch::second`](crate::Batch::second). Partners are of the same batch and, where several processes share a batch,
-    /// of the same part of it; λ is the same in all parts.
+    /// With λ, an image is replaced by λ · image + (1 − λ) · the image before it in the batch, and its target likewise;
+    /// see [`Batch::second`](crate::Batch::second). Partners are of the same batch and, where several processes share a
+    /// batch, of the same part of it; λ is the same in all parts.
     pub mixup: f32,
-    /// The α of CutMix: as mixup, but a random box of 1 − λ of the area comes from the other image. Where both are on, either
-    /// is drawn for every batch with probability 0.5.
+    /// The α of CutMix: as mixup, but a random box of 1 − λ of the area comes from the other image. Where both are on,
+    /// either is drawn for every batch with probability 0.5.
     pub cutmix: f32,
 }
 

@@ -148,17 +148,18 @@ fn jitter_reaches_its_whole_range_in_any_order() {
     let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / 4000.0;
     assert!((98.0..101.0).contains(&mean), "{mean}");
 
-    // Contrast 0 makes one grey; brightness before it changes which. Both orders must come up.
-    let two = Image::new(2, 1, 3, vec![200, 0, 0, 0, 0, 90]);
-    let all = Augment { color_jitter: [0.5; 4], ..Augment::default() };
-    let results: std::collections::BTreeSet<Vec<u8>> = (0..50)
-        .map(|seed| {
-            let mut image = two.clone();
-            all.jitter(&mut image, &mut ChaCha8Rng::seed_from_u64(seed));
-            image.data
-        })
-        .collect();
-    assert!(results.len() > 40, "{}", results.len());
+    // Black and white get less contrast, then more light: their sum grows. In the other order white stays white, and the
+    // sum as it was. Half of the factors of each are on the needed side of 1, so an eighth of the draws shows a sum that
+    // grew, if both orders come up equally often.
+    let two = Image::new(2, 1, 1, vec![0, 255]);
+    let both = Augment { color_jitter: [0.5, 0.5, 0.0, 0.0], ..Augment::default() };
+    let grew = |seed: &u64| {
+        let mut image = two.clone();
+        both.jitter(&mut image, &mut ChaCha8Rng::seed_from_u64(*seed));
+        image.data.iter().map(|v| u32::from(*v)).sum::<u32>() > 260
+    };
+    let grew = (0..2000).filter(grew).count();
+    assert!((180..300).contains(&grew), "{grew} of 2000");
 }
 
 #[test]
@@ -188,24 +189,7 @@ fn rand_augment_draws_from_the_whole_list() {
 }
 
 #[test]
-fn erasing_cuts_one_box_in_all_channels() {
-    let (h, w) = (24, 30);
-    let (mut areas, mut times) = (Vec::new(), 0);
-    for seed in 0..400 {
-        let mut input = vec![1.0; 3 * h * w];
-        erase::erase(&mut input, h, w, &mut ChaCha8Rng::seed_from_u64(seed));
-        let [first, rest @ ..] = &input.chunks_exact(h * w).collect::<Vec<_>>()[..] else { unreachable!() };
-        assert!(rest.iter().all(|plane| plane == first));
-        let erased: Vec<(usize, usize)> = (0..h * w).filter(|i| first[*i] == 0.0).map(|i| (i / w, i % w)).collect();
-        let Some((&(top, left), &(bottom, right))) = erased.first().zip(erased.last()) else { continue };
-        let (box_h, box_w) = (bottom - top + 1, right - left + 1);
-        assert_eq!(erased.len(), box_h * box_w, "a full rectangle");
-        times += 1;
-        areas.push(erased.len() as f64 / (h * w) as f64);
-    }
-    assert!(times > 395, "{times}");
-    let (least, most) = areas.iter().fold((1.0f64, 0.0f64), |(l, m), a| (l.min(*a), m.max(*a)));
-    assert!((0.01..0.04).contains(&least) && (0.28..0.36).contains(&most), "{least} {most}");
+fn erasing_has_its_probability() {
     let (image, pre) = (noise(24, 24), rgb([24, 24], 24));
     let run = |p| {
         let augment = Augment { random_erasing: p, ..Augment::default() };
@@ -216,61 +200,6 @@ fn erasing_cuts_one_box_in_all_channels() {
     assert_eq!(run(0.0), 0);
     assert!((70..130).contains(&run(0.5)), "{}", run(0.5));
     assert!(run(1.0) > 195);
-}
-
-#[test]
-fn cutmix_pastes_one_box_of_the_image_before() {
-    let [n, c, h, w] = [5, 2, 12, 10];
-    let cutmix = Augment { cutmix: 1.0, ..Augment::default() };
-    let mut shares = 0.0;
-    for seed in 0..300 {
-        let mut images: Vec<f32> = (0..n * c * h * w).map(|i| (i / (c * h * w)) as f32).collect();
-        let share = cutmix.mix(&mut images, [n, c, h, w], &mut ChaCha8Rng::seed_from_u64(seed));
-        let pasted = |image: usize, channel: usize| -> Vec<usize> {
-            let plane = &images[(image * c + channel) * h * w..][..h * w];
-            assert!(plane.iter().all(|v| *v == image as f32 || *v == ((image + n - 1) % n) as f32));
-            (0..h * w).filter(|i| plane[*i] != image as f32).collect()
-        };
-        let first = pasted(0, 0);
-        assert!((0..n).all(|image| (0..c).all(|channel| pasted(image, channel) == first)));
-        assert_eq!(share, 1.0 - first.len() as f32 / (h * w) as f32);
-        if let Some((a, b)) = first.first().zip(first.last()) {
-            assert_eq!(first.len(), (b / w - a / w + 1) * (b % w - a % w + 1), "a full rectangle");
-        }
-        shares += share;
-    }
-    // The mean of λ is 0.5, and more remains where boxes reach past the border.
-    assert!((0.5..0.75).contains(&(shares / 300.0)), "{}", shares / 300.0);
-}
-
-#[test]
-fn weights_of_mixing_have_a_beta_distribution() {
-    // Mean 1/2 and variance 1 / (4 (2 α + 1)).
-    for alpha in [0.001f32, 0.2, 1.0, 3.0, 1000.0] {
-        let mixup = Augment { mixup: alpha, ..Augment::default() };
-        let mut rng = ChaCha8Rng::seed_from_u64(7);
-        let mut shares = || f64::from(mixup.mix(&mut [0.0, 1.0], [2, 1, 1, 1], &mut rng));
-        let drawn: Vec<f64> = (0..4000).map(|_| shares()).collect();
-        assert!(drawn.iter().all(|share| (0.0..=1.0).contains(share)));
-        let mean = drawn.iter().sum::<f64>() / 4000.0;
-        let variance = drawn.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / 4000.0;
-        let expected = 1.0 / (4.0 * (2.0 * f64::from(alpha) + 1.0));
-        assert!((mean - 0.5).abs() < 0.03, "{alpha}: {mean}");
-        assert!((variance / expected - 1.0).abs() < 0.1, "{alpha}: {variance}, expected {expected}");
-    }
-}
-
-#[test]
-fn either_mixture_is_drawn_half_the_time() {
-    let both = Augment { mixup: 1.0, cutmix: 1.0, ..Augment::default() };
-    let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let mut blended = || {
-        let mut images = [vec![0.0f32; 64], vec![1.0; 64]].concat();
-        both.mix(&mut images, [2, 1, 8, 8], &mut rng);
-        images.iter().any(|v| *v != 0.0 && *v != 1.0)
-    };
-    let times = (0..1000).filter(|_| blended()).count();
-    assert!((440..560).contains(&times), "{times}");
 }
 
 #[test]

@@ -19,16 +19,18 @@ pub struct LoaderOptions {
     pub shuffle: bool,
     /// Whether a last batch that is not full is left out.
     pub drop_last: bool,
-    /// Most images of an epoch that may be broken; they are left out. One more is an error. Every process counts its own.
+    /// Most images of an epoch that may be broken; they are left out. One more is an error. Every process counts its
+    /// own.
     pub max_broken: usize,
     /// Which of the processes that share an epoch this one is, from 0.
     pub rank: usize,
     /// How many processes share an epoch; a divisor of `batch`.
     ///
-    /// Each takes a contiguous part of every batch; the parts of all ranks, one behind the other, are the batch of a single
-    /// process, bit for bit. Parts of a full batch are equal. Those of a last batch that is not full differ by at most one
-    /// image, the first ranks having more, and may be empty. Every rank gets every batch, also where its part is empty or
-    /// all its images are broken, so that all take the same number of steps.
+    /// Each takes a contiguous part of every batch; the parts of all ranks, one behind the other, are the batch of a
+    /// single process, bit for bit, except that mixup and CutMix stay within a part. Parts of a full batch are equal.
+    /// Those of a last batch that is not full differ by at most one image, the first ranks having more, and may be
+    /// empty. Every rank gets every batch, also where its part is empty or all its images are broken, so that all take
+    /// the same number of steps.
     pub world_size: usize,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! One pass is an [`Epoch`]. The order of the images is fixed first, then cut into batches. Images are jobs in one
 //! queue; every job has its own random generator, made of seed, epoch and the image's index, so it does not matter
-//! which thread takes it. The epoch keeps at most `prefetch` batches under way: it queues another when one is handed out.
+//! which thread takes it. The epoch keeps at most `prefetch` batches under way: it queues another when one is handed
+//! out.
 
 mod batch;
 #[cfg(test)]
@@ -76,7 +77,8 @@ impl Loader {
 /// The batches of one pass, in order. See [`Loader::epoch`].
 ///
 /// Images that cannot be loaded are left out of their batch and listed by [`Epoch::broken`]; a batch without any image
-/// is left out as a whole, unless several processes share the work. After an error there are no more batches. Dropping it early stops the threads.
+/// is left out as a whole, unless several processes share the work. After an error there are no more batches. Dropping
+/// it early stops the threads.
 pub struct Epoch {
     recipe: Arc<Recipe>,
     options: LoaderOptions,
@@ -98,8 +100,8 @@ impl Epoch {
         self.batches
     }
 
-    /// Begins at batch `number`: the batches before it are not loaded, those from there on are the same, bit for bit. For
-    /// training that is resumed within an epoch.
+    /// Begins at batch `number`: the batches before it are not loaded, those from there on are the same, bit for bit.
+    /// For training that is resumed within an epoch.
     pub fn starting_at(mut self, number: usize) -> Self {
         self.next = number;
         self

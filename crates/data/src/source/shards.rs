@@ -1,7 +1,7 @@
 //! Tar files in WebDataset's layout: `key.jpg` and `key.cls` side by side; directly, or below `train/` and `val/`.
 //!
-//! Headers are walked once and data passed over. What stays in memory is where each image lies: 24 bytes, its name and its
-//! label. Pixels are read when asked for, each from its place.
+//! Headers are walked once and data passed over. What stays in memory is where each image lies: 24 bytes, its name and
+//! its label. Pixels are read when asked for, each from its place.
 
 mod index;
 #[cfg(test)]

@@ -3,23 +3,13 @@
 //! A channel of a batch fits the second-level cache, so the passes over it (mean, variance, output; two sums, gradient)
 //! read main memory once. The normalised values are computed again in the backward pass rather than kept.
 
+use std::sync::Mutex;
+
+use super::activation::{Act, NormActivation, with_act};
 use super::geometry::split;
 use super::job::{ENOUGH, Shared, run, written};
 use crate::Isa;
 use crate::lanes::{LANES, dispatch};
-
-/// The activation after a batch norm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NormActivation {
-    /// z
-    None,
-    /// max(z, 0)
-    Relu,
-    /// min(max(z, 0), 6)
-    Relu6,
-    /// z · min(max(z + 3, 0), 6) / 6
-    HardSwish,
-}
 
 /// What a batch norm works with.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +24,12 @@ pub struct BatchNorm<'a> {
     pub eps: f32,
     /// What follows.
     pub activation: NormActivation,
+    /// Where other processes hold other samples of the batch: replaces each sum by that over all processes.
+    pub add_up: Option<AddUp>,
 }
+
+/// Replaces each number by its sum over all processes that share a batch. All call it with equally many.
+pub type AddUp = fn(&mut [f64]);
 
 impl BatchNorm<'_> {
     fn check(&self, maps: &[usize], channels: &[usize]) {
@@ -59,99 +54,6 @@ impl Channel {
     fn z(self, x: f32) -> f32 {
         (x - self.mean) * self.scale + self.shift
     }
-}
-
-/// An activation known when a loop is compiled.
-trait Act: Copy {
-    /// act(z)
-    fn apply(self, z: f32) -> f32;
-    /// act'(z)·g
-    fn derive(self, z: f32, g: f32) -> f32;
-}
-
-#[derive(Clone, Copy)]
-struct Plain;
-#[derive(Clone, Copy)]
-struct Relu;
-#[derive(Clone, Copy)]
-struct Relu6;
-#[derive(Clone, Copy)]
-struct HardSwish;
-
-impl Act for Plain {
-    #[inline(always)]
-    fn apply(self, z: f32) -> f32 {
-        z
-    }
-    #[inline(always)]
-    fn derive(self, _: f32, g: f32) -> f32 {
-        g
-    }
-}
-
-impl Act for Relu {
-    #[inline(always)]
-    fn apply(self, z: f32) -> f32 {
-        if z < 0.0 { 0.0 } else { z }
-    }
-    #[inline(always)]
-    fn derive(self, z: f32, g: f32) -> f32 {
-        if z > 0.0 { g } else { 0.0 }
-    }
-}
-
-impl Act for Relu6 {
-    #[inline(always)]
-    fn apply(self, z: f32) -> f32 {
-        clamp6(z)
-    }
-    #[inline(always)]
-    fn derive(self, z: f32, g: f32) -> f32 {
-        if (z > 0.0) & (z < 6.0) { g } else { 0.0 }
-    }
-}
-
-impl Act for HardSwish {
-    #[inline(always)]
-    fn apply(self, z: f32) -> f32 {
-        z * clamp6(z + 3.0) * (1.0 / 6.0)
-    }
-    #[inline(always)]
-    fn derive(self, z: f32, g: f32) -> f32 {
-        let slope = if z < 3.0 { z * (1.0 / 3.0) + 0.5 } else { 1.0 };
-        if z > -3.0 { slope * g } else { 0.0 }
-    }
-}
-
-/// min(max(z, 0), 6) in comparisons that lanes have; not a number stays so.
-#[inline(always)]
-fn clamp6(z: f32) -> f32 {
-    let z = if z < 0.0 { 0.0 } else { z };
-    if z > 6.0 { 6.0 } else { z }
-}
-
-/// Calls `$run` with the activation as a type.
-macro_rules! with_act {
-    ($activation:expr, $act:ident => $run:expr) => {
-        match $activation {
-            NormActivation::None => {
-                let $act = Plain;
-                $run
-            }
-            NormActivation::Relu => {
-                let $act = Relu;
-                $run
-            }
-            NormActivation::Relu6 => {
-                let $act = Relu6;
-                $run
-            }
-            NormActivation::HardSwish => {
-                let $act = HardSwish;
-                $run
-            }
-        }
-    };
 }
 
 /// Adds Σ v, or Σ (v − about)², of a plane to `to`.
@@ -241,20 +143,33 @@ fn forward(isa: Isa, bn: &BatchNorm<'_>, x: &[f32], y: Shared<'_>, mean: &mut [f
     let [n, channels, pixels] = bn.size;
     let (means, variances) = (Shared::new(mean), Shared::new(variance));
     let activation = bn.activation;
+    let total = |c: usize, about: f32, square: bool| {
+        let mut sum = 0.0;
+        for i in 0..n {
+            let (plane, to) = (&x[(i * channels + c) * pixels..][..pixels], &mut sum);
+            dispatch!(isa, sums_body(plane: &[f32], about: f32, square: bool, to: &mut f64));
+        }
+        sum
+    };
+    let count = (n * pixels) as f64;
+    let of_all = bn.add_up.map(|add_up| {
+        let (means, count) = shares(bn, add_up, |c| [total(c, 0.0, false)]);
+        let means: Vec<f32> = means.iter().map(|[sum]| (sum / count) as f32).collect();
+        let (squares, count) = shares(bn, add_up, |c| [total(c, means[c], true)]);
+        let variances: Vec<f32> = squares.iter().map(|[sum]| (sum / count) as f32).collect();
+        (means, variances)
+    });
     let runs = split(channels, channels.min(ENOUGH));
     run(runs.len(), |job, _| {
         for c in runs[job].clone() {
             let plane = |i: usize| &x[(i * channels + c) * pixels..][..pixels];
-            let total = |about: f32, square: bool| {
-                let mut sum = 0.0;
-                for i in 0..n {
-                    let (plane, to) = (plane(i), &mut sum);
-                    dispatch!(isa, sums_body(plane: &[f32], about: f32, square: bool, to: &mut f64));
+            let (mean, variance) = match &of_all {
+                Some((means, variances)) => (means[c], variances[c]),
+                None => {
+                    let mean = (total(c, 0.0, false) / count) as f32;
+                    (mean, (total(c, mean, true) / count) as f32)
                 }
-                sum / (n * pixels) as f64
             };
-            let mean = total(0.0, false) as f32;
-            let variance = total(mean, true) as f32;
             let scale = bn.scale[c] / (variance + bn.eps).sqrt();
             let channel = Channel { mean, scale, shift: bn.shift[c] };
             for i in 0..n {
@@ -306,22 +221,35 @@ fn backward(
     let [n, channels, pixels] = bn.size;
     let [dscale, dshift] = sums.map(Shared::new);
     let activation = bn.activation;
+    let channel = |c: usize| {
+        let scale = bn.scale[c] / (variance[c] + bn.eps).sqrt();
+        Channel { mean: mean[c], scale, shift: bn.shift[c] }
+    };
+    let sums_of = |c: usize| {
+        let (mut sums, channel) = ([0.0f64; 2], channel(c));
+        for i in 0..n {
+            let at = (i * channels + c) * pixels;
+            let (x, dy, to) = (&x[at..][..pixels], &dy[at..][..pixels], &mut sums);
+            dispatch!(isa, reduce_body(
+                channel: Channel, activation: NormActivation, x: &[f32], dy: &[f32], to: &mut [f64; 2],
+            ));
+        }
+        sums
+    };
+    let of_all = bn.add_up.map(|add_up| shares(bn, add_up, sums_of));
     let runs = split(channels, channels.min(ENOUGH));
     run(runs.len(), |job, _| {
         for c in runs[job].clone() {
             let at = |i: usize| (i * channels + c) * pixels;
             let inverse = 1.0 / (variance[c] + bn.eps).sqrt();
-            let channel =
-                Channel { mean: mean[c], scale: bn.scale[c] / (variance[c] + bn.eps).sqrt(), shift: bn.shift[c] };
-            let mut sums = [0.0f64; 2];
-            for i in 0..n {
-                let (x, dy, to) = (&x[at(i)..][..pixels], &dy[at(i)..][..pixels], &mut sums);
-                dispatch!(isa, reduce_body(
-                    channel: Channel, activation: NormActivation, x: &[f32], dy: &[f32], to: &mut [f64; 2],
-                ));
-            }
-            let count = (n * pixels) as f64;
-            let means = [(sums[0] / count) as f32, (sums[1] / count * f64::from(inverse * inverse)) as f32];
+            let channel = channel(c);
+            // The gradients in scale and shift are this process's part of sums over the batch, as those of all other weights.
+            let sums = sums_of(c);
+            let (total, count) = match &of_all {
+                Some((totals, count)) => (totals[c], *count),
+                None => (sums, (n * pixels) as f64),
+            };
+            let means = [(total[0] / count) as f32, (total[1] / count * f64::from(inverse * inverse)) as f32];
             for i in 0..n {
                 // SAFETY: every channel belongs to one job.
                 let dx = unsafe { dx.zeroed(at(i), pixels) };
@@ -338,4 +266,81 @@ fn backward(
             }
         }
     });
+}
+
+/// Sums over the batch of all processes, channel by channel, and how many values a channel of that batch has.
+fn shares<const N: usize>(
+    bn: &BatchNorm<'_>,
+    add_up: AddUp,
+    of_channel: impl Fn(usize) -> [f64; N] + Sync,
+) -> (Vec<[f64; N]>, f64) {
+    let [n, channels, pixels] = bn.size;
+    let runs = split(channels, channels.min(ENOUGH));
+    let sums = Mutex::new(vec![0.0; channels * N + 1]);
+    run(runs.len(), |job, _| {
+        let found: Vec<f64> = runs[job].clone().flat_map(&of_channel).collect();
+        let mut sums = sums.lock().expect("no job panics while it holds the sums");
+        sums[runs[job].start * N..runs[job].end * N].copy_from_slice(&found);
+    });
+    let mut sums = sums.into_inner().expect("as above");
+    sums[channels * N] = (n * pixels) as f64;
+    add_up(&mut sums);
+    (sums.as_chunks::<N>().0[..channels].to_vec(), sums[channels * N])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, values};
+
+    /// As if a second process had the same samples: means stay, and each process has half of the gradient of a doubled batch.
+    fn twice(sums: &mut [f64]) {
+        sums.iter_mut().for_each(|sum| *sum *= 2.0);
+    }
+
+    #[test]
+    fn two_processes_with_the_same_samples_do_as_one() {
+        let [n, c, pixels] = [3, 5, 7];
+        let (x, dy) = (values(n * c * pixels, 1), values(n * c * pixels, 2));
+        let (scale, shift) = (values(c, 3), values(c, 4));
+        let alone = BatchNorm {
+            size: [n, c, pixels],
+            scale: &scale,
+            shift: &shift,
+            eps: 1e-5,
+            activation: NormActivation::HardSwish,
+            add_up: None,
+        };
+        let both = BatchNorm { add_up: Some(twice), ..alone };
+        let isa = Isa::detect();
+        let (y, mean, variance) = batch_norm_forward(isa, &alone, &x);
+        assert_eq!(batch_norm_forward(isa, &both, &x), (y, mean.clone(), variance.clone()));
+        let expected = batch_norm_backward(isa, &alone, &x, &mean, &variance, &dy);
+        assert_eq!(batch_norm_backward(isa, &both, &x, &mean, &variance, &dy), expected);
+    }
+
+    #[test]
+    fn halves_of_a_batch_know_of_each_other() {
+        // The other process has only zeros: sums stay, the count doubles.
+        fn with_zeros(sums: &mut [f64]) {
+            *sums.last_mut().unwrap() *= 2.0;
+        }
+        let [n, c, pixels] = [2, 3, 6];
+        let half = values(n * c * pixels, 1);
+        let whole: Vec<f32> = half.iter().copied().chain(vec![0.0; half.len()]).collect();
+        let (scale, shift) = (values(c, 3), values(c, 4));
+        let bn = |n: usize, add_up: Option<AddUp>| BatchNorm {
+            size: [n, c, pixels],
+            scale: &scale,
+            shift: &shift,
+            eps: 1e-5,
+            activation: NormActivation::None,
+            add_up,
+        };
+        let isa = Isa::detect();
+        let (_, mean, _) = batch_norm_forward(isa, &bn(2 * n, None), &whole);
+        let (_, found, _) = batch_norm_forward(isa, &bn(n, Some(with_zeros)), &half);
+        let expected: Vec<f64> = mean.iter().map(|m| f64::from(*m)).collect();
+        assert_close(&found, &expected, 1e-6, "means over both halves");
+    }
 }

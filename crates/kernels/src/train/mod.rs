@@ -12,6 +12,7 @@
 //! - **per bank**: where maps are so small that mixing costs more than convolving, all samples are convolved with each of
 //!   the K kernels in one large product, scaled by π_nk on the way.
 
+mod activation;
 mod batch_norm;
 mod bulk;
 mod columns;
@@ -25,7 +26,8 @@ mod product;
 #[cfg(test)]
 mod tests;
 
-pub use batch_norm::{BatchNorm, NormActivation, batch_norm_backward, batch_norm_forward};
+pub use activation::NormActivation;
+pub use batch_norm::{AddUp, BatchNorm, batch_norm_backward, batch_norm_forward};
 pub use geometry::{BatchConv, Formulation};
 pub use pool::{pool_backward, pool_forward};
 

@@ -11,6 +11,7 @@ use dyconv_kernels::train::{
 
 use super::{TrainOps, generic};
 use crate::ops::ConvGeometry;
+use crate::processes;
 
 /// The values side by side in row-major order.
 fn dense(t: FlexTensor) -> FlexTensor {
@@ -174,5 +175,6 @@ fn norm<'a>(
     eps: f64,
     activation: NormActivation,
 ) -> BatchNorm<'a> {
-    BatchNorm { size, scale: values(scale), shift: values(shift), eps: eps as f32, activation }
+    let (scale, shift) = (values(scale), values(shift));
+    BatchNorm { size, scale, shift, eps: eps as f32, activation, add_up: processes::add_up() }
 }

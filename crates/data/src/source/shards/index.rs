@@ -193,8 +193,8 @@ fn numbers(used: BTreeSet<usize>) -> Result<Vec<String>, String> {
     let missing = (0..used.len()).find(|class| !used.contains(class));
     if let (Some(missing), Some(most)) = (missing, used.last()) {
         return Err(format!(
-            "classes are numbered up to {most}, but no training image is of class {missing}; numbers begin at 0; where it \
-             is meant so, list all class names in classes.txt"
+            "classes are numbered up to {most}, but no training image is of class {missing}; numbers begin at 0; where \
+             it is meant so, list all class names in classes.txt"
         ));
     }
     Ok(used.iter().map(usize::to_string).collect())

@@ -11,23 +11,25 @@
 //! Everything random depends on the seed and on how many iterations are done, and a checkpoint holds everything else, so
 //! a run that is resumed goes on bit by bit as if it had never stopped.
 
+mod keeper;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dyconv_data::{Batch, Broken, Dataset, Loader, LoaderOptions, Split, Transform};
-use dyconv_file::{Model, Provenance, Task};
 use dyconv_graph::Tensor as Stored;
 use dyconv_nn::Network;
 
 use crate::checkpoint::{Best, Checkpoint, State, Tensors};
 use crate::evaluate::{Evaluation, evaluate};
-use crate::folder::{EVALUATION, LAST, RunFolder, same_recipe};
-use crate::journal::{Epoch, Journal, Line, Step, Timing, unix};
+use crate::folder::RunFolder;
+use crate::journal::{Epoch, Step, Timing, unix};
 use crate::learner::{Fault, Learner};
 use crate::schedule::{learning_rate, temperature};
-use crate::{Recipe, Setup, TemperatureSchedule, TrainError, report};
+use crate::{Recipe, Setup, TemperatureSchedule, TrainError, World};
+use keeper::Keeper;
 
 /// Batches that are made ready ahead of the loop.
 const PREFETCH: usize = 4;
@@ -60,13 +62,16 @@ pub enum Event<'a> {
 /// A finished run.
 #[derive(Debug)]
 pub struct Trained {
-    /// Every epoch.
+    /// Every epoch; of a process that does not lead, none.
     pub epochs: Vec<Epoch>,
     /// The one whose network stands in the model file.
     pub best: Best,
 }
 
-/// Trains in a run folder until all epochs are done, from where the folder's checkpoint stands.
+/// Trains until all epochs are done, from where the folder's checkpoint stands.
+///
+/// Of several processes the leading one has the folder, writes and evaluates; the others have none. `train.batch` is that
+/// of all together.
 ///
 /// The same recipe and data give the same files, byte for byte, times aside, however often the run was killed and
 /// resumed. With `stop` set the iteration is finished, everything is saved, and [`TrainError::Interrupted`] returned.
@@ -74,27 +79,28 @@ pub struct Trained {
 /// # Errors
 /// See [`TrainError`]. The newest checkpoint stays whole.
 pub fn train(
-    folder: &RunFolder,
+    recipe: &Recipe,
+    folder: Option<&RunFolder>,
     dataset: &Arc<Dataset>,
     setup: &Setup,
+    world: &World,
     stop: &AtomicBool,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Trained, TrainError> {
-    folder.check_data(dataset)?;
-    let mut run = Run::open(folder, dataset, setup, stop, observe)?;
-    while run.state.epoch < folder.recipe().train.epochs {
+    let mut run = Run::open(recipe, folder, dataset, setup, world, stop, observe)?;
+    while run.state.epoch < recipe.train.epochs {
         run.epoch(observe)?;
     }
     let best = run.state.best.ok_or(TrainError::NothingRead(0))?;
-    Ok(Trained { epochs: run.epochs, best })
+    Ok(Trained { epochs: run.keeper.map_or(Vec::new(), |k| k.epochs), best })
 }
 
 /// A run between two iterations.
 struct Run<'a> {
-    folder: &'a RunFolder,
     recipe: &'a Recipe,
     dataset: &'a Arc<Dataset>,
     setup: &'a Setup,
+    world: &'a World,
     stop: &'a AtomicBool,
     transform: Transform,
     loader: LoaderOptions,
@@ -104,63 +110,42 @@ struct Run<'a> {
     state: State,
     /// Losses of the running epoch.
     losses: Vec<f32>,
-    epochs: Vec<Epoch>,
-    journal: Journal,
-    /// Time and iteration of the newest checkpoint.
-    saved: (Instant, usize),
-    /// Broken images that were told of.
+    /// In the leading process: what it writes.
+    keeper: Option<Keeper<'a>>,
+    /// What was told of: broken images, warnings.
     told: BTreeSet<String>,
 }
 
 impl<'a> Run<'a> {
     fn open(
-        folder: &'a RunFolder,
+        recipe: &'a Recipe,
+        folder: Option<&'a RunFolder>,
         dataset: &'a Arc<Dataset>,
         setup: &'a Setup,
+        world: &'a World,
         stop: &'a AtomicBool,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self, TrainError> {
-        let recipe = folder.recipe();
-        let images = dataset.len(Split::Train);
-        let loader = LoaderOptions {
-            batch: recipe.train.batch,
-            threads: threads(recipe),
-            prefetch: PREFETCH,
-            seed: recipe.seed,
-            shuffle: true,
-            drop_last: images >= recipe.train.batch,
-            max_broken: recipe.data.max_broken,
-            ..LoaderOptions::default()
+        let loader = loader(recipe, dataset, world)?;
+        let batches = loader.batches(dataset.len(Split::Train));
+        let found = match folder {
+            Some(folder) => {
+                folder.check_data(dataset)?;
+                keeper::newest(folder, observe)?
+            }
+            None => None,
         };
-        let batches = loader.batches(images);
-        if batches == 0 {
-            return Err(TrainError::TooFew { images, batch: recipe.train.batch });
-        }
-        let written = std::fs::metadata(folder.file(crate::folder::JOURNAL)).map_or(0, |m| m.len());
-        let usable = |state: &State| match state.journal <= written {
-            true => Ok(()),
-            false => Err(format!("knows {} bytes of metrics, of which {written} are left", state.journal)),
-        };
-        let last = folder.file(LAST);
-        let found = Checkpoint::newest(&last, usable, &mut |text| observe(Event::Warning(text)))?;
-        let fresh = found.is_none();
-        let mut checkpoint =
-            found.unwrap_or_else(|| Learner::first(Checkpoint::new(State::first(recipe.to_toml())), &setup.weights));
-        let begun = Recipe::resolve(None, Some(&checkpoint.state.recipe), &[])
-            .map_err(|source| TrainError::Recipe { path: last.clone(), source })?;
-        same_recipe(&last, &begun, recipe)?;
-        let learner = Learner::new(recipe, setup, &mut checkpoint)?;
+        let resumed = world.any(found.is_some());
+        let first = || Learner::first(Checkpoint::new(State::first(recipe.to_toml())), &setup.weights);
+        let mut checkpoint = shared(found.unwrap_or_else(first), world)?;
+        let learner = Learner::new(recipe, setup, world, &mut checkpoint)?;
         let losses = checkpoint.take("epoch").remove("losses").map_or(Vec::new(), |t| t.data);
-        let (journal, lines) = Journal::open(folder, checkpoint.state.journal)?;
-        let epochs = lines.into_iter().filter_map(|line| match line {
-            Line::Epoch(epoch) => Some(epoch),
-            Line::Step(_) => None,
-        });
+        let keeper = folder.map(|folder| Keeper::open(folder, &checkpoint.state)).transpose()?;
         let mut run = Self {
-            folder,
             recipe,
             dataset,
             setup,
+            world,
             stop,
             transform: Transform::new(setup.preprocessing.clone())?,
             loader,
@@ -168,16 +153,15 @@ impl<'a> Run<'a> {
             learner,
             state: checkpoint.state,
             losses,
-            epochs: epochs.collect(),
-            journal,
-            saved: (Instant::now(), 0),
+            keeper,
             told: BTreeSet::new(),
         };
-        run.saved.1 = run.step();
-        if fresh {
-            run.save()?;
+        if resumed {
+            let step = run.step();
+            run.keeper.iter_mut().for_each(|k| k.resumed(step));
+            observe(Event::Resumed { step, total: run.total() });
         } else {
-            observe(Event::Resumed { step: run.step(), total: run.total() });
+            run.save()?;
         }
         Ok(run)
     }
@@ -194,18 +178,18 @@ impl<'a> Run<'a> {
 
     /// Finishes the running epoch.
     fn epoch(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
-        let (started, mut seen, mut lr) = (Instant::now(), 0, self.learning_rate());
-        let (epoch, dataset) = (self.state.epoch, self.dataset);
+        let (started, mut seen, mut lr) = (Instant::now(), 0.0, self.learning_rate());
+        let (epoch, dataset, world) = (self.state.epoch, self.dataset, self.world);
         let loader =
             Loader::epoch(dataset, Split::Train, &self.transform, Some(self.setup.augment), &self.loader, epoch);
         let mut loader = loader.starting_at(self.state.batch);
-        let timing = |seen: usize, waited: Duration| {
+        let timing = |seen: f64, waited: Duration| {
             let seconds = started.elapsed().as_secs_f64().max(1e-9);
-            Timing { unix: unix(), images_per_second: seen as f64 / seconds, waited: waited.as_secs_f64() / seconds }
+            Timing { unix: unix(), images_per_second: seen / seconds, waited: waited.as_secs_f64() / seconds }
         };
         while let Some(batch) = loader.next() {
             let batch = batch?;
-            seen += batch.len();
+            seen += world.total(batch.len() as f64);
             // A batch without a readable image was passed over; it counts as done.
             self.state.batch = batch.number;
             lr = self.learning_rate();
@@ -221,12 +205,12 @@ impl<'a> Run<'a> {
             };
             observe(Event::Step { step: &step, total: self.total() });
             if step.step.is_multiple_of(self.recipe.train.log_steps) {
-                self.written(|run| run.journal.add(&Line::Step(step)))?;
+                self.keeper.as_mut().map_or(Ok(()), |k| k.add_step(step))?;
             }
-            if self.stop.load(Ordering::Relaxed) {
+            if world.any(self.stop.load(Ordering::Relaxed)) {
                 return self.interrupt();
             }
-            if self.is_time_to_save() {
+            if self.keeper.as_ref().is_some_and(|k| k.is_time_to_save(&self.recipe.train, self.step())) {
                 self.save()?;
             }
         }
@@ -239,7 +223,14 @@ impl<'a> Run<'a> {
         drop(loader);
         self.learner.set_temperature(temperature(&self.recipe.temperature, (epoch + 1) as f64))?;
         let network = self.evaluated()?;
-        let Some(evaluation) = self.evaluate(&network, observe)? else { return self.interrupt() };
+        let evaluation = match &self.keeper {
+            Some(_) => self.evaluate(&network, observe)?,
+            None => Some(None),
+        };
+        if world.any(evaluation.is_none()) {
+            return self.interrupt();
+        }
+        let evaluation = evaluation.flatten();
         let accuracy = evaluation.as_ref().map(|e| e.accuracy);
         let line = Epoch {
             step: self.step(),
@@ -252,18 +243,18 @@ impl<'a> Run<'a> {
             time,
         };
         self.warn(&line, observe);
-        let best = Best { epoch: epoch + 1, accuracy };
         if self.state.best.is_none_or(|old| old.accuracy <= accuracy) {
-            self.written(|run| run.keep(&network, evaluation.as_ref()))?;
-            self.state.best = Some(best);
+            if let Some(keeper) = &self.keeper {
+                keeper.keep(&network, self.setup, self.recipe, dataset, evaluation.as_ref())?;
+            }
+            self.state.best = Some(Best { epoch: epoch + 1, accuracy });
         }
-        self.written(|run| run.journal.add(&Line::Epoch(line.clone())))?;
-        self.epochs.push(line);
+        self.keeper.as_mut().map_or(Ok(()), |k| k.add_epoch(line.clone()))?;
         (self.state.epoch, self.state.batch) = (epoch + 1, 0);
         self.losses.clear();
         self.save()?;
-        self.written(|run| report::write(run.folder, run.dataset, &run.epochs, &run.setup.graph))?;
-        observe(Event::Epoch(&self.epochs[epoch]));
+        self.keeper.as_ref().map_or(Ok(()), |k| k.report(dataset, &self.setup.graph))?;
+        observe(Event::Epoch(&line));
         Ok(())
     }
 
@@ -278,9 +269,16 @@ impl<'a> Run<'a> {
 
     /// Forward, backward, step.
     fn iterate(&mut self, batch: &Batch, lr: f64) -> Result<(), TrainError> {
+        if batch.len() < self.recipe.train.accumulate && self.world.size() > 1 {
+            let rank = self.world.rank();
+            let message =
+                format!("process {rank} can read too few images of its part of a batch; set train.batch higher");
+            return Err(TrainError::World(message));
+        }
         self.learner.set_temperature(temperature(&self.recipe.temperature, self.progress()))?;
-        // Dropout draws from a stream for each iteration, so that there is nothing to save.
-        let loss = self.learner.step(batch, lr, stream(self.recipe.seed, self.step()));
+        // Dropout draws from a stream for each iteration and process, so that there is nothing to save.
+        let seed = self.recipe.seed.wrapping_add((self.world.rank() as u64) << 32);
+        let loss = self.learner.step(batch, lr, stream(seed, self.step()));
         self.losses.push(loss.map_err(|fault| self.diverged(fault))?);
         Ok(())
     }
@@ -293,8 +291,10 @@ impl<'a> Run<'a> {
     }
 
     fn diverged(&self, Fault { what, origin }: Fault) -> TrainError {
-        let kept = match self.state.best {
-            Some(best) => format!("{} holds the best network, of epoch {}", self.folder.model().display(), best.epoch),
+        let kept = match self.state.best.zip(self.keeper.as_ref()) {
+            Some((best, keeper)) => {
+                format!("{} holds the best network, of epoch {}", keeper.model().display(), best.epoch)
+            }
             None => "No epoch was finished".into(),
         };
         TrainError::Diverged { what, origin, step: self.step() + 1, epoch: self.state.epoch + 1, kept }
@@ -309,7 +309,8 @@ impl<'a> Run<'a> {
         if self.dataset.is_empty(Split::Val) {
             return Ok(Some(None));
         }
-        let options = LoaderOptions { shuffle: false, drop_last: false, seed: 0, ..self.loader.clone() };
+        let LoaderOptions { batch, threads, prefetch, max_broken, .. } = self.loader;
+        let options = LoaderOptions { batch, threads, prefetch, max_broken, ..LoaderOptions::default() };
         let mut broken = Vec::new();
         let number = self.state.epoch + 1;
         let done = evaluate(self.dataset, &self.transform, &options, network, number, self.stop, &mut |b| {
@@ -338,67 +339,53 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Writes the network as the best.
-    fn keep(&mut self, network: &Network, evaluation: Option<&Evaluation>) -> Result<(), TrainError> {
-        let model = Model {
-            graph: self.setup.graph.clone(),
-            weights: network.weights(),
-            tau: network.temperature(),
-            preprocessing: self.setup.preprocessing.clone(),
-            task: Task::Classification { classes: self.dataset.classes().to_vec() },
-            provenance: Provenance {
-                producer: concat!("dyconv ", env!("CARGO_PKG_VERSION")).into(),
-                model: self.recipe.model.name.clone(),
-                recipe: self.recipe.to_toml(),
-            },
-        };
-        model.write(&self.folder.model())?;
-        evaluation.map_or(Ok(()), |e| e.write(&self.folder.file(EVALUATION)))
-    }
-
-    fn is_time_to_save(&self) -> bool {
-        let t = &self.recipe.train;
-        let steps = t.checkpoint_steps > 0 && self.step() - self.saved.1 >= t.checkpoint_steps;
-        steps || self.saved.0.elapsed().as_secs_f64() >= 60.0 * t.checkpoint_minutes
-    }
-
     /// Writes a checkpoint.
     fn save(&mut self) -> Result<(), TrainError> {
-        self.written(|run| {
-            run.journal.sync()?;
-            run.state.journal = run.journal.bytes()?;
-            let losses = Stored::new(&[run.losses.len()], run.losses.clone());
-            let checkpoint = run.learner.save(Checkpoint::new(run.state.clone())).map_err(|f| run.diverged(f))?;
-            let checkpoint = checkpoint.with("epoch", Tensors::from([("losses".to_owned(), losses)]));
-            let last = run.folder.file(LAST);
-            checkpoint.write(&last).map_err(|e| TrainError::write(&last, e))
-        })?;
-        self.saved = (Instant::now(), self.step());
-        Ok(())
+        let Some(mut keeper) = self.keeper.take() else { return Ok(()) };
+        let saved = keeper.save(self.step(), |journal| {
+            self.state.journal = journal;
+            let losses = Stored::new(&[self.losses.len()], self.losses.clone());
+            let checkpoint = self.learner.save(Checkpoint::new(self.state.clone())).map_err(|f| self.diverged(f))?;
+            Ok(checkpoint.with("epoch", Tensors::from([("losses".to_owned(), losses)])))
+        });
+        self.keeper = Some(keeper);
+        saved
     }
 
     fn interrupt(&mut self) -> Result<(), TrainError> {
         self.save()?;
-        Err(TrainError::Interrupted { step: self.step(), total: self.total(), resume: self.folder.resume().to_owned() })
+        let resume = self.keeper.as_ref().map_or_else(Default::default, Keeper::resume);
+        Err(TrainError::Interrupted { step: self.step(), total: self.total(), resume })
     }
+}
 
-    /// Adds to an error of writing what is left and how to go on.
-    fn written<T>(&mut self, write: impl FnOnce(&mut Self) -> Result<T, TrainError>) -> Result<T, TrainError> {
-        write(self).map_err(|error| {
-            let kept = format!(
-                "The checkpoint of iteration {} is whole; once there is room, go on with: dyconv train --resume {}",
-                self.saved.1,
-                self.folder.resume().display()
-            );
-            match error {
-                TrainError::Write { path, source, .. } => TrainError::Write { path, source, kept },
-                TrainError::File(dyconv_file::FileError { path, problem: dyconv_file::Problem::Io { source, .. } }) => {
-                    TrainError::Write { path, source, kept }
-                }
-                error => error,
-            }
-        })
+/// How this process reads its part of the training images.
+fn loader(recipe: &Recipe, dataset: &Dataset, world: &World) -> Result<LoaderOptions, TrainError> {
+    let (images, batch) = (dataset.len(Split::Train), recipe.train.batch);
+    let loader = LoaderOptions {
+        batch,
+        threads: threads(recipe),
+        prefetch: PREFETCH,
+        seed: recipe.seed,
+        shuffle: true,
+        drop_last: images >= batch,
+        max_broken: recipe.data.max_broken,
+        rank: world.rank(),
+        world_size: world.size(),
+    };
+    if loader.batches(images) == 0 || (world.size() > 1 && !loader.drop_last) {
+        return Err(TrainError::TooFew { images, batch });
     }
+    Ok(loader)
+}
+
+/// The leading process's checkpoint, in all.
+fn shared(own: Checkpoint, world: &World) -> Result<Checkpoint, TrainError> {
+    if world.size() == 1 {
+        return Ok(own);
+    }
+    let bytes = world.from_leader(if world.leads() { own.to_bytes() } else { Vec::new() });
+    Checkpoint::from_bytes(&bytes).map_err(|e| TrainError::World(format!("the leading process's checkpoint {e}")))
 }
 
 /// A seed for each iteration: SplitMix64.

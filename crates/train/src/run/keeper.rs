@@ -1,0 +1,148 @@
+//! What the leading process writes: checkpoints, metrics, the best network, the report.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dyconv_data::Dataset;
+use dyconv_file::{FileError, Model, Problem, Provenance, Task};
+use dyconv_graph::Graph;
+use dyconv_nn::Network;
+
+use super::Event;
+use crate::checkpoint::{Checkpoint, State};
+use crate::evaluate::Evaluation;
+use crate::folder::{EVALUATION, JOURNAL, LAST, RunFolder, same_recipe};
+use crate::journal::{Epoch, Journal, Line, Step};
+use crate::{Recipe, Setup, TrainError, TrainRecipe, report};
+
+/// The open files of a run.
+pub(super) struct Keeper<'a> {
+    folder: &'a RunFolder,
+    journal: Journal,
+    /// Every epoch done.
+    pub epochs: Vec<Epoch>,
+    /// Time and iteration of the newest checkpoint.
+    saved: (Instant, usize),
+}
+
+/// The folder's newest checkpoint that can be gone on from, or `None` where the run is only beginning.
+pub(super) fn newest(folder: &RunFolder, observe: &mut dyn FnMut(Event<'_>)) -> Result<Option<Checkpoint>, TrainError> {
+    let written = std::fs::metadata(folder.file(JOURNAL)).map_or(0, |m| m.len());
+    let usable = |state: &State| match state.journal <= written {
+        true => Ok(()),
+        false => Err(format!("knows {} bytes of metrics, of which {written} are left", state.journal)),
+    };
+    let last = folder.file(LAST);
+    let found = Checkpoint::newest(&last, usable, &mut |text| observe(Event::Warning(text)))?;
+    if let Some(checkpoint) = &found {
+        let begun = Recipe::resolve(None, Some(&checkpoint.state.recipe), &[])
+            .map_err(|source| TrainError::Recipe { path: last.clone(), source })?;
+        same_recipe(&last, &begun, folder.recipe())?;
+    }
+    Ok(found)
+}
+
+impl<'a> Keeper<'a> {
+    /// Opens the files, cut to where `state` stands.
+    pub fn open(folder: &'a RunFolder, state: &State) -> Result<Self, TrainError> {
+        let (journal, lines) = Journal::open(folder, state.journal)?;
+        let epochs = lines.into_iter().filter_map(|line| match line {
+            Line::Epoch(epoch) => Some(epoch),
+            Line::Step(_) => None,
+        });
+        Ok(Self { folder, journal, epochs: epochs.collect(), saved: (Instant::now(), 0) })
+    }
+
+    /// Says at which iteration the newest checkpoint stands.
+    pub fn resumed(&mut self, step: usize) {
+        self.saved.1 = step;
+    }
+
+    /// The model file of the best network.
+    pub fn model(&self) -> PathBuf {
+        self.folder.model()
+    }
+
+    /// What `--resume` takes.
+    pub fn resume(&self) -> PathBuf {
+        self.folder.resume().to_owned()
+    }
+
+    pub fn add_step(&mut self, step: Step) -> Result<(), TrainError> {
+        let added = self.journal.add(&Line::Step(step));
+        self.written(added)
+    }
+
+    pub fn add_epoch(&mut self, line: Epoch) -> Result<(), TrainError> {
+        let added = self.journal.add(&Line::Epoch(line.clone()));
+        self.epochs.push(line);
+        self.written(added)
+    }
+
+    pub fn is_time_to_save(&self, recipe: &TrainRecipe, step: usize) -> bool {
+        let steps = recipe.checkpoint_steps > 0 && step - self.saved.1 >= recipe.checkpoint_steps;
+        steps || self.saved.0.elapsed().as_secs_f64() >= 60.0 * recipe.checkpoint_minutes
+    }
+
+    /// Writes the checkpoint that `make` gives for a journal of so many bytes.
+    pub fn save(
+        &mut self,
+        step: usize,
+        make: impl FnOnce(u64) -> Result<Checkpoint, TrainError>,
+    ) -> Result<(), TrainError> {
+        let bytes = self.journal.sync().and_then(|()| self.journal.bytes());
+        let checkpoint = make(self.written(bytes)?)?;
+        let last = self.folder.file(LAST);
+        self.written(checkpoint.write(&last).map_err(|e| TrainError::write(&last, e)))?;
+        self.saved = (Instant::now(), step);
+        Ok(())
+    }
+
+    /// Writes the network as the best.
+    pub fn keep(
+        &self,
+        network: &Network,
+        setup: &Setup,
+        recipe: &Recipe,
+        dataset: &Dataset,
+        evaluation: Option<&Evaluation>,
+    ) -> Result<(), TrainError> {
+        let model = Model {
+            graph: setup.graph.clone(),
+            weights: network.weights(),
+            tau: network.temperature(),
+            preprocessing: setup.preprocessing.clone(),
+            task: Task::Classification { classes: dataset.classes().to_vec() },
+            provenance: Provenance {
+                producer: concat!("dyconv ", env!("CARGO_PKG_VERSION")).into(),
+                model: recipe.model.name.clone(),
+                recipe: recipe.to_toml(),
+            },
+        };
+        self.written(model.write(&self.model()).map_err(TrainError::from))?;
+        self.written(evaluation.map_or(Ok(()), |e| e.write(&self.folder.file(EVALUATION))))
+    }
+
+    pub fn report(&self, dataset: &Arc<Dataset>, graph: &Graph) -> Result<(), TrainError> {
+        self.written(report::write(self.folder, dataset, &self.epochs, graph))
+    }
+
+    /// Adds to an error of writing what is left and how to go on.
+    fn written<T>(&self, result: Result<T, TrainError>) -> Result<T, TrainError> {
+        result.map_err(|error| {
+            let kept = format!(
+                "The checkpoint of iteration {} is whole; once there is room, go on with: dyconv train --resume {}",
+                self.saved.1,
+                self.folder.resume().display()
+            );
+            match error {
+                TrainError::Write { path, source, .. } => TrainError::Write { path, source, kept },
+                TrainError::File(FileError { path, problem: Problem::Io { source, .. } }) => {
+                    TrainError::Write { path, source, kept }
+                }
+                error => error,
+            }
+        })
+    }
+}

@@ -1,0 +1,151 @@
+//! The processes that train one network together: MPI's, with the feature `mpi`, or this one alone.
+//!
+//! Each process computes its part of every batch. Batch norms add up their statistics, and the gradients are added up after the
+//! backward pass, so all processes take the same step; with as many images a batch it is, to rounding, the step of one process.
+//! Rank 0 alone evaluates, writes files and talks.
+
+use burn::tensor::{Tensor, TensorData};
+use dyconv_nn::Gradients;
+
+use crate::TrainError;
+
+#[cfg(not(feature = "mpi"))]
+/// Variables by which starters of MPI programs tell a process how many there are.
+const STARTERS: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
+
+/// This process's place among those that train together.
+#[derive(Debug)]
+pub struct World {
+    rank: usize,
+    size: usize,
+    /// Ends MPI when it is dropped.
+    #[cfg(feature = "mpi")]
+    _universe: Option<mpi::environment::Universe>,
+}
+
+impl World {
+    /// Joins the processes that `mpirun` started; call it once, before anything is trained.
+    ///
+    /// # Errors
+    /// When MPI cannot be started, or when `mpirun` started several processes of a build without it.
+    #[cfg(feature = "mpi")]
+    pub fn start() -> Result<Self, TrainError> {
+        use mpi::topology::Communicator;
+        // One thread at a time calls MPI: the one that trains.
+        let (universe, _) = mpi::initialize_with_threading(mpi::Threading::Serialized)
+            .ok_or_else(|| TrainError::World("MPI is running in this process already".into()))?;
+        let world = universe.world();
+        let (rank, size) = (world.rank() as usize, world.size() as usize);
+        if size > 1 {
+            dyconv_nn::share_batches(add_up);
+        }
+        Ok(Self { rank, size, _universe: Some(universe) })
+    }
+
+    /// This process alone.
+    ///
+    /// # Errors
+    /// When `mpirun` started several: each would train the same.
+    #[cfg(not(feature = "mpi"))]
+    pub fn start() -> Result<Self, TrainError> {
+        let several = |name: &&&str| std::env::var(name).is_ok_and(|n| n.parse::<usize>().is_ok_and(|n| n > 1));
+        match STARTERS.iter().find(several) {
+            Some(name) => Err(TrainError::World(format!(
+                "{name} tells of several processes, but this program cannot train with MPI; build it with `--features mpi`"
+            ))),
+            None => Ok(Self::alone()),
+        }
+    }
+
+    /// This process alone, whoever started it.
+    pub fn alone() -> Self {
+        Self {
+            rank: 0,
+            size: 1,
+            #[cfg(feature = "mpi")]
+            _universe: None,
+        }
+    }
+
+    /// Number of this process, from 0.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// Number of processes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Whether this process writes files and talks.
+    pub fn leads(&self) -> bool {
+        self.rank == 0
+    }
+
+    /// Ends all processes, where others would wait for this one forever; returns where there are none.
+    pub fn abort(&self) {
+        #[cfg(feature = "mpi")]
+        if self.size > 1 {
+            use mpi::topology::Communicator;
+            mpi::topology::SimpleCommunicator::world().abort(1);
+        }
+    }
+
+    /// The sum of a number over all processes.
+    pub(crate) fn total(&self, own: f64) -> f64 {
+        let mut sum = [own];
+        if self.size > 1 {
+            add_up(&mut sum);
+        }
+        sum[0]
+    }
+
+    /// Whether a process says yes; all learn of it.
+    pub(crate) fn any(&self, own: bool) -> bool {
+        self.total(f64::from(u8::from(own))) > 0.0
+    }
+
+    /// What the leading process has, for all; the others give nothing.
+    pub fn from_leader(&self, own: Vec<u8>) -> Vec<u8> {
+        if self.size == 1 {
+            return own;
+        }
+        // The leading process alone adds something to the zeros.
+        let mut bytes = own;
+        bytes.resize(self.total(bytes.len() as f64) as usize, 0);
+        add_up(&mut bytes);
+        bytes
+    }
+
+    /// Replaces each gradient by its sum over all processes.
+    pub(crate) fn add_up_gradients(&self, gradients: Gradients) -> Gradients {
+        if self.size == 1 {
+            return gradients;
+        }
+        let vec = |t: &Tensor<1>| t.clone().into_data().try_into_vec::<f32>().expect("gradients are f32");
+        let mut flat: Vec<f32> = gradients.0.iter().flatten().flat_map(vec).collect();
+        add_up(&mut flat);
+        let mut rest = &flat[..];
+        let summed = gradients.0.into_iter().map(|gradient| {
+            gradient.map(|old| {
+                let own;
+                (own, rest) = rest.split_at(old.dims()[0]);
+                Tensor::from_data(TensorData::new(own.to_vec(), [own.len()]), &old.device())
+            })
+        });
+        Gradients(summed.collect())
+    }
+}
+
+#[cfg(feature = "mpi")]
+fn add_up<T: mpi::traits::Equivalence + Copy + Default>(values: &mut [T]) {
+    use mpi::traits::CommunicatorCollectives;
+    let own = values.to_vec();
+    let world = mpi::topology::SimpleCommunicator::world();
+    world.all_reduce_into(&own[..], values, mpi::collective::SystemOperation::sum());
+}
+
+#[cfg(not(feature = "mpi"))]
+fn add_up<T>(_: &mut [T]) {
+    unreachable!("one process alone adds nothing up");
+}
