@@ -49,7 +49,7 @@ fn from_a_folder_of_images_to_answers() {
     assert!(file("first") == file("fourth"), "the written recipe is not the whole recipe");
 
     // A folder that holds a run is left alone.
-    shell.says(&format!("{TRAIN} --out first"), "first: holds a model.safetensors already");
+    shell.says(&format!("{TRAIN} --out first"), "first: holds a run already");
     assert!(file("first") == file("second"));
 }
 

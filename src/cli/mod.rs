@@ -4,6 +4,8 @@ mod bank;
 mod bench;
 mod cost;
 mod eval;
+#[cfg(feature = "train")]
+mod interrupt;
 mod model_args;
 mod models;
 mod name_or_file;
@@ -15,6 +17,8 @@ mod run;
 mod table;
 #[cfg(feature = "train")]
 mod train;
+#[cfg(feature = "train")]
+mod train_view;
 
 use std::process::ExitCode;
 
@@ -32,7 +36,7 @@ use clap::{Parser, Subcommand};
   dyconv predict runs/photos/model.safetensors cat.jpg dog.png
   dyconv models                                 every architecture with its cost
 
-Results go to standard output, progress to standard error. Exit status: 0 done, 1 failed, 2 wrong usage."
+Results go to standard output, progress to standard error. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -67,6 +71,11 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        #[cfg(feature = "train")]
+        Err(error) if matches!(error.downcast_ref(), Some(dyconv::train::TrainError::Interrupted { .. })) => {
+            eprintln!("{error}");
+            ExitCode::from(interrupt::STATUS)
+        }
         Err(error) => {
             eprintln!("error: {}", format!("{error:#}").replace('\n', " "));
             ExitCode::FAILURE

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use dyconv::data::{Dataset, Split};
 use dyconv::graph::cost;
-use dyconv::train::{Epoch, Event, Recipe, World, open, setup, static_twin, train};
+use dyconv::train::{Recipe, RunFolder, Setup, World, open, setup, static_twin, train};
 use dyconv::{Classifier, EvaluationOptions, evaluate};
-use indicatif::ProgressBar;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::output::{bar, percent, print, print_json, thousands};
+use super::interrupt;
+use super::output::{percent, print, print_json, thousands};
 use super::table::Table;
+use super::train_view::View;
 
 /// The data set inside the program.
 const DIGITS: &str = "digits";
@@ -26,19 +27,20 @@ const LATENCY_TIME: Duration = Duration::from_millis(400);
 #[command(
     after_help = "Without arguments: a small dynamic network and its static twin on the handwritten digits inside this program.
 
-The data are a folder with one folder of images per class (or train/ and val/ of such), or CIFAR or MNIST files. Every key of the recipe can be set; `recipes/default.toml` explains them. The output folder gets model.safetensors (written after every epoch), recipe.toml (the complete recipe) and, with a twin, twin.safetensors.
+The data are a folder with one folder of images per class (or train/ and val/ of such), or CIFAR or MNIST files. Every key of the recipe can be set; `recipes/default.toml` explains them. The run folder gets model.safetensors (the best network on the held-out images), report.html, metrics.jsonl and metrics.csv, TensorBoard events, recipe.toml (the complete recipe), last/ (what --resume needs) and, with a twin, twin/ with the same. Ctrl-C saves and stops; a second one stops at once. After Ctrl-C, a crash or a power cut --resume goes on, and the outcome is the same as without the break.
 
 Examples:
   dyconv train
   dyconv train --data photos --model dy_mobilenet_v2_x0_5 --image-size 96 --epochs 20
   dyconv train --data cifar-10-batches-bin --model dy_resnet10_x0_5 --set train.lr=0.1 --set model.kernels=8
   dyconv train --data photos --recipe mine.toml --twin --out runs/mine
-  mpirun -n 4 dyconv train --data photos        with a build that has the feature `mpi`: four processes share each batch"
+  dyconv train --resume runs/mine
+  mpirun -n 4 dyconv train --data photos        in builds with the feature `mpi`: four processes share each batch"
 )]
 pub struct Args {
-    /// Data set: a folder, or `digits`
-    #[arg(long, default_value = DIGITS)]
-    data: String,
+    /// Data set: a folder, or `digits`; unset: `digits`, or that of the run that is resumed
+    #[arg(long)]
+    data: Option<String>,
     /// Architecture (see `dyconv models`)
     #[arg(long)]
     model: Option<String>,
@@ -60,12 +62,21 @@ pub struct Args {
     /// Folder for the results; unset: a new one below runs/
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Go on with the run in this folder, by its recipe and on its data
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "force", "twin"])]
+    resume: Option<PathBuf>,
+    /// Replace the run that stands in the folder
+    #[arg(long)]
+    force: bool,
     /// Seed of split, weights, order and augmentation
     #[arg(long)]
     seed: Option<u64>,
     /// Train the static twin too, and compare
     #[arg(long)]
     twin: bool,
+    /// Say nothing on the way but warnings and errors
+    #[arg(long)]
+    quiet: bool,
     /// Write the final table as JSON
     #[arg(long)]
     json: bool,
@@ -75,6 +86,9 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, e.g. train.lr=0.1")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
+
+/// Folder of the twin's run inside that of the network.
+const TWIN: &str = "twin";
 
 /// One line of the final table.
 #[derive(Serialize)]
@@ -86,6 +100,13 @@ struct Row {
     params: u64,
     madds: u64,
     latency_ms: f64,
+}
+
+/// Runs to be done one after another, on the same data.
+struct Job {
+    data: String,
+    dataset: Arc<Dataset>,
+    runs: Vec<(RunFolder, Setup)>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -102,60 +123,128 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// One of the processes that train.
 fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
-    let recipe = recipe(args)?;
-    let dataset = open(&args.data, &recipe)?;
-    // Everything that can be wrong is found before the first step.
-    let mut jobs = vec![(recipe.clone(), "model.safetensors")];
-    if args.twin || (args.data == DIGITS && args.model.is_none()) {
-        match static_twin(&recipe) {
-            Some(twin) => jobs.push((twin, "twin.safetensors")),
-            None if args.twin => bail!("--twin: `{}` is static itself; name a `dy_` network", recipe.model.name),
-            None => {}
-        }
-    }
-    let setups = jobs.iter().map(|(recipe, _)| setup(recipe, &dataset)).collect::<Result<Vec<_>, _>>()?;
-    let out = if world.leads() { output_folder(args, &recipe)? } else { PathBuf::new() };
+    let stop = interrupt::flag()?;
+    let make = || match &args.resume {
+        Some(folder) => resume(args, folder),
+        None => begin(args),
+    };
+    let mut mine = None;
+    let order = world.share_with_all(
+        || make().map(|job| Order::of(mine.insert(job))),
+        |order| serde_json::to_vec(order).expect("plain values"),
+        |bytes| serde_json::from_slice(bytes).expect("what the leading process wrote"),
+    )?;
+    let job = mine.map_or_else(|| order.follow(), Ok)?;
+    let quiet = args.quiet || !world.leads();
     let say = |text: String| {
-        if world.leads() {
+        if !quiet {
             eprintln!("{text}");
         }
     };
-    say(format!("{}: {}", args.data, dataset.describe()));
+    say(format!("{}: {}", job.data, job.dataset.describe()));
     if world.size() > 1 {
-        say(format!("{} processes, each with a part of every batch of {}", world.size(), recipe.train.batch));
+        say(format!("{} processes share each batch", world.size()));
     }
     let mut files = Vec::new();
-    for ((recipe, file), setup) in jobs.iter().zip(&setups) {
-        let path = out.join(file);
+    for (folder, setup) in &job.runs {
+        let recipe = folder.recipe();
         let params = thousands(cost(&setup.graph).params);
         let [h, w] = setup.preprocessing.image_size;
         say(format!("{}: {params} parameters, {h} × {w} pixels, {} epochs", recipe.model.name, recipe.train.epochs));
         let dynamic = setup.graph.dynamic_layers() > 0;
-        let mut view = world.leads().then(|| View::new(recipe.train.epochs, dynamic));
-        train(recipe, &dataset, setup, world, &path, &mut |event| {
-            if let Some(view) = &mut view {
-                view.show(&event);
-            }
-        })?;
-        if let Some(view) = view {
-            view.finish();
-        }
+        let mut view = View::new(recipe, dynamic, quiet);
+        let result = train(world, folder, &job.dataset, setup, &stop, &mut |event| view.show(&event));
+        view.finish();
+        result?;
         if dynamic && recipe.temperature.epochs > recipe.train.epochs as f64 {
             say(format!(
                 "note: τ did not reach {}: its schedule takes {} epochs, the run had {}; see temperature.epochs",
                 recipe.temperature.end, recipe.temperature.epochs, recipe.train.epochs
             ));
         }
-        files.push((recipe.model.name.clone(), path));
+        files.push((recipe.model.name.clone(), folder.model()));
     }
     if !world.leads() {
         return Ok(());
     }
-    let rows = compare(&files, &dataset, &recipe)?;
-    if args.json { print_json(&rows) } else { report(&rows, &files) }
+    let rows = compare(&files, &job.dataset, job.runs[0].0.recipe())?;
+    if args.json { print_json(&rows) } else { report(&rows, &files, job.runs[0].0.path()) }
 }
 
-fn recipe(args: &Args) -> anyhow::Result<Recipe> {
+/// What processes need to know that do not write.
+#[derive(Serialize, Deserialize)]
+struct Order {
+    data: String,
+    recipes: Vec<Recipe>,
+}
+
+impl Order {
+    fn of(job: &Job) -> Self {
+        Self { data: job.data.clone(), recipes: job.runs.iter().map(|(folder, _)| folder.recipe().clone()).collect() }
+    }
+
+    fn follow(self) -> anyhow::Result<Job> {
+        let dataset = open(&self.data, &self.recipes[0])?;
+        let runs = self.recipes.into_iter().map(|recipe| {
+            let setup = setup(&recipe, &dataset)?;
+            Ok((RunFolder::elsewhere(recipe, &self.data, &dataset), setup))
+        });
+        let runs = runs.collect::<anyhow::Result<_>>()?;
+        Ok(Job { data: self.data, dataset, runs })
+    }
+}
+
+/// Makes the folders of new runs. Everything that can be wrong is found before the first step.
+fn begin(args: &Args) -> anyhow::Result<Job> {
+    let data = args.data.clone().unwrap_or_else(|| DIGITS.to_owned());
+    let recipe = recipe(args, &data, None)?;
+    let dataset = open(&data, &recipe)?;
+    let twin = match args.twin || (data == DIGITS && args.model.is_none()) {
+        true => static_twin(&recipe),
+        false => None,
+    };
+    if args.twin && twin.is_none() {
+        bail!("--twin: `{}` is static itself; name a `dy_` network", recipe.model.name);
+    }
+    let first = setup(&recipe, &dataset)?;
+    let second = twin.map(|twin| setup(&twin, &dataset).map(|setup| (twin, setup))).transpose()?;
+    let path = match &args.out {
+        Some(path) => path.clone(),
+        None => free_folder(&data)?,
+    };
+    // The folder of the whole comes last: what is resumed is complete.
+    let inside = path.join(TWIN);
+    RunFolder::check_free(&path, args.force)?;
+    RunFolder::check_free(&inside, args.force)?;
+    let make = |path: &Path, recipe: &Recipe| RunFolder::create(path, recipe, &data, &dataset, args.force);
+    if second.is_none() && inside.is_dir() {
+        RunFolder::remove(&inside)?;
+    }
+    let second = second.map(|(twin, setup)| make(&inside, &twin).map(|f| (f.part_of(&path), setup))).transpose()?;
+    let runs = [(make(&path, &recipe)?, first)].into_iter().chain(second).collect();
+    Ok(Job { data, dataset, runs })
+}
+
+/// Opens the folders of runs that were begun.
+fn resume(args: &Args, path: &Path) -> anyhow::Result<Job> {
+    let folder = RunFolder::open(path)?;
+    let data = args.data.clone().unwrap_or_else(|| folder.data().to_owned());
+    folder.check_recipe(&recipe(args, &data, Some(&folder))?)?;
+    let dataset = open(&data, folder.recipe())
+        .with_context(|| format!("the data of {}; if they are elsewhere now, say where by --data", path.display()))?;
+    folder.check_data(&dataset)?;
+    let inside = path.join(TWIN);
+    let twin = if inside.is_dir() { Some(RunFolder::open(&inside)?.part_of(path)) } else { None };
+    let runs = [folder].into_iter().chain(twin).map(|folder| {
+        let setup = setup(folder.recipe(), &dataset)?;
+        Ok((folder, setup))
+    });
+    let runs = runs.collect::<anyhow::Result<_>>()?;
+    Ok(Job { data, dataset, runs })
+}
+
+/// The recipe that the arguments ask for; a resumed run's own where they ask for nothing else.
+fn recipe(args: &Args, data: &str, resumed: Option<&RunFolder>) -> anyhow::Result<Recipe> {
     let mut settings: Vec<(String, String)> = Vec::new();
     let mut put = |key: &str, value: Option<String>| settings.extend(value.map(|v| (key.to_owned(), v)));
     put("model.name", args.model.clone());
@@ -164,98 +253,26 @@ fn recipe(args: &Args) -> anyhow::Result<Recipe> {
     put("model.image_size", args.image_size.map(|n| n.to_string()));
     put("seed", args.seed.map(|n| n.to_string()));
     settings.extend(args.set.iter().cloned());
-    let digits = (args.data == DIGITS).then_some(DIGITS);
+    let digits = (data == DIGITS).then_some(DIGITS);
     let resolved = match &args.recipe {
         Some(file) if Path::new(file).is_file() || file.contains(['/', '.']) => {
             let text = fs::read_to_string(file).with_context(|| format!("{file}: cannot be read"))?;
             Recipe::resolve(digits, Some(&text), &settings).with_context(|| file.clone())?
         }
         Some(name) => Recipe::resolve(Some(name), None, &settings)?,
-        None => Recipe::resolve(digits, None, &settings)?,
+        None => match resumed {
+            Some(folder) => Recipe::resolve(None, Some(&folder.recipe().to_toml()), &settings)?,
+            None => Recipe::resolve(digits, None, &settings)?,
+        },
     };
     Ok(resolved)
 }
 
-/// Makes the output folder and proves that it can be written, by writing the recipe.
-fn output_folder(args: &Args, recipe: &Recipe) -> anyhow::Result<PathBuf> {
-    let folder = match &args.out {
-        Some(folder) => folder.clone(),
-        None => {
-            let data = Path::new(&args.data).file_name().map_or("run".into(), |n| n.to_string_lossy().into_owned());
-            let free = (1..).map(|n| Path::new("runs").join(format!("{data}-{n}"))).find(|p| !p.exists());
-            free.context("runs/: no free name")?
-        }
-    };
-    for file in ["model.safetensors", "twin.safetensors"] {
-        if folder.join(file).exists() {
-            bail!("{}: holds a {file} already; choose another --out or remove it", folder.display());
-        }
-    }
-    let writable = fs::create_dir_all(&folder)
-        .and_then(|()| dyconv::file::write_atomically(&folder.join("recipe.toml"), recipe.to_toml().as_bytes()));
-    writable.with_context(|| format!("{}: cannot be written", folder.display()))?;
-    Ok(folder)
-}
-
-/// The live view: a bar with the newest numbers on a terminal, a line an epoch elsewhere.
-struct View {
-    epochs: usize,
-    /// Whether there is a temperature to show.
-    dynamic: bool,
-    bar: Option<ProgressBar>,
-}
-
-impl View {
-    fn new(epochs: usize, dynamic: bool) -> Self {
-        Self { epochs, dynamic, bar: bar(0, "{bar:30} {pos}/{len}  {msg}  {eta} left") }
-    }
-
-    fn show(&mut self, event: &Event<'_>) {
-        match event {
-            Event::Step(step) => {
-                if let Some(bar) = &self.bar {
-                    bar.set_length(step.total as u64);
-                    bar.set_position(step.number as u64);
-                    let tau = self.tau(step.tau);
-                    bar.set_message(format!("epoch {}/{}  loss {:.3}{tau}", step.epoch, self.epochs, step.loss));
-                }
-            }
-            Event::Epoch(epoch) => self.line(&self.epoch_line(epoch)),
-            Event::Broken(broken) => self.line(&format!("skipped: {}", broken.reason)),
-        }
-    }
-
-    fn epoch_line(&self, e: &Epoch) -> String {
-        let width = self.epochs.to_string().len();
-        let accuracy = e.accuracy.map_or(String::new(), |a| format!("  accuracy {:>8}", percent(a)));
-        format!(
-            "epoch {:>width$}/{}  loss {:.4}{accuracy}  lr {:.5}{}  {:>5.0} images/s  waited {:.1} %",
-            e.number,
-            self.epochs,
-            e.loss,
-            e.lr,
-            self.tau(e.tau),
-            e.images_per_second,
-            100.0 * e.waited
-        )
-    }
-
-    fn tau(&self, tau: f32) -> String {
-        if self.dynamic { format!("  τ {tau:>5.2}") } else { String::new() }
-    }
-
-    fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
+/// The first folder below `runs/` that is free for a run on these data.
+fn free_folder(data: &str) -> anyhow::Result<PathBuf> {
+    let name = Path::new(data).file_name().map_or("run".into(), |n| n.to_string_lossy().into_owned());
+    let free = (1..).map(|n| Path::new("runs").join(format!("{name}-{n}"))).find(|p| !p.exists());
+    free.context("runs/: no free name")
 }
 
 /// Scores the written files with the CPU engine, on what was held out, and times them in turn.
@@ -304,7 +321,7 @@ fn latencies(classifiers: &mut [Classifier], dataset: &Dataset) -> anyhow::Resul
         .collect())
 }
 
-fn report(rows: &[Row], files: &[(String, PathBuf)]) -> anyhow::Result<()> {
+fn report(rows: &[Row], files: &[(String, PathBuf)], folder: &Path) -> anyhow::Result<()> {
     let mut table = Table::new(&["network", "test accuracy", "params", "MAdds", "CPU latency", "file"]);
     for row in rows {
         table.row(vec![
@@ -316,6 +333,9 @@ fn report(rows: &[Row], files: &[(String, PathBuf)]) -> anyhow::Result<()> {
             row.file.clone(),
         ]);
     }
-    let path = files[0].1.display();
-    print(&format!("{table}\nLatency: one image, one thread, median. Next: dyconv predict {path} IMAGE…\n"))
+    let (path, page) = (files[0].1.display(), folder.join("report.html"));
+    print(&format!(
+        "{table}\nLatency: one image, one thread, median. Curves and mistakes: {}. Next: dyconv predict {path} IMAGE…\n",
+        page.display()
+    ))
 }

@@ -109,6 +109,12 @@ pub struct TrainRecipe {
     pub weight_decay: f32,
     /// Probability mass spread over all classes.
     pub label_smoothing: f32,
+    /// Minutes between two checkpoints within an epoch.
+    pub checkpoint_minutes: f64,
+    /// Iterations between two checkpoints within an epoch; 0: only time counts.
+    pub checkpoint_steps: usize,
+    /// Iterations between two lines of metrics.
+    pub log_steps: usize,
 }
 
 /// The temperature τ of the routers.
@@ -182,7 +188,7 @@ impl Recipe {
 
     fn check(&self) -> Result<(), RecipeError> {
         let t = &self.train;
-        let bounds: [(&str, f64, f64, f64); 11] = [
+        let bounds: [(&str, f64, f64, f64); 13] = [
             ("train.epochs", t.epochs as f64, 1.0, 1e6),
             ("train.batch", t.batch as f64, 1.0, 65_536.0),
             ("train.lr", t.lr, 0.0, 1e3),
@@ -190,6 +196,8 @@ impl Recipe {
             ("train.momentum", t.momentum, 0.0, 0.9999),
             ("train.weight_decay", f64::from(t.weight_decay), 0.0, 1.0),
             ("train.label_smoothing", f64::from(t.label_smoothing), 0.0, 0.99),
+            ("train.checkpoint_minutes", t.checkpoint_minutes, 0.0, 1e6),
+            ("train.log_steps", t.log_steps as f64, 1.0, 1e9),
             ("temperature.start", f64::from(self.temperature.start), 1e-3, 1e6),
             ("temperature.end", f64::from(self.temperature.end), 1e-3, 1e6),
             ("temperature.epochs", self.temperature.epochs, 0.0, 1e6),

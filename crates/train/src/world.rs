@@ -49,7 +49,7 @@ impl World {
     /// When `mpirun` started several: each would train the same.
     #[cfg(not(feature = "mpi"))]
     pub fn start() -> Result<Self, TrainError> {
-        let several = |name: &&str| std::env::var(name).is_ok_and(|n| n.parse::<usize>().is_ok_and(|n| n > 1));
+        let several = |name: &&&str| std::env::var(name).is_ok_and(|n| n.parse::<usize>().is_ok_and(|n| n > 1));
         match STARTERS.iter().find(several) {
             Some(name) => Err(TrainError::World(format!(
                 "{name} tells of several processes, but this program cannot train with MPI; build it with `--features mpi`"
@@ -80,6 +80,26 @@ impl World {
             use mpi::topology::Communicator;
             mpi::topology::SimpleCommunicator::world().abort(1);
         }
+    }
+
+    /// What the leading process makes, in all processes; where it fails the others wait to be ended by [`abort`](Self::abort).
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn share_with_all<T, E>(
+        &self,
+        make: impl FnOnce() -> Result<T, E>,
+        to_bytes: impl FnOnce(&T) -> Vec<u8>,
+        from_bytes: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, E> {
+        if !self.leads() {
+            return Ok(from_bytes(&broadcast(None)));
+        }
+        let made = make()?;
+        if self.size > 1 {
+            broadcast(Some(to_bytes(&made)));
+        }
+        Ok(made)
     }
 
     /// The sum of a number over all processes.
@@ -140,6 +160,27 @@ fn add_up<T: mpi::traits::Equivalence + Copy + Default>(values: &mut [T]) {
     let own = values.to_vec();
     let world = mpi::topology::SimpleCommunicator::world();
     world.all_reduce_into(&own[..], values, mpi::collective::SystemOperation::sum());
+}
+
+/// The bytes of the process that has some.
+#[cfg(feature = "mpi")]
+fn broadcast(bytes: Option<Vec<u8>>) -> Vec<u8> {
+    use mpi::traits::{Communicator, Root};
+    let world = mpi::topology::SimpleCommunicator::world();
+    let leader = world.process_at_rank(0);
+    let mut len = bytes.as_ref().map_or(0, Vec::len) as u64;
+    leader.broadcast_into(&mut len);
+    let mut bytes = bytes.unwrap_or_else(|| vec![0; len as usize]);
+    // A count of MPI has 32 bits.
+    for piece in bytes.chunks_mut(1 << 30) {
+        leader.broadcast_into(piece);
+    }
+    bytes
+}
+
+#[cfg(not(feature = "mpi"))]
+fn broadcast(_: Option<Vec<u8>>) -> Vec<u8> {
+    unreachable!("one process alone has nobody to tell")
 }
 
 #[cfg(not(feature = "mpi"))]

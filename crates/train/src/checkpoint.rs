@@ -1,0 +1,258 @@
+//! Everything that is needed to go on, in one file.
+//!
+//! A checkpoint is a safetensors file: tensors in sections (`model.*`, `optimizer.*`, …), and a [`State`] as JSON in the
+//! header. It is written beside the others and renamed; the newest two are kept. A checksum over state and tensors tells
+//! a damaged file, and then the one before it is taken.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use dyconv_file::write_atomically;
+use dyconv_graph::Tensor;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::TrainError;
+
+const STATE: &str = "dyconv_checkpoint";
+const CHECKSUM: &str = "crc32c";
+const EXTENSION: &str = "safetensors";
+/// How many checkpoints stay.
+const KEPT: usize = 2;
+const VERSION: u32 = 1;
+
+/// Named tensors of one part of a run.
+pub(crate) type Tensors = BTreeMap<String, Tensor>;
+
+/// What is not a tensor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct State {
+    version: u32,
+    /// Whole epochs done.
+    pub epoch: usize,
+    /// Batches of the running epoch done.
+    pub batch: usize,
+    /// The best epoch so far.
+    pub best: Option<Best>,
+    /// Length of the metrics file in bytes.
+    pub journal: u64,
+    /// The recipe, as TOML.
+    pub recipe: String,
+}
+
+/// The epoch whose network stands in the model file.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Epoch, from 1.
+    pub epoch: usize,
+    /// Its accuracy on the held-out images; `None` if there are none.
+    pub accuracy: Option<f64>,
+}
+
+/// A state with its tensors.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Checkpoint {
+    pub state: State,
+    tensors: Tensors,
+}
+
+impl State {
+    /// The state before the first step.
+    pub fn first(recipe: String) -> Self {
+        Self { version: VERSION, epoch: 0, batch: 0, best: None, journal: 0, recipe }
+    }
+}
+
+impl Checkpoint {
+    pub fn new(state: State) -> Self {
+        Self { state, tensors: Tensors::new() }
+    }
+
+    /// Adds the tensors of a section.
+    #[must_use]
+    pub fn with(mut self, section: &str, tensors: Tensors) -> Self {
+        self.tensors.extend(tensors.into_iter().map(|(name, tensor)| (format!("{section}.{name}"), tensor)));
+        self
+    }
+
+    /// Takes out the tensors of a section.
+    pub fn take(&mut self, section: &str) -> Tensors {
+        let prefix = format!("{section}.");
+        let names: Vec<String> = self.tensors.keys().filter(|k| k.starts_with(&prefix)).cloned().collect();
+        names.into_iter().filter_map(|n| Some((n[prefix.len()..].to_owned(), self.tensors.remove(&n)?))).collect()
+    }
+
+    /// Writes the checkpoint into `folder`, then removes all but the newest two.
+    ///
+    /// # Errors
+    /// The operating system's; what was there is whole then.
+    pub fn write(&self, folder: &Path) -> io::Result<PathBuf> {
+        let path = folder.join(format!("epoch-{:07}-batch-{:08}.{EXTENSION}", self.state.epoch, self.state.batch));
+        write_atomically(&path, &self.to_bytes())?;
+        for old in newest_first(folder)?.into_iter().skip(KEPT) {
+            fs::remove_file(old)?;
+        }
+        Ok(path)
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let state = serde_json::to_string(&self.state).expect("plain values");
+        let bytes: Vec<(&String, &Tensor, Vec<u8>)> = self
+            .tensors
+            .iter()
+            .map(|(name, t)| (name, t, t.data.iter().flat_map(|v| v.to_le_bytes()).collect()))
+            .collect();
+        let sum = checksum(&state, bytes.iter().map(|(name, t, data)| (name.as_str(), t.shape.as_slice(), &data[..])));
+        let views = bytes.iter().map(|(name, t, data)| {
+            (*name, TensorView::new(Dtype::F32, t.shape.clone(), data).expect("as many bytes as the shape says"))
+        });
+        let metadata = HashMap::from([(STATE.to_owned(), state), (CHECKSUM.to_owned(), sum.to_string())]);
+        safetensors::serialize(views, Some(metadata)).expect("named tensors")
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        let container = |e: safetensors::SafeTensorError| format!("is cut short or damaged ({e})");
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(container)?;
+        let get = |key: &str| metadata.metadata().as_ref().and_then(|m| m.get(key)).ok_or("is no checkpoint");
+        let text = get(STATE)?;
+        let file = SafeTensors::deserialize(bytes).map_err(container)?;
+        let mut views = file.tensors();
+        views.sort_by(|a, b| a.0.cmp(&b.0));
+        let sum = checksum(text, views.iter().map(|(name, view)| (name.as_str(), view.shape(), view.data())));
+        if *get(CHECKSUM)? != sum.to_string() {
+            return Err("is damaged: its checksum is wrong".into());
+        }
+        let state: State = serde_json::from_str(text).map_err(|e| format!("has a state that cannot be read: {e}"))?;
+        if state.version != VERSION {
+            return Err(format!("is of version {}, this program reads version {VERSION}", state.version));
+        }
+        let tensors = views.into_iter().map(|(name, view)| {
+            if view.dtype() != Dtype::F32 {
+                return Err(format!("stores `{name}` as {:?}, expected F32", view.dtype()));
+            }
+            let data = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            Ok((name, Tensor::new(view.shape(), data)))
+        });
+        Ok(Self { state, tensors: tensors.collect::<Result<_, _>>()? })
+    }
+
+    /// The newest whole checkpoint that `usable` accepts, or `None` if there never was one; says which were passed over
+    /// and removes them.
+    ///
+    /// # Errors
+    /// When there are checkpoints, but none is whole.
+    pub fn newest(
+        folder: &Path,
+        usable: impl Fn(&State) -> Result<(), String>,
+        warn: &mut dyn FnMut(String),
+    ) -> Result<Option<Self>, TrainError> {
+        let mut passed: Vec<(PathBuf, String)> = Vec::new();
+        for path in newest_first(folder).map_err(|e| TrainError::read(folder, e))? {
+            let bytes = fs::read(&path).map_err(|e| TrainError::read(&path, e))?;
+            let read = Self::from_bytes(&bytes).and_then(|c| usable(&c.state).map(|()| c));
+            match read {
+                Ok(checkpoint) => {
+                    for (damaged, reason) in passed {
+                        warn(format!("{} {reason}; going on from {}", damaged.display(), path.display()));
+                        fs::remove_file(&damaged).map_err(|e| TrainError::write(&damaged, e))?;
+                    }
+                    return Ok(Some(checkpoint));
+                }
+                Err(reason) => passed.push((path, reason)),
+            }
+        }
+        match passed.into_iter().next() {
+            None => Ok(None),
+            Some((path, reason)) => {
+                let reason = format!("{reason}, and there is no whole checkpoint before it; begin anew with --force");
+                Err(TrainError::damaged(&path, reason))
+            }
+        }
+    }
+}
+
+/// The checkpoints of a folder.
+fn newest_first(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("epoch-") && path.extension().is_some_and(|e| e == EXTENSION) {
+            paths.push(path);
+        }
+    }
+    paths.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(paths)
+}
+
+fn checksum<'a>(state: &str, tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>) -> u32 {
+    tensors.fold(crc32c::crc32c(state.as_bytes()), |sum, (name, shape, data)| {
+        crc32c::crc32c_append(crc32c::crc32c_append(sum, format!("{name} {shape:?}\n").as_bytes()), data)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint(epoch: usize, batch: usize) -> Checkpoint {
+        let state = State {
+            epoch,
+            batch,
+            best: Some(Best { epoch: 1, accuracy: Some(0.1 + 0.2) }),
+            ..State::first("a = 1".into())
+        };
+        let tensor = Tensor::new(&[2, 2], vec![0.1, -2.0, f32::MIN_POSITIVE, batch as f32]);
+        let section = |name: &str| Tensors::from([(name.to_owned(), tensor.clone())]);
+        Checkpoint::new(state).with("model", section("a.weight")).with("optimizer", section("a.weight.velocity"))
+    }
+
+    fn newest(folder: &Path) -> (Result<Option<Checkpoint>, TrainError>, Vec<String>) {
+        let mut said = Vec::new();
+        let found = Checkpoint::newest(folder, |_| Ok(()), &mut |w| said.push(w));
+        (found, said)
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_two_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(newest(dir.path()).0.unwrap().is_none());
+        for (epoch, batch) in [(0, 0), (0, 9), (0, 10), (1, 0)] {
+            checkpoint(epoch, batch).write(dir.path()).unwrap();
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        let mut read = newest(dir.path()).0.unwrap().unwrap();
+        assert_eq!(read, checkpoint(1, 0));
+        assert_eq!(read.take("optimizer").keys().collect::<Vec<_>>(), ["a.weight.velocity"]);
+        assert_eq!(read.take("model")["a.weight"].data[0], 0.1);
+        assert!(read.take("ema").is_empty());
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_is_passed_over_with_a_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = checkpoint(0, 3).write(dir.path()).unwrap();
+        let path = checkpoint(0, 7).write(dir.path()).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        for cut in [0, 7, 100, bytes.len() - 1] {
+            fs::write(&path, &bytes[..cut]).unwrap();
+            let (found, said) = newest(dir.path());
+            assert_eq!(found.unwrap().unwrap(), checkpoint(0, 3));
+            assert!(said.len() == 1 && said[0].contains("batch-00000007") && said[0].contains("going on"), "{said:?}");
+            assert!(!path.exists());
+        }
+        // A flipped bit anywhere but in the padding of the header.
+        for at in (8..bytes.len()).step_by(7).filter(|at| bytes[*at] != b' ') {
+            let mut bad = bytes.clone();
+            bad[at] ^= 4;
+            fs::write(&path, &bad).unwrap();
+            assert_eq!(newest(dir.path()).0.unwrap().unwrap(), checkpoint(0, 3), "byte {at}");
+        }
+        fs::write(&whole, "nothing").unwrap();
+        let error = newest(dir.path()).0.unwrap_err().to_string();
+        assert!(error.contains("batch-00000003") && error.contains("--force"), "{error}");
+    }
+}

@@ -1,0 +1,183 @@
+//! What happened in a run: `metrics.jsonl`, and the two views of it, `metrics.csv` and TensorBoard's events.
+//!
+//! The first is the source of truth: one line every few iterations and one an epoch. A resumed run cuts it to the length
+//! that its checkpoint knows and makes the views anew from it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::TrainError;
+use crate::events;
+use crate::folder::{CSV, EVENTS, JOURNAL, RunFolder};
+
+/// A few iterations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Iterations done in the whole run.
+    pub step: usize,
+    /// Epoch, from 1.
+    pub epoch: usize,
+    /// Mean loss of the latest iterations of this epoch, at most `train.log_steps`.
+    pub loss: f32,
+    /// Learning rate.
+    pub lr: f64,
+    /// Temperature τ.
+    pub tau: f32,
+    /// What differs between two equal runs.
+    pub time: Timing,
+}
+
+/// One pass over the training images and its evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Iterations done in the whole run.
+    pub step: usize,
+    /// Epoch, from 1.
+    pub epoch: usize,
+    /// Mean loss over its iterations.
+    pub loss: f32,
+    /// Top-1 accuracy on the held-out images, 0 to 1; `None` if there are none.
+    pub accuracy: Option<f64>,
+    /// Learning rate of its last iteration.
+    pub lr: f64,
+    /// Temperature τ of its evaluation.
+    pub tau: f32,
+    /// What differs between two equal runs.
+    pub time: Timing,
+}
+
+/// What differs between two equal runs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Seconds since 1970.
+    pub unix: f64,
+    /// Images trained on per second of this epoch, since it began or was resumed.
+    pub images_per_second: f64,
+    /// Share of that time spent waiting for images, 0 to 1.
+    pub waited: f64,
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Line {
+    Step(Step),
+    Epoch(Epoch),
+}
+
+/// The open files.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    lines: Log,
+    csv: Log,
+    events: Log,
+}
+
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+const COLUMNS: &str = "epoch,step,loss,accuracy,lr,tau,images_per_second\n";
+
+/// Seconds since 1970.
+pub(crate) fn unix() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+}
+
+impl Journal {
+    /// Opens the files of a run, cut to the first `bytes` of `metrics.jsonl`, and gives the lines in them.
+    ///
+    /// # Errors
+    /// When a file cannot be opened, or `metrics.jsonl` is not what was written.
+    pub fn open(folder: &RunFolder, bytes: u64) -> Result<(Self, Vec<Line>), TrainError> {
+        let path = folder.file(JOURNAL);
+        let text = match std::fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            text => text.map_err(|e| TrainError::read(&path, e))?,
+        };
+        let damaged =
+            |reason: String| TrainError::damaged(&path, reason + "; restore the file, or begin anew with --force");
+        let kept = usize::try_from(bytes).ok().and_then(|bytes| text.get(..bytes));
+        let kept = kept.ok_or_else(|| damaged(format!("is shorter than the {bytes} bytes that were written")))?;
+        let lines = kept.split_inclusive(|b| *b == b'\n').enumerate().map(|(i, line)| {
+            serde_json::from_slice(line).map_err(|e| damaged(format!("line {} is no metrics ({e})", i + 1)))
+        });
+        let lines = lines.collect::<Result<Vec<Line>, _>>()?;
+        let mut journal = Self {
+            lines: Log::open(path.clone(), bytes)?,
+            csv: Log::open(folder.file(CSV), 0)?,
+            events: Log::open(folder.file(EVENTS), 0)?,
+        };
+        journal.csv.append(COLUMNS.as_bytes())?;
+        let begun = lines.first().map_or_else(unix, |line| match line {
+            Line::Step(Step { time, .. }) | Line::Epoch(Epoch { time, .. }) => time.unix,
+        });
+        journal.events.append(&events::header(begun))?;
+        lines.iter().try_for_each(|line| journal.view(line))?;
+        Ok((journal, lines))
+    }
+
+    /// Length that `metrics.jsonl` has now, in bytes.
+    pub fn bytes(&mut self) -> Result<u64, TrainError> {
+        self.lines.file.stream_position().map_err(|e| TrainError::write(&self.lines.path, e))
+    }
+
+    /// Adds a line.
+    pub fn add(&mut self, line: &Line) -> Result<(), TrainError> {
+        let text = serde_json::to_string(line).expect("plain values") + "\n";
+        self.lines.append(text.as_bytes())?;
+        self.view(line)
+    }
+
+    /// Makes what was added outlast a power cut.
+    pub fn sync(&self) -> Result<(), TrainError> {
+        self.lines.file.sync_all().map_err(|e| TrainError::write(&self.lines.path, e))
+    }
+
+    /// Adds a line to the views.
+    fn view(&mut self, line: &Line) -> Result<(), TrainError> {
+        let (time, step, values) = match line {
+            Line::Step(s) => {
+                (s.time, s.step, vec![("train/loss", f64::from(s.loss)), ("lr", s.lr), ("tau", f64::from(s.tau))])
+            }
+            Line::Epoch(e) => {
+                let accuracy = e.accuracy.map_or(String::new(), |a| a.to_string());
+                let row = format!(
+                    "{},{},{},{accuracy},{},{},{:.1}\n",
+                    e.epoch, e.step, e.loss, e.lr, e.tau, e.time.images_per_second
+                );
+                self.csv.append(row.as_bytes())?;
+                let loss = ("epoch/loss", f64::from(e.loss));
+                let rate = ("epoch/images_per_second", e.time.images_per_second);
+                (e.time, e.step, [loss, rate].into_iter().chain(e.accuracy.map(|a| ("val/accuracy", a))).collect())
+            }
+        };
+        let values: Vec<_> = values.into_iter().map(|(tag, value)| (tag.to_owned(), value)).collect();
+        self.events.append(&events::scalars(time.unix, step, &values))
+    }
+}
+
+impl Log {
+    /// Opens a file, cut to `bytes`, to write at its end.
+    fn open(path: PathBuf, bytes: u64) -> Result<Self, TrainError> {
+        let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path).and_then(|mut file| {
+            file.set_len(bytes)?;
+            file.seek(SeekFrom::End(0))?;
+            Ok(file)
+        });
+        match opened {
+            Ok(file) => Ok(Self { path, file }),
+            Err(e) => Err(TrainError::write(&path, e)),
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
+        self.file.write_all(bytes).map_err(|e| TrainError::write(&self.path, e))
+    }
+}

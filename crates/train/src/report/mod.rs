@@ -1,0 +1,139 @@
+//! `report.html`: one page about a run that needs nothing else.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use dyconv_data::Dataset;
+use dyconv_file::write_atomically;
+use dyconv_graph::Graph;
+
+use crate::evaluate::Evaluation;
+use crate::folder::{EVALUATION, REPORT, RunFolder};
+use crate::{Epoch, TrainError};
+
+mod chart;
+mod picture;
+
+use chart::{Curve, chart};
+
+/// Classes up to this many are shown as a whole matrix.
+const WHOLE_MATRIX: usize = 40;
+/// Confusions that are listed where the matrix is too large.
+const LISTED: usize = 40;
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
+h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}svg{background:#fff}
+.row{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0}figcaption{font-size:.85em;color:#555}
+table{border-collapse:collapse;font-size:.85em}td,th{padding:.2em .5em;text-align:right}th{font-weight:600}
+.matrix td{min-width:1.6em;text-align:center}img{width:96px;image-rendering:pixelated;border:1px solid #ccc}
+pre{background:#f6f6f6;padding:1em;overflow:auto;font-size:.85em}";
+
+/// Writes the report from what stands in the folder.
+pub(crate) fn write(
+    folder: &RunFolder,
+    dataset: &Arc<Dataset>,
+    epochs: &[Epoch],
+    graph: &Graph,
+) -> Result<(), TrainError> {
+    let path = folder.file(REPORT);
+    let page = page(folder, dataset, epochs, graph);
+    write_atomically(&path, page.as_bytes()).map_err(|e| TrainError::write(&path, e))
+}
+
+fn page(folder: &RunFolder, dataset: &Arc<Dataset>, epochs: &[Epoch], graph: &Graph) -> String {
+    let recipe = folder.recipe();
+    let name = escape(&recipe.model.name);
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{name}</title>\n<style>{STYLE}</style>\n<h1>{name}</h1>\n"
+    );
+    let done = epochs.last().map_or(0, |e| e.epoch);
+    let _ = write!(
+        page,
+        "<p>{}: {}<br>{done} of {} epochs",
+        escape(folder.data()),
+        escape(&dataset.describe()),
+        recipe.train.epochs
+    );
+    let evaluation = Evaluation::read(&folder.file(EVALUATION));
+    if let Some(e) = &evaluation {
+        let _ = write!(page, "; best: {:.2} % of the held-out images after epoch {}", 100.0 * e.accuracy, e.epoch);
+    }
+    page.push_str("</p>\n<div class=\"row\">\n");
+    let curve = |name: &str, values: Vec<Option<f64>>| Curve { name: name.to_owned(), values };
+    let of = |value: fn(&Epoch) -> f64| epochs.iter().map(|e| Some(value(e))).collect::<Vec<_>>();
+    page.push_str(&chart("Loss (training)", &[curve("loss", of(|e| f64::from(e.loss)))]));
+    if epochs.iter().any(|e| e.accuracy.is_some()) {
+        let accuracy = epochs.iter().map(|e| e.accuracy.map(|a| 100.0 * a)).collect();
+        page.push_str(&chart("Accuracy (held-out), %", &[curve("accuracy", accuracy)]));
+    }
+    page.push_str(&chart("Learning rate at the end of the epoch", &[curve("lr", of(|e| e.lr))]));
+    if graph.dynamic_layers() > 0 {
+        page.push_str(&chart("Temperature τ", &[curve("τ", of(|e| f64::from(e.tau)))]));
+    }
+    page.push_str("</div>\n");
+    if let Some(evaluation) = &evaluation {
+        confusions(&mut page, evaluation);
+        mistakes(&mut page, evaluation, dataset);
+    }
+    let _ = write!(page, "<h2>Recipe</h2>\n<pre>{}</pre>\n</html>\n", escape(&recipe.to_toml()));
+    page
+}
+
+fn confusions(page: &mut String, evaluation: &Evaluation) {
+    let classes = &evaluation.classes;
+    let _ = writeln!(page, "<h2>Confusions after epoch {}</h2>", evaluation.epoch);
+    if classes.len() > WHOLE_MATRIX {
+        let mut worst: Vec<_> = evaluation.confusion.iter().filter(|(l, a, _)| l != a).collect();
+        worst.sort_by_key(|(l, a, n)| (std::cmp::Reverse(*n), *l, *a));
+        page.push_str("<table><tr><th>label<th>answer<th>images</tr>\n");
+        for (label, answer, n) in worst.into_iter().take(LISTED) {
+            let _ = writeln!(page, "<tr><td>{}<td>{}<td>{n}</tr>", escape(&classes[*label]), escape(&classes[*answer]));
+        }
+        page.push_str("</table>\n");
+        return;
+    }
+    let mut counts = vec![0; classes.len() * classes.len()];
+    for (label, answer, n) in &evaluation.confusion {
+        if let Some(cell) = counts.get_mut(label * classes.len() + answer) {
+            *cell = *n;
+        }
+    }
+    page.push_str("<table class=\"matrix\"><tr><th>label \\ answer");
+    for class in classes {
+        let _ = write!(page, "<th>{}", escape(class));
+    }
+    page.push_str("</tr>\n");
+    for (label, row) in counts.chunks_exact(classes.len()).enumerate() {
+        let _ = write!(page, "<tr><th>{}", escape(&classes[label]));
+        let all = row.iter().sum::<u64>().max(1) as f64;
+        for (answer, n) in row.iter().enumerate() {
+            let colour = if answer == label { "40,120,200" } else { "210,60,40" };
+            let _ = write!(page, "<td style=\"background:rgba({colour},{:.2})\">{n}", *n as f64 / all);
+        }
+        page.push_str("</tr>\n");
+    }
+    page.push_str("</table>\n");
+}
+
+fn mistakes(page: &mut String, evaluation: &Evaluation, dataset: &Dataset) {
+    if evaluation.mistakes.is_empty() {
+        return;
+    }
+    page.push_str("<h2>Surest mistakes</h2>\n<div class=\"row\">\n");
+    for m in &evaluation.mistakes {
+        let [label, answer] = [m.label, m.answer].map(|c| escape(evaluation.classes.get(c).map_or("", String::as_str)));
+        let picture = picture::data_uri(dataset, m.index).unwrap_or_default();
+        let _ = writeln!(
+            page,
+            "<figure><img alt=\"{0}\" title=\"{0}\" src=\"{picture}\"><figcaption>{label}, taken for<br>{answer} ({1:.0} %)</figcaption></figure>",
+            escape(&m.image),
+            100.0 * m.probability
+        );
+    }
+    page.push_str("</div>\n");
+}
+
+/// Text as HTML shows it.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

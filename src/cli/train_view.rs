@@ -1,0 +1,142 @@
+//! What a person sees of a running training: a bar on a terminal, lines elsewhere.
+
+use std::time::{Duration, Instant};
+
+use dyconv::train::{Epoch, Event, Recipe, Step};
+use indicatif::ProgressBar;
+
+use super::output::{bar, percent};
+
+/// How often a line tells of a long epoch where there is no terminal.
+const EVERY: Duration = Duration::from_secs(60);
+
+pub struct View {
+    epochs: usize,
+    /// Whether there is a temperature to show.
+    dynamic: bool,
+    quiet: bool,
+    bar: Option<ProgressBar>,
+    /// When and at which iteration this process began.
+    begun: (Instant, usize),
+    told: Instant,
+    accuracy: Option<f64>,
+    /// Time left, as of the newest step.
+    left: String,
+}
+
+impl View {
+    pub fn new(recipe: &Recipe, dynamic: bool, quiet: bool) -> Self {
+        let bar = if quiet { None } else { bar(0, "{bar:30} {pos}/{len}  {msg}") };
+        let now = Instant::now();
+        Self {
+            epochs: recipe.train.epochs,
+            dynamic,
+            quiet,
+            bar,
+            begun: (now, 0),
+            told: now,
+            accuracy: None,
+            left: String::new(),
+        }
+    }
+
+    pub fn show(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Resumed { step, total } => {
+                self.begun.1 = *step;
+                self.line(&format!("resumed after iteration {step} of {total}"));
+            }
+            Event::Step { step, total } => self.step(step, *total),
+            Event::Epoch(epoch) => {
+                self.accuracy = epoch.accuracy;
+                self.line(&self.epoch_line(epoch));
+            }
+            Event::Broken(broken) => self.warn(&format!("skipped: {}", broken.reason)),
+            Event::Warning(text) => self.warn(&format!("warning: {text}")),
+        }
+    }
+
+    fn step(&mut self, step: &Step, total: usize) {
+        let done = step.step.saturating_sub(self.begun.1).max(1);
+        let seconds = self.begun.0.elapsed().as_secs_f64() / done as f64 * (total - step.step) as f64;
+        self.left = format!("{} left", time(seconds));
+        let text = || {
+            let accuracy = self.accuracy.map_or(String::new(), |a| format!("  accuracy {}", percent(a)));
+            format!(
+                "epoch {}/{}  loss {:.3}{accuracy}{}  {:.0} images/s  {}",
+                step.epoch,
+                self.epochs,
+                step.loss,
+                self.tau(step.tau),
+                step.time.images_per_second,
+                self.left
+            )
+        };
+        if let Some(bar) = &self.bar {
+            bar.set_length(total as u64);
+            bar.set_position(step.step as u64);
+            bar.set_message(text());
+        } else if self.told.elapsed() >= EVERY {
+            self.line(&format!("iteration {}/{total}  {}", step.step, text()));
+            self.told = Instant::now();
+        }
+    }
+
+    fn epoch_line(&self, e: &Epoch) -> String {
+        let width = self.epochs.to_string().len();
+        let accuracy = e.accuracy.map_or(String::new(), |a| format!("  accuracy {:>8}", percent(a)));
+        format!(
+            "epoch {:>width$}/{}  loss {:.4}{accuracy}  lr {:.5}{}  {:>5.0} images/s  waited {:.1} %  {}",
+            e.epoch,
+            self.epochs,
+            e.loss,
+            e.lr,
+            self.tau(e.tau),
+            e.time.images_per_second,
+            100.0 * e.time.waited,
+            self.left
+        )
+    }
+
+    fn tau(&self, tau: f32) -> String {
+        if self.dynamic { format!("  τ {tau:>5.2}") } else { String::new() }
+    }
+
+    fn line(&self, text: &str) {
+        if !self.quiet {
+            self.warn(text);
+        }
+    }
+
+    /// Said even to those who want quiet.
+    fn warn(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// `2 h 05 min`, `3 min 20 s`, `7 s`.
+fn time(seconds: f64) -> String {
+    let s = seconds.round() as u64;
+    match (s / 3600, s / 60 % 60, s % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, m, s) => format!("{m} min {s:02} s"),
+        (h, m, _) => format!("{h} h {m:02} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn times_are_short() {
+        assert_eq!([7.4, 200.0, 7500.0].map(super::time), ["7 s", "3 min 20 s", "2 h 05 min"]);
+    }
+}
