@@ -15,7 +15,11 @@ fn mpirun(processes: &str) -> Command {
 
 fn train(mut command: Command, batch: &str, out: &Path) -> Output {
     command.args(["train", "--data", "digits", "--model", "dy_resnet10_x0_125", "--epochs", "2", "--batch", batch]);
-    command.args(["--set", "train.log_steps=1", "--set", "train.lr=0.01", "--out"]).arg(out).output().expect("mpirun is installed")
+    command
+        .args(["--set", "train.log_steps=1", "--set", "train.lr=0.01", "--out"])
+        .arg(out)
+        .output()
+        .expect("mpirun is installed")
 }
 
 /// The loss of every iteration in a run folder.
