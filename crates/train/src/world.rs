@@ -107,14 +107,10 @@ impl World {
 
     /// What the leading process has, for all; the others give nothing.
     pub fn from_leader(&self, own: Vec<u8>) -> Vec<u8> {
-        if self.size == 1 {
-            return own;
+        match self.size {
+            1 => own,
+            _ => broadcast(self.leads().then_some(own)),
         }
-        // The leading process alone adds something to the zeros.
-        let mut bytes = own;
-        bytes.resize(self.total(bytes.len() as f64) as usize, 0);
-        add_up(&mut bytes);
-        bytes
     }
 
     /// Replaces each gradient by its sum over all processes.
@@ -143,6 +139,27 @@ fn add_up<T: mpi::traits::Equivalence + Copy + Default>(values: &mut [T]) {
     let own = values.to_vec();
     let world = mpi::topology::SimpleCommunicator::world();
     world.all_reduce_into(&own[..], values, mpi::collective::SystemOperation::sum());
+}
+
+/// The bytes of the process that has some.
+#[cfg(feature = "mpi")]
+fn broadcast(bytes: Option<Vec<u8>>) -> Vec<u8> {
+    use mpi::traits::{Communicator, Root};
+    let world = mpi::topology::SimpleCommunicator::world();
+    let leader = world.process_at_rank(0);
+    let mut len = bytes.as_ref().map_or(0, Vec::len) as u64;
+    leader.broadcast_into(&mut len);
+    let mut bytes = bytes.unwrap_or_else(|| vec![0; len as usize]);
+    // A count of MPI has 32 bits.
+    for piece in bytes.chunks_mut(1 << 30) {
+        leader.broadcast_into(piece);
+    }
+    bytes
+}
+
+#[cfg(not(feature = "mpi"))]
+fn broadcast(_: Option<Vec<u8>>) -> Vec<u8> {
+    unreachable!("one process alone has nobody to tell")
 }
 
 #[cfg(not(feature = "mpi"))]
