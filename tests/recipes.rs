@@ -102,8 +102,11 @@ fn a_model_is_gone_on_from() {
         "{error}"
     );
     assert!(!shell.path("no").exists(), "everything that can be wrong is found before the folder is made");
-    // A dynamic model begins at its τ only if the recipe says so.
-    let again = "--from dynamic/model.safetensors --epochs 1 --batch 256 --data digits";
-    let output = shell.run(&format!("train {again} --out again"));
-    assert!(output.status.success() && !text(&output.stderr).contains("note: τ begins"), "{}", text(&output.stderr));
+    // Annealing anew from a dynamic model is worth a word, unless the recipe keeps τ.
+    let again = "--from dynamic/model.safetensors --epochs 1 --batch 256 --data digits --set train.lr=0";
+    for (more, told) in [("--out anew", true), ("--recipe finetune --out kept", false)] {
+        let output = shell.run(&format!("train {again} {more}"));
+        let err = text(&output.stderr);
+        assert!(output.status.success() && err.contains("note: τ begins at 30 again") == told, "{err}");
+    }
 }

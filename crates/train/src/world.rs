@@ -14,13 +14,18 @@ use crate::TrainError;
 const STARTERS: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 
 /// This process's place among those that train together.
-#[derive(Debug)]
 pub struct World {
     rank: usize,
     size: usize,
     /// Ends MPI when it is dropped.
     #[cfg(feature = "mpi")]
     _universe: Option<mpi::environment::Universe>,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "process {} of {}", self.rank, self.size)
+    }
 }
 
 impl World {
