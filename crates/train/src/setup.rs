@@ -14,8 +14,8 @@ use crate::{Recipe, RecipeError};
 const PHOTO_SIDE: usize = 128;
 /// Images up to this side get the small stem where the recipe does not say.
 pub(crate) const SMALL_SIDE: usize = 64;
-/// Share of the resized shorter side that the centre crop keeps: 224 of 256.
-const CENTRE: (usize, usize) = (256, 224);
+/// Share of the resized shorter side that the centre crop keeps where the recipe does not say: 224 of 256.
+const CROP_PCT: f64 = 0.875;
 
 /// A network ready to be trained on a data set.
 #[derive(Debug, Clone)]
@@ -62,7 +62,9 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
     let native = dataset.native_size();
     let size = m.image_size.map(|s| [s, s]).or(native).unwrap_or([PHOTO_SIDE, PHOTO_SIDE]);
     let side = size[0].max(size[1]);
-    let resize = if native.is_some() { size[0].min(size[1]) } else { size[0].max(size[1]) * CENTRE.0 / CENTRE.1 };
+    let (kept, crop_pct) = if native.is_some() { (size[0].min(size[1]), 1.0) } else { (side, CROP_PCT) };
+    // Rounded down, but for what a division leaves below a whole number.
+    let resize = (kept as f64 / recipe.data.crop_pct.unwrap_or(crop_pct) + 1e-6) as usize;
     let options = Options {
         classes: dataset.classes().len(),
         in_channels: channels,

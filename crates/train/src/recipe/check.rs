@@ -44,6 +44,9 @@ impl Recipe {
         if let Some(channels) = self.data.channels.filter(|c| ![1, 3].contains(c)) {
             return fail(format!("`data.channels` must be 1 or 3, got {channels}"));
         }
+        if let Some(share) = self.data.crop_pct.filter(|share| !(0.1..=1.0).contains(share)) {
+            return fail(format!("`data.crop_pct` must lie in 0.1..=1, got {share}"));
+        }
         let a = &self.augment;
         let ordered = |[low, high]: [f32; 2]| 0.0 < low && low <= high && high.is_finite();
         if !ordered(a.crop_scale) || a.crop_scale[1] > 1.0 {

@@ -73,6 +73,9 @@ pub struct DataRecipe {
     /// Channels of the network's input, 1 or 3; unset: the data's own, or 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
+    /// Share of the resized shorter side that evaluation's centre crop keeps; unset: 0.875, or all of images of one known size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop_pct: Option<f64>,
     /// Mean per channel on the scale 0 to 1; empty for the usual one.
     pub mean: Vec<f32>,
     /// Deviation per channel on the scale 0 to 1; empty for the usual one.

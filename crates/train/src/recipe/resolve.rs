@@ -88,6 +88,7 @@ fn base(model: &Model) -> Result<Table, RecipeError> {
     let numbers = |values: &[f32]| Value::Array(values.iter().map(|v| Value::Float(f64::from(*v))).collect());
     let data = Table::from_iter([
         ("channels".to_owned(), Value::Integer(p.channels as i64)),
+        ("crop_pct".to_owned(), Value::Float(h.max(w) as f64 / p.resize as f64)),
         ("mean".to_owned(), numbers(&p.mean)),
         ("std".to_owned(), numbers(&p.std)),
     ]);
