@@ -29,6 +29,9 @@ pub enum Error {
         /// Some that the model knows.
         known: String,
     },
+    /// A model whose answers are joints, where classes are asked for.
+    #[error("the model answers with {0} joints, not with classes: it is a keypoint network")]
+    NotAClassifier(usize),
     /// The part of the data set that was asked for is empty.
     #[error("the part of the data to score holds no images; name another split")]
     NothingToScore,
@@ -86,11 +89,14 @@ impl Classifier {
     /// A classifier whose network is compiled already, for example with narrow kernel banks.
     ///
     /// # Errors
-    /// Those of the preprocessing.
+    /// Those of the preprocessing, or that the model is no classifier.
     ///
     /// # Panics
     /// When the plan's input or answer is not of the shape of the model's.
     pub fn with_plan(model: Model<()>, plan: Plan) -> Result<Self, Error> {
+        if let Some(skeleton) = model.skeleton() {
+            return Err(Error::NotAClassifier(skeleton.joints.len()));
+        }
         assert_eq!(plan.input_dims(), model.graph.input_dims(), "a plan of this model");
         assert_eq!(plan.output_shape(), Shape::Vector(model.classes().len()), "a plan of this model");
         let transform = Transform::new(model.preprocessing.clone())?;

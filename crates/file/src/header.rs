@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use dyconv_graph::Graph;
+use dyconv_graph::{Graph, Shape};
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{Model, Problem, VERSION};
+use crate::{Model, Problem, Skeleton, VERSION};
 
 /// Metadata key of the header.
 pub(crate) const KEY: &str = "dyconv";
@@ -71,7 +71,7 @@ impl Preprocessing {
 }
 
 /// What the network's answer means.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Task {
     /// One logit for each class.
@@ -79,6 +79,10 @@ pub enum Task {
         /// Names in the order of the logits.
         classes: Vec<String>,
     },
+    /// One heat map for each joint of the person (or hand, animal …) that fills the image: the answer is a map
+    /// `[joints, height, width]`, and the largest value of each is where the joint is. [`Preprocessing::resize`] has no
+    /// meaning: a box is cut out and brought to `image_size`.
+    Keypoints(Skeleton),
 }
 
 /// Where a model comes from. Holds nothing that differs between two equal runs.
@@ -153,10 +157,20 @@ impl Header {
                 p.channels, p.image_size[0], p.image_size[1]
             ));
         }
-        let Task::Classification { classes } = &self.task;
-        match self.graph.output_shape() {
-            dyconv_graph::Shape::Vector(n) if n == classes.len() => Ok(()),
-            shape => fail(format!("{} class names, but the graph's answer has shape {shape}", classes.len())),
+        match (&self.task, self.graph.output_shape()) {
+            (Task::Classification { classes }, Shape::Vector(n)) if n == classes.len() => Ok(()),
+            (Task::Classification { classes }, shape) => {
+                fail(format!("{} class names, but the graph's answer has shape {shape}", classes.len()))
+            }
+            (Task::Keypoints(skeleton), shape) => {
+                skeleton.check().map_err(|e| Problem::Header(format!("task: keypoints: {e}")))?;
+                match shape {
+                    Shape::Map([joints, _, _]) if joints == skeleton.joints.len() => Ok(()),
+                    shape => {
+                        fail(format!("{} joints, but the graph's answer has shape {shape}", skeleton.joints.len()))
+                    }
+                }
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ mod atomic;
 mod header;
 mod map;
 mod read;
+mod skeleton;
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ use dyconv_graph::{Graph, Tensor, TensorSource, Weights, WeightsError};
 pub use atomic::write_atomically;
 pub use header::{Preprocessing, Provenance, Task};
 pub use read::{MAX_FILE_BYTES, Mapped};
+pub use skeleton::Skeleton;
 
 /// A network with everything that is needed to use it.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,9 +154,19 @@ impl<W> Model<W> {
         (Model { graph, weights: (), tau, preprocessing, task, provenance }, weights)
     }
 
-    /// Class names of a classifier.
+    /// Class names of a classifier; none of a keypoint network.
     pub fn classes(&self) -> &[String] {
-        let Task::Classification { classes } = &self.task;
-        classes
+        match &self.task {
+            Task::Classification { classes } => classes,
+            Task::Keypoints(_) => &[],
+        }
+    }
+
+    /// The joints of a keypoint network.
+    pub fn skeleton(&self) -> Option<&Skeleton> {
+        match &self.task {
+            Task::Classification { .. } => None,
+            Task::Keypoints(skeleton) => Some(skeleton),
+        }
     }
 }

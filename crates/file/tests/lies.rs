@@ -99,6 +99,15 @@ fn every_lie_is_named() {
     says(lie(|h, _, _| h["preprocessing"]["mean"] = serde_json::json!([0.1, 0.2])), "one value for each of 1 channels");
     says(lie(|h, _, _| h["preprocessing"]["image_size"][0] = 7.into()), "the graph's input is [1, 6, 5]");
     says(lie(|h, _, _| h["task"]["classification"]["classes"] = serde_json::json!(["cat"])), "1 class names");
+    let joints = serde_json::json!({ "keypoints": { "joints": ["nose", "tail"], "sigmas": [0.1, 0.1] } });
+    says(lie(|h, _, _| h["task"] = joints.clone()), "2 joints, but the graph's answer has shape [2]");
+    says(
+        lie(|h, _, _| {
+            h["task"] = joints.clone();
+            h["task"]["keypoints"]["bones"] = serde_json::json!([[0, 2]]);
+        }),
+        "task: keypoints: bones: [0, 2] is no pair of two of the 2 joints",
+    );
     says(lie(|h, _, _| h["graph"]["output"] = "nowhere".into()), "output `nowhere` is not a node");
     says(lie(|_, t, _| t.retain(|t| t.0 != "conv.weight")), "tensor `conv.weight` [4, 3, 1, 3, 3] is missing");
     says(lie(|_, t, _| t[0].0 = "stranger.weight".into()), "is missing");
