@@ -10,7 +10,8 @@ use dyconv::data::{Dataset, Split};
 use dyconv::file::Model;
 use dyconv::graph::cost;
 use dyconv::train::{
-    Event, Recipe, RunFolder, Setup, TemperatureSchedule, TrainError, World, open, setup, start, static_twin, train,
+    DeviceKind, Event, Recipe, RunFolder, Setup, TemperatureSchedule, TrainError, World, devices, open, setup, start,
+    static_twin, train,
 };
 use dyconv::{Classifier, EvaluationOptions, evaluate};
 use serde::Serialize;
@@ -83,12 +84,35 @@ pub struct Args {
     /// Train the static twin too, and compare
     #[arg(long)]
     twin: bool,
+    /// What computes: cpu, or cuda or wgpu in a build with that feature
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: Kind,
+    /// Which CUDA devices share each batch; unset: the first
+    #[arg(long, value_name = "N,N…", value_delimiter = ',')]
+    devices: Vec<usize>,
     /// Say nothing on the way but warnings and errors
     #[arg(long)]
     quiet: bool,
     /// Write the final table as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    Cpu,
+    Cuda,
+    Wgpu,
+}
+
+impl From<Kind> for DeviceKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Cpu => Self::Cpu,
+            Kind::Cuda => Self::Cuda,
+            Kind::Wgpu => Self::Wgpu,
+        }
+    }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -132,7 +156,7 @@ impl Task {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let world = World::start()?;
+    let world = World::start()?.on(devices(args.device.into(), &args.devices)?)?;
     let result = run_as(args, &world);
     if let Err(error) = &result
         && world.size() > 1

@@ -140,6 +140,14 @@ impl Network {
         &self.structure.graph
     }
 
+    /// Where its tensors are.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub fn device(&self) -> Device {
+        self.devices().into_iter().next().expect("a network has tensors")
+    }
+
     /// The temperature τ of every softmax router.
     pub fn temperature(&self) -> f32 {
         self.tau

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::tensor::Device;
 use dyconv_data::{Broken, DataError, Dataset, Loader, LoaderOptions, Split, Transform};
 use dyconv_file::write_atomically;
 use dyconv_metrics::{Confusion, softmax, top_k};
@@ -57,7 +56,7 @@ pub(crate) fn evaluate(
     stop: &AtomicBool,
     broken: &mut dyn FnMut(&Broken),
 ) -> Result<Option<Evaluation>, DataError> {
-    let device = Device::flex();
+    let device = network.device();
     let classes = dataset.classes().len();
     let mut confusion = Confusion::new(classes);
     let mut mistakes = Vec::new();

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use burn::module::Module;
+use burn::tensor::distributed::{ReduceOperation, all_reduce};
 use burn::tensor::{Device, Tensor, TensorData};
 use dyconv_data::Batch;
 use dyconv_graph::Weights;
@@ -34,10 +35,29 @@ pub(crate) struct Learner<'a> {
     rule: &'a TrainRecipe,
     loss: &'a Loss,
     world: &'a World,
+    /// One for each device. They hold the same weights and take the same steps; each has running statistics of its own
+    /// images, of which the first one's count.
+    replicas: Vec<Replica>,
+    ema: Option<Ema>,
+}
+
+/// The network on one device.
+#[derive(Debug)]
+struct Replica {
     network: Network,
     optimizer: Optimizer,
-    ema: Option<Ema>,
+    /// With gradients.
     device: Device,
+}
+
+/// What a device makes of its part of a batch.
+struct Part {
+    /// Its share of the loss.
+    value: f64,
+    /// None where it had no images.
+    gradients: Option<Gradients>,
+    /// Images whose loss is not finite.
+    suspect: Option<Tensor<4>>,
 }
 
 impl<'a> Learner<'a> {
@@ -52,17 +72,25 @@ impl<'a> Learner<'a> {
         checkpoint: &mut Checkpoint,
     ) -> Result<Self, NetworkError> {
         let rule = &recipe.train;
-        let device = Device::flex();
-        let weights = Weights(checkpoint.take(MODEL));
-        let network = Network::new(&setup.graph, &weights, recipe.temperature.end, &device.clone().autodiff())?;
-        let network = network.freeze(|node| rule.freeze.iter().any(|pattern| matches(pattern, node)));
-        let mut optimizer = Optimizer::new(rule, &network);
-        optimizer.load(checkpoint.take(OPTIMIZER), &device);
-        let mut ema = (rule.ema > 0.0).then(|| Ema::new(rule.ema, &network));
+        let (weights, state) = (Weights(checkpoint.take(MODEL)), checkpoint.take(OPTIMIZER));
+        let replica = |device: &Device| {
+            let training = device.clone().autodiff();
+            let network = Network::new(&setup.graph, &weights, recipe.temperature.end, &training)?;
+            let network = network.freeze(|node| rule.freeze.iter().any(|pattern| matches(pattern, node)));
+            let mut optimizer = Optimizer::new(rule, &network);
+            optimizer.load(state.clone(), device);
+            Ok(Replica { network, optimizer, device: training })
+        };
+        let replicas = world.devices().iter().map(replica).collect::<Result<Vec<_>, NetworkError>>()?;
+        let mut ema = (rule.ema > 0.0).then(|| Ema::new(rule.ema, &replicas[0].network));
         if let Some(ema) = &mut ema {
-            ema.load(checkpoint.take(EMA), &setup.graph, &device);
+            ema.load(checkpoint.take(EMA), &setup.graph, &world.devices()[0]);
         }
-        Ok(Self { rule, loss: &setup.loss, world, network, optimizer, ema, device: device.autodiff() })
+        Ok(Self { rule, loss: &setup.loss, world, replicas, ema })
+    }
+
+    fn network(&self) -> &Network {
+        &self.replicas[0].network
     }
 
     /// First weights for [`Learner::new`].
@@ -75,17 +103,17 @@ impl<'a> Learner<'a> {
     /// # Errors
     /// When a weight is not finite.
     pub fn save(&self, checkpoint: Checkpoint) -> Result<Checkpoint, Fault> {
-        let weights = self.network.weights();
-        if let Some(origin) = fault::weights(&self.network, &weights) {
+        let weights = self.network().weights();
+        if let Some(origin) = fault::weights(self.network(), &weights) {
             return Err(Fault { what: "a weight is not finite".into(), origin });
         }
-        let ema = self.ema.as_ref().map_or_else(Tensors::new, |ema| ema.state(self.network.graph()));
-        Ok(checkpoint.with(MODEL, weights.0).with(OPTIMIZER, self.optimizer.state()).with(EMA, ema))
+        let ema = self.ema.as_ref().map_or_else(Tensors::new, |ema| ema.state(self.network().graph()));
+        Ok(checkpoint.with(MODEL, weights.0).with(OPTIMIZER, self.replicas[0].optimizer.state()).with(EMA, ema))
     }
 
     /// The temperature τ.
     pub fn temperature(&self) -> f32 {
-        self.network.temperature()
+        self.network().temperature()
     }
 
     /// Sets τ.
@@ -93,7 +121,7 @@ impl<'a> Learner<'a> {
     /// # Errors
     /// When it is no temperature.
     pub fn set_temperature(&mut self, tau: f32) -> Result<(), NetworkError> {
-        self.network.set_temperature(tau)
+        self.replicas.iter_mut().try_for_each(|replica| replica.network.set_temperature(tau))
     }
 
     /// The network that is evaluated and kept, without gradients: the average, where there is one.
@@ -102,10 +130,10 @@ impl<'a> Learner<'a> {
     /// When a tensor of the average is not finite.
     pub fn evaluated(&self) -> Result<Network, NetworkError> {
         match &self.ema {
-            None => Ok(self.network.valid()),
+            None => Ok(self.network().valid()),
             Some(ema) => {
-                let graph = self.network.graph();
-                Network::new(graph, &ema.weights(graph), self.temperature(), &self.device.clone().inner())
+                let graph = self.network().graph();
+                Network::new(graph, &ema.weights(graph), self.temperature(), &self.world.devices()[0])
             }
         }
     }
@@ -119,58 +147,96 @@ impl<'a> Learner<'a> {
     /// # Errors
     /// When the loss or a gradient is not finite; then nothing was learnt. All processes agree on it.
     pub fn step(&mut self, batch: &Batch, lr: f64, seed: u64) -> Result<f32, Fault> {
-        self.device.seed(seed);
         let mass = self.world.total(f64::from(self.loss.mass(batch)));
-        let mut value = 0.0;
-        let mut sum: Option<Gradients> = None;
-        let mut suspect = None;
-        for piece in pieces(batch.len(), self.rule.accumulate) {
-            let images = input(batch, piece.clone(), &self.device);
-            let logits = vector(self.network.forward(images.clone()));
-            let loss = self.loss.forward(logits, batch, piece, mass, &self.device);
-            let share = loss.clone().into_scalar::<f32>();
-            if !share.is_finite() {
-                suspect = suspect.or(Some(images));
-            }
-            value += f64::from(share);
-            let gradients = self.network.gradients(&loss);
-            sum = Some(match sum {
-                None => gradients,
-                Some(sum) => sum.plus(gradients),
-            });
-        }
-        let value = self.world.total(value) as f32;
+        let mut parts = self.parts(batch, mass, seed);
+        let value = self.world.total(parts.iter().map(|part| part.value).sum()) as f32;
         if !value.is_finite() {
-            let origin = suspect.map_or_else(
-                || "It came up in another process".to_owned(),
-                |images| fault::origin(&self.network, images),
-            );
+            let origin = match parts.iter_mut().find_map(|part| part.suspect.take()) {
+                // On the first device, where the network is to be looked at.
+                Some(images) => fault::origin(self.network(), images.to_device(&self.replicas[0].device)),
+                None => "It came up in another process".to_owned(),
+            };
             return Err(Fault { what: format!("the loss is {value}"), origin });
         }
-        let gradients = self.clipped(self.world.add_up_gradients(sum.expect("a batch has images")))?;
-        self.network = self.optimizer.step(lr, self.network.clone(), gradients);
+        let gradients: Option<Vec<Gradients>> = parts.into_iter().map(|part| part.gradients).collect();
+        let gradients = gradients.expect("every device has images");
+        let devices = self.world.devices();
+        let (rule, world) = (self.rule, self.world);
+        // Every device takes the same step. Summing over devices waits until all of them take part.
+        let stepped = on_each(self.replicas.iter_mut().zip(gradients).collect(), |(replica, gradients)| {
+            let gradients = summed_over(devices, world.add_up_gradients(gradients));
+            let gradients = clipped(rule.clip_norm, &replica.network, gradients)?;
+            replica.network = replica.optimizer.step(lr, replica.network.clone(), gradients);
+            Ok(())
+        });
+        stepped.into_iter().collect::<Result<(), Fault>>()?;
         if let Some(ema) = &mut self.ema {
-            ema.update(&self.network);
+            ema.update(&self.replicas[0].network);
         }
         Ok(value)
     }
 
-    /// Shortens the gradients to the recipe's norm, as PyTorch's `clip_grad_norm_` does.
-    fn clipped(&self, gradients: Gradients) -> Result<Gradients, Fault> {
-        let norm = gradients.norm();
-        if !norm.is_finite() {
-            let origin = fault::gradients(&self.network, &gradients);
-            return Err(Fault { what: "a gradient is not finite".into(), origin });
-        }
-        let most = self.rule.clip_norm;
-        if most > 0.0 && norm > most { Ok(gradients.scale(most / (norm + 1e-6))) } else { Ok(gradients) }
+    /// Forward and backward on every device.
+    fn parts(&self, batch: &Batch, mass: f64, seed: u64) -> Vec<Part> {
+        let shares = pieces(0..batch.len(), self.replicas.len());
+        on_each(self.replicas.iter().zip(shares).collect(), |(replica, images)| {
+            replica.device.seed(seed.wrapping_add(images.start as u64));
+            let mut part = Part { value: 0.0, gradients: None, suspect: None };
+            for piece in pieces(images, self.rule.accumulate) {
+                let images = input(batch, piece.clone(), &replica.device);
+                let logits = vector(replica.network.forward(images.clone()));
+                let loss = self.loss.forward(logits, batch, piece, mass, &replica.device);
+                let share = loss.clone().into_scalar::<f32>();
+                if !share.is_finite() {
+                    part.suspect = part.suspect.or(Some(images));
+                }
+                part.value += f64::from(share);
+                let gradients = replica.network.gradients(&loss);
+                part.gradients = Some(match part.gradients {
+                    None => gradients,
+                    Some(sum) => sum.plus(gradients),
+                });
+            }
+            part
+        })
     }
 }
 
+/// Runs `work` for each device, on a thread of its own where there are several.
+fn on_each<T: Send, R: Send>(mut items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    if items.len() == 1 {
+        return vec![work(items.remove(0))];
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = items.into_iter().map(|item| scope.spawn(|| work(item))).collect();
+        threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
+}
+
+/// The gradients of all devices added up, on each of them (Burn's collectives).
+fn summed_over(devices: &[Device], gradients: Gradients) -> Gradients {
+    if devices.len() == 1 {
+        return gradients;
+    }
+    let sum = |own: Tensor<1>| all_reduce(own, ReduceOperation::Sum, devices.to_vec()).resolve();
+    Gradients(gradients.0.into_iter().map(|gradient| gradient.map(sum)).collect())
+}
+
+/// Shortens gradients to a norm of `most`, as PyTorch's `clip_grad_norm_` does; 0 is no bound.
+fn clipped(most: f64, network: &Network, gradients: Gradients) -> Result<Gradients, Fault> {
+    let norm = gradients.norm();
+    if !norm.is_finite() {
+        let origin = fault::gradients(network, &gradients);
+        return Err(Fault { what: "a gradient is not finite".into(), origin });
+    }
+    if most > 0.0 && norm > most { Ok(gradients.scale(most / (norm + 1e-6))) } else { Ok(gradients) }
+}
+
 /// Cuts `images` into `count` pieces whose sizes differ by at most one; into as many as there are images if these are fewer.
-fn pieces(images: usize, count: usize) -> impl Iterator<Item = Range<usize>> {
-    let count = count.min(images);
-    (0..count).map(move |i| i * images / count..(i + 1) * images / count)
+fn pieces(images: Range<usize>, count: usize) -> impl Iterator<Item = Range<usize>> {
+    let (first, n) = (images.start, images.len());
+    let count = count.min(n);
+    (0..count).map(move |i| first + i * n / count..first + (i + 1) * n / count)
 }
 
 /// Some images of a batch as a network's input `[N, C, H, W]`.
@@ -252,8 +318,8 @@ mod tests {
             let apart = distance(&whole, &accumulated);
             assert!(apart < 1e-3 * way, "{accumulate}: {apart} on a way of {way}");
         }
-        assert_eq!(pieces(30, 4).map(|p| p.len()).collect::<Vec<_>>(), [7, 8, 7, 8]);
-        assert_eq!(pieces(3, 4).count(), 3);
+        assert_eq!(pieces(0..30, 4).map(|p| p.len()).collect::<Vec<_>>(), [7, 8, 7, 8]);
+        assert_eq!(pieces(2..5, 4).map(|p| p.start).collect::<Vec<_>>(), [2, 3, 4]);
     }
 
     #[test]
@@ -293,7 +359,7 @@ mod tests {
             bench.steps(&mut resumed, 2..4);
             let end = |learner: &Learner<'_>| learner.save(Checkpoint::new(State::first(String::new()))).unwrap();
             assert!(end(&whole) == end(&resumed), "{optimizer}");
-            let (average, last) = (whole.evaluated().unwrap().weights(), whole.network.weights());
+            let (average, last) = (whole.evaluated().unwrap().weights(), whole.network().weights());
             assert!(distance(&average, &last) > 0.0);
             assert_eq!(average, resumed.evaluated().unwrap().weights());
             let stem = |w: &Weights| w.get("stem.weight").data.clone();

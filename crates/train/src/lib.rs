@@ -3,6 +3,7 @@
 
 mod attention;
 mod checkpoint;
+mod devices;
 mod ema;
 mod error;
 mod evaluate;
@@ -23,6 +24,7 @@ mod world;
 
 pub use attention::{AttentionStats, LayerAttention};
 pub use checkpoint::Best;
+pub use devices::{DeviceKind, devices};
 pub use error::TrainError;
 pub use folder::RunFolder;
 pub use journal::{Epoch, Step, Timing};

@@ -1,10 +1,11 @@
-//! The processes that train one network together: MPI's, with the feature `mpi`, or this one alone.
+//! The processes and devices that train one network together: MPI's processes, with the feature `mpi`, or this one alone, with one
+//! device or several.
 //!
 //! Each process computes its part of every batch. Batch norms add up their statistics, and the gradients are added up after the
 //! backward pass, so all processes take the same step; with as many images a batch it is, to rounding, the step of one process.
 //! Rank 0 alone evaluates, writes files and talks.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use dyconv_nn::Gradients;
 
 use crate::TrainError;
@@ -17,6 +18,8 @@ const STARTERS: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 pub struct World {
     rank: usize,
     size: usize,
+    /// Those of this process, which share its part of a batch.
+    devices: Vec<Device>,
     /// Ends MPI when it is dropped.
     #[cfg(feature = "mpi")]
     _universe: Option<mpi::environment::Universe>,
@@ -44,7 +47,7 @@ impl World {
         if size > 1 {
             dyconv_nn::share_batches(add_up);
         }
-        Ok(Self { rank, size, _universe: Some(universe) })
+        Ok(Self { rank, size, devices: vec![Device::flex()], _universe: Some(universe) })
     }
 
     /// This process alone.
@@ -67,9 +70,32 @@ impl World {
         Self {
             rank: 0,
             size: 1,
+            devices: vec![Device::flex()],
             #[cfg(feature = "mpi")]
             _universe: None,
         }
+    }
+
+    /// The same processes on other devices than the processor.
+    ///
+    /// # Errors
+    /// When there are several processes: on graphics processors one process serves all.
+    ///
+    /// # Panics
+    /// Without a device.
+    pub fn on(self, devices: Vec<Device>) -> Result<Self, TrainError> {
+        assert!(!devices.is_empty(), "a network is trained on some device");
+        if self.size > 1 && devices != [Device::flex()] {
+            let message =
+                "processes of MPI share their batch norms on the processor only: leave --device out, or mpirun";
+            return Err(TrainError::World(message.into()));
+        }
+        Ok(Self { devices, ..self })
+    }
+
+    /// The devices of this process that share its part of a batch.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
     }
 
     /// Number of this process, from 0.

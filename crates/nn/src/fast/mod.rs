@@ -6,6 +6,8 @@
 //! each direction.
 
 mod autodiff;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod cube;
 mod flex;
 pub(crate) mod generic;
 #[cfg(test)]
@@ -20,7 +22,7 @@ use crate::ops::ConvGeometry;
 
 /// The operations. Shapes are `[N, C, H, W]` for maps, `[O, C / groups, kh, kw]` for kernels, `[K, …]` for banks of them,
 /// `[N, K]` for coefficients π and `[C]` for batch norms.
-#[backend_extension(Autodiff, Flex)]
+#[backend_extension(Autodiff, Flex, Cube: cfg(any(feature = "cuda", feature = "wgpu")))]
 pub(crate) trait TrainOps: Backend {
     /// Convolution of `x` with `weight`.
     fn conv(x: FloatTensor<Self>, weight: FloatTensor<Self>, g: ConvGeometry) -> FloatTensor<Self> {

@@ -275,6 +275,13 @@ impl<'a> Run<'a> {
                 format!("process {rank} can read too few images of its part of a batch; set train.batch higher");
             return Err(TrainError::World(message));
         }
+        let devices = self.world.devices().len();
+        if batch.len() < devices {
+            return Err(TrainError::World(format!(
+                "a batch of {} readable images cannot be shared by {devices} devices; set train.batch higher",
+                batch.len()
+            )));
+        }
         self.learner.set_temperature(temperature(&self.recipe.temperature, self.progress()))?;
         // Dropout draws from a stream for each iteration and process, so that there is nothing to save.
         let seed = self.recipe.seed.wrapping_add((self.world.rank() as u64) << 32);

@@ -1,0 +1,82 @@
+//! What a network is trained on: the processor with our own operations, or graphics processors with Burn's.
+
+use burn::tensor::Device;
+
+use crate::TrainError;
+
+/// A kind of device. Those of which this build has no feature are refused by [`devices`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceKind {
+    /// This machine's processor.
+    #[default]
+    Cpu,
+    /// NVIDIA's graphics processors (feature `cuda`).
+    Cuda,
+    /// The graphics processor that Vulkan, Metal, DirectX or WebGPU show first (feature `wgpu`).
+    Wgpu,
+}
+
+/// The devices of a kind that share each batch. `numbers` choose among several of CUDA; none means the first.
+///
+/// # Errors
+/// When this build lacks the feature, or the numbers do not fit the kind.
+pub fn devices(kind: DeviceKind, numbers: &[usize]) -> Result<Vec<Device>, TrainError> {
+    let fail = |message: String| Err(TrainError::World(message));
+    if kind != DeviceKind::Cuda && !numbers.is_empty() {
+        return fail("device numbers choose among CUDA devices: say --device cuda".into());
+    }
+    if let Some(twice) = numbers.iter().enumerate().find(|(i, n)| numbers[..*i].contains(n)) {
+        return fail(format!("device {} is named twice", twice.1));
+    }
+    match kind {
+        DeviceKind::Cpu => Ok(vec![Device::flex()]),
+        DeviceKind::Cuda => cuda(if numbers.is_empty() { &[0] } else { numbers }),
+        DeviceKind::Wgpu => wgpu(),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(numbers: &[usize]) -> Result<Vec<Device>, TrainError> {
+    Ok(numbers.iter().map(|number| Device::cuda(*number)).collect())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: &[usize]) -> Result<Vec<Device>, TrainError> {
+    Err(lacking("cuda"))
+}
+
+#[cfg(feature = "wgpu")]
+fn wgpu() -> Result<Vec<Device>, TrainError> {
+    Ok(vec![Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)])
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn wgpu() -> Result<Vec<Device>, TrainError> {
+    Err(lacking("wgpu"))
+}
+
+#[cfg(not(all(feature = "cuda", feature = "wgpu")))]
+fn lacking(feature: &str) -> TrainError {
+    TrainError::World(format!("this program was built without {feature}; build it with `--features {feature}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_choose_among_cuda_devices_only() {
+        assert_eq!(devices(DeviceKind::Cpu, &[]).unwrap(), [Device::flex()]);
+        let says = |kind, numbers: &[usize]| devices(kind, numbers).unwrap_err().to_string();
+        assert!(says(DeviceKind::Cpu, &[0]).contains("say --device cuda"));
+        assert!(says(DeviceKind::Cuda, &[1, 0, 1]).contains("device 1 is named twice"));
+    }
+
+    #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
+    #[test]
+    fn what_is_not_built_in_is_told() {
+        let says = |kind| devices(kind, &[]).unwrap_err().to_string();
+        assert!(says(DeviceKind::Cuda).contains("built without cuda; build it with `--features cuda`"));
+        assert!(says(DeviceKind::Wgpu).contains("`--features wgpu`"));
+    }
+}
