@@ -9,6 +9,8 @@ mod evaluate;
 mod events;
 mod fault;
 mod folder;
+mod grid;
+mod inspect;
 mod journal;
 mod learner;
 mod loss;
@@ -25,7 +27,11 @@ pub use attention::{AttentionStats, LayerAttention};
 pub use checkpoint::Best;
 pub use error::TrainError;
 pub use folder::RunFolder;
-pub use journal::{Epoch, Step, Timing};
+pub use grid::{AXES, Axis, Cell, cells};
+pub use inspect::{
+    Example, InspectError, InspectOptions, Inspection, Layer, REPLACEMENTS, Replacement, Score, SizeScores, inspect,
+};
+pub use journal::{Epoch, Step, Timing, epochs_done};
 pub use recipe::{
     AugmentRecipe, BUILT_IN, BuiltIn, DataRecipe, ModelRecipe, OptimizerKind, Recipe, RecipeError, Schedule,
     TemperatureRecipe, TemperatureSchedule, TrainRecipe,
