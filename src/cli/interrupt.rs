@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
+use dyconv::train::TrainError;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown};
 
@@ -20,4 +21,14 @@ pub fn flag() -> anyhow::Result<Arc<AtomicBool>> {
             .context("signals cannot be caught")?;
     }
     Ok(flag)
+}
+
+/// Work that was asked to stop and can be gone on with; the words say how.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Stopped(pub String);
+
+/// Whether an error only tells that the process was interrupted.
+pub fn is(error: &anyhow::Error) -> bool {
+    error.is::<Stopped>() || matches!(error.downcast_ref(), Some(TrainError::Interrupted { .. }))
 }

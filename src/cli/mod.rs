@@ -1,11 +1,15 @@
 //! Words for a person: arguments, progress, tables.
 
+#[cfg(feature = "train")]
+mod ablate;
 mod bank;
 mod bench;
 mod cost;
 mod eval;
 #[cfg(feature = "train")]
 mod interrupt;
+#[cfg(feature = "train")]
+mod latency;
 mod model_args;
 mod models;
 mod name_or_file;
@@ -13,6 +17,8 @@ mod new;
 mod npy;
 mod output;
 mod predict;
+#[cfg(feature = "train")]
+mod recipe;
 #[cfg(feature = "train")]
 mod recipes;
 mod run;
@@ -54,6 +60,8 @@ enum Verb {
     Run(run::Args),
     Models(models::Args),
     #[cfg(feature = "train")]
+    Ablate(ablate::Args),
+    #[cfg(feature = "train")]
     Recipes(recipes::Args),
     Cost(cost::Args),
     Bench(bench::Args),
@@ -70,6 +78,8 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => run::run(&args),
         Verb::Models(args) => models::run(&args),
         #[cfg(feature = "train")]
+        Verb::Ablate(args) => ablate::run(&args),
+        #[cfg(feature = "train")]
         Verb::Recipes(args) => recipes::run(&args),
         Verb::Cost(args) => cost::run(&args),
         Verb::Bench(args) => bench::run(&args),
@@ -78,7 +88,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         #[cfg(feature = "train")]
-        Err(error) if matches!(error.downcast_ref(), Some(dyconv::train::TrainError::Interrupted { .. })) => {
+        Err(error) if interrupt::is(&error) => {
             eprintln!("{error}");
             ExitCode::from(interrupt::STATUS)
         }

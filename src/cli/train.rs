@@ -1,9 +1,7 @@
 //! `dyconv train`: from a folder of images to a model file.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use dyconv::data::{Dataset, Split};
@@ -17,14 +15,11 @@ use dyconv::{Classifier, EvaluationOptions, evaluate};
 use serde::Serialize;
 
 use super::interrupt;
+use super::latency::latencies;
 use super::output::{percent, print, print_json, thousands};
+use super::recipe::{self, DIGITS, key_value};
 use super::table::Table;
 use super::train_view::View;
-
-/// The data set inside the program.
-const DIGITS: &str = "digits";
-/// How long the latency of each network is measured.
-const LATENCY_TIME: Duration = Duration::from_millis(400);
 
 /// Train a network
 #[derive(clap::Args)]
@@ -113,11 +108,6 @@ impl From<Kind> for DeviceKind {
             Kind::Wgpu => Self::Wgpu,
         }
     }
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, e.g. train.lr=0.1")?;
-    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 /// Folder of the twin's run inside that of the network.
@@ -354,16 +344,10 @@ fn recipe(args: &Args, data: &str, origin: &Origin<'_>) -> anyhow::Result<Recipe
     };
     // The recipe for the digits names a network, which a model has of its own.
     let digits = (data == DIGITS && !matches!(origin, Origin::Model(_))).then_some(DIGITS);
-    let resolved = match (&args.recipe, origin) {
-        (Some(file), _) if Path::new(file).is_file() || file.contains(['/', '.']) => {
-            let text = fs::read_to_string(file).with_context(|| format!("{file}: cannot be read"))?;
-            resolve(digits, Some(&text)).with_context(|| file.clone())?
-        }
-        (Some(name), _) => resolve(Some(name), None)?,
-        (None, Origin::Run(folder)) => resolve(None, Some(&folder.recipe().to_toml()))?,
-        (None, _) => resolve(digits, None)?,
-    };
-    Ok(resolved)
+    match (&args.recipe, origin) {
+        (None, Origin::Run(folder)) => Ok(resolve(None, Some(&folder.recipe().to_toml()))?),
+        (name, _) => recipe::resolve(name.as_deref(), digits, resolve),
+    }
 }
 
 /// The first folder below `runs/` that is free for a run on these data.
@@ -395,28 +379,6 @@ fn compare(files: &[(String, PathBuf)], dataset: &Arc<Dataset>, recipe: &Recipe)
         });
     }
     Ok(rows)
-}
-
-/// Median time of one image through each network, measured alternately.
-fn latencies(classifiers: &mut [Classifier], dataset: &Dataset) -> anyhow::Result<Vec<Duration>> {
-    let image =
-        (0..dataset.len(Split::All)).find_map(|i| dataset.load(Split::All, i).ok()).context("no image can be read")?;
-    let mut times = vec![Vec::new(); classifiers.len()];
-    let started = Instant::now();
-    while started.elapsed() < LATENCY_TIME * classifiers.len() as u32 || times[0].len() < 5 {
-        for (classifier, times) in classifiers.iter_mut().zip(&mut times) {
-            let start = Instant::now();
-            classifier.predict(&image)?;
-            times.push(start.elapsed());
-        }
-    }
-    Ok(times
-        .into_iter()
-        .map(|mut t| {
-            t.sort_unstable();
-            t[t.len() / 2]
-        })
-        .collect())
 }
 
 fn report(rows: &[Row], files: &[(String, PathBuf)], folder: &Path) -> anyhow::Result<()> {

@@ -124,7 +124,7 @@ impl View {
 }
 
 /// `2 h 05 min`, `3 min 20 s`, `7 s`.
-fn time(seconds: f64) -> String {
+pub fn time(seconds: f64) -> String {
     let s = seconds.round() as u64;
     match (s / 3600, s / 60 % 60, s % 60) {
         (0, 0, s) => format!("{s} s"),

@@ -1,4 +1,4 @@
-//! How good a classifier is: top-k accuracy and the confusion matrix.
+//! How good a classifier is: top-k accuracy and the confusion matrix; and whether one is better than another: Welch's test.
 //!
 //! Everything reads plain slices of logits and class indices; nothing here knows of tensors or images.
 //!
@@ -19,6 +19,8 @@
 
 mod confusion;
 mod topk;
+mod welch;
 
 pub use confusion::{ClassScore, Confusion};
 pub use topk::{TopK, softmax, top_k};
+pub use welch::{Sample, Welch};

@@ -31,6 +31,14 @@ impl Value {
         data.try_into_vec::<f32>().expect("activations are f32")
     }
 
+    /// Dimensions, the batch first.
+    pub fn dims(&self) -> Vec<usize> {
+        match self {
+            Value::Map(x) => x.dims().to_vec(),
+            Value::Vector(x) => x.dims().to_vec(),
+        }
+    }
+
     fn map(self) -> Tensor<4> {
         match self {
             Value::Map(x) => x,
@@ -180,19 +188,37 @@ impl Network {
     /// # Panics
     /// When the input is not `[N, C, H, W]` of the graph.
     pub fn forward(&self, x: Tensor<4>) -> Value {
-        self.run(x, true, |_, _| ())
+        self.run(x, true, |_, value| value)
     }
 
     /// As [`Network::forward`], and shows every node's value as soon as it is computed.
     ///
     /// # Panics
     /// When the input is not `[N, C, H, W]` of the graph.
-    pub fn forward_all(&self, x: Tensor<4>, visit: impl FnMut(&Node, &Value)) -> Value {
-        self.run(x, false, visit)
+    pub fn forward_all(&self, x: Tensor<4>, mut visit: impl FnMut(&Node, &Value)) -> Value {
+        self.run(x, false, |node, value| {
+            visit(node, &value);
+            value
+        })
     }
 
-    /// Runs a batch; `fuse` lets a batch norm give what its activation would, which then does nothing.
-    fn run(&self, x: Tensor<4>, fuse: bool, mut visit: impl FnMut(&Node, &Value)) -> Value {
+    /// As [`Network::forward_all`], but what `replace` gives for a node is what its readers get: to see what a network does
+    /// with other attention, for example.
+    ///
+    /// # Panics
+    /// When the input is not `[N, C, H, W]` of the graph, or a replacement is not of the shape of what it replaces.
+    pub fn forward_with(&self, x: Tensor<4>, mut replace: impl FnMut(&Node, Value) -> Value) -> Value {
+        self.run(x, false, |node, value| {
+            let dims = value.dims();
+            let value = replace(node, value);
+            assert_eq!(value.dims(), dims, "the value of `{}` was replaced by one of another shape", node.name);
+            value
+        })
+    }
+
+    /// Runs a batch, giving every value through `each`; `fuse` lets a batch norm give what its activation would, which then
+    /// does nothing.
+    fn run(&self, x: Tensor<4>, fuse: bool, mut each: impl FnMut(&Node, Value) -> Value) -> Value {
         let Structure { graph, last_reader, .. } = &*self.structure;
         let [_, c, h, w] = x.dims();
         assert_eq!([c, h, w], graph.input_dims(), "the input must be [N, C, H, W] of the graph");
@@ -207,8 +233,7 @@ impl Network {
                     self.apply(id, node, inputs.collect(), fuse)
                 }
             };
-            visit(node, &value);
-            values[id.index()] = Some(value);
+            values[id.index()] = Some(each(node, value));
             for read in &node.inputs {
                 if last_reader[read.index()] == Some(id) && *read != graph.output() {
                     values[read.index()] = None;

@@ -93,6 +93,12 @@ impl AttentionMeter {
         self.images += images;
     }
 
+    /// Mean coefficients by layer.
+    pub fn means(&self) -> Vec<Vec<f32>> {
+        let of = |layer: &Sums| layer.kernels.iter().map(|sums| (sums[0] / self.images as f64) as f32).collect();
+        self.layers.iter().map(of).collect()
+    }
+
     /// The statistics, or `None` for a static network or without images.
     pub fn finish(self) -> Option<AttentionStats> {
         let images = self.images;
@@ -104,6 +110,16 @@ impl AttentionMeter {
     }
 }
 
+/// Entropy of coefficients divided by their sum, as a share of ln K; 1 where K is 1.
+pub(crate) fn entropy(pi: &[f32]) -> f64 {
+    if pi.len() < 2 {
+        return 1.0;
+    }
+    let total: f64 = pi.iter().map(|p| f64::from(*p)).sum::<f64>().max(f64::MIN_POSITIVE);
+    let shares = pi.iter().map(|p| f64::from(*p) / total).filter(|share| *share > 0.0);
+    -shares.map(|share| share * share.ln()).sum::<f64>() / (pi.len() as f64).ln()
+}
+
 impl Sums {
     fn add(&mut self, pi: &[f32]) {
         let total: f64 = pi.iter().map(|p| f64::from(*p)).sum::<f64>().max(f64::MIN_POSITIVE);
@@ -113,11 +129,11 @@ impl Sums {
             sums[0] += p;
             sums[1] += p * p;
             sums[2] += share;
-            self.entropy -= if share > 0.0 { share * share.ln() } else { 0.0 };
             if pi[k] > pi[winner] {
                 winner = k;
             }
         }
+        self.entropy += entropy(pi);
         self.kernels[winner][3] += 1.0;
         self.largest += f64::from(pi[winner]);
     }
@@ -127,7 +143,7 @@ impl Sums {
         let deviation = |s: &[f64; 4]| (s[1] / images - (s[0] / images).powi(2)).max(0.0).sqrt();
         LayerAttention {
             layer: self.layer,
-            entropy: self.entropy / images / count.ln(),
+            entropy: self.entropy / images,
             deviation: self.kernels.iter().map(deviation).sum::<f64>() / count,
             largest: self.largest / images,
             usage: self.kernels.iter().map(|s| s[2] / images).collect(),

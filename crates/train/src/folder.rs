@@ -181,7 +181,17 @@ impl RunFolder {
 
     /// The model file of the best network.
     pub fn model(&self) -> PathBuf {
-        self.path.join(MODEL)
+        Self::model_in(&self.path)
+    }
+
+    /// The model file of the best network of the run in `path`.
+    pub fn model_in(path: &Path) -> PathBuf {
+        path.join(MODEL)
+    }
+
+    /// Whether `path` holds a run, finished or not.
+    pub fn is_begun(path: &Path) -> bool {
+        path.join(RUN).exists()
     }
 
     /// What `--resume` takes.

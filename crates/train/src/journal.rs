@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -87,6 +87,18 @@ struct Log {
 }
 
 const COLUMNS: &str = "epoch,step,loss,accuracy,lr,tau,attention_entropy,images_per_second\n";
+
+/// The epochs that the run in this folder has done so far; none where there is no run. The run may be going on.
+pub fn epochs_done(run: &Path) -> Vec<Epoch> {
+    let text = std::fs::read(run.join(JOURNAL)).unwrap_or_default();
+    // A last line may be half written.
+    let lines = text.split(|b| *b == b'\n').map_while(|line| serde_json::from_slice(line).ok());
+    let epochs = lines.filter_map(|line| match line {
+        Line::Epoch(epoch) => Some(epoch),
+        Line::Step(_) => None,
+    });
+    epochs.collect()
+}
 
 /// Seconds since 1970.
 pub(crate) fn unix() -> f64 {

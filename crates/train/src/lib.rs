@@ -10,6 +10,8 @@ mod evaluate;
 mod events;
 mod fault;
 mod folder;
+mod grid;
+mod inspect;
 mod journal;
 mod learner;
 mod loss;
@@ -27,7 +29,11 @@ pub use checkpoint::Best;
 pub use devices::{DeviceKind, devices};
 pub use error::TrainError;
 pub use folder::RunFolder;
-pub use journal::{Epoch, Step, Timing};
+pub use grid::{AXES, Axis, Cell, cells};
+pub use inspect::{
+    Example, InspectError, InspectOptions, Inspection, Layer, REPLACEMENTS, Replacement, Score, SizeScores, inspect,
+};
+pub use journal::{Epoch, Step, Timing, epochs_done};
 pub use recipe::{
     AugmentRecipe, BUILT_IN, BuiltIn, DataRecipe, ModelRecipe, OptimizerKind, Recipe, RecipeError, Schedule,
     TemperatureRecipe, TemperatureSchedule, TrainRecipe,

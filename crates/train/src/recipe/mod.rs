@@ -213,7 +213,7 @@ pub enum TemperatureSchedule {
 #[error("recipe: {0}")]
 pub struct RecipeError(pub(crate) String);
 
-fn fail<T>(message: impl Into<String>) -> Result<T, RecipeError> {
+pub(crate) fn fail<T>(message: impl Into<String>) -> Result<T, RecipeError> {
     Err(RecipeError(message.into()))
 }
 

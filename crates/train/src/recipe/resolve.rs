@@ -36,6 +36,14 @@ impl Recipe {
         layered(base(model)?, built_in, file, settings)
     }
 
+    /// This recipe, changed by `key=value` settings.
+    ///
+    /// # Errors
+    /// As [`Recipe::resolve`].
+    pub fn with(&self, settings: &[(String, String)]) -> Result<Self, RecipeError> {
+        Self::resolve(None, Some(&self.to_toml()), settings)
+    }
+
     /// The complete recipe as TOML.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a recipe is made of tables and plain values")

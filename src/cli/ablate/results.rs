@@ -1,0 +1,250 @@
+//! The table of a grid: means, deviations, differences.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use dyconv::Classifier;
+use dyconv::data::Dataset;
+use dyconv::file::write_atomically;
+use dyconv::graph::cost;
+use dyconv::metrics::{Sample, Welch};
+use dyconv::train::{Axis, Cell, Recipe, RunFolder, epochs_done};
+use serde::Serialize;
+
+use super::Run;
+use crate::cli::latency::latencies;
+use crate::cli::output::{print, thousands};
+use crate::cli::table::Table;
+
+/// The table as Markdown, and with everything in it as JSON.
+const FILES: [&str; 2] = ["table.md", "table.json"];
+
+/// Everything that was found. Accuracies are in percent.
+pub struct Results {
+    axes: Vec<String>,
+    rows: Vec<Row>,
+    recipe: String,
+}
+
+/// A cell.
+#[derive(Debug, Serialize)]
+struct Row {
+    cell: String,
+    /// By axis; `null` where it means nothing for the cell's network.
+    settings: BTreeMap<String, Option<String>>,
+    model: String,
+    /// Top-1 accuracy on the held-out images after the last epoch, in percent.
+    accuracy: Sample,
+    /// That of the best epoch, whose network is the model file: chosen by the same images, so a little too good.
+    best_accuracy: Sample,
+    /// Mean loss over the last epoch's iterations.
+    loss: Sample,
+    /// Of `accuracy` to that of the first cell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    difference: Option<Difference>,
+    params: u64,
+    madds: u64,
+    /// Median time of one image on one thread, in milliseconds.
+    latency_ms: f64,
+    runs: Vec<RunRow>,
+    /// Runs that could not be finished.
+    failed: Vec<Failure>,
+}
+
+#[derive(Debug, Serialize)]
+struct RunRow {
+    seed: u64,
+    accuracy: f64,
+    best_accuracy: f64,
+    best_epoch: usize,
+    loss: f64,
+    /// Images trained on per second, mean over epochs.
+    images_per_second: f64,
+    folder: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Failure {
+    seed: u64,
+    reason: String,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Difference {
+    mean: f64,
+    #[serde(flatten)]
+    welch: Option<Welch>,
+}
+
+#[derive(Serialize)]
+pub struct Json<'a> {
+    data: &'a str,
+    /// Complete, before the grid's values and the seed.
+    recipe: &'a str,
+    cells: &'a [Row],
+}
+
+/// Reads the runs that are done and times a network of each cell. A cell without any such run has no row.
+pub fn collect(
+    base: &Recipe,
+    axes: &[Axis],
+    cells: &[Cell],
+    runs: &[Run],
+    dataset: &Arc<Dataset>,
+    failed: &BTreeMap<usize, String>,
+) -> anyhow::Result<Results> {
+    let mut rows = Vec::new();
+    let mut classifiers = Vec::new();
+    for (i, cell) in cells.iter().enumerate() {
+        let of_cell = || runs.iter().enumerate().filter(|(_, run)| run.cell == i);
+        let done: Vec<RunRow> = of_cell().filter_map(|(_, run)| RunRow::of(run)).collect();
+        let Some(first) = done.first() else { continue };
+        let path = RunFolder::model_in(Path::new(&first.folder));
+        let classifier = Classifier::open(&path)?;
+        let counted = cost(&classifier.model().graph);
+        classifiers.push(classifier);
+        let sample = |value: fn(&RunRow) -> f64| Sample::of(&done.iter().map(value).collect::<Vec<_>>());
+        let failed = of_cell().filter_map(|(j, run)| Some(Failure { seed: run.seed, reason: failed.get(&j)?.clone() }));
+        rows.push(Row {
+            cell: cell.name.clone(),
+            settings: axes.iter().map(|a| a.key.clone()).zip(cell.values.iter().cloned()).collect(),
+            model: cell.recipe.model.name.clone(),
+            accuracy: sample(|r| r.accuracy),
+            best_accuracy: sample(|r| r.best_accuracy),
+            loss: sample(|r| r.loss),
+            difference: None,
+            params: counted.params,
+            madds: counted.total.total(),
+            latency_ms: 0.0,
+            failed: failed.collect(),
+            runs: done,
+        });
+    }
+    if rows.is_empty() {
+        anyhow::bail!("no run was finished");
+    }
+    for (row, time) in rows.iter_mut().zip(latencies(&mut classifiers, dataset)?) {
+        row.latency_ms = time.as_secs_f64() * 1e3;
+    }
+    let first = rows[0].accuracy;
+    for row in rows.iter_mut().skip(1) {
+        row.difference = Some(Difference { mean: row.accuracy.mean - first.mean, welch: row.accuracy.welch(&first) });
+    }
+    Ok(Results { axes: axes.iter().map(|a| a.key.clone()).collect(), rows, recipe: base.to_toml() })
+}
+
+impl RunRow {
+    /// Of a run that is done.
+    fn of(run: &Run) -> Option<Self> {
+        let epochs = epochs_done(&run.path);
+        let last = epochs.last().filter(|_| epochs.len() >= run.epochs)?;
+        let percent = |accuracy: Option<f64>| 100.0 * accuracy.unwrap_or(f64::NAN);
+        // Of equal ones the last is kept, as in the model file.
+        let best = epochs.iter().max_by(|a, b| percent(a.accuracy).total_cmp(&percent(b.accuracy)))?;
+        let rates = epochs.iter().map(|e| e.time.images_per_second);
+        Some(Self {
+            seed: run.seed,
+            accuracy: percent(last.accuracy),
+            best_accuracy: percent(best.accuracy),
+            best_epoch: best.epoch,
+            loss: f64::from(last.loss),
+            images_per_second: rates.sum::<f64>() / epochs.len() as f64,
+            folder: run.path.display().to_string(),
+        })
+    }
+}
+
+impl Results {
+    pub fn json<'a>(&'a self, data: &'a str) -> Json<'a> {
+        Json { data, recipe: &self.recipe, cells: &self.rows }
+    }
+
+    /// Writes `table.md` and `table.json`.
+    pub fn write(&self, out: &Path, data: &str) -> anyhow::Result<()> {
+        let (headings, rows) = self.cells();
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let rule = vec!["---".to_owned(); headings.len()];
+        let markdown: String = [&headings, &rule].into_iter().chain(&rows).map(|r| line(r)).collect();
+        let json = serde_json::to_string_pretty(&self.json(data))? + "\n";
+        for (name, text) in FILES.iter().zip([format!("{markdown}\n{}\n", self.notes()), json]) {
+            let path = out.join(name);
+            write_atomically(&path, text.as_bytes())
+                .with_context(|| format!("{}: cannot be written", path.display()))?;
+        }
+        Ok(())
+    }
+
+    pub fn print(&self, out: &Path) -> anyhow::Result<()> {
+        let (headings, rows) = self.cells();
+        let mut table = Table::new(&headings.iter().map(String::as_str).collect::<Vec<_>>());
+        rows.into_iter().for_each(|row| table.row(row));
+        let [markdown, json] = FILES.map(|name| out.join(name).display().to_string());
+        print(&format!("{table}\n{}\nWritten to {markdown} and {json}.\n", self.notes()))
+    }
+
+    fn notes(&self) -> String {
+        let compared = match self.rows.len() {
+            1 => "",
+            _ => " Difference: of the accuracy to the first row, in points, with Welch's t and its two-sided p.",
+        };
+        format!(
+            "Accuracy: top-1 on the held-out images after the last epoch, mean ± sample standard deviation over runs. Best: after \
+             the best epoch, chosen by the same images.{compared} Latency: one image, one thread, median."
+        )
+    }
+
+    /// Headings and rows of words.
+    fn cells(&self) -> (Vec<String>, Vec<Vec<String>>) {
+        let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        let mut headings = if self.axes.is_empty() { words(&["network"]) } else { self.axes.clone() };
+        headings.extend(words(&["runs", "accuracy, %", "best, %"]));
+        if self.rows.len() > 1 {
+            headings.extend(words(&["difference", "t", "p"]));
+        }
+        headings.extend(words(&["params", "MAdds", "latency"]));
+        let none = || "–".to_owned();
+        let rows = self.rows.iter().map(|row| {
+            let setting = |axis: &String| row.settings[axis].clone().unwrap_or_else(none);
+            let mut cells: Vec<String> = self.axes.iter().map(setting).collect();
+            if cells.is_empty() {
+                cells.push(row.model.clone());
+            }
+            cells.push(row.runs.len().to_string());
+            cells.extend([row.accuracy, row.best_accuracy].map(spread));
+            if self.rows.len() > 1 {
+                let welch = row.difference.and_then(|d| d.welch);
+                cells.push(row.difference.map_or_else(none, |d| format!("{:+.2}", d.mean)));
+                cells.push(welch.map_or_else(none, |w| format!("{:.2}", w.t)));
+                cells.push(welch.map_or_else(none, |w| probability(w.p)));
+            }
+            cells.extend([thousands(row.params), thousands(row.madds), format!("{:.3} ms", row.latency_ms)]);
+            cells
+        });
+        (headings, rows.collect())
+    }
+}
+
+/// `71.85 ± 1.32`.
+fn spread(sample: Sample) -> String {
+    let deviation = sample.deviation.map_or(String::new(), |d| format!(" ± {d:.2}"));
+    format!("{:.2}{deviation}", sample.mean)
+}
+
+/// Four digits, or the order of what is smaller.
+fn probability(p: f64) -> String {
+    if p < 0.0001 { format!("{p:.0e}") } else { format!("{p:.4}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(spread(Sample::of(&[70.0, 72.0])), "71.00 ± 1.41");
+        assert_eq!(spread(Sample::of(&[70.125])), "70.12");
+        assert_eq!([0.5, 0.00123, 0.00001234].map(probability), ["0.5000", "0.0012", "1e-5"]);
+    }
+}

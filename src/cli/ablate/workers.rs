@@ -1,0 +1,200 @@
+//! Runs as processes of their own: `dyconv train --resume FOLDER`, a few at a time.
+//!
+//! What one computes depends on its folder alone, so neither does their number matter nor which of them ends first. They
+//! stand in process groups of their own: Ctrl-C reaches this process, which hands it on once.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{JoinHandle, available_parallelism, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use indicatif::ProgressBar;
+
+use super::Run;
+use crate::cli::output::{bar, percent};
+use crate::cli::train_view::time;
+
+/// How often the processes are looked at.
+const EVERY: Duration = Duration::from_millis(50);
+/// Sets the threads of a process that computes.
+const THREADS: &str = "RAYON_NUM_THREADS";
+
+/// A run that is being trained.
+struct Worker {
+    run: usize,
+    child: Child,
+    begun: Instant,
+    /// Hands on what the process says; gives its last words.
+    listener: JoinHandle<String>,
+}
+
+/// Trains what is not done yet. Gives the runs that failed, with their last words; after `stop` was set, the rest is left.
+pub fn train(
+    runs: &[Run],
+    data: &str,
+    jobs: usize,
+    quiet: bool,
+    stop: &AtomicBool,
+) -> anyhow::Result<BTreeMap<usize, String>> {
+    let mut waiting: VecDeque<usize> = (0..runs.len()).filter(|i| !runs[*i].is_done()).collect();
+    let mut view = View::new(runs, &waiting, quiet);
+    let mut workers: Vec<Worker> = Vec::new();
+    let mut failed = BTreeMap::new();
+    let mut told = false;
+    while !(workers.is_empty() && waiting.is_empty()) {
+        if stop.load(Ordering::Relaxed) {
+            waiting.clear();
+            if !std::mem::replace(&mut told, true) {
+                workers.iter_mut().for_each(|worker| interrupt(&mut worker.child));
+            }
+        }
+        while workers.len() < jobs
+            && let Some(run) = waiting.pop_front()
+        {
+            workers.push(Worker::start(run, &runs[run], data, jobs, &view)?);
+        }
+        sleep(EVERY);
+        let mut i = 0;
+        while i < workers.len() {
+            match workers[i].child.try_wait().context("a run cannot be waited for")? {
+                None => i += 1,
+                Some(status) => {
+                    let Worker { run, begun, listener, .. } = workers.remove(i);
+                    let words = listener.join().unwrap_or_default();
+                    if status.success() {
+                        view.finished(run, begun.elapsed());
+                    } else if !stop.load(Ordering::Relaxed) {
+                        let reason = if words.is_empty() { format!("ended with {status}") } else { words };
+                        view.say(&format!("{}: {reason}", runs[run].name));
+                        failed.insert(run, reason);
+                    }
+                }
+            }
+        }
+        view.update(&workers);
+    }
+    view.close();
+    Ok(failed)
+}
+
+impl Worker {
+    fn start(run: usize, of: &Run, data: &str, jobs: usize, view: &View<'_>) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("this program's file cannot be found")?;
+        let mut command = Command::new(program);
+        command.args(["train", "--data", data, "--resume"]).arg(&of.path);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        if jobs > 1 && std::env::var_os(THREADS).is_none() {
+            let processors = available_parallelism().map_or(1, usize::from);
+            command.env(THREADS, (processors / jobs).max(1).to_string());
+        }
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn().context("a run cannot be started")?;
+        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let (name, bar) = (of.name.clone(), view.bar.clone());
+        let listener = std::thread::spawn(move || {
+            let mut last = String::new();
+            for line in lines.map_while(Result::ok) {
+                if let Some(words) = line.strip_prefix("error: ") {
+                    last = words.to_owned();
+                } else if line.starts_with("warning: ") || line.starts_with("skipped: ") {
+                    say(bar.as_ref(), &format!("{name}: {line}"));
+                }
+            }
+            last
+        });
+        Ok(Self { run, child, begun: Instant::now(), listener })
+    }
+}
+
+/// Asks a process to save and stop.
+fn interrupt(child: &mut Child) {
+    // One that has ended already needs no asking.
+    #[cfg(unix)]
+    let _ = rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT);
+    #[cfg(not(unix))]
+    let _ = child.kill();
+}
+
+fn say(bar: Option<&ProgressBar>, text: &str) {
+    match bar {
+        Some(bar) => bar.println(text),
+        None => eprintln!("{text}"),
+    }
+}
+
+/// What a person sees.
+struct View<'a> {
+    runs: &'a [Run],
+    quiet: bool,
+    /// Over epochs.
+    bar: Option<ProgressBar>,
+    begun: Instant,
+    /// Epochs by run when this process began, and by now.
+    epochs: Vec<(usize, usize)>,
+    /// Runs done.
+    done: usize,
+    drawn: Instant,
+}
+
+impl<'a> View<'a> {
+    fn new(runs: &'a [Run], waiting: &VecDeque<usize>, quiet: bool) -> Self {
+        let epochs: Vec<_> = runs.iter().map(Run::done).map(|n| (n, n)).collect();
+        let total = runs.iter().map(|run| run.epochs).sum();
+        let bar = if quiet || waiting.is_empty() { None } else { bar(total, "{bar:30} {pos}/{len} epochs  {msg}") };
+        let (begun, done) = (Instant::now(), runs.len() - waiting.len());
+        Self { runs, quiet, bar, begun, epochs, done, drawn: begun }
+    }
+
+    fn finished(&mut self, run: usize, took: Duration) {
+        self.done += 1;
+        self.epochs[run].1 = self.runs[run].done();
+        let epochs = dyconv::train::epochs_done(&self.runs[run].path);
+        let accuracy = epochs.last().and_then(|e| e.accuracy).map_or(String::new(), percent);
+        let (all, width) = (self.runs.len(), self.runs.len().to_string().len());
+        let took = time(took.as_secs_f64());
+        let name = &self.runs[run].name;
+        self.tell(&format!("[{:>width$}/{all}] {name}: {accuracy} in {took}{}", self.done, self.left()));
+    }
+
+    /// `; 3 min 20 s left`, once an epoch is done.
+    fn left(&self) -> String {
+        let new: usize = self.epochs.iter().map(|(before, now)| now - before).sum();
+        let missing: usize = self.runs.iter().zip(&self.epochs).map(|(run, e)| run.epochs.saturating_sub(e.1)).sum();
+        if new == 0 || missing == 0 {
+            return String::new();
+        }
+        format!("; {} left", time(self.begun.elapsed().as_secs_f64() / new as f64 * missing as f64))
+    }
+
+    fn update(&mut self, workers: &[Worker]) {
+        let Some(bar) = self.bar.as_ref().filter(|_| self.drawn.elapsed() > Duration::from_millis(500)) else { return };
+        self.drawn = Instant::now();
+        for worker in workers {
+            self.epochs[worker.run].1 = self.runs[worker.run].done();
+        }
+        bar.set_position(self.epochs.iter().map(|(_, now)| *now as u64).sum());
+        let names: Vec<&str> = workers.iter().map(|w| self.runs[w.run].name.as_str()).collect();
+        bar.set_message(format!("{}{}", names.join(", "), self.left()));
+    }
+
+    fn tell(&self, text: &str) {
+        if !self.quiet {
+            self.say(text);
+        }
+    }
+
+    /// Said even to those who want quiet.
+    fn say(&self, text: &str) {
+        say(self.bar.as_ref(), text);
+    }
+
+    fn close(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
