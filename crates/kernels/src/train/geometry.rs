@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::winograd;
+
 /// Sizes of a convolution over a batch of maps `[N, C, H, W]`; pairs are (height, width).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchConv {
@@ -30,6 +32,8 @@ pub enum Formulation {
     PerSample,
     /// Convolve with all K kernels, then mix.
     PerBank,
+    /// The same on the points of Winograd's convolution: for 3×3 taps at stride one.
+    Winograd,
 }
 
 /// Multiplications that cost as much as mixing one weight: K loads from the second-level cache, packing, and in the
@@ -58,10 +62,22 @@ impl BatchConv {
         self.batch * self.out_channels * self.pixels()
     }
 
-    /// How a mixture of `kernels` kernels is computed: the K−1 extra products of a weight against mixing it once.
+    /// How a mixture of `kernels` kernels is computed, by the products of a weight and sample: K of them against one and mixing.
     pub fn formulation(&self, kernels: usize) -> Formulation {
-        let extra = (kernels - 1) * self.pixels();
-        if extra < MIXING && self.batch >= 4 { Formulation::PerBank } else { Formulation::PerSample }
+        let (per_bank, per_sample) = (kernels * self.pixels(), self.pixels() + MIXING);
+        let (how, direct) = match per_bank < per_sample && self.batch >= 4 {
+            true => (Formulation::PerBank, per_bank),
+            false => (Formulation::PerSample, per_sample),
+        };
+        match winograd::products(self) {
+            Some(products) if kernels * products < direct => Formulation::Winograd,
+            _ => how,
+        }
+    }
+
+    /// Whether a static convolution goes by Winograd.
+    pub(super) fn is_winograd(&self) -> bool {
+        winograd::products(self).is_some_and(|products| products < self.pixels())
     }
 
     /// Whether each channel has its own kernel.

@@ -4,13 +4,14 @@
 //! threads, and adds up in a fixed order, so the same numbers come out of one thread and of many. Scratch memory belongs
 //! to a job and is small: columns of a block of pixels, one mixed tile of a kernel.
 //!
-//! A mixture convolution never holds a kernel per sample. Two formulations share the work ([`Formulation`]):
+//! A mixture convolution never holds a kernel per sample. Three formulations share the work ([`Formulation`]):
 //!
 //! - **per sample**: for one tile of the kernel at a time, and inside it sample by sample, the tile is mixed, used and
 //!   forgotten; so is its gradient G_n, after π_nk·G_n went into each bank gradient and ⟨G_n, W_k⟩ into ∂L/∂π_nk. The tile
 //!   of the bank stays in the second-level cache while all samples pass by.
 //! - **per bank**: where maps are so small that mixing costs more than convolving, all samples are convolved with each of
-//!   the K kernels in one large product, scaled by π_nk on the way.
+//!   the K kernels in one large product, scaled by π_nk on the way; for 3×3 taps at stride one by Winograd's convolution
+//!   ([`winograd`]), which needs 2.25 to 4 times fewer products, so that it pays on larger maps too.
 
 mod activation;
 mod batch_norm;
@@ -25,6 +26,7 @@ mod pool;
 mod product;
 #[cfg(test)]
 mod tests;
+mod winograd;
 
 pub use activation::NormActivation;
 pub use batch_norm::{AddUp, BatchNorm, batch_norm_backward, batch_norm_forward};
@@ -42,6 +44,7 @@ pub fn conv_forward(isa: Isa, c: &BatchConv, x: &[f32], weight: &[f32]) -> Vec<f
     c.check(x.len(), c.output_len(), weight.len(), 1);
     map(c.output_len(), |y| match c.is_depthwise() {
         true => depthwise::forward(isa, c, x, None, weight, y),
+        false if c.is_winograd() => winograd::forward(isa, c, x, None, weight, y),
         false => per_bank::forward(c, x, None, weight, y),
     })
 }
@@ -56,6 +59,7 @@ pub fn conv_dx(isa: Isa, c: &BatchConv, x: &[f32], weight: &[f32], dy: &[f32]) -
         let gradients = Gradients { dx: Some(dx), dbank: None, dpi: None };
         match c.is_depthwise() {
             true => depthwise::backward(isa, c, x, None, weight, dy, gradients),
+            false if c.is_winograd() => winograd::backward(isa, c, x, None, weight, dy, gradients),
             false => per_bank::backward(isa, c, x, None, weight, dy, gradients),
         }
     })
@@ -71,6 +75,7 @@ pub fn conv_dweight(isa: Isa, c: &BatchConv, x: &[f32], weight: &[f32], dy: &[f3
     let gradients = Gradients { dx: None, dbank: Some(&mut dweight), dpi: None };
     match c.is_depthwise() {
         true => depthwise::backward(isa, c, x, None, weight, dy, gradients),
+        false if c.is_winograd() => winograd::backward(isa, c, x, None, weight, dy, gradients),
         false => per_bank::backward(isa, c, x, None, weight, dy, gradients),
     }
     dweight
@@ -91,6 +96,7 @@ fn mix_forward(isa: Isa, c: &BatchConv, how: Formulation, x: &[f32], pi: &[f32],
         _ if c.is_depthwise() => depthwise::forward(isa, c, x, Some(pi), bank, y),
         Formulation::PerSample => per_sample::forward(isa, c, x, pi, bank, y),
         Formulation::PerBank => per_bank::forward(c, x, Some(pi), bank, y),
+        Formulation::Winograd => winograd::forward(isa, c, x, Some(pi), bank, y),
     })
 }
 
@@ -126,6 +132,7 @@ fn mix_backward(
             _ if c.is_depthwise() => depthwise::backward(isa, c, x, Some(pi), bank, dy, gradients),
             Formulation::PerSample => per_sample::backward(isa, c, x, pi, bank, dy, gradients),
             Formulation::PerBank => per_bank::backward(isa, c, x, Some(pi), bank, dy, gradients),
+            Formulation::Winograd => winograd::backward(isa, c, x, Some(pi), bank, dy, gradients),
         }
     });
     (dx, dpi, dbank)

@@ -26,7 +26,7 @@ mod job;
 mod product;
 #[cfg(test)]
 mod tests;
-mod transforms;
+pub(crate) mod transforms;
 
 use crate::bank::{Bank, Packer, Storage};
 use crate::geometry::{ConvGeometry, ConvRun, Exec, Span};

@@ -15,18 +15,18 @@ use super::{POINTS, SIDE};
 use crate::lanes::{LANES, Lanes};
 
 /// Points ±a and ±b, with a·b = 1.
-const A: f32 = std::f32::consts::FRAC_1_SQRT_2;
-const B: f32 = std::f32::consts::SQRT_2;
-const A2: f32 = 0.5;
-const B2: f32 = 2.0;
+pub(crate) const A: f32 = std::f32::consts::FRAC_1_SQRT_2;
+pub(crate) const B: f32 = std::f32::consts::SQRT_2;
+pub(crate) const A2: f32 = 0.5;
+pub(crate) const B2: f32 = 2.0;
 
 /// What the products at ±a and ±b are divided by: Π(pᵢ - pⱼ) over all other points.
-const NEAR: f32 = 1.0 / (2.0 * A2 * (A2 - B2));
-const FAR: f32 = 1.0 / (2.0 * B2 * (B2 - A2));
+pub(crate) const NEAR: f32 = 1.0 / (2.0 * A2 * (A2 - B2));
+pub(crate) const FAR: f32 = 1.0 / (2.0 * B2 * (B2 - A2));
 
 /// Three taps at the six points: g0 + pᵢ·g1 + pᵢ²·g2.
 #[inline(always)]
-fn kernel_line<L: Lanes>(l: L, [g0, g1, g2]: [L::V; 3]) -> [L::V; 6] {
+pub(crate) fn kernel_line<L: Lanes>(l: L, [g0, g1, g2]: [L::V; 3]) -> [L::V; 6] {
     let near = l.mul_add(l.splat(A2), g2, g0);
     let far = l.mul_add(l.splat(B2), g2, g0);
     [
@@ -41,7 +41,7 @@ fn kernel_line<L: Lanes>(l: L, [g0, g1, g2]: [L::V; 3]) -> [L::V; 6] {
 
 /// Six inputs, each combined with the product of (x - pⱼ) over all points but its own.
 #[inline(always)]
-fn input_line<L: Lanes>(l: L, [d0, d1, d2, d3, d4, d5]: [L::V; 6]) -> [L::V; 6] {
+pub(crate) fn input_line<L: Lanes>(l: L, [d0, d1, d2, d3, d4, d5]: [L::V; 6]) -> [L::V; 6] {
     let (a2, b2, both) = (l.splat(-A2), l.splat(-B2), l.splat(-A2 - B2));
     let (near, near_odd) = (l.mul_add(b2, d2, d4), l.mul_add(b2, d1, d3));
     let (far, far_odd) = (l.mul_add(a2, d2, d4), l.mul_add(a2, d1, d3));
@@ -57,7 +57,7 @@ fn input_line<L: Lanes>(l: L, [d0, d1, d2, d3, d4, d5]: [L::V; 6]) -> [L::V; 6] 
 
 /// Six products, divided, back to four outputs.
 #[inline(always)]
-fn output_line<L: Lanes>(l: L, [m0, m1, m2, m3, m4, m5]: [L::V; 6]) -> [L::V; 4] {
+pub(crate) fn output_line<L: Lanes>(l: L, [m0, m1, m2, m3, m4, m5]: [L::V; 6]) -> [L::V; 4] {
     let minus = l.splat(-1.0);
     let (near, near_odd) = (l.add(m1, m2), l.mul_add(minus, m2, m1));
     let (far, far_odd) = (l.add(m3, m4), l.mul_add(minus, m4, m3));

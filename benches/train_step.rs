@@ -1,6 +1,6 @@
 //! CPU-seconds, images per second and peak memory of whole training steps: forward, cross-entropy, backward, SGD.
 //!
-//! `cargo bench -p dyconv-nn --bench train_step [-- <part of a name>…] [--steps N] [--batch N]`. Every network runs in a
+//! `cargo bench --bench train_step [-- <part of a name>…] [--steps N] [--batch N]`. Every network runs in a
 //! process of its own, so that its peak memory is its own. Beside each row stands the rate of a 1024³ matrix product,
 //! measured in the same process right after the steps: the yardstick that makes machines comparable.
 
