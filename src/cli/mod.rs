@@ -7,6 +7,8 @@ mod bench;
 mod cost;
 mod eval;
 #[cfg(feature = "train")]
+mod inspect;
+#[cfg(feature = "train")]
 mod interrupt;
 #[cfg(feature = "train")]
 mod latency;
@@ -62,6 +64,8 @@ enum Verb {
     #[cfg(feature = "train")]
     Ablate(ablate::Args),
     #[cfg(feature = "train")]
+    Inspect(inspect::Args),
+    #[cfg(feature = "train")]
     Recipes(recipes::Args),
     Cost(cost::Args),
     Bench(bench::Args),
@@ -79,6 +83,8 @@ pub fn main() -> ExitCode {
         Verb::Models(args) => models::run(&args),
         #[cfg(feature = "train")]
         Verb::Ablate(args) => ablate::run(&args),
+        #[cfg(feature = "train")]
+        Verb::Inspect(args) => inspect::run(&args),
         #[cfg(feature = "train")]
         Verb::Recipes(args) => recipes::run(&args),
         Verb::Cost(args) => cost::run(&args),
