@@ -98,7 +98,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let (model, tau) = (model.provenance.model.as_str(), model.tau);
         return print_json(&Json { model, tau, report, inspection: &inspection });
     }
-    print(&format!("{}\n{}\n{}Report: {report}\n", scores(&inspection), sizes(&inspection), warnings(&inspection)))
+    print(&format!(
+        "{}\nReplaced in the layers of one input size only, top-1:\n{}\n{}Report: {report}\n",
+        scores(&inspection),
+        sizes(&inspection),
+        warnings(&inspection)
+    ))
 }
 
 /// Points of a share more or less than another.
@@ -120,10 +125,10 @@ fn scores(inspection: &Inspection) -> Table {
 /// What the replacements cost in the layers of one input size.
 fn sizes(inspection: &Inspection) -> Table {
     let names = inspection.sizes.iter().take(1).flat_map(|s| &s.scores);
-    let names: Vec<String> =
-        names.flat_map(|s| [format!("only here: {}", s.replacement.name()), "difference".to_owned()]).collect();
-    let fixed = ["layers' input", "layers", "entropy, nats", "of ln K"];
-    let headings: Vec<&str> = fixed.into_iter().chain(names.iter().map(String::as_str)).collect();
+    let short = |name: &'static str| name.split(" (").next().unwrap_or(name);
+    let names = names.flat_map(|s| [short(s.replacement.name()), "difference"]);
+    let headings: Vec<&str> =
+        ["layers' input", "layers", "entropy, nats", "of ln K"].into_iter().chain(names).collect();
     let mut table = Table::new(&headings);
     for s in &inspection.sizes {
         let [h, w] = s.size;
