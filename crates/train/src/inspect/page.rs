@@ -55,14 +55,14 @@ impl Inspection {
         page.push_str(
             "<table><tr><th style=\"text-align:left\">attention<th>top-1, %<th>top-5, %<th>difference</tr>\n",
         );
-        for s in &self.scores {
+        for (i, s) in self.scores.iter().enumerate() {
+            let difference = if i == 0 { "–".to_owned() } else { format!("{:+.2}", PERCENT * (s.top1 - normal)) };
             let _ = writeln!(
                 page,
-                "<tr><td style=\"text-align:left\">{}<td>{:.2}<td>{:.2}<td>{:+.2}</tr>",
+                "<tr><td style=\"text-align:left\">{}<td>{:.2}<td>{:.2}<td>{difference}</tr>",
                 s.replacement.name(),
                 PERCENT * s.top1,
                 PERCENT * s.top5,
-                PERCENT * (s.top1 - normal)
             );
         }
         page.push_str("</table></div>\n<h2>By size of the layers' input</h2>\n<p class=\"note\">Attention is replaced in the layers of one input size only. Entropy: mean over layers and images.</p>\n");
@@ -91,7 +91,9 @@ impl Inspection {
             let items = self.warnings.iter().map(|w| format!("<li>{}", escape(w)));
             let _ = writeln!(page, "<ul>{}</ul>", items.collect::<String>());
         }
-        page.push_str("<div class=\"row\">\n");
+        page.push_str("<p class=\"note\">Kernels: ");
+        self.legend(page);
+        page.push_str("</p>\n<div class=\"row\">\n");
         let of =
             |value: fn(&Layer) -> Vec<f64>, text: &dyn Fn(&Layer) -> String, flag: fn(&Layer) -> bool| -> Vec<Bar> {
                 let bar = |l: &Layer| Bar { label: l.label(), segments: value(l), text: text(l), flagged: flag(l) };
@@ -102,7 +104,8 @@ impl Inspection {
         page.push_str(&bars("Attention entropy, share of ln K (1: uniform)", 1.0, &entropy));
         let usage = of(|l| l.attention.usage.clone(), &|_| String::new(), |_| false);
         page.push_str(&bars("Kernels used: mean attention", 1.0, &usage));
-        let most = self.layers.iter().map(|l| l.attention.deviation).fold(0.05, f64::max);
+        let largest = self.layers.iter().map(|l| l.attention.deviation).fold(0.0, f64::max);
+        let most = [0.05, 0.1, 0.2, 0.4].into_iter().find(|most| largest <= *most).unwrap_or(1.0);
         let deviation = of(
             |l| vec![l.attention.deviation],
             &|l| format!("{:.4}", l.attention.deviation),
@@ -135,13 +138,8 @@ impl Inspection {
     }
 
     fn examples(&self, page: &mut String, dataset: &Dataset, split: Split) {
-        page.push_str(
-            "<h2>Examples</h2>\n<p class=\"note\">A row is a layer, the first on top; a colour is a kernel: ",
-        );
-        let most = self.layers.iter().map(|l| l.attention.usage.len()).max().unwrap_or(0);
-        for k in 0..most {
-            let _ = write!(page, "<span style=\"color:{}\">■</span> {} ", COLOURS[k % COLOURS.len()], k + 1);
-        }
+        page.push_str("<h2>Examples</h2>\n<p class=\"note\">A row is a layer, the first on top. Kernels: ");
+        self.legend(page);
         page.push_str("</p>\n<div class=\"row\">\n");
         for example in &self.examples {
             let picture = data_uri(dataset, split, example.index).unwrap_or_default();
@@ -156,6 +154,14 @@ impl Inspection {
             );
         }
         page.push_str("</div>\n");
+    }
+
+    /// The kernels with their colours.
+    fn legend(&self, page: &mut String) {
+        let most = self.layers.iter().map(|l| l.attention.usage.len()).max().unwrap_or(0);
+        for k in 0..most {
+            let _ = write!(page, "<span style=\"color:{}\">■</span> {} ", COLOURS[k % COLOURS.len()], k + 1);
+        }
     }
 
     /// An image's attention: a row a layer.
