@@ -44,6 +44,8 @@ use clap::{Parser, Subcommand};
   dyconv train --data photos --out runs/photos  train on a folder with one folder per class
   dyconv eval runs/photos/model.safetensors --data photos
   dyconv predict runs/photos/model.safetensors cat.jpg dog.png
+  dyconv inspect runs/photos/model.safetensors --data photos   what its attention is worth
+  dyconv ablate --data photos --grid kernels=1,2,4 --seeds 5 --out runs/kernels
   dyconv models                                 every architecture with its cost
 
 Results go to standard output, progress to standard error. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."

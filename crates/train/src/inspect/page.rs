@@ -105,7 +105,7 @@ impl Inspection {
         let usage = of(|l| l.attention.usage.clone(), &|_| String::new(), |_| false);
         page.push_str(&bars("Kernels used: mean attention", 1.0, &usage));
         let largest = self.layers.iter().map(|l| l.attention.deviation).fold(0.0, f64::max);
-        let most = [0.05, 0.1, 0.2, 0.4].into_iter().find(|most| largest <= *most).unwrap_or(1.0);
+        let most = [0.02, 0.04, 0.1, 0.2, 0.4].into_iter().find(|most| largest <= *most).unwrap_or(1.0);
         let deviation = of(
             |l| vec![l.attention.deviation],
             &|l| format!("{:.4}", l.attention.deviation),
@@ -167,7 +167,7 @@ impl Inspection {
     /// An image's attention: a row a layer.
     fn strip(&self, example: &Example) -> String {
         let row = (96.0 / self.layers.len() as f64).clamp(4.0, 14.0);
-        let height = row * self.layers.len() as f64;
+        let (height, gap) = (row * self.layers.len() as f64, 0.1 * row);
         let mut svg = format!("<svg width=\"{STRIP}\" height=\"{height:.0}\" viewBox=\"0 0 {STRIP} {height:.1}\">");
         for (i, (pi, layer)) in example.attention.iter().zip(&self.layers).enumerate() {
             let total: f32 = pi.iter().sum::<f32>().max(f32::MIN_POSITIVE);
@@ -176,9 +176,9 @@ impl Inspection {
                 let width = STRIP * f64::from(p / total);
                 let _ = write!(
                     svg,
-                    "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"{:.1}\" fill=\"{}\"><title>{}, kernel {}: {p:.3}</title></rect>",
+                    "<rect x=\"{x:.1}\" y=\"{:.2}\" width=\"{width:.1}\" height=\"{:.2}\" fill=\"{}\"><title>{}, kernel {}: {p:.3}</title></rect>",
                     row * i as f64,
-                    row - 1.0,
+                    row - gap,
                     COLOURS[k % COLOURS.len()],
                     escape(&layer.attention.layer),
                     k + 1
