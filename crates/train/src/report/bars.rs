@@ -13,7 +13,7 @@ const RIGHT: f64 = 62.0;
 /// Mean width of a letter of 11 pixels.
 const LETTER: f64 = 6.1;
 /// Of bars that something is wrong with.
-const FLAGGED: &str = "#d1493b";
+const FLAGGED: &str = "#c00020";
 
 /// One row.
 pub(crate) struct Bar {
