@@ -27,7 +27,7 @@ pub use attention::{AttentionStats, LayerAttention};
 pub use checkpoint::Best;
 pub use error::TrainError;
 pub use folder::RunFolder;
-pub use grid::{AXES, Axis, Cell, cells};
+pub use grid::{Axis, Cell, cells};
 pub use inspect::{
     Example, InspectError, InspectOptions, Inspection, Layer, REPLACEMENTS, Replacement, Score, SizeScores, inspect,
 };
