@@ -73,8 +73,11 @@ pub fn evaluate(
     Ok(Evaluation { top1: top1.accuracy(), top5: top5.accuracy(), confusion, broken })
 }
 
-/// The model's index of each class of the data set.
-fn match_classes(model: &[String], dataset: &Dataset) -> Result<Vec<usize>, Error> {
+/// The model's index of each class of the data set, matched by name.
+///
+/// # Errors
+/// The first class that the model does not know.
+pub fn match_classes(model: &[String], dataset: &Dataset) -> Result<Vec<usize>, Error> {
     let find = |class: &String| {
         model.iter().position(|c| c == class).ok_or_else(|| {
             let known: Vec<&str> = model.iter().take(5).map(String::as_str).collect();

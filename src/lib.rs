@@ -19,7 +19,7 @@ mod classifier;
 mod evaluate;
 
 pub use classifier::{Answer, Classifier, Error, Prediction};
-pub use evaluate::{Evaluation, EvaluationOptions, evaluate};
+pub use evaluate::{Evaluation, EvaluationOptions, evaluate, match_classes};
 
 pub use dyconv_data as data;
 pub use dyconv_engine as engine;

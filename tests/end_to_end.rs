@@ -176,7 +176,7 @@ fn bench_times_twins_in_turn() {
 #[test]
 fn help_shows_examples() {
     let shell = Shell::new();
-    for verb in ["train", "eval", "predict", "run", "models", "cost", "bench", "new"] {
+    for verb in ["train", "ablate", "inspect", "eval", "predict", "run", "models", "cost", "bench", "new"] {
         let help = shell.ok(&format!("{verb} --help"));
         assert!(help.contains("Examples:") && help.contains(&format!("dyconv {verb}")), "{help}");
     }

@@ -97,7 +97,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// The split that the model's recipe made, so that what was held out is what is scored.
-fn held_out(recipe: &str) -> OpenOptions {
+pub fn held_out(recipe: &str) -> OpenOptions {
     let mut options = OpenOptions::default();
     let Ok(table) = recipe.parse::<toml::Table>() else { return options };
     if let Some(seed) = table.get("seed").and_then(toml::Value::as_integer) {

@@ -7,6 +7,8 @@ mod bench;
 mod cost;
 mod eval;
 #[cfg(feature = "train")]
+mod inspect;
+#[cfg(feature = "train")]
 mod interrupt;
 #[cfg(feature = "train")]
 mod latency;
@@ -42,6 +44,8 @@ use clap::{Parser, Subcommand};
   dyconv train --data photos --out runs/photos  train on a folder with one folder per class
   dyconv eval runs/photos/model.safetensors --data photos
   dyconv predict runs/photos/model.safetensors cat.jpg dog.png
+  dyconv inspect runs/photos/model.safetensors --data photos   what its attention is worth
+  dyconv ablate --data photos --grid kernels=1,2,4 --seeds 5 --out runs/kernels
   dyconv models                                 every architecture with its cost
 
 Results go to standard output, progress to standard error. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
@@ -62,6 +66,8 @@ enum Verb {
     #[cfg(feature = "train")]
     Ablate(ablate::Args),
     #[cfg(feature = "train")]
+    Inspect(inspect::Args),
+    #[cfg(feature = "train")]
     Recipes(recipes::Args),
     Cost(cost::Args),
     Bench(bench::Args),
@@ -79,6 +85,8 @@ pub fn main() -> ExitCode {
         Verb::Models(args) => models::run(&args),
         #[cfg(feature = "train")]
         Verb::Ablate(args) => ablate::run(&args),
+        #[cfg(feature = "train")]
+        Verb::Inspect(args) => inspect::run(&args),
         #[cfg(feature = "train")]
         Verb::Recipes(args) => recipes::run(&args),
         Verb::Cost(args) => cost::run(&args),

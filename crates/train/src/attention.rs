@@ -152,6 +152,18 @@ impl Sums {
     }
 }
 
+impl LayerAttention {
+    /// Whether attention is uniform: the layer acts as a static one.
+    pub(crate) fn is_uniform(&self) -> bool {
+        self.entropy > UNIFORM
+    }
+
+    /// Whether every image gets the same attention, but not uniform.
+    pub(crate) fn is_constant(&self) -> bool {
+        self.deviation < CONSTANT && !self.is_uniform()
+    }
+}
+
 impl AttentionStats {
     /// Mean over layers of the entropy as a share of ln K.
     pub fn entropy(&self) -> f64 {
@@ -168,8 +180,8 @@ impl AttentionStats {
             let names = bad.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ") + more;
             (!bad.is_empty()).then(|| format!("{} of {} dynamic layers ({names})", bad.len(), self.layers.len()))
         };
-        let uniform = |l: &LayerAttention| settled && l.entropy > UNIFORM;
-        let constant = |l: &LayerAttention| settled && l.deviation < CONSTANT && l.entropy <= UNIFORM;
+        let uniform = |l: &LayerAttention| settled && l.is_uniform();
+        let constant = |l: &LayerAttention| settled && l.is_constant();
         let dead = |l: &LayerAttention| l.usage.iter().any(|u| *u < DEAD / l.usage.len() as f64);
         let mut all = Vec::new();
         all.extend(fresh("uniform", &uniform).map(|layers| {

@@ -6,17 +6,12 @@ use toml::Value;
 use crate::recipe::fail;
 use crate::{Recipe, RecipeError, static_twin};
 
-/// Short names of what is varied most, and what their values mean.
-pub const AXES: [(&str, &str); 7] = [
-    ("kernels", "K of the dynamic layers; 1: the static twin"),
-    ("tau", "constant temperature; `anneal`: the recipe's linear schedule"),
-    ("dynamic", "which convolutions are dynamic: all, none, or some of expand, depthwise, project joined by `+`"),
-    ("gate", "softmax or sigmoid"),
-    ("se", "squeeze-and-excitation: true or false"),
-    ("width", "width multiplier"),
-    ("router_init", "small or large"),
-];
-
+/// Short names of what is varied most:
+/// - `kernels`: K of the dynamic layers; 1 is the static twin;
+/// - `tau`: a constant temperature, or `anneal`, the recipe's linear schedule;
+/// - `dynamic`: which convolutions are: `all`, `none`, or some of [`PARTS`] joined by `+`;
+/// - the rest: the keys of the recipe's table `model` of the same name.
+const AXES: [&str; 7] = ["kernels", "tau", "dynamic", "gate", "se", "width", "router_init"];
 /// Short names that mean something for a static network too.
 const ALSO_STATIC: [&str; 2] = ["se", "width"];
 /// How the keys begin that only a dynamic network reads.
@@ -36,7 +31,7 @@ const PARTS: [&str; 3] = ["expand", "depthwise", "project"];
 /// One setting with the values it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Axis {
-    /// A name of [`AXES`], or a key of the recipe.
+    /// `kernels`, `tau`, `dynamic`, `gate`, `se`, `width`, `router_init`, or a dotted key of the recipe.
     pub key: String,
     /// At least one.
     pub values: Vec<String>,
@@ -137,14 +132,14 @@ fn check(axis: &Axis, before: &[Axis], base: &Recipe) -> Result<(), RecipeError>
     if key == "seed" {
         return fail("`seed` is no axis of a grid; see --seeds");
     }
-    if key.contains('.') || AXES.iter().any(|(name, _)| *name == key) {
+    if key.contains('.') || AXES.contains(&key) {
         return Ok(());
     }
     let mut known = Vec::new();
     flatten("", &Value::try_from(base).expect("a recipe is made of tables and plain values"), &mut known);
     // `lr` means `train.lr` before it means a short name of few other letters.
     let ending = known.iter().find(|k| k.rsplit('.').next() == Some(key)).map(String::as_str);
-    let names = AXES.iter().map(|(name, _)| *name).chain(known.iter().map(String::as_str));
+    let names = AXES.into_iter().chain(known.iter().map(String::as_str));
     let near = ending.or_else(|| suggest(key, names)).unwrap_or_default();
     fail(format!("no axis of a grid is called `{key}`; did you mean `{near}`?"))
 }
@@ -193,7 +188,7 @@ fn plain(c: char) -> char {
 
 /// Whether an axis means nothing for a static network.
 fn of_routers(key: &str) -> bool {
-    match AXES.iter().any(|(name, _)| *name == key) {
+    match AXES.contains(&key) {
         true => !ALSO_STATIC.contains(&key),
         false => ROUTER.iter().any(|k| key.starts_with(k)),
     }

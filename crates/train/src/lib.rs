@@ -29,7 +29,7 @@ pub use checkpoint::Best;
 pub use devices::{DeviceKind, devices};
 pub use error::TrainError;
 pub use folder::RunFolder;
-pub use grid::{AXES, Axis, Cell, cells};
+pub use grid::{Axis, Cell, cells};
 pub use inspect::{
     Example, InspectError, InspectOptions, Inspection, Layer, REPLACEMENTS, Replacement, Score, SizeScores, inspect,
 };

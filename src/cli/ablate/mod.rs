@@ -3,7 +3,7 @@
 mod results;
 mod workers;
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -140,12 +140,12 @@ fn prepare(args: &Args, base: &Recipe, cells: &[Cell]) -> anyhow::Result<(Vec<Ru
         let mut opened: BTreeMap<u32, Arc<Dataset>> = BTreeMap::new();
         for (i, cell) in cells.iter().enumerate() {
             let recipe = seeded(&cell.recipe, seed);
-            let share = recipe.data.val_fraction.to_bits();
-            if !opened.contains_key(&share) {
-                opened.insert(share, open(&args.data, &recipe)?);
-            }
+            let dataset = match opened.entry(recipe.data.val_fraction.to_bits()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(open(&args.data, &recipe)?),
+            };
             let path = args.out.join(&cell.name).join(format!("seed-{seed}"));
-            folder(&path, &recipe, &args.data, &opened[&share])?;
+            folder(&path, &recipe, &args.data, dataset)?;
             let name = format!("{} seed {seed}", cell.name);
             runs.push(Run { cell: i, seed, path, epochs: recipe.train.epochs, name });
         }

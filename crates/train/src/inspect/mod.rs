@@ -6,6 +6,7 @@
 //! second pass:  for every batch, for every replacement: replaced attention -> accuracy
 //! ```
 
+mod page;
 mod replacement;
 
 use std::collections::BTreeSet;

@@ -155,7 +155,7 @@ fn shuffle(row: &mut [f32], seed: u64, image: usize, router: usize) {
     for last in (1..row.len()).rev() {
         state = mixed(state);
         // The high bits of the product are a number below last + 1, as good as even.
-        let other = (u128::from(state) * (last as u128 + 1) >> 64) as usize;
+        let other = ((u128::from(state) * (last as u128 + 1)) >> 64) as usize;
         row.swap(last, other);
     }
 }

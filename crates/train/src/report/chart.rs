@@ -4,8 +4,10 @@ use std::fmt::Write;
 
 use super::escape;
 
-const COLOURS: [&str; 6] = ["#2868b0", "#d1493b", "#3f9142", "#8a5bb0", "#d98b1f", "#4a9fb5"];
-const WIDTH: f64 = 510.0;
+/// Of curves, and of the kernels of a layer.
+pub(crate) const COLOURS: [&str; 8] =
+    ["#2868b0", "#d1493b", "#3f9142", "#8a5bb0", "#d98b1f", "#4a9fb5", "#c45a9c", "#7a6a53"];
+pub(crate) const WIDTH: f64 = 510.0;
 const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 60.0;
 const BOTTOM: f64 = 30.0;

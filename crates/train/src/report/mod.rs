@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use dyconv_data::Dataset;
+use dyconv_data::{Dataset, Split};
 use dyconv_file::write_atomically;
 use dyconv_graph::Graph;
 
@@ -11,8 +11,10 @@ use crate::evaluate::Evaluation;
 use crate::folder::{EVALUATION, REPORT, RunFolder};
 use crate::{AttentionStats, Epoch, TrainError};
 
-mod chart;
-mod picture;
+pub(crate) mod bars;
+pub(crate) mod chart;
+pub(crate) mod heat;
+pub(crate) mod picture;
 
 use chart::{Curve, chart};
 
@@ -26,6 +28,7 @@ h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}svg{background:#fff}
 .row{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0}figcaption{font-size:.85em;color:#555}
 table{border-collapse:collapse;font-size:.85em}td,th{padding:.2em .5em;text-align:right}th{font-weight:600}
 .matrix td{min-width:1.6em;text-align:center}img{width:96px;image-rendering:pixelated;border:1px solid #ccc}
+li{margin:.2em 0}.note{color:#555;max-width:60em}
 pre{background:#f6f6f6;padding:1em;overflow:auto;font-size:.85em}";
 
 /// Writes the report from what stands in the folder.
@@ -42,10 +45,7 @@ pub(crate) fn write(
 
 fn page(folder: &RunFolder, dataset: &Arc<Dataset>, epochs: &[Epoch], graph: &Graph) -> String {
     let recipe = folder.recipe();
-    let name = escape(&recipe.model.name);
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{name}</title>\n<style>{STYLE}</style>\n<h1>{name}</h1>\n"
-    );
+    let mut page = head(&recipe.model.name);
     let done = epochs.last().map_or(0, |e| e.epoch);
     let _ = write!(
         page,
@@ -78,6 +78,14 @@ fn page(folder: &RunFolder, dataset: &Arc<Dataset>, epochs: &[Epoch], graph: &Gr
     }
     let _ = write!(page, "<h2>Recipe</h2>\n<pre>{}</pre>\n</html>\n", escape(&recipe.to_toml()));
     page
+}
+
+/// The beginning of a page.
+pub(crate) fn head(title: &str) -> String {
+    let title = escape(title);
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\n<style>{STYLE}</style>\n<h1>{title}</h1>\n"
+    )
 }
 
 /// Lowest, mean and highest over layers.
@@ -136,7 +144,7 @@ fn mistakes(page: &mut String, evaluation: &Evaluation, dataset: &Dataset) {
     page.push_str("<h2>Surest mistakes</h2>\n<div class=\"row\">\n");
     for m in &evaluation.mistakes {
         let [label, answer] = [m.label, m.answer].map(|c| escape(evaluation.classes.get(c).map_or("", String::as_str)));
-        let picture = picture::data_uri(dataset, m.index).unwrap_or_default();
+        let picture = picture::data_uri(dataset, Split::Val, m.index).unwrap_or_default();
         let _ = writeln!(
             page,
             "<figure><img alt=\"{0}\" title=\"{0}\" src=\"{picture}\"><figcaption>{label}, taken for<br>{answer} ({1:.0} %)</figcaption></figure>",
@@ -148,6 +156,6 @@ fn mistakes(page: &mut String, evaluation: &Evaluation, dataset: &Dataset) {
 }
 
 /// Text as HTML shows it.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -7,12 +7,12 @@ use dyconv_data::{Dataset, Image, Split};
 /// Longer side in pixels of what is shown.
 const SIDE: usize = 128;
 
-/// A held-out image as a data URI, or `None` where it cannot be read any more.
-pub(super) fn data_uri(dataset: &Dataset, index: usize) -> Option<String> {
-    if index >= dataset.len(Split::Val) {
+/// An image as a data URI, or `None` where it cannot be read any more.
+pub(crate) fn data_uri(dataset: &Dataset, split: Split, index: usize) -> Option<String> {
+    if index >= dataset.len(split) {
         return None;
     }
-    let bytes = png(&shrunk(&dataset.load(Split::Val, index).ok()?))?;
+    let bytes = png(&shrunk(&dataset.load(split, index).ok()?))?;
     Some(format!("data:image/png;base64,{}", STANDARD.encode(bytes)))
 }
 
