@@ -107,8 +107,8 @@ impl Body {
             _ => rng.random_range(0.0..360.0),
         };
         let roll = match rng.random_range(0..100) {
-            0..88 => rng.random_range(-8.0..8.0),
-            88..97 => rng.random_range(55.0..110.0) * sign(rng),
+            0..92 => rng.random_range(-8.0..8.0),
+            92..98 => rng.random_range(55.0..110.0) * sign(rng),
             _ => 180.0 + rng.random_range(-20.0..20.0),
         };
         // The viewer looks down a little, as photographers do.
