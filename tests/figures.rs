@@ -41,7 +41,10 @@ fn a_set_in_coco_s_layout() {
 fn nothing_is_overwritten_unasked_and_what_fails_is_named() {
     let shell = Shell::new();
     shell.write("full/notes.txt", b"mine");
-    shell.says("make-figures --out full --train 1 --val 1", "full is not empty; choose another folder, or --force");
+    shell.says(
+        "make-figures --out full --train 1 --val 1",
+        "full: is not empty; choose another folder, or write over what is there (--force)",
+    );
     assert_eq!(fs::read_dir(shell.path("full")).unwrap().count(), 1);
     shell.ok("make-figures --out full --train 1 --val 1 --force");
     assert_eq!(fs::read(shell.path("full/notes.txt")).unwrap(), b"mine");

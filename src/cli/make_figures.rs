@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::bail;
 use dyconv::data::{FigureOptions, FigureSummary, make_figures};
 use serde::Serialize;
 
@@ -53,10 +52,6 @@ struct Json {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let not_empty = std::fs::read_dir(&args.out).is_ok_and(|mut entries| entries.next().is_some());
-    if not_empty && !args.force {
-        bail!("{} is not empty; choose another folder, or --force to write over what is there", args.out.display());
-    }
     let options = FigureOptions {
         train: args.train,
         val: args.val,

@@ -47,7 +47,9 @@ pub use decode::{MAX_FILE_BYTES, MAX_PIXELS, decode, load};
 pub use draw::draw_skeleton;
 pub use dyconv_file::Preprocessing;
 pub use error::DataError;
-pub use figures::{FigureOptions, FigurePart, FigurePicture, FigureSummary, Labelled, figure_picture, make_figures};
+pub use figures::{
+    FigureOptions, FigurePart, FigurePicture, FigureSummary, LabelledFigure, figure_picture, make_figures,
+};
 pub use image::Image;
 pub use loader::{Batch, Broken, Epoch, Loader, LoaderOptions};
 pub use preprocessing::Transform;

@@ -3,7 +3,7 @@
 use dyconv_file::Skeleton;
 use serde::Serialize;
 
-use super::Labelled;
+use super::LabelledFigure;
 
 #[derive(Serialize)]
 pub(super) struct Annotations {
@@ -72,7 +72,7 @@ impl Category {
 
 impl Annotation {
     /// Person `number` (from 0) of an image. Ids depend on nothing else, so that they stay when a set grows.
-    pub fn new(image_id: u64, number: usize, person: &Labelled) -> Self {
+    pub fn new(image_id: u64, number: usize, person: &LabelledFigure) -> Self {
         let keypoints = person.joints.iter().flat_map(|([x, y], v)| match v {
             0 => [Number::Seen(0); 3],
             v => [Number::Place(*x), Number::Place(*y), Number::Seen(*v)],

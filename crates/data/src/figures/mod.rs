@@ -1,7 +1,7 @@
 //! Pictures of articulated figures, with the truth about their joints: data for keypoint networks where there is no COCO.
 //!
 //! A figure is a body of 17 joints in space ([`body`]), dressed ([`clothes`]), projected and painted part by part, the
-//! farthest first ([`figure`]). Who owns each pixel is kept, so it is known which joints are hidden. Figures stand before
+//! farthest first ([`figure`], [`limbs`], [`head`]). Who owns each pixel is kept, so it is known which joints are hidden. Figures stand before
 //! a background, some behind one another or behind things ([`scene`]). Who faces us shows a face, who does not shows the
 //! back of the head: that tells left from right.
 
@@ -10,6 +10,8 @@ mod body;
 mod canvas;
 mod clothes;
 mod figure;
+mod head;
+mod limbs;
 mod scene;
 mod space;
 #[cfg(test)]
@@ -31,12 +33,12 @@ pub struct FigurePicture {
     /// RGB, 192 to 320 pixels each way.
     pub image: Image,
     /// The figures, farthest first; at least one but for rare pictures whose only figure lies outside.
-    pub persons: Vec<Labelled>,
+    pub persons: Vec<LabelledFigure>,
 }
 
 /// The truth about one figure.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Labelled {
+pub struct LabelledFigure {
     /// By joint, in COCO's order: place in pixels (the centre of the first pixel is 0, 0) and COCO's v: 0 outside the
     /// picture, 1 hidden, 2 seen. All are 0 where less than a fifth of the figure is seen.
     pub joints: [([f32; 2], u8); 17],

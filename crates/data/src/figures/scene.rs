@@ -6,7 +6,7 @@ use super::body::Body;
 use super::canvas::{Canvas, Colour, Fabric, Surface, any_colour, hashed, mix, shaded, smooth_noise};
 use super::clothes::Clothes;
 use super::figure::{Figure, figure_of};
-use super::{FigurePicture, Labelled, Random};
+use super::{FigurePicture, LabelledFigure, Random};
 use crate::image::Image;
 use crate::raster::{Point, Shape};
 
@@ -35,24 +35,27 @@ pub(super) fn draw(rng: &mut Random) -> FigurePicture {
     for _ in 0..[0, 0, 1, 1, 2, 3][rng.random_range(0..6)] {
         thing(&mut canvas, THING, 0.04..0.22, rng);
     }
-    let persons = figures.iter().zip(&whole).enumerate().filter_map(|(number, (figure, whole))| {
-        let whole = whole.as_ref()?;
-        let seen = Extent::of(&canvas, number).map_or(0, |seen| seen.pixels);
-        let labelled = seen as f32 >= LEAST_SEEN * whole.pixels as f32;
-        let joints = std::array::from_fn(|j| {
-            let at = figure.place(figure.body.joints[j]).map(|c| (10.0 * c).round() / 10.0);
-            let [x, y] = at.map(f32::round);
-            let inside = x >= 0.0 && y >= 0.0 && x < width as f32 && y < height as f32;
-            if !inside || !labelled {
-                return ([0.0; 2], 0);
-            }
-            let owner = canvas.owner[y as usize * width + x as usize];
-            (at, if figure.shows(number, j, owner) { 2 } else { 1 })
-        });
-        Some(Labelled { joints, bbox: whole.bbox, area: whole.pixels as f32 })
-    });
+    let persons = figures.iter().zip(&whole).enumerate();
+    let persons = persons.filter_map(|(number, (figure, whole))| Some(label(&canvas, figure, number, whole.as_ref()?)));
     let persons = persons.collect();
     FigurePicture { image: develop(&canvas, rng), persons }
+}
+
+/// The truth about a figure in a finished picture; `whole` is what it covered before anything came in front of it.
+fn label(canvas: &Canvas, figure: &Figure, number: usize, whole: &Extent) -> LabelledFigure {
+    let seen = Extent::of(canvas, number).map_or(0, |seen| seen.pixels);
+    let labelled = seen as f32 >= LEAST_SEEN * whole.pixels as f32;
+    let joints = std::array::from_fn(|joint| {
+        let at = figure.place(figure.body.joints[joint]).map(|c| (10.0 * c).round() / 10.0);
+        let [x, y] = at.map(f32::round);
+        let inside = x >= 0.0 && y >= 0.0 && x < canvas.width as f32 && y < canvas.height as f32;
+        if !inside || !labelled {
+            return ([0.0; 2], 0);
+        }
+        let owner = canvas.owner[y as usize * canvas.width + x as usize];
+        (at, if figure.shows(number, joint, owner) { 2 } else { 1 })
+    });
+    LabelledFigure { joints, bbox: whole.bbox, area: whole.pixels as f32 }
 }
 
 /// What a figure covers.
@@ -224,4 +227,63 @@ fn develop(canvas: &Canvas, rng: &mut Random) -> Image {
         }
     }
     Image::new(canvas.width, canvas.height, 3, data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::space::Vector;
+    use rand::SeedableRng;
+
+    #[test]
+    fn what_comes_in_front_hides_joints_and_hides_a_figure_in_the_end() {
+        let mut rng = Random::from_seed([2; 32]);
+        let mut canvas = Canvas::new(300, 300);
+        let body = Body::draw(&mut rng);
+        let clothes = Clothes::draw(&mut rng, 200.0, 0.4);
+        let figure = Figure { body, clothes, origin: [150.0, 150.0], height: 200.0 };
+        figure.paint(&mut canvas, 0);
+        let whole = Extent::of(&canvas, 0).unwrap();
+        let before = label(&canvas, &figure, 0, &whole);
+        assert!(before.joints.iter().filter(|joint| joint.1 == 2).count() > 8, "{before:?}");
+
+        let wall = |height: f32| {
+            let corners = vec![[-10.0, -10.0], [310.0, -10.0], [310.0, height], [-10.0, height]];
+            Shape::Polygon { corners, radius: 0.0 }
+        };
+        // Down to the hips.
+        let edge = 151.5;
+        canvas.fill(&wall(edge), THING, |_| [0.0; 3]);
+        let half = label(&canvas, &figure, 0, &whole);
+        assert_eq!((half.bbox, half.area), (before.bbox, before.area), "box and area are those of the whole figure");
+        for (before, after) in before.joints.iter().zip(half.joints) {
+            assert_eq!(after.0, before.0);
+            assert_eq!(after.1, if before.0[1] < edge { 1 } else { before.1 });
+        }
+        canvas.fill(&wall(before.bbox[1] + 0.98 * before.bbox[3]), THING, |_| [0.0; 3]);
+        assert_eq!(label(&canvas, &figure, 0, &whole).joints, [([0.0; 2], 0); 17], "too little of it is seen");
+    }
+
+    #[test]
+    fn joints_outside_the_picture_have_no_label() {
+        let mut rng = Random::from_seed([2; 32]);
+        let body = Body::draw(&mut rng);
+        let clothes = Clothes::draw(&mut rng, 200.0, 0.4);
+        let figure = Figure { body, clothes, origin: [0.0, 100.0], height: 200.0 };
+        let mut canvas = Canvas::new(200, 200);
+        figure.paint(&mut canvas, 0);
+        let truth = label(&canvas, &figure, 0, &Extent::of(&canvas, 0).unwrap());
+        let outside = |v: &Vector| {
+            let [x, y] = figure.place(*v);
+            x < -0.6 || y < -0.6 || x > 199.6 || y > 199.6
+        };
+        let mut cut = 0;
+        for (joint, (at, v)) in figure.body.joints.iter().zip(truth.joints) {
+            if outside(joint) {
+                cut += 1;
+                assert_eq!((at, v), ([0.0; 2], 0));
+            }
+        }
+        assert!((3..15).contains(&cut), "{cut}");
+    }
 }

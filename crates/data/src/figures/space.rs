@@ -7,6 +7,11 @@ pub(super) fn along(a: Vector, t: f32, b: Vector) -> Vector {
     [a[0] + t * b[0], a[1] + t * b[1], a[2] + t * b[2]]
 }
 
+/// The way from `a` to `b`.
+pub(super) fn between(a: Vector, b: Vector) -> Vector {
+    along(b, -1.0, a)
+}
+
 pub(super) fn dot(a: Vector, b: Vector) -> f32 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }

@@ -166,7 +166,9 @@ fn what_cannot_be_made_is_told() {
         "figures: 0 training and 0 validation pictures, expected at least one and at most 999999999999 of a kind"
     );
     std::fs::write(dir.path().join("mine"), "").unwrap();
-    assert!(error(dir.path(), VAL).ends_with("is not empty; choose another folder, or overwrite what is there"));
+    assert!(
+        error(dir.path(), VAL).ends_with("is not empty; choose another folder, or write over what is there (--force)")
+    );
     assert!(error(&dir.path().join("mine/set"), VAL).contains("mine/set/val2017: cannot be made: "));
     // The name of a picture is taken by a folder: the run ends, and there is no file of annotations.
     std::fs::create_dir_all(dir.path().join("val2017/000000000002.jpg")).unwrap();

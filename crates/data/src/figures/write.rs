@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use serde::Serialize;
 
 use super::annotations::{Annotation, Annotations, Category, ImageEntry, Info};
-use super::figure_picture;
+use super::{LabelledFigure, figure_picture};
 use crate::error::DataError;
 use crate::split::Split;
 
@@ -81,7 +81,7 @@ pub fn make_figures(
         ));
     }
     if !options.overwrite && fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(DataError::at(out, "is not empty; choose another folder, or overwrite what is there"));
+        return Err(DataError::at(out, "is not empty; choose another folder, or write over what is there (--force)"));
     }
     let mut make = |split, count, before| {
         let mut report = |done| progress(before + done);
@@ -97,7 +97,7 @@ struct Made {
     index: u64,
     size: [usize; 2],
     bytes: u64,
-    persons: Vec<super::Labelled>,
+    persons: Vec<LabelledFigure>,
 }
 
 fn make_part(
