@@ -6,6 +6,7 @@ use super::clothes::Hair;
 use super::figure::{Part, Pieces};
 
 impl Pieces<'_> {
+    /// Skull, hair or hat, ears and face.
     pub fn add_head(&mut self) {
         let (body, clothes) = (&self.figure.body, &self.figure.clothes);
         let (r, h, skull) = (body.build.head, body.head, body.skull);
@@ -95,8 +96,8 @@ impl Pieces<'_> {
                 let brow = [at(sign * 0.20, -0.36, 0.88), at(sign * 0.60, -0.38, 0.76)];
                 self.limb(z + 0.0013, Part::Head, brow, [r * 0.06; 2], Fabric::plain(shaded(clothes.hair_colour, 0.8)));
                 if clothes.glasses {
-                    let rim = [at(sign * 0.22, -0.08, 0.93), at(sign * 0.58, -0.08, 0.86)];
-                    self.limb(z + 0.0014, Part::Head, rim, [r * 0.22; 2], Fabric::plain([30.0, 30.0, 38.0]));
+                    let lens = [at(sign * 0.22, -0.08, 0.93), at(sign * 0.58, -0.08, 0.86)];
+                    self.limb(z + 0.0014, Part::Head, lens, [r * 0.22; 2], Fabric::plain([30.0, 30.0, 38.0]));
                 }
             }
         }

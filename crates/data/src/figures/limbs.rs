@@ -7,6 +7,7 @@ use super::figure::{Part, Pieces};
 use super::space::{Vector, along, between, unit_or};
 
 impl Pieces<'_> {
+    /// Torso, hips and neck.
     pub fn add_trunk(&mut self) {
         let (body, clothes) = (&self.figure.body, &self.figure.clothes);
         let (t, j, depth) = (body.torso, &body.joints, body.build.depth);
@@ -37,6 +38,7 @@ impl Pieces<'_> {
         }
     }
 
+    /// Thighs, shins and feet in trousers, shorts or a skirt.
     pub fn add_legs(&mut self) {
         let (body, clothes) = (&self.figure.body, &self.figure.clothes);
         let (j, girth) = (&body.joints, body.build.girth);
@@ -79,6 +81,7 @@ impl Pieces<'_> {
         }
     }
 
+    /// Upper arms, forearms and hands.
     pub fn add_arms(&mut self) {
         let (body, clothes) = (&self.figure.body, &self.figure.clothes);
         let (j, girth) = (&body.joints, body.build.girth);
