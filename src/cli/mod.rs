@@ -12,6 +12,7 @@ mod inspect;
 mod interrupt;
 #[cfg(feature = "train")]
 mod latency;
+mod make_figures;
 mod model_args;
 mod models;
 mod name_or_file;
@@ -72,6 +73,7 @@ enum Verb {
     Cost(cost::Args),
     Bench(bench::Args),
     New(new::Args),
+    MakeFigures(make_figures::Args),
 }
 
 /// Runs the verb; errors are one line on standard error.
@@ -92,6 +94,7 @@ pub fn main() -> ExitCode {
         Verb::Cost(args) => cost::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::New(args) => new::run(&args),
+        Verb::MakeFigures(args) => make_figures::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

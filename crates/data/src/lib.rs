@@ -26,11 +26,15 @@
 mod augment;
 mod dataset;
 mod decode;
+mod draw;
+mod encode;
 mod error;
+mod figures;
 mod image;
 mod jpeg;
 mod loader;
 mod preprocessing;
+mod raster;
 mod resize;
 mod source;
 mod split;
@@ -40,8 +44,12 @@ mod testdata;
 pub use augment::{Augment, Crop, RandAugment};
 pub use dataset::{Dataset, OpenOptions};
 pub use decode::{MAX_FILE_BYTES, MAX_PIXELS, decode, load};
+pub use draw::draw_skeleton;
 pub use dyconv_file::Preprocessing;
 pub use error::DataError;
+pub use figures::{
+    FigureOptions, FigurePart, FigurePicture, FigureSummary, LabelledFigure, figure_picture, make_figures,
+};
 pub use image::Image;
 pub use loader::{Batch, Broken, Epoch, Loader, LoaderOptions};
 pub use preprocessing::Transform;
