@@ -89,6 +89,27 @@ struct Structure {
     last_reader: Vec<Option<NodeId>>,
     /// For a batch norm, the activation that alone reads it; for that activation, itself.
     fused: Vec<Option<Activation>>,
+    /// Pools whose input has a reader that depends on them: routers and squeeze-and-excitation.
+    joins: Vec<bool>,
+}
+
+/// Finds pools whose input has another reader that depends on them.
+fn joins(graph: &Graph) -> Vec<bool> {
+    let readers = graph.readers();
+    let depends = |pool: NodeId, reader: NodeId| {
+        let mut on_pool = vec![false; graph.nodes().len()];
+        on_pool[pool.index()] = true;
+        for id in graph.ids().skip(pool.index() + 1) {
+            on_pool[id.index()] = graph.node(id).inputs.iter().any(|i| on_pool[i.index()]);
+        }
+        on_pool[reader.index()]
+    };
+    let joins = |id: NodeId| {
+        let node = graph.node(id);
+        node.op == Op::GlobalAvgPool
+            && readers[node.inputs[0].index()].iter().any(|reader| *reader != id && depends(id, *reader))
+    };
+    graph.ids().map(joins).collect()
 }
 
 /// Finds batch norms whose only reader is an activation.
@@ -121,7 +142,8 @@ impl Network {
             layers.extend(loaded);
         }
         let last_reader = graph.readers().iter().map(|r| r.iter().max().copied()).collect();
-        let structure = Arc::new(Structure { graph: graph.clone(), layer, last_reader, fused: fuse(graph) });
+        let structure =
+            Arc::new(Structure { graph: graph.clone(), layer, last_reader, fused: fuse(graph), joins: joins(graph) });
         let frozen = vec![false; layers.len()];
         let mut network = Self { layers, structure, tau: 1.0, frozen };
         network.set_temperature(tau)?;
@@ -280,6 +302,9 @@ impl Network {
                 let (x, s) = (next().map(), next().vector());
                 let [n, c] = s.dims();
                 Value::Map(x * s.reshape([n, c, 1, 1]))
+            }
+            (Op::GlobalAvgPool, _) if self.structure.joins[id.index()] => {
+                Value::Vector(ops::pool_beside_reader(next().map()))
             }
             (Op::GlobalAvgPool, _) => Value::Vector(ops::global_avg_pool(next().map())),
             (Op::MaxPool(pool), _) => Value::Map(max_pool(next().map(), pool)),

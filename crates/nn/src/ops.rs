@@ -105,8 +105,18 @@ pub fn activation<const D: usize>(activation: Activation, x: Tensor<D>) -> Tenso
 
 /// Mean over all pixels: `[N, C, H, W]` → `[N, C]`.
 pub fn global_avg_pool(x: Tensor<4>) -> Tensor<2> {
+    pool(x, false)
+}
+
+/// As [`global_avg_pool`], where a reader of `x` depends on the means: `x` receives that reader's gradient first, and that of the
+/// means is added to it where it lies.
+pub(crate) fn pool_beside_reader(x: Tensor<4>) -> Tensor<2> {
+    pool(x, true)
+}
+
+fn pool(x: Tensor<4>, joins: bool) -> Tensor<2> {
     if !stock::chosen() {
-        return fast::pool(x);
+        return fast::pool(x, joins);
     }
     let [n, c, h, w] = x.dims();
     x.reshape([n, c, h * w]).mean_dim(2).reshape([n, c])

@@ -3,6 +3,7 @@
 //! A channel of a batch fits the second-level cache, so the passes over it (mean, variance, output; two sums, gradient)
 //! read main memory once. The normalised values are computed again in the backward pass rather than kept.
 
+use std::mem::MaybeUninit;
 use std::sync::Mutex;
 
 use super::activation::{Act, NormActivation, with_act};
@@ -79,9 +80,9 @@ fn sums_body<L>(_: L, plane: &[f32], about: f32, square: bool, to: &mut f64) {
 }
 
 #[inline(always)]
-fn apply_body<L>(_: L, channel: Channel, activation: NormActivation, x: &[f32], y: &mut [f32]) {
+fn apply_body<L>(_: L, channel: Channel, activation: NormActivation, x: &[f32], y: &mut [MaybeUninit<f32>]) {
     with_act!(activation, act => for (y, x) in y.iter_mut().zip(x) {
-        *y = act.apply(channel.z(*x));
+        y.write(act.apply(channel.z(*x)));
     });
 }
 
@@ -117,11 +118,11 @@ fn gradient_body<L>(
     means: [f32; 2],
     x: &[f32],
     dy: &[f32],
-    dx: &mut [f32],
+    dx: &mut [MaybeUninit<f32>],
 ) {
     with_act!(activation, act => for ((dx, x), g) in dx.iter_mut().zip(x).zip(dy) {
         let g = act.derive(channel.z(*x), *g);
-        *dx = channel.scale * (g - means[0] - means[1] * (x - channel.mean));
+        dx.write(channel.scale * (g - means[0] - means[1] * (x - channel.mean)));
     });
 }
 
@@ -174,8 +175,10 @@ fn forward(isa: Isa, bn: &BatchNorm<'_>, x: &[f32], y: Shared<'_>, mean: &mut [f
             let channel = Channel { mean, scale, shift: bn.shift[c] };
             for i in 0..n {
                 // SAFETY: every channel belongs to one job.
-                let (x, y) = (plane(i), unsafe { y.zeroed((i * channels + c) * pixels, pixels) });
-                dispatch!(isa, apply_body(channel: Channel, activation: NormActivation, x: &[f32], y: &mut [f32]));
+                let (x, y) = (plane(i), unsafe { y.fresh((i * channels + c) * pixels, pixels) });
+                dispatch!(isa, apply_body(
+                    channel: Channel, activation: NormActivation, x: &[f32], y: &mut [MaybeUninit<f32>],
+                ));
             }
             // SAFETY: as above.
             unsafe {
@@ -252,11 +255,11 @@ fn backward(
             let means = [(total[0] / count) as f32, (total[1] / count * f64::from(inverse * inverse)) as f32];
             for i in 0..n {
                 // SAFETY: every channel belongs to one job.
-                let dx = unsafe { dx.zeroed(at(i), pixels) };
+                let dx = unsafe { dx.fresh(at(i), pixels) };
                 let (x, dy) = (&x[at(i)..][..pixels], &dy[at(i)..][..pixels]);
                 dispatch!(isa, gradient_body(
                     channel: Channel, activation: NormActivation, means: [f32; 2], x: &[f32], dy: &[f32],
-                    dx: &mut [f32],
+                    dx: &mut [MaybeUninit<f32>],
                 ));
             }
             // SAFETY: as above.

@@ -6,6 +6,8 @@
 //! and a phase of dx is the correlation of dy with the taps that read this phase, reversed. The pitch leaves so many
 //! columns of zeros after each line of dy that no line reaches into the next.
 
+use std::mem::MaybeUninit;
+
 use super::geometry::{BatchConv, split};
 use super::job::{ENOUGH, Scratch, Shared, add_up, room, run};
 use super::{Gradients, bulk};
@@ -89,16 +91,21 @@ impl Phases {
         });
     }
 
-    /// The reverse of [`Phases::fill`]; input that no output reads stays as it is.
-    fn collect(&self, c: &BatchConv, from: &[f32], plane: &mut [f32]) {
+    /// The reverse of [`Phases::fill`]: writes a plane; input that no output reads becomes zero.
+    fn collect(&self, c: &BatchConv, from: &[f32], plane: &mut [MaybeUninit<f32>]) {
         let (w, step) = (c.input[2], c.stride[1]);
+        let mut read = 0;
+        self.lines(c, |_, _, _, columns| read += columns);
+        if read < plane.len() {
+            plane.fill(MaybeUninit::new(0.0));
+        }
         self.lines(c, |row, first, at, columns| {
             let to = &mut plane[row * w + first..(row + 1) * w];
             let from = &from[at..at + columns];
             match step {
-                1 => to[..columns].copy_from_slice(from),
-                2 => to.chunks_mut(2).zip(from).for_each(|(t, f)| t[0] = *f),
-                _ => to.iter_mut().step_by(step).zip(from).for_each(|(t, f)| *t = *f),
+                1 => drop(to[..columns].write_copy_of_slice(from)),
+                2 => to.chunks_mut(2).zip(from).for_each(|(t, f)| drop(t[0].write(*f))),
+                _ => to.iter_mut().step_by(step).zip(from).for_each(|(t, f)| drop(t.write(*f))),
             }
         });
     }
@@ -193,7 +200,7 @@ pub(super) fn backward(
                         bulk::taps(isa, spread, offsets, &chosen[..read.len()], back);
                     }
                     // SAFETY: every channel belongs to one job.
-                    let dx = unsafe { dx.zeroed(plane * c.input_pixels(), c.input_pixels()) };
+                    let dx = unsafe { dx.fresh(plane * c.input_pixels(), c.input_pixels()) };
                     phases.collect(c, back, dx);
                 }
                 let Some(dbank) = dbank else { continue };

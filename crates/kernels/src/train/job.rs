@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
@@ -77,6 +78,17 @@ impl<'a> Shared<'a> {
         assert!(at.checked_add(len).is_some_and(|end| end <= self.len), "a place inside the buffer");
         // SAFETY: in bounds by the assertion, alone by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(at), len) }
+    }
+
+    /// `len` values from `at` on that nobody has written yet; all must be written.
+    ///
+    /// # Safety
+    /// As for [`Shared::slice`], but that they need not have been written.
+    #[allow(clippy::mut_from_ref, reason = "disjointness is what the caller promises")]
+    pub unsafe fn fresh(&self, at: usize, len: usize) -> &mut [MaybeUninit<f32>] {
+        assert!(at.checked_add(len).is_some_and(|end| end <= self.len), "a place inside the buffer");
+        // SAFETY: in bounds by the assertion, alone by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(at).cast(), len) }
     }
 
     /// As [`Shared::slice`], after writing zeros: for places that nobody has written yet.

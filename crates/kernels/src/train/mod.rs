@@ -31,7 +31,7 @@ mod winograd;
 pub use activation::NormActivation;
 pub use batch_norm::{AddUp, BatchNorm, batch_norm_backward, batch_norm_forward};
 pub use geometry::{BatchConv, Formulation};
-pub use pool::{pool_backward, pool_forward};
+pub use pool::{pool_backward, pool_backward_add, pool_forward};
 
 use self::job::{Shared, written};
 use crate::Isa;

@@ -1,5 +1,9 @@
 //! Mean over all pixels of each map, and its gradient.
 
+use std::mem::MaybeUninit;
+
+use rayon::prelude::*;
+
 use super::geometry::split;
 use super::job::{ENOUGH, Shared, run, written};
 use crate::Isa;
@@ -51,10 +55,30 @@ pub fn pool_backward(dmeans: &[f32], pixels: usize) -> Vec<f32> {
         written(dmeans.len() * pixels, |dx| {
             run(runs.len(), |job, _| {
                 for plane in runs[job].clone() {
-                    dx.zeroed(plane * pixels, pixels).fill(dmeans[plane] / pixels as f32);
+                    dx.fresh(plane * pixels, pixels).fill(MaybeUninit::new(dmeans[plane] / pixels as f32));
                 }
             });
         })
     };
     dx
+}
+
+/// As [`pool_backward`], added to gradients that are there already: `dx` are maps of `pixels`, one for each of `dmeans`.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn pool_backward_add(isa: Isa, dmeans: &[f32], pixels: usize, dx: &mut [f32]) {
+    assert!(pixels > 0 && dx.len() == dmeans.len() * pixels, "one mean for each map");
+    let together = dmeans.len().div_ceil(ENOUGH).max(1);
+    dx.par_chunks_mut(together * pixels).zip(dmeans.par_chunks(together)).with_max_len(1).for_each(|(dx, dmeans)| {
+        for (plane, dmean) in dx.chunks_exact_mut(pixels).zip(dmeans) {
+            let shift = dmean / pixels as f32;
+            dispatch!(isa, add_body(plane: &mut [f32], shift: f32));
+        }
+    });
+}
+
+#[inline(always)]
+fn add_body<L>(_: L, plane: &mut [f32], shift: f32) {
+    plane.iter_mut().for_each(|v| *v += shift);
 }

@@ -73,15 +73,21 @@ impl<B: TrainOps> Backward<B, 3> for NormAct {
 struct Pool;
 
 impl<B: TrainOps> Backward<B, 1> for Pool {
-    /// Height and width.
-    type State = [usize; 2];
+    /// Height and width, and whether the gradient joins those that are there.
+    type State = ([usize; 2], bool);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
-        let ([node], [h, w]) = (ops.parents, ops.state);
-        if let Some(node) = node {
-            grads.register::<B>(node.id, B::pool_backward(dy, h, w));
-        }
+        let ([node], ([h, w], joins)) = (ops.parents, ops.state);
+        let Some(node) = node else { return };
+        // The gradient of a leaf is for whoever asked for it, and cannot be taken away.
+        let gradient = if joins && node.requirement == ops.node.requirement {
+            let dx = grads.consume::<B>(&node);
+            B::pool_backward_add(dx, dy)
+        } else {
+            B::pool_backward(dy, h, w)
+        };
+        grads.register::<B>(node.id, gradient);
     }
 }
 
@@ -131,12 +137,12 @@ impl<B: TrainOps, C: CheckpointStrategy> TrainOps for Autodiff<B, C> {
         (y, Self::from_inner(mean), Self::from_inner(variance))
     }
 
-    fn pool(x: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn pool(x: FloatTensor<Self>, joins: bool) -> FloatTensor<Self> {
         let [_, _, h, w] = x.shape().dims();
         let nodes = [x.node()];
         match Pool.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish([h, w], B::pool(x.into_primitive())),
-            OpsKind::UnTracked(prep) => prep.finish(B::pool(x.into_primitive())),
+            OpsKind::Tracked(prep) => prep.finish(([h, w], joins), B::pool(x.into_primitive(), joins)),
+            OpsKind::UnTracked(prep) => prep.finish(B::pool(x.into_primitive(), joins)),
         }
     }
 }

@@ -6,7 +6,7 @@ use burn::tensor::TensorData;
 use dyconv_kernels::Isa;
 use dyconv_kernels::train::{
     BatchConv, BatchNorm, NormActivation, batch_norm_backward, batch_norm_forward, conv_dweight, conv_dx, conv_forward,
-    mix_conv_backward, mix_conv_forward, pool_backward, pool_forward,
+    mix_conv_backward, mix_conv_forward, pool_backward, pool_backward_add, pool_forward,
 };
 
 use super::{TrainOps, generic};
@@ -151,7 +151,7 @@ impl TrainOps for Flex {
         (wrap_like(dx, &x), tensor(dscale, &[c]), tensor(dshift, &[c]))
     }
 
-    fn pool(x: FlexTensor) -> FlexTensor {
+    fn pool(x: FlexTensor, _: bool) -> FlexTensor {
         if !f32s(&[&x]) {
             return generic::pool::<Self>(x);
         }
@@ -165,6 +165,16 @@ impl TrainOps for Flex {
         }
         let [n, c] = dy.shape().dims();
         tensor(pool_backward(values(&dense(dy)), h * w), &[n, c, h, w])
+    }
+
+    fn pool_backward_add(mut dx: FlexTensor, dy: FlexTensor) -> FlexTensor {
+        let [n, c, h, w] = dx.shape().dims();
+        let whole = f32s(&[&dx, &dy]) && dx.as_slice::<f32>().is_some_and(|values| values.len() == n * c * h * w);
+        match dx.try_storage_mut::<f32>().filter(|values| whole && values.len() == n * c * h * w) {
+            Some(values) => pool_backward_add(Isa::detect(), self::values(&dense(dy)), h * w, values),
+            None => return generic::pool_backward_add::<Self>(dx, dy),
+        }
+        dx
     }
 }
 

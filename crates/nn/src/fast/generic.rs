@@ -176,6 +176,11 @@ pub(crate) fn pool<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
     B::float_reshape(mean, Shape::new([n, c]))
 }
 
+pub(crate) fn pool_backward_add<B: Backend>(dx: FloatTensor<B>, dy: FloatTensor<B>) -> FloatTensor<B> {
+    let [_, _, h, w] = dx.shape().dims();
+    B::float_add(dx, pool_backward::<B>(dy, h, w))
+}
+
 pub(crate) fn pool_backward<B: Backend>(dy: FloatTensor<B>, h: usize, w: usize) -> FloatTensor<B> {
     let [n, c] = dy.shape().dims();
     let each = B::float_div_scalar(B::float_reshape(dy, Shape::new([n, c, 1, 1])), scalar((h * w) as f64));

@@ -96,14 +96,21 @@ pub(crate) trait TrainOps: Backend {
         generic::norm_act_backward::<Self>(x, scale, shift, mean, variance, dy, eps, activation)
     }
 
-    /// Mean over all pixels: `[N, C, H, W]` → `[N, C]`.
-    fn pool(x: FloatTensor<Self>) -> FloatTensor<Self> {
+    /// Mean over all pixels: `[N, C, H, W]` → `[N, C]`. With `joins` the gradient of `x` from its other readers is there when
+    /// that of the means is computed: one of them depends on the means.
+    fn pool(x: FloatTensor<Self>, joins: bool) -> FloatTensor<Self> {
+        let _ = joins;
         generic::pool::<Self>(x)
     }
 
     /// Gradient of [`TrainOps::pool`] for maps of `h` × `w` pixels.
     fn pool_backward(dy: FloatTensor<Self>, h: usize, w: usize) -> FloatTensor<Self> {
         generic::pool_backward::<Self>(dy, h, w)
+    }
+
+    /// [`TrainOps::pool_backward`] added to `dx` `[N, C, H, W]`.
+    fn pool_backward_add(dx: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        generic::pool_backward_add::<Self>(dx, dy)
     }
 }
 
@@ -119,8 +126,8 @@ pub(crate) fn mix_conv(x: Tensor<4>, pi: Tensor<2>, bank: Tensor<5>, g: ConvGeom
 }
 
 /// [`TrainOps::pool`] on tensors.
-pub(crate) fn pool(x: Tensor<4>) -> Tensor<2> {
-    Tensor::from_dispatch(<Dispatch as TrainOps>::pool(x.into_dispatch()))
+pub(crate) fn pool(x: Tensor<4>, joins: bool) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as TrainOps>::pool(x.into_dispatch(), joins))
 }
 
 /// [`TrainOps::norm_act`] on tensors: the output, and the batch's mean and variance without gradients.
