@@ -105,7 +105,8 @@ mod tests {
         assert!(deconv(ConvTranspose2d { padding: [0, 8], ..two.clone() }).contains("padding 8 leaves nothing of 16"));
         assert!(deconv(ConvTranspose2d { groups: 4, ..two.clone() }).contains("groups 4 must divide the 6 input"));
         assert!(deconv(ConvTranspose2d { stride: [0, 1], ..two.clone() }).contains("stride must lie in"));
-        assert!(deconv(ConvTranspose2d { stride: [1, 2500], ..two }).contains("output side must lie in"));
+        assert!(deconv(ConvTranspose2d { stride: [1, 65], ..two.clone() }).contains("stride must lie in 1..=64"));
+        assert!(deconv(ConvTranspose2d { kernel: [1, 16_384], ..two }).contains("output side must lie in"));
         let large = ConvTranspose2d { padding: [8190, 8190], ..ConvTranspose2d::new(65_536, [16_384, 16_384]) };
         assert!(deconv(large).contains("is too large"));
         assert!(message(Op::Upsample { scale: 0 }, [3, 8, 8]).contains("scale must lie in"));

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 const MAX_CHANNELS: usize = 1 << 16;
 /// Largest height or width of a map, in pixels.
 const MAX_SIDE: usize = 1 << 14;
+/// Largest stride of a transposed convolution: each remainder modulo the stride is computed in its own way.
+const MAX_UPSCALE: usize = 64;
 /// Most elements that one tensor (activation or parameter) may hold.
 const MAX_ELEMENTS: usize = 1 << 31;
 
@@ -170,7 +172,9 @@ impl ConvTranspose2d {
         let spatial = |axis: usize, size: usize| {
             let (kernel, stride, padding) = (self.kernel[axis], self.stride[axis], self.padding[axis]);
             check_side("kernel", kernel)?;
-            check_side("stride", stride)?;
+            if !(1..=MAX_UPSCALE).contains(&stride) {
+                return Err(format!("stride must lie in 1..={MAX_UPSCALE}, got {stride}"));
+            }
             if padding > MAX_SIDE {
                 return Err(format!("padding must be at most {MAX_SIDE}, got {padding}"));
             }
