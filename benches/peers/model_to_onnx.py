@@ -155,9 +155,13 @@ def convert(model, out, mix, batch=1):
             following = after[0]
             folded.add(following["name"])
         writer.node(node, following)
-    classes = len(header["task"]["classification"]["classes"])
+    task = header["task"]
+    if "classification" in task:
+        answer = [len(task["classification"]["classes"])]
+    else:
+        answer = [len(task["keypoints"]["joints"]), "height", "width"]
     x = helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch, *graph["input"]])
-    y = helper.make_tensor_value_info(graph["output"], TensorProto.FLOAT, [batch, classes])
+    y = helper.make_tensor_value_info(graph["output"], TensorProto.FLOAT, [batch, *answer])
     onnx_graph = helper.make_graph(writer.nodes, "dyconv", [x], [y], writer.initializers)
     model = helper.make_model(onnx_graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model, full_check=True)

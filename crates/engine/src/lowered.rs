@@ -30,8 +30,10 @@ pub(crate) struct Step {
     pub(crate) shape: Shape,
     /// Whether it computes mixing coefficients and nothing else.
     pub(crate) router: bool,
-    /// Multiply-adds of the nodes that went into it.
+    /// Multiply-adds of the nodes that went into it, as far as they are carried out.
     pub(crate) madds: u64,
+    /// Whether its value is that of no node, but a step on the way to one.
+    pub(crate) partial: bool,
 }
 
 impl Step {
@@ -179,6 +181,7 @@ impl Lowered {
                 shape: node.shape,
                 router: routers[cost.node.index()],
                 madds: cost.madds.total(),
+                partial: false,
             })
         };
         let steps = graph.nodes().iter().zip(&costs.nodes).map(lower).collect::<Result<_, WeightsError>>()?;
