@@ -181,3 +181,30 @@ fn what_surrounds_an_upsampling_agrees_with_the_oracle() {
         assert_eq!(pools.count(), 1, "that of the input");
     }
 }
+
+/// Two ways to sum the same products in f32 and f64, over up to 60 layers whose attention depends on the layer before.
+const NETWORK: f64 = 1e-4;
+
+#[test]
+fn whole_keypoint_networks_agree_with_the_oracle() {
+    for name in [
+        "pose_dy_mobilenet_v2_x0_35_b",
+        "pose_dy_resnet10_x0_125_a",
+        "pose_dy_mobilenet_v3_small_early_x0_35_b",
+        "pose_mb4_a",
+    ] {
+        let model = dyconv_models::Options { joints: 3, image_size: [64, 32], head_width: 0.125, ..Default::default() };
+        let graph = dyconv_models::build(name, &model).unwrap();
+        let mut w = dyconv_graph::init(&graph, Default::default());
+        // As large as other layers.
+        w.0.get_mut("heatmaps.weight").unwrap().data.iter_mut().for_each(|w| *w *= 300.0);
+        let x = sample(&graph, 2, 1);
+        let expected = oracle::run(&graph, &w, 4.0, &x, 2).unwrap();
+        for isa in Isa::available() {
+            let plan = Plan::for_isa(&graph, &w, 4.0, isa).unwrap();
+            let answer = Session::new(plan).predict(&x, 2).unwrap();
+            let error = relative_error(&answer, &expected, 0.0);
+            assert!(error <= NETWORK, "{name} {}: {error:e}", isa.name());
+        }
+    }
+}

@@ -4,8 +4,9 @@
 use crate::testing::values;
 use crate::{
     Activation, Bank, ConvGeometry, ConvRun, ConvTranspose, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, Pool,
-    PoolGeometry, Span, Storage, TransposedGeometry, Upsample, WinogradConv, activate, add, affine, chw_to_hwc, global_avg_pool, hwc_to_chw, linear, linear_halves,
-    max_pool, mean_of_sums, mix, mix_linear, pack_linear_bank, pack_linear_halves, scale, softmax,
+    PoolGeometry, Span, Storage, TransposedGeometry, Upsample, WinogradConv, activate, add, affine, chw_to_hwc,
+    global_avg_pool, hwc_to_chw, linear, linear_halves, max_pool, mean_of_sums, mix, mix_linear, pack_linear_bank,
+    pack_linear_halves, scale, softmax,
 };
 
 const PAGE: usize = 4096;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dyconv_data::{Augment, DataError, Dataset, OpenOptions};
 use dyconv_file::Preprocessing;
-use dyconv_graph::{Gate, Graph, Init, Weights, init};
+use dyconv_graph::{Gate, Graph, Init, Shape, Weights, init};
 use dyconv_models::{ModelError, Options, build, matches};
 
 use crate::loss::Loss;
@@ -84,6 +84,11 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
         ..Options::default()
     };
     let graph = build(&m.name, &options)?;
+    if let Shape::Map(_) = graph.output_shape() {
+        return Err(
+            RecipeError(format!("`model.name`: `{}` is a keypoint network, the data have classes", m.name)).into()
+        );
+    }
     let weights = init(&graph, Init { seed: recipe.seed, router: m.router_init });
     let mut preprocessing = Preprocessing::usual(channels, size, resize);
     for (own, usual) in [(&recipe.data.mean, &mut preprocessing.mean), (&recipe.data.std, &mut preprocessing.std)] {
