@@ -17,7 +17,6 @@ const LINE: usize = 16;
 
 /// A kernel and what it owns.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "one per step, made once")]
 pub(crate) enum Kernel {
     /// Written by the session before the first step.
     Input,

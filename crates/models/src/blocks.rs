@@ -18,6 +18,9 @@ pub(crate) struct Net<'a> {
     matched: BTreeSet<&'a str>,
 }
 
+/// A network up to its last convolution, whose value is the node.
+pub(crate) type Features<'a> = Result<(Net<'a>, NodeId), ModelError>;
+
 /// A convolution as the tables of the papers give it: padding is half the kernel.
 #[derive(Clone, Copy)]
 pub(crate) struct ConvSpec {

@@ -25,8 +25,8 @@ pub mod resnet;
 
 use dyconv_graph::{Graph, GraphError, NodeId};
 
-use blocks::Net;
 pub use blocks::matches;
+use blocks::{Features, Net};
 pub use name::{ModelName, dynamic_form, static_twin, suggest};
 pub use options::{DynamicParts, Options};
 pub use pose::Head;
@@ -39,7 +39,7 @@ pub struct Family {
     /// Where its table comes from.
     pub source: &'static str,
     /// The network up to its last convolution.
-    features: for<'a> fn(f64, bool, &'a Options) -> Result<(Net<'a>, NodeId), ModelError>,
+    features: fn(f64, bool, &Options) -> Features<'_>,
     /// What makes a classifier of it.
     classify: fn(Net<'_>, NodeId) -> Result<Graph, ModelError>,
 }

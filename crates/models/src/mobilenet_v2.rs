@@ -2,7 +2,7 @@
 
 use dyconv_graph::{Activation, Graph, NodeId, Op};
 
-use crate::blocks::{ConvSpec, Net, refuse, round_channels};
+use crate::blocks::{ConvSpec, Features, Net, refuse, round_channels};
 use crate::{ModelError, Options};
 
 /// A network of inverted residual blocks.
@@ -60,12 +60,7 @@ pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Res
 }
 
 /// The network up to its last convolution.
-pub(crate) fn features<'a>(
-    table: &Table,
-    width: f64,
-    dynamic: bool,
-    options: &'a Options,
-) -> Result<(Net<'a>, NodeId), ModelError> {
+pub(crate) fn features<'a>(table: &Table, width: f64, dynamic: bool, options: &'a Options) -> Features<'a> {
     refuse("dynamic_shortcut", options.dynamic_shortcut, "MobileNetV2, which has no shortcut convolutions")?;
     refuse("se", !options.se, "MobileNetV2, which has no squeeze-and-excitation")?;
     let mut net = Net::new(dynamic, 1e-5, options)?;

@@ -3,7 +3,7 @@
 use dyconv_graph::Activation::{self, HardSwish as HS, Relu as RE};
 use dyconv_graph::{Graph, Linear, NodeId, Op};
 
-use crate::blocks::{ConvSpec, Net, make_divisible, refuse};
+use crate::blocks::{ConvSpec, Features, Net, make_divisible, refuse};
 use crate::{ModelError, Options};
 
 /// One inverted residual block: kernel, expansion size, output channels, squeeze-and-excitation, activation, stride.
@@ -96,12 +96,7 @@ pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Res
 }
 
 /// The network up to its last convolution, with the squeeze-and-excitation behind it where there is one.
-pub(crate) fn features<'a>(
-    table: &Table,
-    width: f64,
-    dynamic: bool,
-    options: &'a Options,
-) -> Result<(Net<'a>, NodeId), ModelError> {
+pub(crate) fn features<'a>(table: &Table, width: f64, dynamic: bool, options: &'a Options) -> Features<'a> {
     refuse("dynamic_shortcut", options.dynamic_shortcut, "MobileNetV3, which has no shortcut convolutions")?;
     let mut net = Net::new(dynamic, 1e-3, options)?;
     let stride = if options.small_stem { 1 } else { 2 };

@@ -3,7 +3,7 @@
 use dyconv_graph::Activation::Relu;
 use dyconv_graph::{Graph, NodeId, Op, Pool2d};
 
-use crate::blocks::{ConvSpec, Net, refuse};
+use crate::blocks::{ConvSpec, Features, Net, refuse};
 use crate::{DynamicParts, ModelError, Options};
 
 /// The first convolution.
@@ -53,12 +53,7 @@ pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Res
 }
 
 /// The network up to its last block.
-pub(crate) fn features<'a>(
-    table: &Table,
-    width: f64,
-    dynamic: bool,
-    options: &'a Options,
-) -> Result<(Net<'a>, NodeId), ModelError> {
+pub(crate) fn features<'a>(table: &Table, width: f64, dynamic: bool, options: &'a Options) -> Features<'a> {
     refuse("dynamic_head", options.dynamic_head, "ResNet, which has no head convolution")?;
     refuse(
         "dynamic_parts",
