@@ -63,13 +63,15 @@ pub(crate) struct PlanStep {
     /// The sums that it leaves behind, or that it reads.
     pub(crate) sums: Slot,
     pub(crate) shape: Shape,
+    /// Whether its value is that of no node.
+    pub(crate) partial: bool,
     madds: u64,
 }
 
 /// One line of [`Plan::describe`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepInfo {
-    /// Name of the last node that was fused into the step.
+    /// Name of the last node that was fused into the step; of a step on the way to a node, `<node> before <another>`.
     pub name: String,
     /// Kernel, instruction set and fused activation, e.g. `mix_panel_conv+relu6/avx512`.
     pub kernel: String,
@@ -77,7 +79,7 @@ pub struct StepInfo {
     pub shape: Shape,
     /// Bytes of the packed weights.
     pub weight_bytes: usize,
-    /// Multiply-adds of the nodes that were fused into the step, for one sample.
+    /// Multiply-adds of the nodes that were fused into the step, for one sample, as far as they are carried out.
     pub madds: u64,
 }
 
@@ -165,6 +167,7 @@ impl Plan {
                 inputs: step.inputs.iter().map(|i| slots[*i]).collect(),
                 output: slots[i],
                 shape: step.shape,
+                partial: step.partial,
                 madds: step.madds,
             })
             .collect();

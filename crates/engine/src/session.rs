@@ -95,8 +95,8 @@ impl Session {
         Ok(output)
     }
 
-    /// [`predict`](Self::predict) that also hands the value of every step, in execution order, to `visit`: the name of the
-    /// last node fused into the step, the shape of one sample, and `batch` samples, channels first. The first step is the input.
+    /// [`predict`](Self::predict) that also hands the value of every step that computes a node, in execution order, to `visit`:
+    /// the name of the last node fused into the step, the shape of one sample, and `batch` samples, channels first. The first step is the input.
     ///
     /// Allocates room for all values: for inspection, not for speed.
     ///
@@ -121,7 +121,7 @@ impl Session {
             let to = &mut answers[n * shape.elements()..][..shape.elements()];
             hwc_to_chw(shape.channels(), &self.arena[plan.output.range()], to);
         }
-        for (step, value) in plan.steps.iter().zip(&values) {
+        for (step, value) in plan.steps.iter().zip(&values).filter(|(step, _)| !step.partial) {
             visit(&step.name, step.shape, value);
         }
         Ok(answers)

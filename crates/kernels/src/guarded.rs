@@ -3,9 +3,10 @@
 
 use crate::testing::values;
 use crate::{
-    Activation, Bank, ConvGeometry, ConvRun, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, Pool, PoolGeometry, Span,
-    Storage, WinogradConv, activate, add, affine, chw_to_hwc, global_avg_pool, hwc_to_chw, linear, linear_halves,
-    max_pool, mean_of_sums, mix, mix_linear, pack_linear_bank, pack_linear_halves, scale, softmax,
+    Activation, Bank, ConvGeometry, ConvRun, ConvTranspose, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, Pool,
+    PoolGeometry, Span, Storage, TransposedGeometry, Upsample, WinogradConv, activate, add, affine, chw_to_hwc,
+    global_avg_pool, hwc_to_chw, linear, linear_halves, max_pool, mean_of_sums, mix, mix_linear, pack_linear_bank,
+    pack_linear_halves, scale, softmax,
 };
 
 const PAGE: usize = 4096;
@@ -111,6 +112,46 @@ fn convolutions_stay_inside_their_buffers() {
                     });
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn what_enlarges_maps_stays_inside_its_buffers() {
+    let pool = Pool::new(2);
+    for (input, out_channels, kernel, stride, padding, groups) in [
+        ([8, 6, 24], 50, 4, 2, 1, 1),
+        ([5, 7, 3], 17, 4, 2, 1, 1),
+        ([3, 4, 6], 20, 3, 2, 1, 2),
+        ([4, 3, 5], 5, 1, 3, 0, 1),
+        ([2, 5, 40], 40, 5, 1, 2, 40),
+    ] {
+        let g = TransposedGeometry {
+            input,
+            out_channels,
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            padding: [padding; 2],
+            output_padding: [0; 2],
+            groups,
+        };
+        let (x, bias) = (guarded(&values(input.iter().product(), 1)), guarded(&values(out_channels, 2)));
+        let (weight, y) = (values(g.weight_len(), 3), guarded(&vec![f32::NAN; g.output().iter().product()]));
+        let upsample = Upsample::new(input, stride);
+        let large = guarded(&vec![f32::NAN; upsample.output().iter().product()]);
+        for isa in Isa::available() {
+            let exec = Exec { isa, pool: &pool };
+            let rounding = (groups == 1).then(|| ConvTranspose::rounding(g, isa));
+            for conv in [Some(ConvTranspose::new(g, isa)), rounding].iter().flatten() {
+                y.fill(f32::NAN);
+                let end = Epilogue { bias, activation: Some(Activation::Relu) };
+                let scratch = guarded(&vec![0.0; conv.scratch_len()]);
+                conv.run(exec, &conv.pack(&weight), end, x, y, scratch, [Span::default(); 2]);
+                assert!(y.iter().all(|v| v.is_finite()), "{} {g:?}", isa.name());
+            }
+            large.fill(f32::NAN);
+            upsample.run(exec, None, x, large, guarded(&vec![0.0; upsample.sums_len()]));
+            assert!(large.iter().all(|v| v.is_finite()), "{} {input:?}", isa.name());
         }
     }
 }

@@ -55,7 +55,7 @@ impl Attention {
 
     /// Coefficients `[N, K]` for a map `[N, C, H, W]`.
     pub fn forward_map(&self, x: Tensor<4>) -> Tensor<2> {
-        self.forward(ops::pool_beside_reader(x))
+        self.forward(ops::global_avg_pool(x))
     }
 
     /// Sets τ.

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use dyconv_graph::{Gate, Router, RouterInit};
 
 use crate::attention::Attention;
-use crate::ops::{ConvGeometry, mix_conv};
+use crate::ops::{self, ConvGeometry, mix_conv};
 
 /// Settings of a [`DynamicConv2d`]; pairs are (height, width).
 #[derive(Config, Debug)]
@@ -92,7 +92,7 @@ impl DynamicConv2dConfig {
 impl DynamicConv2d {
     /// `[N, C_in, H, W]` → `[N, C_out, H', W']`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let pi = self.attention.forward_map(x.clone());
+        let pi = self.attention.forward(ops::pool_beside_reader(x.clone()));
         mix_conv(x, pi, self.weight.val(), self.bias.as_ref().map(Param::val), self.geometry)
     }
 

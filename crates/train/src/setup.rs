@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dyconv_data::{Augment, DataError, Dataset, OpenOptions};
 use dyconv_file::Preprocessing;
-use dyconv_graph::{Gate, Graph, Init, Weights, init};
+use dyconv_graph::{Gate, Graph, Init, Shape, Weights, init};
 use dyconv_models::{ModelError, Options, build, matches};
 
 use crate::loss::Loss;
@@ -81,8 +81,14 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
         small_stem: m.small_stem.unwrap_or(side <= SMALL_SIDE),
         se: m.se,
         dropout: m.dropout,
+        ..Options::default()
     };
     let graph = build(&m.name, &options)?;
+    if let Shape::Map(_) = graph.output_shape() {
+        return Err(
+            RecipeError(format!("`model.name`: `{}` is a keypoint network, the data have classes", m.name)).into()
+        );
+    }
     let weights = init(&graph, Init { seed: recipe.seed, router: m.router_init });
     let mut preprocessing = Preprocessing::usual(channels, size, resize);
     for (own, usual) in [(&recipe.data.mean, &mut preprocessing.mean), (&recipe.data.std, &mut preprocessing.std)] {
@@ -110,7 +116,7 @@ fn check_frozen(patterns: &[String], graph: &Graph) -> Result<(), RecipeError> {
 
 /// The recipe of the static twin: the same network without attention; `None` if the recipe's network is static already.
 pub fn static_twin(recipe: &Recipe) -> Option<Recipe> {
-    let name = recipe.model.name.strip_prefix("dy_")?.to_owned();
+    let name = dyconv_models::static_twin(&recipe.model.name)?;
     let mut twin = recipe.clone();
     twin.model.name = name;
     twin.model.gate = Gate::Softmax;

@@ -6,6 +6,7 @@ mod fuse_activation;
 mod fuse_mean;
 mod fuse_residual;
 mod fuse_scale;
+mod work_before_upsample;
 
 pub(crate) use drop_dropout::drop_dropout;
 pub(crate) use fold_batch_norm::fold_batch_norm;
@@ -13,12 +14,13 @@ pub(crate) use fuse_activation::fuse_activation;
 pub(crate) use fuse_mean::fuse_mean;
 pub(crate) use fuse_residual::fuse_residual;
 pub(crate) use fuse_scale::fuse_scale;
+pub(crate) use work_before_upsample::work_before_upsample;
 
 use crate::lowered::{Lowered, Step};
 
 /// All passes in order.
 pub(crate) fn optimise(lowered: Lowered) -> Lowered {
-    let lowered = fuse_activation(fold_batch_norm(drop_dropout(lowered)));
+    let lowered = work_before_upsample(fuse_activation(fold_batch_norm(drop_dropout(lowered))));
     fuse_mean(fuse_scale(fuse_residual(lowered)))
 }
 

@@ -111,7 +111,7 @@ fn check(c: &BatchConv, kernels: usize, seed: u64) -> Result<(), TestCaseError> 
             near(&name("dbank"), &dbank, &expected.dbank, tolerance)?;
         }
         let weight = &bank[..weights];
-        let (y, dx) = (conv_forward(isa, c, &x, weight), conv_dx(isa, c, &x, weight, &dy));
+        let (y, dx) = (conv_forward(isa, c, &x, weight), conv_dx(isa, c, weight, &dy));
         let dw = conv_dweight(isa, c, &x, weight, &dy);
         let tolerance = if c.is_winograd() { WINOGRAD } else { NEAR };
         near("static y", &y, &fixed.y, tolerance)?;
