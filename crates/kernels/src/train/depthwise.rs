@@ -103,9 +103,9 @@ impl Phases {
             let to = &mut plane[row * w + first..(row + 1) * w];
             let from = &from[at..at + columns];
             match step {
-                1 => drop(to[..columns].write_copy_of_slice(from)),
-                2 => to.chunks_mut(2).zip(from).for_each(|(t, f)| drop(t[0].write(*f))),
-                _ => to.iter_mut().step_by(step).zip(from).for_each(|(t, f)| drop(t.write(*f))),
+                1 => _ = to[..columns].write_copy_of_slice(from),
+                2 => to.chunks_mut(2).zip(from).for_each(|(t, f)| t[0] = MaybeUninit::new(*f)),
+                _ => to.iter_mut().step_by(step).zip(from).for_each(|(t, f)| *t = MaybeUninit::new(*f)),
             }
         });
     }
