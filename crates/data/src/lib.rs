@@ -24,12 +24,15 @@
 #![forbid(unsafe_code)]
 
 mod augment;
+mod crop;
 mod dataset;
 mod decode;
 mod error;
+mod heatmap;
 mod image;
 mod jpeg;
 mod loader;
+mod people;
 mod preprocessing;
 mod resize;
 mod source;
@@ -37,12 +40,15 @@ mod split;
 #[cfg(test)]
 mod testdata;
 
-pub use augment::{Augment, Crop, RandAugment};
+pub use augment::{Augment, Crop, PoseAugment, RandAugment};
+pub use crop::{Affine, PersonBox, PersonCrop};
 pub use dataset::{Dataset, OpenOptions};
 pub use decode::{MAX_FILE_BYTES, MAX_PIXELS, decode, load};
-pub use dyconv_file::Preprocessing;
+pub use dyconv_file::{Preprocessing, Skeleton};
 pub use error::DataError;
+pub use heatmap::{FoundJoint, HeatMaps};
 pub use image::Image;
-pub use loader::{Batch, Broken, Epoch, Loader, LoaderOptions};
+pub use loader::{Batch, Broken, Classes, Epoch, Joints, Loader, LoaderOptions, Targets};
+pub use people::{DetectedBox, DetectedBoxes, Joint, People, Person, PersonImage, Visibility};
 pub use preprocessing::Transform;
 pub use split::Split;

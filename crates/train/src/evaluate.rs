@@ -71,7 +71,7 @@ pub(crate) fn evaluate(
         let images = input(&batch, 0..batch.len(), &device);
         let rows = network.forward_all(images, |node, value| attention.visit(node, value)).into_vec();
         attention.passed(batch.len());
-        for ((row, &label), &index) in rows.chunks_exact(classes).zip(&batch.labels).zip(&batch.indices) {
+        for ((row, &label), &index) in rows.chunks_exact(classes).zip(&batch.classes().labels).zip(&batch.indices) {
             // A row with a NaN is no answer.
             let answer = top_k(row, 1).first().filter(|_| row.iter().all(|v| !v.is_nan())).map_or(classes, |a| a.0);
             confusion.add(label, answer);
