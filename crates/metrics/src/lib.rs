@@ -1,6 +1,6 @@
-//! How good a classifier is: top-k accuracy and the confusion matrix.
+//! How good a network is: top-k accuracy and the confusion matrix of a classifier, OKS average precision of joints.
 //!
-//! Everything reads plain slices of logits and class indices; nothing here knows of tensors or images.
+//! Everything reads plain slices of logits, class indices and joints; nothing here knows of tensors or images.
 //!
 //! ```
 //! use dyconv_metrics::{Confusion, TopK, top_k};
@@ -18,7 +18,11 @@
 #![forbid(unsafe_code)]
 
 mod confusion;
+mod keypoints;
 mod topk;
 
 pub use confusion::{ClassScore, Confusion};
+pub use keypoints::{
+    Detection, KeypointError, KeypointScores, MAX_DETECTIONS, Person, Pose, keypoint_scores, oks, oks_nms, rescore,
+};
 pub use topk::{TopK, softmax, top_k};

@@ -1,0 +1,114 @@
+//! How good answers in joints are: object keypoint similarity, its average precision, its non-maximum suppression.
+
+mod average_precision;
+mod nms;
+mod oks;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+pub use average_precision::{KeypointScores, MAX_DETECTIONS, keypoint_scores};
+pub use nms::{Pose, oks_nms, rescore};
+pub use oks::oks;
+
+/// An annotated person (or hand, face, animal): the truth of one COCO keypoint annotation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Person {
+    /// The image it is in.
+    pub image: u64,
+    /// By joint: (x, y) in pixels of the image, or `None` where the joint is not labelled (COCO's v = 0).
+    pub joints: Vec<Option<[f64; 2]>>,
+    /// Area in square pixels (COCO's `area`): the scale of the similarity, and what medium and large mean.
+    pub area: f64,
+    /// Box as (left, top, width, height) in pixels: what detections are compared with where no joint is labelled.
+    pub bbox: [f64; 4],
+    /// Stands for several persons (COCO's `iscrowd`). Not to be found, and any number of detections may lie in it.
+    pub crowd: bool,
+    /// Not to be found, and no harm in finding it. COCO: whether `num_keypoints` is 0.
+    pub ignore: bool,
+}
+
+/// An answer: the joints of one person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Detection {
+    /// The image it is in.
+    pub image: u64,
+    /// By joint: (x, y) in pixels of the image.
+    pub joints: Vec<[f64; 2]>,
+    /// How sure it is of the whole person; only the order of scores matters.
+    pub score: f64,
+}
+
+/// Persons, detections, poses or sigmas that cannot be scored.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum KeypointError {
+    /// A record with another number of joints than the skeleton.
+    #[error("{record} has {got} joints, but there are sigmas for {expected}")]
+    Joints {
+        /// E.g. `person 3 (image 17)`, by its place in the slice, from 0.
+        record: String,
+        /// Joints found.
+        got: usize,
+        /// Joints expected.
+        expected: usize,
+    },
+    /// A number that is NaN, infinite, or negative where it must not be.
+    #[error("{record} has {field} {value}, expected {expected}")]
+    Number {
+        /// E.g. `person 3 (image 17)`, by its place in the slice, from 0.
+        record: String,
+        /// The field.
+        field: &'static str,
+        /// What stands there.
+        value: f64,
+        /// What should.
+        expected: &'static str,
+    },
+    /// A sigma that is no standard deviation.
+    #[error("the sigma of joint {joint} is {value}, expected a positive number")]
+    Sigma {
+        /// Its place in the slice, from 0.
+        joint: usize,
+        /// What stands there.
+        value: f64,
+    },
+    /// No sigmas.
+    #[error("there are no sigmas, so no joints")]
+    NoJoints,
+}
+
+/// Checks that there are sigmas and that they are positive numbers.
+fn check_sigmas(sigmas: &[f64]) -> Result<(), KeypointError> {
+    if sigmas.is_empty() {
+        return Err(KeypointError::NoJoints);
+    }
+    match sigmas.iter().position(|s| !(s.is_finite() && *s > 0.0)) {
+        Some(joint) => Err(KeypointError::Sigma { joint, value: sigmas[joint] }),
+        None => Ok(()),
+    }
+}
+
+/// Checks one record: its number of joints, and that every number is finite, the area also not negative.
+fn check_record<'a>(
+    record: impl Fn() -> String,
+    (got, expected): (usize, usize),
+    joints: impl Iterator<Item = &'a [f64; 2]>,
+    (field, other): (&'static str, &[f64]),
+    area: Option<f64>,
+) -> Result<(), KeypointError> {
+    if got != expected {
+        return Err(KeypointError::Joints { record: record(), got, expected });
+    }
+    let wrong = |field, value, expected| Err(KeypointError::Number { record: record(), field, value, expected });
+    if let Some(&value) = joints.flatten().find(|v| !v.is_finite()) {
+        return wrong("a joint at", value, "a finite number");
+    }
+    if let Some(&value) = other.iter().find(|v| !v.is_finite()) {
+        return wrong(field, value, "a finite number");
+    }
+    match area {
+        Some(value) if !(value.is_finite() && value >= 0.0) => wrong("area", value, "a finite number of 0 or more"),
+        _ => Ok(()),
+    }
+}
