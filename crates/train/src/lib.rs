@@ -11,6 +11,7 @@ mod fault;
 mod folder;
 mod journal;
 mod learner;
+mod lesson;
 mod loss;
 mod optimizer;
 mod recipe;
@@ -25,12 +26,12 @@ pub use attention::{AttentionStats, LayerAttention};
 pub use checkpoint::Best;
 pub use error::TrainError;
 pub use folder::RunFolder;
-pub use journal::{Epoch, Step, Timing};
+pub use journal::{Epoch, Step, Timing, Validation};
 pub use recipe::{
-    AugmentRecipe, BUILT_IN, BuiltIn, DataRecipe, ModelRecipe, OptimizerKind, Recipe, RecipeError, Schedule,
+    AugmentRecipe, BUILT_IN, BuiltIn, DataRecipe, ImageSize, ModelRecipe, OptimizerKind, Recipe, RecipeError, Schedule,
     TemperatureRecipe, TemperatureSchedule, TrainRecipe,
 };
 pub use run::{Event, Trained, train};
-pub use setup::{Setup, SetupError, open, setup, static_twin};
+pub use setup::{Setup, SetupError, open, setup, static_twin, task};
 pub use start::{StartError, Started, start};
 pub use world::World;

@@ -141,9 +141,8 @@ fn half_body(joints: &[Joint], skeleton: &Skeleton, upper: bool) -> Option<([f64
 
 /// The input for evaluation and its crop.
 pub(crate) fn evaluated(image: &Image, bbox: PersonBox, pre: &Transform) -> (Vec<f32>, PersonCrop) {
-    let [_, height, width] = pre.shape();
-    let crop = PersonCrop::around(bbox, [height, width]);
-    (pre.normalise(&crop.cut(&pre.recoloured(image), [height, width])), crop)
+    let crop = PersonCrop::around(bbox, pre.description().image_size);
+    (pre.crop(image, crop), crop)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 mod boxes;
 mod coco;
 mod open;
+mod score;
 mod skeleton;
 #[cfg(test)]
 pub(crate) mod tests;

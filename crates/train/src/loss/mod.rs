@@ -1,4 +1,6 @@
-//! Cross-entropy with everything that targets can be.
+//! Cross-entropy with everything that targets can be; that of joints lies in [`joints`].
+
+pub(crate) mod joints;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
