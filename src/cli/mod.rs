@@ -6,6 +6,7 @@ mod cost;
 mod eval;
 #[cfg(feature = "train")]
 mod interrupt;
+mod make_figures;
 mod model_args;
 mod models;
 mod name_or_file;
@@ -58,6 +59,7 @@ enum Verb {
     Cost(cost::Args),
     Bench(bench::Args),
     New(new::Args),
+    MakeFigures(make_figures::Args),
 }
 
 /// Runs the verb; errors are one line on standard error.
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
         Verb::Cost(args) => cost::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::New(args) => new::run(&args),
+        Verb::MakeFigures(args) => make_figures::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
