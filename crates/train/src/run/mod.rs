@@ -11,6 +11,8 @@
 //! Everything random depends on the seed and on how many iterations are done, and a checkpoint holds everything else, so
 //! a run that is resumed goes on bit by bit as if it had never stopped.
 
+#[cfg(test)]
+mod joints_tests;
 mod keeper;
 
 use std::collections::BTreeSet;
