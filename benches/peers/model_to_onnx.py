@@ -68,18 +68,28 @@ class Writer:
         settings = {} if isinstance(node["op"], str) else node["op"][op]
         out = following["name"] if following else name
         t = lambda parameter: self.tensors[f"{name}.{parameter}"]
-        if op in ("conv", "mix_conv"):
-            conv = settings if op == "conv" else settings["conv"]
+        if op in ("conv", "mix_conv", "conv_transpose"):
+            conv = settings["conv"] if op == "mix_conv" else settings
             weight, shift = t("weight"), None
+            if conv.get("bias"):
+                assert op != "mix_conv" and not following, "the architectures have no biases of these"
+                shift = t("bias")
             if following:
                 bn = lambda parameter: self.tensors[f"{following['name']}.{parameter}"]
                 eps = following["op"]["batch_norm"]["eps"]
                 scale = bn("weight") / np.sqrt(bn("running_var") + eps)
                 shift = (bn("bias") - bn("running_mean") * scale).astype(np.float32)
-                weight = (weight * scale.reshape((1,) * (weight.ndim - 4) + (-1, 1, 1, 1))).astype(np.float32)
-            assert not conv.get("bias"), "the architectures have no convolution biases"
+                axis = 1 if op == "conv_transpose" else weight.ndim - 4
+                assert op != "conv_transpose" or conv.get("groups", 1) == 1, "the architectures have no such groups"
+                weight = (weight * scale.reshape([-1 if a == axis else 1 for a in range(weight.ndim)])).astype(np.float32)
             samples = self.batch if op == "mix_conv" else 1
             bias = self.constant(f"{name}.shift", np.tile(shift, samples)) if shift is not None else None
+            if op == "conv_transpose":
+                (ph, pw), kernel = conv.get("padding", [0, 0]), self.constant(f"{name}.weight", weight)
+                self.add("ConvTranspose", [inputs[0], kernel] + ([bias] if bias else []), out, kernel_shape=conv["kernel"],
+                         pads=[ph, pw, ph, pw], strides=conv.get("stride", [1, 1]), group=conv.get("groups", 1),
+                         output_padding=conv.get("output_padding", [0, 0]))
+                return
             if op == "conv":
                 kernel = self.constant(f"{name}.weight", weight)
             else:
@@ -115,6 +125,9 @@ class Writer:
         elif op == "max_pool":
             (ph, pw) = settings.get("padding", [0, 0])
             self.add("MaxPool", inputs, out, kernel_shape=settings["kernel"], strides=settings["stride"], pads=[ph, pw, ph, pw])
+        elif op == "upsample":
+            scales = self.constant(f"{name}.scales", np.array([1, 1, settings["scale"], settings["scale"]], np.float32))
+            self.add("Resize", [inputs[0], "", scales], out, mode="linear", coordinate_transformation_mode="half_pixel")
         elif op == "dropout":
             self.add("Identity", inputs, out)
         else:
@@ -136,7 +149,7 @@ def convert(model, out, mix, batch=1):
         if node["name"] in folded:
             continue
         following = None
-        is_conv = isinstance(node["op"], dict) and next(iter(node["op"])) in ("conv", "mix_conv")
+        is_conv = isinstance(node["op"], dict) and next(iter(node["op"])) in ("conv", "mix_conv", "conv_transpose")
         after = readers.get(node["name"], [])
         if is_conv and len(after) == 1 and isinstance(after[0]["op"], dict) and "batch_norm" in after[0]["op"]:
             following = after[0]

@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use dyconv::engine::{self, Exec, Options, Plan, Pool, Session, Storage, peak_madds, peak_read};
 use dyconv::file::Model;
 use dyconv::graph::{Graph, Init, TensorSource, cost, init};
+use dyconv::models::static_twin;
 use serde::Serialize;
 
 use super::bank::{Bank, name};
@@ -32,6 +33,7 @@ Peaks are measured at the start: multiply-adds a second on values in registers, 
 Examples:
   dyconv bench dy_mobilenet_v2_x1_0 --static-twin
   dyconv bench dy_resnet18 --threads 1,2 --batch 1,8
+  dyconv bench pose_dy_mobilenet_v2_x0_5_b --static-twin --bank bf16
   dyconv bench dy_resnet18 --precision f32,bf16
   dyconv bench model.safetensors --per-node
   dyconv bench dy_mobilenet_v2_x1_0 --bank bf16 --json"
@@ -205,8 +207,8 @@ fn subjects(args: &Args, what: NameOrFile) -> anyhow::Result<(Vec<Subject>, f64)
         NameOrFile::Name(name) => {
             let mut names = vec![name.clone()];
             if args.static_twin {
-                match name.strip_prefix("dy_") {
-                    Some(twin) => names.push(twin.to_owned()),
+                match static_twin(&name) {
+                    Some(twin) => names.push(twin),
                     None => bail!("--static-twin: `{name}` is static itself; name a `dy_` network"),
                 }
             }

@@ -1,7 +1,7 @@
 //! `dyconv models`: every architecture with its cost, the static twin beside the dynamic network.
 
 use dyconv::graph::cost;
-use dyconv::models::{ALL, FAMILIES, Options, build};
+use dyconv::models::{ALL, FAMILIES, ModelName, Options, build, dynamic_form, pose_names};
 use serde::Serialize;
 
 use super::output::{print, print_json, thousands};
@@ -10,7 +10,7 @@ use super::table::Table;
 /// List the architectures with their parameters and multiply-adds
 #[derive(clap::Args)]
 #[command(
-    after_help = "Every network exists as a static twin and, with `dy_` in front, as a dynamic network. Any width can be asked for by name: mobilenet_v2_x0_6, dy_resnet18_x0_25.
+    after_help = "Every network exists as a static twin and, with `dy_` in front, as a dynamic network. Any width can be asked for by name: mobilenet_v2_x0_6, dy_resnet18_x0_25. With `pose_` in front it is the backbone of a keypoint network, whose head is `_a` (transposed convolutions) or `_b` (upsampling and inverted residual blocks, dynamic too): pose_dy_mobilenet_v2_x0_5_b.
 
 Examples:
   dyconv models
@@ -27,16 +27,17 @@ struct Row {
     name: String,
     params: u64,
     madds: u64,
-    static_twin: &'static str,
+    static_twin: String,
     static_params: u64,
     static_madds: u64,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut rows = Vec::new();
-    for twin in ALL.iter().copied() {
-        let name = format!("dy_{twin}");
-        let [dynamic, still] = [&name, twin].map(|name: &str| build(name, &Options::default()).map(|g| cost(&g)));
+    for twin in ALL.iter().map(|n| (*n).to_owned()).chain(pose_names()) {
+        let name = dynamic_form(&twin);
+        let options = Options { image_size: twin.parse::<ModelName>()?.image_size(), ..Options::default() };
+        let [dynamic, still] = [&name, &twin].map(|name| build(name, &options).map(|g| cost(&g)));
         let (dynamic, still) = (dynamic?, still?);
         rows.push(Row {
             name,
@@ -57,14 +58,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             r.name.clone(),
             thousands(r.params),
             thousands(r.madds),
-            r.static_twin.into(),
+            r.static_twin.clone(),
             thousands(r.static_params),
             thousands(r.static_madds),
             format!("+{more:.1} %"),
         ]);
     }
     print(&format!(
-        "{table}\n224 × 224 pixels, 1000 classes, K = 4. A pooling addition counts as half a multiply-add.\n\n"
+        "{table}\n224 × 224 pixels, 1000 classes, K = 4; keypoint networks (pose_…) 256 × 192 pixels, 17 joints. A pooling addition counts as half a multiply-add.\n\n"
     ))?;
     let mut table = Table::new(&["family", "source"]);
     for family in FAMILIES {

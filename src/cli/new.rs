@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
-use dyconv::file::{Model, Preprocessing, Provenance, Task};
+use anyhow::{Context, bail, ensure};
+use dyconv::file::{Model, Preprocessing, Provenance, Skeleton, Task};
 use dyconv::graph::{Init, RouterInit, cost, init};
+use dyconv::models::ModelName;
 
 use super::model_args::ModelArgs;
 use super::output::{print, thousands};
@@ -15,7 +16,9 @@ use super::output::{print, thousands};
 
 Examples:
   dyconv new dy_mobilenet_v2_x1_0 --out fresh.safetensors
-  dyconv new dy_resnet10 --classes 10 --image-size 32 --small-stem --out cifar.safetensors")]
+  dyconv new dy_resnet10 --classes 10 --image-size 32 --small-stem --out cifar.safetensors
+  dyconv new pose_dy_mobilenet_v2_x0_5_b --out pose.safetensors
+  dyconv new pose_resnet18_a --joints 21 --skeleton hand.toml --image-size 128 --out hand.safetensors")]
 pub struct Args {
     /// Name of an architecture (see `dyconv models`)
     name: String,
@@ -31,8 +34,38 @@ pub struct Args {
     /// Peaky first attention instead of a near uniform one
     #[arg(long)]
     large_router_init: bool,
+    /// Keypoint networks: joints as TOML (`joints`, `sigmas`; `bones`, `flip_pairs`, `upper_body` if any) [default: COCO person]
+    #[arg(long, value_name = "FILE")]
+    skeleton: Option<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
+}
+
+impl Args {
+    /// What the network's answer means.
+    fn task(&self) -> anyhow::Result<Task> {
+        if self.name.parse::<ModelName>()?.head.is_none() {
+            ensure!(
+                self.skeleton.is_none(),
+                "--skeleton is for keypoint networks (pose_…), `{}` is a classifier",
+                self.name
+            );
+            return Ok(Task::Classification { classes: (0..self.model.classes).map(|c| c.to_string()).collect() });
+        }
+        let skeleton = match &self.skeleton {
+            None => Skeleton::coco(),
+            Some(path) => {
+                let text =
+                    std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+                let skeleton: Skeleton = toml::from_str(&text).with_context(|| path.display().to_string())?;
+                skeleton.check().map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+                skeleton
+            }
+        };
+        let (given, asked) = (skeleton.joints.len(), self.model.joints);
+        ensure!(given == asked, "the skeleton has {given} joints, --joints asks for {asked}; give both");
+        Ok(Task::Keypoints(skeleton))
+    }
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -41,11 +74,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let graph = args.model.build(&args.name)?;
     let router = if args.large_router_init { RouterInit::Large } else { RouterInit::Small };
-    let side = args.model.image_size;
+    let [channels, height, width] = graph.input_dims();
     let model = Model {
         weights: init(&graph, Init { seed: args.seed, router }),
-        preprocessing: Preprocessing::usual(args.model.channels, [side, side], side * 256 / 224),
-        task: Task::Classification { classes: (0..args.model.classes).map(|c| c.to_string()).collect() },
+        preprocessing: Preprocessing::usual(channels, [height, width], height.min(width) * 256 / 224),
+        task: args.task()?,
         provenance: Provenance {
             producer: concat!("dyconv ", env!("CARGO_PKG_VERSION")).into(),
             model: args.name.clone(),

@@ -1,10 +1,11 @@
 //! What a step runs: a kernel with its packed weights, chosen once.
 
-use dyconv_graph::{Activation as GraphActivation, Conv2d, Pool2d, Shape};
+use dyconv_graph::{Activation as GraphActivation, Conv2d, ConvTranspose2d, Pool2d, Shape};
 use dyconv_kernels::{
-    Activation, Bank, Buffer, ConvGeometry, ConvRun, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, PoolGeometry, Span,
-    Storage, WinogradConv, activate, add, affine, global_avg_pool, linear, linear_halves, max_pool, mean_of_sums, mix,
-    mix_linear, pack_linear_bank, pack_linear_halves, scale, softmax,
+    Activation, Bank, Buffer, ConvGeometry, ConvRun, ConvTranspose, DepthwiseConv, Epilogue, Exec, Isa, PanelConv,
+    PoolGeometry, Span, Storage, TransposedGeometry, Upsample, WinogradConv, activate, add, affine, global_avg_pool,
+    linear, linear_halves, max_pool, mean_of_sums, mix, mix_linear, pack_linear_bank, pack_linear_halves, scale,
+    softmax,
 };
 
 use crate::arena::Slot;
@@ -21,6 +22,13 @@ pub(crate) enum Kernel {
     /// Written by the session before the first step.
     Input,
     Conv(Conv, Packed, Bank),
+    /// With a bias `[O]` or none.
+    ConvTranspose {
+        conv: ConvTranspose,
+        bank: Bank,
+        bias: Vec<f32>,
+        activation: Option<Activation>,
+    },
     Linear(Packed, Rows),
     Affine {
         scale: Vec<f32>,
@@ -43,6 +51,7 @@ pub(crate) enum Kernel {
         pixels: usize,
     },
     MaxPool(PoolGeometry),
+    Upsample(Upsample, Option<Activation>),
 }
 
 /// How a convolution is computed.
@@ -179,6 +188,7 @@ impl Kernel {
         match &step.op {
             StepOp::Input => Kernel::Input,
             StepOp::Conv(layer) => Self::conv(layer, input, step.shape, isa, options),
+            StepOp::ConvTranspose(layer) => Self::conv_transpose(layer, input, isa, options),
             StepOp::Linear(layer) => {
                 Self::linear(layer, input, step.shape, step.router && options.bank != Storage::F32)
             }
@@ -194,6 +204,9 @@ impl Kernel {
             StepOp::MaxPool(Pool2d { kernel, stride, padding }) => {
                 let geometry = PoolGeometry { input: hwc(input), kernel: *kernel, stride: *stride, padding: *padding };
                 Kernel::MaxPool(geometry)
+            }
+            StepOp::Upsample { scale, activation: a } => {
+                Kernel::Upsample(Upsample::new(hwc(input), *scale), a.map(activation))
             }
             StepOp::Dropout => unreachable!("dropout was dropped"),
         }
@@ -239,6 +252,18 @@ impl Kernel {
         }
     }
 
+    fn conv_transpose(layer: &Layer<ConvTranspose2d>, input: Shape, isa: Isa, options: Options) -> Self {
+        let ConvTranspose2d { out_channels, kernel, stride, padding, output_padding, groups, .. } = layer.spec;
+        let geometry =
+            TransposedGeometry { input: hwc(input), out_channels, kernel, stride, padding, output_padding, groups };
+        let conv = match options.precision {
+            Precision::Bf16 if groups == 1 => ConvTranspose::rounding(geometry, isa),
+            _ => ConvTranspose::new(geometry, isa),
+        };
+        let bank = conv.pack(&layer.weight);
+        Kernel::ConvTranspose { conv, bank, bias: layer.bias.clone(), activation: layer.activation.map(activation) }
+    }
+
     /// Of the routers' layers two bytes a weight are kept, where banks are not exact either: they are as many.
     fn linear<S>(layer: &Layer<S>, input: Shape, output: Shape, narrow: bool) -> Self {
         let rows = if narrow && !layer.mixes {
@@ -271,15 +296,17 @@ impl Kernel {
             Kernel::Conv(Conv::Winograd(conv), packed, _) => {
                 packed.carved_len() + conv.scratch_len(packed.mixes, threads)
             }
+            Kernel::ConvTranspose { conv, .. } => conv.scratch_len(),
             Kernel::Linear(packed, _) => packed.carved_len() + packed.inputs,
             _ => 0,
         }
     }
 
-    /// Elements of the sums that a convolution can leave behind.
+    /// Elements of the sums that a convolution or an upsampling can leave behind.
     pub(crate) fn sums_len(&self) -> usize {
         match self {
             Kernel::Conv(conv, ..) => conv.sums_len(),
+            Kernel::Upsample(upsample, _) => upsample.sums_len(),
             _ => 0,
         }
     }
@@ -290,6 +317,7 @@ impl Kernel {
         match self {
             Kernel::Affine { scale, shift, .. } => (scale.len() + shift.len()) * size_of::<f32>(),
             Kernel::Conv(_, packed, bank) => bank.bytes() + biases(packed),
+            Kernel::ConvTranspose { bank, bias, .. } => bank.bytes() + bias.len() * size_of::<f32>(),
             Kernel::Linear(packed, rows) => rows.span().len() + biases(packed),
             _ => 0,
         }
@@ -298,7 +326,7 @@ impl Kernel {
     /// The weights, as memory.
     pub(crate) fn span(&self) -> Option<Span> {
         match self {
-            Kernel::Conv(_, _, bank) => Some(bank.all()),
+            Kernel::Conv(_, _, bank) | Kernel::ConvTranspose { bank, .. } => Some(bank.all()),
             Kernel::Linear(_, rows) => Some(rows.span()),
             _ => None,
         }
@@ -319,6 +347,9 @@ impl Kernel {
             Kernel::Conv(Conv::Panel(_), p, _) => ("panel_conv", p.activation),
             Kernel::Conv(Conv::Depthwise(_), p, _) => ("depthwise_conv", p.activation),
             Kernel::Conv(Conv::Winograd(_), p, _) => ("winograd4_conv", p.activation),
+            Kernel::ConvTranspose { conv, activation, .. } => {
+                (if conv.rounds() { "bf16_conv_transpose" } else { "conv_transpose" }, *activation)
+            }
             Kernel::Linear(p, _) => ("linear", p.activation),
             Kernel::Affine { activation, .. } => ("affine", *activation),
             Kernel::Activate(function) => (activation_name(*function), None),
@@ -328,6 +359,7 @@ impl Kernel {
             Kernel::GlobalAvgPool => ("global_avg_pool", None),
             Kernel::Mean { .. } => ("mean", None),
             Kernel::MaxPool(_) => ("max_pool", None),
+            Kernel::Upsample(_, activation) => ("upsample", *activation),
         };
         let packed = self.packed();
         let mix = if packed.is_some_and(|p| p.mixes) { "mix_" } else { "" };
@@ -376,6 +408,11 @@ impl Kernel {
                     },
                 );
             }
+            Kernel::ConvTranspose { conv, bank, bias, activation } => {
+                let [x, y] = apart(arena, inputs[0], output);
+                let end = Epilogue { bias, activation: *activation };
+                conv.run(exec, bank, end, x, y, scratch, upcoming);
+            }
             Kernel::Linear(packed, weight) => {
                 let Carved { coefficients, bias, rest, .. } = packed.carve(isa, arena, inputs, scratch);
                 let end = Epilogue { bias, activation: packed.activation };
@@ -414,6 +451,12 @@ impl Kernel {
             Kernel::MaxPool(geometry) => {
                 let [x, y] = apart(arena, inputs[0], output);
                 max_pool(isa, geometry, x, y);
+            }
+            Kernel::Upsample(upsample, activation) => {
+                let [x, y, sums] = arena
+                    .get_disjoint_mut([inputs[0].range(), output.range(), sums.range()])
+                    .expect("the plan keeps values apart that live together");
+                upsample.run(exec, *activation, x, y, sums);
             }
         }
     }

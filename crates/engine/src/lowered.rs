@@ -4,7 +4,7 @@
 //! multiplied into it.
 
 use dyconv_graph::{
-    Activation, Conv2d, Cost, Graph, Linear, Node, Op, Pool2d, Shape, TensorSource, WeightsError, cost,
+    Activation, Conv2d, ConvTranspose2d, Cost, Graph, Linear, Node, Op, Pool2d, Shape, TensorSource, WeightsError, cost,
 };
 
 /// A network as a list of steps in execution order; step 0 is the input.
@@ -39,6 +39,7 @@ impl Step {
     pub(crate) fn load(&mut self, weights: &dyn TensorSource, room: &mut Vec<f32>) -> Result<(), WeightsError> {
         match &mut self.op {
             StepOp::Conv(layer) => layer.load(weights, room),
+            StepOp::ConvTranspose(layer) => layer.load(weights, room),
             StepOp::Linear(layer) => layer.load(weights, room),
             _ => Ok(()),
         }
@@ -48,6 +49,7 @@ impl Step {
     pub(crate) fn release(&mut self, room: &mut Vec<f32>) {
         match &mut self.op {
             StepOp::Conv(layer) => *room = std::mem::take(&mut layer.weight),
+            StepOp::ConvTranspose(layer) => *room = std::mem::take(&mut layer.weight),
             StepOp::Linear(layer) => *room = std::mem::take(&mut layer.weight),
             _ => {}
         }
@@ -60,6 +62,8 @@ pub(crate) enum StepOp {
     Input,
     /// A convolution; with a second input, of the mixed kernel.
     Conv(Layer<Conv2d>),
+    /// A transposed convolution; never mixed, scaled or added to.
+    ConvTranspose(Layer<ConvTranspose2d>),
     /// A linear layer; with a second input, of the mixed matrix.
     Linear(Layer<Linear>),
     /// x · scale + shift, per channel.
@@ -80,6 +84,10 @@ pub(crate) enum StepOp {
     /// The global average pool of a step that leaves its sums behind.
     Mean,
     MaxPool(Pool2d),
+    Upsample {
+        scale: usize,
+        activation: Option<Activation>,
+    },
     Dropout,
 }
 
@@ -95,7 +103,8 @@ pub(crate) struct Layer<S> {
     pub(crate) tensor: String,
     /// What the weights of each output channel are multiplied by: `[O]`, or empty.
     pub(crate) weight_scale: Vec<f32>,
-    /// `[K, O, …]`, between [`load`](Self::load) and [`Step::release`]; else empty.
+    /// `[K, O, …]`, or `[C, O / groups, …]` of a transposed convolution, between [`Step::load`] and [`Step::release`]; else
+    /// empty.
     pub(crate) weight: Vec<f32>,
     /// `[K, O]` or empty; always empty in a static layer.
     pub(crate) mixed_bias: Vec<f32>,
@@ -111,18 +120,48 @@ pub(crate) struct Layer<S> {
 }
 
 impl<S> Layer<S> {
-    /// Reads the weights into `room`, and scales them.
-    fn load(&mut self, weights: &dyn TensorSource, room: &mut Vec<f32>) -> Result<(), WeightsError> {
+    /// Reads the weights into `room`, and scales them: `groups` equal parts of the tensor, each of as many output channels,
+    /// which come again and again, `run` weights each.
+    fn read(
+        &mut self,
+        weights: &dyn TensorSource,
+        room: &mut Vec<f32>,
+        groups: usize,
+        run: impl Fn(usize) -> usize,
+    ) -> Result<(), WeightsError> {
         self.weight = std::mem::take(room);
         weights.read(&self.tensor, &mut self.weight)?;
         if !self.weight_scale.is_empty() {
-            let outputs = self.weight_scale.len();
-            let per_output = self.weight.len() / (self.kernels * outputs);
-            for (i, channel) in self.weight.chunks_exact_mut(per_output).enumerate() {
-                channel.iter_mut().for_each(|w| *w *= self.weight_scale[i % outputs]);
+            let outputs = self.weight_scale.len() / groups;
+            let (part, run) = (self.weight.len() / groups, run(self.weight.len()));
+            for (part, scale) in self.weight.chunks_exact_mut(part).zip(self.weight_scale.chunks_exact(outputs)) {
+                for (channel, scale) in part.chunks_exact_mut(run).zip(scale.iter().cycle()) {
+                    channel.iter_mut().for_each(|w| *w *= scale);
+                }
             }
         }
         Ok(())
+    }
+}
+
+impl Layer<ConvTranspose2d> {
+    fn load(&mut self, weights: &dyn TensorSource, room: &mut Vec<f32>) -> Result<(), WeightsError> {
+        let (groups, taps) = (self.spec.groups, self.spec.kernel[0] * self.spec.kernel[1]);
+        self.read(weights, room, groups, |_| taps)
+    }
+}
+
+impl Layer<Conv2d> {
+    fn load(&mut self, weights: &dyn TensorSource, room: &mut Vec<f32>) -> Result<(), WeightsError> {
+        let runs = self.kernels * self.spec.out_channels;
+        self.read(weights, room, 1, |len| len / runs)
+    }
+}
+
+impl Layer<Linear> {
+    fn load(&mut self, weights: &dyn TensorSource, room: &mut Vec<f32>) -> Result<(), WeightsError> {
+        let runs = self.kernels * self.spec.out_features;
+        self.read(weights, room, 1, |len| len / runs)
     }
 }
 
@@ -169,6 +208,7 @@ fn lower_op(node: &Node, weights: &dyn TensorSource) -> Result<StepOp, WeightsEr
     Ok(match &node.op {
         Op::Input => StepOp::Input,
         Op::Conv(spec) => StepOp::Conv(fixed(spec.clone(), name("weight"), optional(spec.bias)?)),
+        Op::ConvTranspose(spec) => StepOp::ConvTranspose(fixed(spec.clone(), name("weight"), optional(spec.bias)?)),
         Op::Linear(spec) => StepOp::Linear(fixed(spec.clone(), name("weight"), optional(spec.bias)?)),
         Op::MixConv(m) => StepOp::Conv(mixture(m.conv.clone(), m.kernels, name("weight"), optional(m.conv.bias)?)),
         Op::MixLinear(m) => {
@@ -192,6 +232,7 @@ fn lower_op(node: &Node, weights: &dyn TensorSource) -> Result<StepOp, WeightsEr
         Op::Scale => StepOp::Scale { activation: None },
         Op::GlobalAvgPool => StepOp::GlobalAvgPool,
         Op::MaxPool(pool) => StepOp::MaxPool(pool.clone()),
+        Op::Upsample { scale } => StepOp::Upsample { scale: *scale, activation: None },
         Op::Dropout { .. } => StepOp::Dropout,
     })
 }

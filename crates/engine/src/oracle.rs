@@ -3,7 +3,7 @@
 //! This is what the compiled plan is tested against, so it shares no code with it. The mixed kernel of a dynamic layer is
 //! written out for every sample.
 
-use dyconv_graph::{Activation, Conv2d, Graph, Node, Op, Pool2d, Shape, Weights};
+use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Graph, Node, Op, Pool2d, Shape, Weights};
 
 use crate::EngineError;
 use crate::error::{check_len, check_tau};
@@ -84,6 +84,7 @@ fn apply(node: &Node, weights: &Weights, tau: f64, x: &[f64], shape: Shape, z: &
             let spec = &mixture.conv;
             conv(spec, &mix(&tensor("weight"), z), &mix(&optional(spec.bias), z), x, shape, node.shape)
         }
+        Op::ConvTranspose(spec) => conv_transpose(spec, &tensor("weight"), &optional(spec.bias), x, shape, node.shape),
         Op::Linear(spec) => linear(&tensor("weight"), &optional(spec.bias), x, spec.out_features),
         Op::MixLinear(mixture) => {
             let spec = &mixture.linear;
@@ -109,6 +110,7 @@ fn apply(node: &Node, weights: &Weights, tau: f64, x: &[f64], shape: Shape, z: &
             x.chunks(shape.pixels()).map(|map| map.iter().sum::<f64>() / shape.pixels() as f64).collect()
         }
         Op::MaxPool(pool) => max_pool(pool, x, shape, node.shape),
+        Op::Upsample { scale } => upsample(*scale, x, shape),
         Op::Dropout { .. } => x.to_vec(),
     }
 }
@@ -153,6 +155,68 @@ fn conv(spec: &Conv2d, weight: &[f64], bias: &[f64], x: &[f64], input: Shape, ou
                     }
                 }
                 y.push(sum);
+            }
+        }
+    }
+    y
+}
+
+/// Adds every input, times every tap, where it lands.
+fn conv_transpose(
+    spec: &ConvTranspose2d,
+    weight: &[f64],
+    bias: &[f64],
+    x: &[f64],
+    input: Shape,
+    output: Shape,
+) -> Vec<f64> {
+    let ([c, h, w], [o, oh, ow]) = (sides(input), sides(output));
+    let (inputs, outputs) = (c / spec.groups, o / spec.groups);
+    let [kh, kw] = spec.kernel;
+    let mut y: Vec<f64> = (0..o * oh * ow).map(|i| bias.get(i / (oh * ow)).copied().unwrap_or(0.0)).collect();
+    for ci in 0..c {
+        for of_group in 0..outputs {
+            let oc = ci / inputs * outputs + of_group;
+            for iy in 0..h {
+                for ix in 0..w {
+                    for ky in 0..kh {
+                        for kx in 0..kw {
+                            let oy = iy * spec.stride[0] + ky;
+                            let ox = ix * spec.stride[1] + kx;
+                            let inside = oy >= spec.padding[0]
+                                && ox >= spec.padding[1]
+                                && oy < oh + spec.padding[0]
+                                && ox < ow + spec.padding[1];
+                            if inside {
+                                let weight = weight[((ci * outputs + of_group) * kh + ky) * kw + kx];
+                                y[(oc * oh + oy - spec.padding[0]) * ow + ox - spec.padding[1]] +=
+                                    weight * x[(ci * h + iy) * w + ix];
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    y
+}
+
+/// Each output is the mean of the four pixels around it, by distance; outside the map the border pixels go on.
+fn upsample(scale: usize, x: &[f64], input: Shape) -> Vec<f64> {
+    let [c, h, w] = sides(input);
+    let around = |o: usize, size: usize| {
+        let at = ((o as f64 + 0.5) / scale as f64 - 0.5).clamp(0.0, (size - 1) as f64);
+        let low = at.floor() as usize;
+        (low, (low + 1).min(size - 1), at - low as f64)
+    };
+    let mut y = Vec::with_capacity(x.len() * scale * scale);
+    for channel in 0..c {
+        for oy in 0..h * scale {
+            for ox in 0..w * scale {
+                let ((top, bottom, down), (left, right, across)) = (around(oy, h), around(ox, w));
+                let at = |y: usize, px: usize| x[(channel * h + y) * w + px];
+                let row = |y: usize| at(y, left) * (1.0 - across) + at(y, right) * across;
+                y.push(row(top) * (1.0 - down) + row(bottom) * down);
             }
         }
     }
@@ -225,5 +289,26 @@ mod tests {
         assert_eq!(error, "input must hold 12 values (2 × [1, 2, 3]), got 6");
         let missing = run(&graph, &Weights::default(), 1.0, &input, 1);
         assert!(matches!(missing, Err(EngineError::Weights(_))));
+    }
+
+    /// Two pixels, a kernel of three taps at stride two: they overlap in the middle.
+    #[test]
+    fn a_transposed_convolution_and_an_upsampling_by_hand() {
+        let mut b = Builder::new([1, 1, 2]).unwrap();
+        let x = b.input();
+        let conv = ConvTranspose2d { stride: [1, 2], bias: true, ..ConvTranspose2d::new(1, [1, 3]) };
+        let y = b.push("c", Op::ConvTranspose(conv), &[x]).unwrap();
+        let graph = b.finish(y).unwrap();
+        let mut weights = Weights::default();
+        weights.0.insert("c.weight".into(), Tensor::new(&[1, 1, 1, 3], vec![1.0, 10.0, 100.0]));
+        weights.0.insert("c.bias".into(), Tensor::new(&[1], vec![0.5]));
+        assert_eq!(run(&graph, &weights, 1.0, &[2.0, 3.0], 1).unwrap(), [2.5, 20.5, 203.5, 30.5, 300.5]);
+
+        let mut b = Builder::new([1, 1, 2]).unwrap();
+        let x = b.input();
+        let y = b.push("up", Op::Upsample { scale: 2 }, &[x]).unwrap();
+        let graph = b.finish(y).unwrap();
+        let answer = run(&graph, &Weights::default(), 1.0, &[0.0, 4.0], 1).unwrap();
+        assert_eq!(answer, [0.0, 1.0, 3.0, 4.0, 0.0, 1.0, 3.0, 4.0]);
     }
 }

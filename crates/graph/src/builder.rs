@@ -74,7 +74,7 @@ impl Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Activation, Conv2d, Linear, MixConv, Pool2d};
+    use crate::{Activation, Conv2d, ConvTranspose2d, Linear, MixConv, Pool2d};
     use proptest::prelude::*;
 
     fn message(op: Op, input: [usize; 3]) -> String {
@@ -98,6 +98,20 @@ mod tests {
         assert!(message(Op::Add, [3, 8, 8]).contains("takes 2 inputs, got 1"));
         let pool = Pool2d { kernel: [2, 2], stride: [2, 2], padding: [2, 2] };
         assert!(message(Op::MaxPool(pool), [3, 8, 8]).contains("more than half the window"));
+        let deconv = |c: ConvTranspose2d| message(Op::ConvTranspose(c), [6, 8, 8]);
+        let two = ConvTranspose2d { stride: [2, 2], ..ConvTranspose2d::new(4, [2, 2]) };
+        let error = deconv(ConvTranspose2d { output_padding: [2, 0], ..two.clone() });
+        assert!(error.contains("output_padding 2 must be smaller than the stride 2"), "{error}");
+        assert!(deconv(ConvTranspose2d { padding: [0, 8], ..two.clone() }).contains("padding 8 leaves nothing of 16"));
+        assert!(deconv(ConvTranspose2d { groups: 4, ..two.clone() }).contains("groups 4 must divide the 6 input"));
+        assert!(deconv(ConvTranspose2d { stride: [0, 1], ..two.clone() }).contains("stride must lie in"));
+        assert!(deconv(ConvTranspose2d { stride: [1, 65], ..two.clone() }).contains("stride must lie in 1..=64"));
+        assert!(deconv(ConvTranspose2d { kernel: [1, 16_384], ..two }).contains("output side must lie in"));
+        let large = ConvTranspose2d { padding: [8190, 8190], ..ConvTranspose2d::new(65_536, [16_384, 16_384]) };
+        assert!(deconv(large).contains("is too large"));
+        assert!(message(Op::Upsample { scale: 0 }, [3, 8, 8]).contains("scale must lie in"));
+        assert!(message(Op::Upsample { scale: 2049 }, [3, 8, 8]).contains("output side must lie in"));
+        assert!(message(Op::Upsample { scale: 2000 }, [60_000, 8, 8]).contains("too large"));
         let mut b = Builder::new([3, 8, 8]).unwrap();
         let x = b.input();
         let pooled = b.push("gap", Op::GlobalAvgPool, &[x]).unwrap();
@@ -122,6 +136,28 @@ mod tests {
     }
 
     proptest! {
+        /// A transposed convolution undoes the sizes of the convolution with the same numbers, whatever output padding says.
+        #[test]
+        fn a_transposed_convolution_undoes_sizes(
+            size in 1usize..20, k in 1usize..6, s in 1usize..4, p in 0usize..4, added in 0usize..4,
+        ) {
+            let mut b = Builder::new([1, size, 1]).unwrap();
+            let x = b.input();
+            let up = ConvTranspose2d {
+                stride: [s, 1], padding: [p, 0], output_padding: [added, 0], ..ConvTranspose2d::new(1, [k, 1])
+            };
+            let down = Conv2d { stride: [s, 1], padding: [p, 0], ..Conv2d::new(1, [k, 1]) };
+            let whole = (size - 1) * s + k + added;
+            match b.push("up", Op::ConvTranspose(up), &[x]) {
+                Ok(y) => {
+                    prop_assert_eq!(b.shape(y), Shape::Map([1, whole - 2 * p, 1]));
+                    let z = b.push("down", Op::Conv(down), &[y]).unwrap();
+                    prop_assert_eq!(b.shape(z), b.shape(x));
+                }
+                Err(_) => prop_assert!(added >= s || whole <= 2 * p),
+            }
+        }
+
         /// The output size of a convolution is the number of window positions, counted one by one.
         #[test]
         fn output_size_counts_the_windows(size in 1usize..20, k in 1usize..6, s in 1usize..4, p in 0usize..4, d in 1usize..4) {

@@ -2,7 +2,7 @@
 //!
 //! Multiply-adds are split the way the paper's formulas are (§3.2): the convolution itself, the attention's linear
 //! layers, the mixing of the kernels, and the additions of the attention's average pooling, which are counted apart.
-//! Batch norm, activations, residual additions and other pooling are not counted, as is the custom of the field.
+//! Batch norm, activations, residual additions, upsampling and other pooling are not counted, as is the custom of the field.
 
 use serde::Serialize;
 
@@ -93,6 +93,10 @@ fn madds(graph: &Graph, id: NodeId, router: bool) -> Madds {
             let biases = if mix.conv.bias { mix.conv.out_channels as u64 } else { 0 };
             madds.convolution = weights * pixels;
             madds.mixing = mix.kernels as u64 * (weights + biases);
+        }
+        // Each input pixel meets the whole kernel once: what lands in the padding is counted, as for a convolution.
+        Op::ConvTranspose(conv) => {
+            madds.convolution = conv.weights(input.channels()) as u64 * input.pixels() as u64;
         }
         Op::Linear(linear) => {
             let products = channels * linear.out_features as u64;

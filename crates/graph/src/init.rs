@@ -31,9 +31,10 @@ pub struct Init {
 
 /// Draws the weights of a network.
 ///
-/// Convolutions: Kaiming normal over the fan-out of one group, each kernel of a bank drawn separately. Batch norm: scale
-/// 1, shift 0. Routers: [`RouterInit`]. Other linear layers: uniform ±1/√fan_in; the layer that gives the answer:
-/// normal with standard deviation 0.01, bias 0. Kernel biases 0.
+/// Convolutions, transposed ones too: Kaiming normal over the fan-out of one group, each kernel of a bank drawn separately.
+/// Batch norm: scale 1, shift 0. Routers: [`RouterInit`]. Other linear layers: uniform ±1/√fan_in. The layer that gives the
+/// answer: normal with standard deviation 0.01 if it is linear, 0.001 if it is a convolution whose answer are maps (heat maps
+/// are zero almost everywhere); bias 0. Kernel biases 0.
 pub fn init(graph: &Graph, settings: Init) -> Weights {
     let routers = graph.router_nodes();
     let weights = graph.parameters().into_iter().map(|p| {
@@ -58,6 +59,13 @@ fn draw(
     match &graph.node(id).op {
         Op::BatchNorm { .. } => {
             Tensor::full(shape, if name.ends_with(".weight") || name.ends_with(".running_var") { 1.0 } else { 0.0 })
+        }
+        Op::Conv(_) | Op::MixConv(_) | Op::ConvTranspose(_) if !bias && id == graph.output() => {
+            normal(shape, 0.001, rng)
+        }
+        Op::ConvTranspose(conv) if !bias => {
+            let fan_out = (conv.out_channels / conv.groups * conv.kernel[0] * conv.kernel[1]) as f32;
+            normal(shape, (2.0 / fan_out).sqrt(), rng)
         }
         Op::Conv(conv) | Op::MixConv(crate::MixConv { conv, .. }) if !bias => {
             let fan_out = (conv.out_channels / conv.groups * conv.kernel[0] * conv.kernel[1]) as f32;
@@ -91,7 +99,7 @@ fn fnv1a(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Builder, Conv2d, Linear, MixConv, Router};
+    use crate::{Builder, Conv2d, ConvTranspose2d, Linear, MixConv, Router};
 
     fn network() -> Graph {
         let mut b = Builder::new([64, 8, 8]).unwrap();
@@ -127,6 +135,20 @@ mod tests {
         let large = init(&network(), Init { router: RouterInit::Large, ..Init::default() });
         assert!(deviation(&large.get("conv.router.fc2.weight").data) > 0.4);
         assert!(large.get("conv.router.fc1.bias").data.iter().all(|v| *v == 0.0));
+    }
+
+    #[test]
+    fn heat_maps_start_near_zero_and_transposed_convolutions_keep_the_fan_out() {
+        let mut b = Builder::new([32, 4, 4]).unwrap();
+        let x = b.input();
+        let deconv = ConvTranspose2d { stride: [2, 2], padding: [1, 1], ..ConvTranspose2d::new(64, [4, 4]) };
+        let y = b.push("deconv", Op::ConvTranspose(deconv), &[x]).unwrap();
+        let heatmaps = Conv2d { bias: true, ..Conv2d::new(17, [1, 1]) };
+        let y = b.push("heatmaps", Op::Conv(heatmaps), &[y]).unwrap();
+        let weights = init(&b.finish(y).unwrap(), Init::default());
+        assert!((deviation(&weights.get("deconv.weight").data) / (2.0f32 / (64.0 * 16.0)).sqrt() - 1.0).abs() < 0.03);
+        assert!((deviation(&weights.get("heatmaps.weight").data) / 0.001 - 1.0).abs() < 0.1);
+        assert!(weights.get("heatmaps.bias").data.iter().all(|v| *v == 0.0));
     }
 
     #[test]

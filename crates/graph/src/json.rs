@@ -113,6 +113,22 @@ mod tests {
     }
 
     #[test]
+    fn the_ops_that_enlarge_maps_have_a_short_form() {
+        let text = r#"{"input":[4,3,5],"nodes":[
+            {"name":"up","op":{"upsample":{"scale":2}},"inputs":["input"]},
+            {"name":"deconv","op":{"conv_transpose":{"out_channels":6,"kernel":[4,4],"stride":[2,2],"padding":[1,1]}},"inputs":["up"]}
+        ],"output":"deconv"}"#;
+        let graph: Graph = serde_json::from_str(text).unwrap();
+        assert_eq!(graph.output_shape().dims(), [6, 12, 20]);
+        assert_eq!(graph.parameters()[0].shape, [4, 6, 4, 4]);
+        assert_eq!(crate::cost(&graph).total.total(), 4 * 6 * 16 * 6 * 10);
+        let again: Graph = serde_json::from_str(&serde_json::to_string(&graph).unwrap()).unwrap();
+        assert_eq!(again, graph);
+        let lie = text.replace("\"padding\":[1,1]", "\"dilation\":[1,1]");
+        assert!(serde_json::from_str::<Graph>(&lie).unwrap_err().to_string().contains("unknown field `dilation`"));
+    }
+
+    #[test]
     fn json_that_lies_is_refused() {
         let good = serde_json::to_value(sample()).unwrap();
         let broken = |change: &dyn Fn(&mut serde_json::Value)| {

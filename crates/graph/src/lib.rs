@@ -37,6 +37,6 @@ pub use error::GraphError;
 pub use graph::{Graph, Node, NodeId, Parameter};
 pub use init::{Init, RouterInit, init};
 pub use json::{GraphJson, NodeJson};
-pub use op::{Activation, Conv2d, Linear, MixConv, MixLinear, Op, Pool2d, Shape};
+pub use op::{Activation, Conv2d, ConvTranspose2d, Linear, MixConv, MixLinear, Op, Pool2d, Shape};
 pub use router::{Gate, Router};
 pub use weights::{Tensor, TensorSource, Weights, WeightsError, check_shapes, check_values};

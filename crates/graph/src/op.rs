@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 const MAX_CHANNELS: usize = 1 << 16;
 /// Largest height or width of a map, in pixels.
 const MAX_SIDE: usize = 1 << 14;
+/// Largest stride of a transposed convolution: each remainder modulo the stride is computed in its own way.
+const MAX_UPSCALE: usize = 64;
 /// Most elements that one tensor (activation or parameter) may hold.
 const MAX_ELEMENTS: usize = 1 << 31;
 
@@ -114,19 +116,81 @@ impl Conv2d {
         let Shape::Map([c, h, w]) = input else {
             return Err(format!("expects a map [C, H, W], got {input}"));
         };
-        check_count("out_channels", self.out_channels)?;
-        check_count("groups", self.groups)?;
-        if !c.is_multiple_of(self.groups) || !self.out_channels.is_multiple_of(self.groups) {
-            return Err(format!(
-                "groups {} must divide the {c} input and {} output channels",
-                self.groups, self.out_channels
-            ));
-        }
+        check_channels(c, self.out_channels, self.groups)?;
         let spatial = |axis: usize, size: usize| {
             window(size, self.kernel[axis], self.stride[axis], self.padding[axis], self.dilation[axis])
         };
         let shape = Shape::Map([self.out_channels, spatial(0, h)?, spatial(1, w)?]);
         check_elements(shape)?;
+        Ok(shape)
+    }
+}
+
+/// A 2-D transposed convolution over a map `[C_in, H, W]`, with the semantics of `torch.nn.ConvTranspose2d`: every input
+/// pixel is multiplied by the kernel and added where the convolution of the same sizes would have read it.
+///
+/// Weight `[C_in, out_channels / groups, kernel[0], kernel[1]]`; pairs are (height, width). The output has
+/// (size − 1) · stride − 2 · padding + kernel + output_padding pixels on each axis.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvTranspose2d {
+    /// Number of output channels.
+    pub out_channels: usize,
+    /// Kernel height and width.
+    pub kernel: [usize; 2],
+    /// Outputs between what neighbouring inputs are added to.
+    #[serde(default = "ones")]
+    pub stride: [usize; 2],
+    /// Outputs cut off on both sides of each axis.
+    #[serde(default)]
+    pub padding: [usize; 2],
+    /// Outputs added at the end of each axis, fewer than the stride.
+    #[serde(default)]
+    pub output_padding: [usize; 2],
+    /// Independent groups of channels.
+    #[serde(default = "one")]
+    pub groups: usize,
+    /// Whether a bias per output channel is added.
+    #[serde(default)]
+    pub bias: bool,
+}
+
+impl ConvTranspose2d {
+    /// A transposed convolution with stride 1, no padding, one group and no bias.
+    pub fn new(out_channels: usize, kernel: [usize; 2]) -> Self {
+        Self { out_channels, kernel, stride: [1, 1], padding: [0, 0], output_padding: [0, 0], groups: 1, bias: false }
+    }
+
+    /// Number of weights of the kernel for `in_channels` input channels.
+    pub fn weights(&self, in_channels: usize) -> usize {
+        in_channels * (self.out_channels / self.groups) * self.kernel[0] * self.kernel[1]
+    }
+
+    fn infer(&self, input: Shape) -> Result<Shape, String> {
+        let Shape::Map([c, h, w]) = expect_map(input)? else { unreachable!("expect_map returns a map") };
+        check_channels(c, self.out_channels, self.groups)?;
+        let spatial = |axis: usize, size: usize| {
+            let (kernel, stride, padding) = (self.kernel[axis], self.stride[axis], self.padding[axis]);
+            check_side("kernel", kernel)?;
+            if !(1..=MAX_UPSCALE).contains(&stride) {
+                return Err(format!("stride must lie in 1..={MAX_UPSCALE}, got {stride}"));
+            }
+            if padding > MAX_SIDE {
+                return Err(format!("padding must be at most {MAX_SIDE}, got {padding}"));
+            }
+            let added = self.output_padding[axis];
+            if added >= stride {
+                return Err(format!("output_padding {added} must be smaller than the stride {stride}"));
+            }
+            let whole = (size - 1) * stride + kernel + added;
+            if whole <= 2 * padding {
+                return Err(format!("padding {padding} leaves nothing of {whole} pixels"));
+            }
+            check_side("output side", whole - 2 * padding).map(|()| whole - 2 * padding)
+        };
+        let shape = Shape::Map([self.out_channels, spatial(0, h)?, spatial(1, w)?]);
+        check_elements(shape)?;
+        check_bank(1, self.weights(c))?;
         Ok(shape)
     }
 }
@@ -224,6 +288,8 @@ pub enum Op {
     Conv(Conv2d),
     /// A dynamic convolution: (map, coefficients) → map.
     MixConv(MixConv),
+    /// A transposed convolution: map → map.
+    ConvTranspose(ConvTranspose2d),
     /// A static linear layer: vector → vector.
     Linear(Linear),
     /// A dynamic linear layer: (vector, coefficients) → vector.
@@ -245,6 +311,13 @@ pub enum Op {
     GlobalAvgPool,
     /// Largest value in a window: map → map.
     MaxPool(Pool2d),
+    /// Bilinear upsampling by a whole factor: map → map, with the semantics of `torch.nn.functional.interpolate` in mode
+    /// `bilinear` without aligned corners. Output pixel o lies at (o + ½) / scale − ½ of the input, and beyond the outermost
+    /// pixel centres the map goes on as it ends.
+    Upsample {
+        /// Output pixels per input pixel on each axis.
+        scale: usize,
+    },
     /// Zeroes elements with this probability in training; the identity in evaluation.
     Dropout {
         /// Probability of a zero, in [0, 1).
@@ -259,6 +332,7 @@ impl Op {
             Op::Input => "input",
             Op::Conv(_) => "conv",
             Op::MixConv(_) => "mix_conv",
+            Op::ConvTranspose(_) => "conv_transpose",
             Op::Linear(_) => "linear",
             Op::MixLinear(_) => "mix_linear",
             Op::BatchNorm { .. } => "batch_norm",
@@ -272,6 +346,7 @@ impl Op {
             Op::Scale => "scale",
             Op::GlobalAvgPool => "global_avg_pool",
             Op::MaxPool(_) => "max_pool",
+            Op::Upsample { .. } => "upsample",
             Op::Dropout { .. } => "dropout",
         }
     }
@@ -299,6 +374,7 @@ impl Op {
                 check_bank(mix.kernels, mix.conv.weights(inputs[0].channels()))?;
                 Ok(shape)
             }
+            Op::ConvTranspose(conv) => conv.infer(inputs[0]),
             Op::Linear(linear) => infer_linear(linear, inputs[0]),
             Op::MixLinear(mix) => {
                 check_coefficients(mix.kernels, inputs[1])?;
@@ -346,6 +422,14 @@ impl Op {
                 };
                 Ok(Shape::Map([c, spatial(0, h)?, spatial(1, w)?]))
             }
+            Op::Upsample { scale } => {
+                let Shape::Map([c, h, w]) = expect_map(inputs[0])? else { unreachable!("expect_map returns a map") };
+                check_side("scale", *scale)?;
+                let shape = Shape::Map([c, h * scale, w * scale]);
+                check_side("output side", (h * scale).max(w * scale))?;
+                check_elements(shape)?;
+                Ok(shape)
+            }
             Op::Dropout { rate } => {
                 if (0.0..1.0).contains(rate) {
                     Ok(inputs[0])
@@ -375,6 +459,13 @@ impl Op {
                 list.push(("weight", with_bank(*kernels, conv.weight_shape(in_channels)), true));
                 if conv.bias {
                     list.push(("bias", vec![*kernels, conv.out_channels], true));
+                }
+            }
+            Op::ConvTranspose(conv) => {
+                let [kh, kw] = conv.kernel;
+                list.push(("weight", vec![in_channels, conv.out_channels / conv.groups, kh, kw], true));
+                if conv.bias {
+                    list.push(("bias", vec![conv.out_channels], true));
                 }
             }
             Op::Linear(linear) => {
@@ -453,6 +544,20 @@ fn check_count(what: &str, n: usize) -> Result<(), String> {
     }
 }
 
+fn check_channels(inputs: usize, outputs: usize, groups: usize) -> Result<(), String> {
+    check_count("out_channels", outputs)?;
+    check_count("groups", groups)?;
+    if inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups) {
+        Ok(())
+    } else {
+        Err(format!("groups {groups} must divide the {inputs} input and {outputs} output channels"))
+    }
+}
+
+fn check_side(what: &str, n: usize) -> Result<(), String> {
+    if (1..=MAX_SIDE).contains(&n) { Ok(()) } else { Err(format!("{what} must lie in 1..={MAX_SIDE}, got {n}")) }
+}
+
 fn check_elements(shape: Shape) -> Result<(), String> {
     let n = shape.dims().iter().try_fold(1usize, |n, d| n.checked_mul(*d));
     match n {
@@ -464,9 +569,7 @@ fn check_elements(shape: Shape) -> Result<(), String> {
 /// Number of positions of a sliding window along one axis.
 fn window(size: usize, kernel: usize, stride: usize, padding: usize, dilation: usize) -> Result<usize, String> {
     for (what, n) in [("kernel", kernel), ("stride", stride), ("dilation", dilation)] {
-        if n == 0 || n > MAX_SIDE {
-            return Err(format!("{what} must lie in 1..={MAX_SIDE}, got {n}"));
-        }
+        check_side(what, n)?;
     }
     if padding > MAX_SIDE {
         return Err(format!("padding must be at most {MAX_SIDE}, got {padding}"));

@@ -26,12 +26,13 @@ mod testing;
 mod threads;
 #[cfg(feature = "train")]
 pub mod train;
+mod upsample;
 mod winograd;
 
 pub use activation::{Activation, activate};
 pub use bank::{Bank, Storage};
 pub use buffer::{Buffer, Plain};
-pub use conv::PanelConv;
+pub use conv::{ConvTranspose, PanelConv, TransposedGeometry};
 pub use depthwise::DepthwiseConv;
 pub use elementwise::{add, affine, scale};
 pub use geometry::{ConvGeometry, ConvRun, Epilogue, Exec, Span};
@@ -44,4 +45,5 @@ pub use peak::{peak_madds, peak_read};
 pub use pool::{PoolGeometry, global_avg_pool, max_pool, mean_of_sums};
 pub use softmax::softmax;
 pub use threads::Pool;
+pub use upsample::Upsample;
 pub use winograd::WinogradConv;

@@ -46,14 +46,19 @@ impl<'a> Net<'a> {
             ..Conv2d::new(spec.out, [spec.kernel; 2])
         };
         let kernels = if self.dynamic && spec.dynamic { self.kernels(name) } else { 1 };
-        let mut y = if kernels > 1 {
+        let y = if kernels > 1 {
             let pi = self.builder.router(&format!("{name}.router"), x, &self.options.router(kernels))?;
             self.builder.push(name, Op::MixConv(MixConv { kernels, conv }), &[x, pi])?
         } else {
             self.builder.push(name, Op::Conv(conv), &[x])?
         };
-        y = self.builder.push(&format!("{name}.bn"), Op::BatchNorm { eps: self.eps }, &[y])?;
-        match spec.act {
+        self.norm(name, y, spec.act)
+    }
+
+    /// `<name>.bn` and, where there is one, `<name>.act`.
+    pub fn norm(&mut self, name: &str, y: NodeId, act: Option<Activation>) -> Result<NodeId, ModelError> {
+        let y = self.builder.push(&format!("{name}.bn"), Op::BatchNorm { eps: self.eps }, &[y])?;
+        match act {
             Some(act) => Ok(self.builder.push(&format!("{name}.act"), Op::Activation(act), &[y])?),
             None => Ok(y),
         }
@@ -72,14 +77,20 @@ impl<'a> Net<'a> {
         Ok(b.push(name, Op::Scale, &[x, s])?)
     }
 
-    /// `dropout` (if any) and `classifier`; checks that no option went unused.
+    /// `dropout` (if any) and `classifier`, behind a vector of features.
     pub fn classify(mut self, mut x: NodeId, default_dropout: f32) -> Result<Graph, ModelError> {
+        refuse("head_width", self.options.head_width != 1.0, "a classifier, which has no keypoint head")?;
         let rate = self.options.dropout.unwrap_or(default_dropout);
         if rate != 0.0 {
             x = self.builder.push("dropout", Op::Dropout { rate }, &[x])?;
         }
         let classifier = Linear { out_features: self.options.classes, bias: true };
         let y = self.builder.push("classifier", Op::Linear(classifier), &[x])?;
+        self.finish(y)
+    }
+
+    /// The network that answers with `y`; checks that no option went unused.
+    pub fn finish(self, y: NodeId) -> Result<Graph, ModelError> {
         if let Some(pattern) = self.options.layer_kernels.keys().find(|p| !self.matched.contains(p.as_str())) {
             let message = format!("`{pattern}` matches no dynamic layer; `dyconv cost NAME --layers` shows the names");
             return Err(ModelError::Option { option: "layer_kernels", message });

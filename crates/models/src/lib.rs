@@ -2,7 +2,8 @@
 //!
 //! Every network of [`ALL`] exists as a static twin and, with `dy_` in front of its name, as a dynamic network whose
 //! convolutions mix K kernels by an attention computed from their input (paper §3). A width multiplier is part of the
-//! name: `mobilenet_v2_x0_5`, `dy_resnet18_x0_25`.
+//! name: `mobilenet_v2_x0_5`, `dy_resnet18_x0_25`. With `pose_` in front and `_a` or `_b` behind it is the backbone of a
+//! keypoint network ([`pose`]): `pose_dy_mobilenet_v2_x0_5_b`.
 //!
 //! ```
 //! use dyconv_graph::cost;
@@ -19,13 +20,16 @@ pub mod mobilenet_v2;
 pub mod mobilenet_v3;
 mod name;
 mod options;
+pub mod pose;
 pub mod resnet;
 
-use dyconv_graph::{Graph, GraphError};
+use dyconv_graph::{Graph, GraphError, NodeId};
 
+use blocks::Net;
 pub use blocks::matches;
-pub use name::{ModelName, suggest};
+pub use name::{ModelName, dynamic_form, static_twin, suggest};
 pub use options::{DynamicParts, Options};
+pub use pose::Head;
 
 /// An architecture family: its name and what builds it.
 #[derive(Clone, Copy)]
@@ -34,7 +38,10 @@ pub struct Family {
     pub name: &'static str,
     /// Where its table comes from.
     pub source: &'static str,
-    build: fn(f64, bool, &Options) -> Result<Graph, ModelError>,
+    /// The network up to its last convolution.
+    features: for<'a> fn(f64, bool, &'a Options) -> Result<(Net<'a>, NodeId), ModelError>,
+    /// What makes a classifier of it.
+    classify: fn(Net<'_>, NodeId) -> Result<Graph, ModelError>,
 }
 
 /// Every family. To register is to be tested.
@@ -42,47 +49,56 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "mobilenet_v2",
         source: "arXiv 1801.04381, table 2",
-        build: |w, d, o| mobilenet_v2::build(&mobilenet_v2::MOBILENET_V2, w, d, o),
+        features: |w, d, o| mobilenet_v2::features(&mobilenet_v2::MOBILENET_V2, w, d, o),
+        classify: |net, x| mobilenet_v2::classify(&mobilenet_v2::MOBILENET_V2, net, x),
     },
     Family {
         name: "mobilenet_v3_small",
         source: "arXiv 1905.02244, table 2",
-        build: |w, d, o| mobilenet_v3::build(&mobilenet_v3::SMALL, w, d, o),
+        features: |w, d, o| mobilenet_v3::features(&mobilenet_v3::SMALL, w, d, o),
+        classify: |net, x| mobilenet_v3::classify(&mobilenet_v3::SMALL, net, x),
     },
     Family {
         name: "mobilenet_v3_small_early",
         source: "the 66 M network that arXiv 1912.03458 compares with",
-        build: |w, d, o| mobilenet_v3::build(&mobilenet_v3::SMALL_EARLY, w, d, o),
+        features: |w, d, o| mobilenet_v3::features(&mobilenet_v3::SMALL_EARLY, w, d, o),
+        classify: |net, x| mobilenet_v3::classify(&mobilenet_v3::SMALL_EARLY, net, x),
     },
     Family {
         name: "mobilenet_v3_large",
         source: "arXiv 1905.02244, table 1",
-        build: |w, d, o| mobilenet_v3::build(&mobilenet_v3::LARGE, w, d, o),
+        features: |w, d, o| mobilenet_v3::features(&mobilenet_v3::LARGE, w, d, o),
+        classify: |net, x| mobilenet_v3::classify(&mobilenet_v3::LARGE, net, x),
     },
     Family {
         name: "resnet10",
         source: "arXiv 1512.03385, one block a stage",
-        build: |w, d, o| resnet::build(&resnet::RESNET10, w, d, o),
+        features: |w, d, o| resnet::features(&resnet::RESNET10, w, d, o),
+        classify: resnet::classify,
     },
     Family {
         name: "resnet18",
         source: "arXiv 1512.03385, table 1",
-        build: |w, d, o| resnet::build(&resnet::RESNET18, w, d, o),
+        features: |w, d, o| resnet::features(&resnet::RESNET18, w, d, o),
+        classify: resnet::classify,
     },
     Family {
         name: "resnet50",
         source: "arXiv 1512.03385, table 1; stride on the 3×3",
-        build: |w, d, o| resnet::build(&resnet::RESNET50, w, d, o),
+        features: |w, d, o| resnet::features(&resnet::RESNET50, w, d, o),
+        classify: resnet::classify,
     },
     Family {
         name: "rn4",
         source: "ResNet-10 of 4 to 12 channels for 32 × 32 pixels",
-        build: |w, d, o| resnet::build(&resnet::RN4, w, d, o),
+        features: |w, d, o| resnet::features(&resnet::RN4, w, d, o),
+        classify: resnet::classify,
     },
     Family {
         name: "mb4",
         source: "MobileNetV2 of 4 to 8 channels for 32 × 32 pixels",
-        build: |w, d, o| mobilenet_v2::build(&mobilenet_v2::MB4, w, d, o),
+        features: |w, d, o| mobilenet_v2::features(&mobilenet_v2::MB4, w, d, o),
+        classify: |net, x| mobilenet_v2::classify(&mobilenet_v2::MB4, net, x),
     },
 ];
 
@@ -99,6 +115,12 @@ pub const ALL: &[&str] = &[
     "resnet18",
     "resnet50",
 ];
+
+/// The keypoint networks that tables and listings show: every network of [`ALL`] with both heads. Each also exists as
+/// `pose_dy_…`, and with any family and width.
+pub fn pose_names() -> impl Iterator<Item = String> {
+    ALL.iter().flat_map(|backbone| ["a", "b"].map(|head| format!("pose_{backbone}_{head}")))
+}
 
 /// A network that cannot be built.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -124,12 +146,16 @@ pub enum ModelError {
     Graph(#[from] GraphError),
 }
 
-/// Builds a network by name, e.g. `dy_mobilenet_v2_x0_5` or `resnet18`.
+/// Builds a network by name, e.g. `dy_mobilenet_v2_x0_5`, `resnet18` or `pose_dy_resnet18_a`.
 ///
 /// # Errors
 /// When the name is unknown (the nearest one is suggested), or an option is out of bounds or matches nothing.
 pub fn build(name: &str, options: &Options) -> Result<Graph, ModelError> {
     let name: ModelName = name.parse()?;
     options.check()?;
-    (name.family.build)(options.width.unwrap_or(name.width), name.dynamic, options)
+    let (net, x) = (name.family.features)(options.width.unwrap_or(name.width), name.dynamic, options)?;
+    match name.head {
+        Some(head) => pose::end(head, net, x),
+        None => (name.family.classify)(net, x),
+    }
 }

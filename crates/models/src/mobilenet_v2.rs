@@ -55,6 +55,17 @@ pub const MB4: Table = Table {
 /// # Errors
 /// When an option means nothing here, or the images are too small.
 pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Result<Graph, ModelError> {
+    let (net, x) = features(table, width, dynamic, options)?;
+    classify(table, net, x)
+}
+
+/// The network up to its last convolution.
+pub(crate) fn features<'a>(
+    table: &Table,
+    width: f64,
+    dynamic: bool,
+    options: &'a Options,
+) -> Result<(Net<'a>, NodeId), ModelError> {
     refuse("dynamic_shortcut", options.dynamic_shortcut, "MobileNetV2, which has no shortcut convolutions")?;
     refuse("se", !options.se, "MobileNetV2, which has no squeeze-and-excitation")?;
     let mut net = Net::new(dynamic, 1e-5, options)?;
@@ -76,11 +87,17 @@ pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Res
     let head = round_channels(table.head as f64 * width.max(1.0), table.divisor);
     let dynamic = options.dynamic_head;
     let x = net.conv("head", x, ConvSpec { out: head, kernel: 1, stride: 1, groups: 1, act: relu6, dynamic })?;
+    Ok((net, x))
+}
+
+/// The end of a classifier.
+pub(crate) fn classify(table: &Table, mut net: Net<'_>, x: NodeId) -> Result<Graph, ModelError> {
     let x = net.builder.push("pool", Op::GlobalAvgPool, &[x])?;
     net.classify(x, table.dropout)
 }
 
-fn inverted_residual(
+/// 1×1 to `expanded` channels, depthwise 3×3, 1×1 to `out`; added to its input where the shapes are equal.
+pub(crate) fn inverted_residual(
     net: &mut Net<'_>,
     name: &str,
     x: NodeId,

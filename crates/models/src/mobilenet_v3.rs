@@ -91,6 +91,17 @@ pub const LARGE: Table = Table {
 /// # Errors
 /// When an option means nothing here, or the images are too small.
 pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Result<Graph, ModelError> {
+    let (net, x) = features(table, width, dynamic, options)?;
+    classify(table, net, x)
+}
+
+/// The network up to its last convolution, with the squeeze-and-excitation behind it where there is one.
+pub(crate) fn features<'a>(
+    table: &Table,
+    width: f64,
+    dynamic: bool,
+    options: &'a Options,
+) -> Result<(Net<'a>, NodeId), ModelError> {
     refuse("dynamic_shortcut", options.dynamic_shortcut, "MobileNetV3, which has no shortcut convolutions")?;
     let mut net = Net::new(dynamic, 1e-3, options)?;
     let stride = if options.small_stem { 1 } else { 2 };
@@ -106,6 +117,11 @@ pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Res
     if table.head_se && options.se {
         x = net.squeeze_excite("head.se", x)?;
     }
+    Ok((net, x))
+}
+
+/// The end of a classifier.
+pub(crate) fn classify(table: &Table, mut net: Net<'_>, x: NodeId) -> Result<Graph, ModelError> {
     let x = net.builder.push("pool", Op::GlobalAvgPool, &[x])?;
     let hidden = Linear { out_features: table.hidden, bias: true };
     let x = net.builder.push("hidden", Op::Linear(hidden), &[x])?;

@@ -12,11 +12,13 @@ use crate::ModelError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Number of classes, i.e. of outputs.
+    /// Number of classes, i.e. of a classifier's outputs.
     pub classes: usize,
+    /// Number of joints, i.e. of a keypoint network's heat maps.
+    pub joints: usize,
     /// Channels of the input images.
     pub in_channels: usize,
-    /// Height and width of the input images in pixels.
+    /// Height and width of the input images in pixels; [`ModelName::image_size`](crate::ModelName::image_size) has the usual.
     pub image_size: [usize; 2],
     /// Width multiplier; overrides the one in the name.
     pub width: Option<f64>,
@@ -41,6 +43,8 @@ pub struct Options {
     pub small_stem: bool,
     /// MobileNetV3: keeps squeeze-and-excitation.
     pub se: bool,
+    /// Keypoint networks: width multiplier of the head.
+    pub head_width: f64,
     /// Dropout before the classifier; `None` is the family's own (MobileNets 0.2, ResNets 0).
     pub dropout: Option<f32>,
 }
@@ -67,6 +71,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             classes: 1000,
+            joints: 17,
             in_channels: 3,
             image_size: [224, 224],
             width: None,
@@ -80,6 +85,7 @@ impl Default for Options {
             dynamic_shortcut: false,
             small_stem: false,
             se: true,
+            head_width: 1.0,
             dropout: None,
         }
     }
@@ -90,6 +96,7 @@ impl Options {
         let fail = |option, message: String| Err(ModelError::Option { option, message });
         let counts = [
             ("classes", self.classes),
+            ("joints", self.joints),
             ("in_channels", self.in_channels),
             ("kernels", self.kernels),
             ("reduction", self.reduction),
@@ -100,10 +107,12 @@ impl Options {
                 return fail(option, format!("must lie in 1..=65536, got {n}"));
             }
         }
-        match self.width {
-            Some(w) if !(0.01..=16.0).contains(&w) => fail("width", format!("must lie in 0.01..=16, got {w}")),
-            _ => Ok(()),
+        for (option, width) in [("width", self.width.unwrap_or(1.0)), ("head_width", self.head_width)] {
+            if !(0.01..=16.0).contains(&width) {
+                return fail(option, format!("must lie in 0.01..=16, got {width}"));
+            }
         }
+        Ok(())
     }
 
     pub(crate) fn router(&self, kernels: usize) -> Router {

@@ -48,6 +48,17 @@ pub const RN4: Table = Table {
 /// # Errors
 /// When an option means nothing here, or the images are too small.
 pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Result<Graph, ModelError> {
+    let (net, x) = features(table, width, dynamic, options)?;
+    classify(net, x)
+}
+
+/// The network up to its last block.
+pub(crate) fn features<'a>(
+    table: &Table,
+    width: f64,
+    dynamic: bool,
+    options: &'a Options,
+) -> Result<(Net<'a>, NodeId), ModelError> {
     refuse("dynamic_head", options.dynamic_head, "ResNet, which has no head convolution")?;
     refuse(
         "dynamic_parts",
@@ -76,6 +87,11 @@ pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Res
             x = residual(&mut net, &name, x, scaled[stage + 1], stride, table.bottleneck)?;
         }
     }
+    Ok((net, x))
+}
+
+/// The end of a classifier.
+pub(crate) fn classify(mut net: Net<'_>, x: NodeId) -> Result<Graph, ModelError> {
     let x = net.builder.push("pool", Op::GlobalAvgPool, &[x])?;
     net.classify(x, 0.0)
 }

@@ -3,7 +3,7 @@
 //! are the arithmetic of the layer shapes; several equal published counts to the last digit.
 
 use dyconv_graph::{NetworkCost, cost};
-use dyconv_models::{ALL, DynamicParts, Options, build};
+use dyconv_models::{ALL, DynamicParts, Options, build, dynamic_form, pose_names};
 
 struct Row {
     name: &'static str,
@@ -150,5 +150,88 @@ fn the_small_networks_for_glyphs_have_the_counts_of_the_study() {
         let dynamic = cost(&graph);
         let madds = dynamic.total.convolution + dynamic.total.mixing + dynamic.total.attention + dynamic.total.pooling;
         assert_eq!((graph.dynamic_layers(), dynamic.params, (madds + 500) / 1000), (layers, params, kilo), "dy_{name}");
+    }
+}
+
+/// Parameters and multiply-adds of the nodes whose name `part` chooses.
+fn count_part(name: &str, part: impl Fn(&str) -> bool) -> [u64; 2] {
+    let graph = build(name, &Options { image_size: [256, 192], ..Options::default() }).unwrap();
+    let of_part = cost(&graph).nodes.into_iter().filter(|n| part(&graph.node(n.node).name));
+    of_part.fold([0, 0], |[params, madds], n| [params + n.params, madds + n.madds.total()])
+}
+
+fn in_head(name: &str) -> bool {
+    name.starts_with("deconv.") || name.starts_with("up.") || name == "heatmaps"
+}
+
+/// A row of the paper's COCO table at 256 × 192 pixels: parameters and multiply-adds of the backbone, static and dynamic, of
+/// head a, and of head b, static and dynamic.
+type PoseRow = (&'static str, [[u64; 2]; 5]);
+
+/// In the paper: backbones 2.2 M / 292.6 M and 9.8 M / 305.3 M, 0.7 M / 93.7 M and 2.7 M / 98.0 M, 1.1 M / 62.7 M and
+/// 2.8 M / 65.1 M, 10.6 M / 1.77 G and 42.2 M / 1.81 G (those of ResNet in units of 2²⁰ parameters; those of MobileNets from
+/// counts for 224 pixels that were rounded before); head b 1.2 M / 701.1 M and 6.3 M / 709.4 M, behind MobileNetV3 1.0 M / 664.2 M
+/// and 4.9 M. The table of head b is a guess (see `pose`); what it costs when dynamic, 8.35 M, is the 8.3 M of the paper.
+#[rustfmt::skip]
+const POSE: &[PoseRow] = &[
+    ("mobilenet_v2_x1_0",        [[ 2_223_872,   293_382_144], [ 9_868_736,   306_034_752], [7_345_937, 1_271_660_544], [1_211_665, 703_856_640], [5_960_033, 712_211_072]]),
+    ("mobilenet_v2_x0_5",        [[   687_680,    93_895_680], [ 2_665_334,    98_083_432], [7_345_937, 1_271_660_544], [1_211_665, 703_856_640], [5_960_033, 712_211_072]]),
+    ("mobilenet_v3_small_early", [[ 1_093_616,    63_075_328], [ 2_759_986,    65_921_880], [4_462_353, 1_133_248_512], [1_031_441, 669_253_632], [4_911_601, 676_492_224]]),
+    ("resnet18",                 [[11_176_512, 1_776_549_888], [44_420_880, 1_821_602_112], [4_200_209, 1_120_665_600], [1_015_057, 666_107_904], [4_828_577, 673_257_344]]),
+];
+
+#[test]
+fn keypoint_networks_have_the_counts_of_the_paper() {
+    for (backbone, [still, dynamic, a, b, dynamic_b]) in POSE {
+        for (name, of_backbone, of_head) in [
+            (format!("pose_{backbone}_a"), still, a),
+            (format!("pose_dy_{backbone}_a"), dynamic, a),
+            (format!("pose_{backbone}_b"), still, b),
+            (format!("pose_dy_{backbone}_b"), dynamic, dynamic_b),
+        ] {
+            assert_eq!(count_part(&name, |n| !in_head(n)), *of_backbone, "{name}: backbone");
+            assert_eq!(count_part(&name, in_head), *of_head, "{name}: head");
+        }
+    }
+}
+
+/// The backbone is the classifier without its end, on images of another size.
+#[test]
+fn backbones_of_keypoint_networks_are_those_of_the_classifiers() {
+    for (name, [params, madds]) in
+        [("mobilenet_v2_x0_35", [1281 * 1000, 1_280_000]), ("resnet50", [2049 * 1000, 2_048_000])]
+    {
+        let whole = count(name, &Options::default());
+        let part = count_part(&format!("pose_{name}_a"), |n| !in_head(n));
+        let [same, scaled] = [whole.params - params, (whole.total.total() - madds) * 256 * 192 / (224 * 224)];
+        assert_eq!(part, [same, scaled], "{name}");
+    }
+}
+
+#[test]
+fn heat_maps_have_a_quarter_of_the_sides_and_options_count() {
+    for name in pose_names().flat_map(|n| [dynamic_form(&n), n]) {
+        let options = Options { joints: 5, image_size: [64, 96], head_width: 0.25, ..Options::default() };
+        let graph = build(&name, &options).unwrap();
+        assert_eq!(graph.output_shape().dims(), [5, 16, 24], "{name}");
+    }
+    let narrow = Options { image_size: [256, 192], head_width: 0.25, ..Options::default() };
+    let graph = build("pose_resnet18_a", &narrow).unwrap();
+    assert_eq!(graph.node(graph.find("deconv.1").unwrap()).shape.dims(), [64, 32, 24]);
+    // Only one of backbone and head dynamic.
+    let still = |pattern: &str| {
+        let mut options = Options { image_size: [128, 96], ..Options::default() };
+        options.layer_kernels.insert(pattern.into(), 1);
+        build("pose_dy_mobilenet_v2_x0_5_b", &options).unwrap().dynamic_layers()
+    };
+    assert_eq!((still("up.*"), still("blocks.*")), (50, 12));
+    for (name, options, word) in [
+        ("resnet18", Options { head_width: 0.5, ..Options::default() }, "head_width"),
+        ("pose_resnet18_a", Options { head_width: 0.0, ..Options::default() }, "head_width"),
+        ("pose_resnet18_a", Options { joints: 0, ..Options::default() }, "joints"),
+        ("pose_resnet18_a", Options { dropout: Some(0.1), ..Options::default() }, "dropout"),
+    ] {
+        let error = build(name, &options).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("model option `{word}`")), "{error}");
     }
 }

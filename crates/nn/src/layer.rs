@@ -16,6 +16,7 @@ pub(crate) enum Layer {
     BatchNorm(BatchNorm),
 }
 
+/// Of a convolution, or of a transposed one.
 #[derive(Module, Debug)]
 pub(crate) struct Conv {
     pub weight: Param<Tensor<4>>,
@@ -46,6 +47,9 @@ impl Layer {
         let source = Source { name, weights, device };
         Some(match op {
             Op::Conv(conv) => {
+                Layer::Conv(Conv { weight: source.param("weight"), bias: source.optional("bias", conv.bias) })
+            }
+            Op::ConvTranspose(conv) => {
                 Layer::Conv(Conv { weight: source.param("weight"), bias: source.optional("bias", conv.bias) })
             }
             Op::MixConv(mix) => {

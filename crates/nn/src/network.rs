@@ -7,10 +7,10 @@ use burn::nn::DropoutConfig;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
-use dyconv_graph::{Activation, Conv2d, Graph, Node, NodeId, Op, Pool2d, Weights, WeightsError};
+use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Graph, Node, NodeId, Op, Pool2d, Weights, WeightsError};
 
 use crate::layer::Layer;
-use crate::ops::{self, ConvGeometry};
+use crate::ops::{self, ConvGeometry, TransposedGeometry};
 
 /// What flows between nodes, for a whole batch.
 #[derive(Debug, Clone)]
@@ -220,6 +220,10 @@ impl Network {
             (Op::Conv(conv), Some(Layer::Conv(l))) => {
                 Value::Map(ops::conv(next().map(), l.weight.val(), l.bias.as_ref().map(|b| b.val()), geometry(conv)))
             }
+            (Op::ConvTranspose(conv), Some(Layer::Conv(l))) => {
+                let bias = l.bias.as_ref().map(|b| b.val());
+                Value::Map(ops::conv_transpose(next().map(), l.weight.val(), bias, transposed(conv)))
+            }
             (Op::MixConv(mix), Some(Layer::MixConv(l))) => {
                 let (x, pi) = (next().map(), next().vector());
                 Value::Map(ops::mix_conv(x, pi, l.weight.val(), l.bias.as_ref().map(|b| b.val()), geometry(&mix.conv)))
@@ -250,6 +254,7 @@ impl Network {
             }
             (Op::GlobalAvgPool, _) => Value::Vector(ops::global_avg_pool(next().map())),
             (Op::MaxPool(pool), _) => Value::Map(max_pool(next().map(), pool)),
+            (Op::Upsample { scale }, _) => Value::Map(ops::upsample(next().map(), *scale)),
             (Op::Dropout { rate }, _) => {
                 let dropout = DropoutConfig::new(f64::from(*rate)).init();
                 match next() {
@@ -264,6 +269,11 @@ impl Network {
 
 fn geometry(conv: &Conv2d) -> ConvGeometry {
     ConvGeometry { stride: conv.stride, padding: conv.padding, dilation: conv.dilation, groups: conv.groups }
+}
+
+fn transposed(conv: &ConvTranspose2d) -> TransposedGeometry {
+    let ConvTranspose2d { stride, padding, output_padding, groups, .. } = *conv;
+    TransposedGeometry { stride, padding, output_padding, groups }
 }
 
 fn max_pool(x: Tensor<4>, pool: &Pool2d) -> Tensor<4> {

@@ -3,7 +3,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::{hard_sigmoid, relu, sigmoid};
-use burn::tensor::ops::ConvOptions;
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use dyconv_graph::Activation;
 
 use crate::{fast, stock};
@@ -24,6 +24,38 @@ pub struct ConvGeometry {
 impl ConvGeometry {
     pub(crate) fn options(self) -> ConvOptions<2> {
         ConvOptions::new(self.stride, self.padding, self.dilation, self.groups)
+    }
+}
+
+/// Geometry of a transposed convolution; pairs are (height, width).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransposedGeometry {
+    /// Outputs between what neighbouring inputs are added to.
+    pub stride: [usize; 2],
+    /// Outputs cut off on both sides of each axis.
+    pub padding: [usize; 2],
+    /// Outputs added at the end of each axis, fewer than the stride.
+    pub output_padding: [usize; 2],
+    /// Independent groups of channels.
+    pub groups: usize,
+}
+
+impl TransposedGeometry {
+    pub(crate) fn options(self) -> ConvTransposeOptions<2> {
+        ConvTransposeOptions::new(self.stride, self.padding, self.output_padding, [1, 1], self.groups)
+    }
+
+    /// The convolution that goes back, from the output's size to the input's.
+    pub(crate) fn convolution(self) -> ConvGeometry {
+        ConvGeometry { stride: self.stride, padding: self.padding, dilation: [1, 1], groups: self.groups }
+    }
+
+    /// Height and width of the output.
+    pub(crate) fn output(self, input: [usize; 2], kernel: [usize; 2]) -> [usize; 2] {
+        [0, 1].map(|a| {
+            let whole = (input[a] - 1) * self.stride[a] + kernel[a] + self.output_padding[a];
+            whole - 2 * self.padding[a]
+        })
     }
 }
 
@@ -68,6 +100,31 @@ pub fn mix_conv(
         }
         None => y,
     }
+}
+
+/// Transposed convolution: `x` `[N, C_in, H, W]`, `weight` `[C_in, C_out / groups, kh, kw]`, `bias` `[C_out]`.
+pub fn conv_transpose(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    geometry: TransposedGeometry,
+) -> Tensor<4> {
+    if stock::chosen() {
+        return stock::conv_transpose(x, weight, bias, geometry);
+    }
+    let y = fast::conv_transpose(x, weight, geometry);
+    match bias {
+        Some(bias) => {
+            let [c] = bias.dims();
+            y + bias.reshape([1, c, 1, 1])
+        }
+        None => y,
+    }
+}
+
+/// Bilinear upsampling by a whole factor, corners not aligned: `[N, C, H, W]` → `[N, C, scale · H, scale · W]`.
+pub fn upsample(x: Tensor<4>, scale: usize) -> Tensor<4> {
+    if stock::chosen() { stock::upsample(x, scale) } else { fast::upsample(x, scale) }
 }
 
 /// Linear layer: `x` `[N, I]`, `weight` `[O, I]`, `bias` `[O]`; the result is `[N, O]`.

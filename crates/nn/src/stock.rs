@@ -3,9 +3,10 @@
 use std::cell::Cell;
 
 use burn::tensor::Tensor;
-use burn::tensor::module::conv2d;
+use burn::tensor::module::{conv_transpose2d, conv2d, interpolate};
 
-use crate::ops::ConvGeometry;
+use crate::fast::generic::bilinear;
+use crate::ops::{ConvGeometry, TransposedGeometry};
 
 thread_local! {
     static CHOSEN: Cell<bool> = const { Cell::new(false) };
@@ -31,6 +32,22 @@ pub(crate) fn chosen() -> bool {
 /// As [`crate::ops::conv`].
 pub(crate) fn conv(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, geometry: ConvGeometry) -> Tensor<4> {
     conv2d(x, weight, bias, geometry.options())
+}
+
+/// As [`crate::ops::conv_transpose`].
+pub(crate) fn conv_transpose(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    g: TransposedGeometry,
+) -> Tensor<4> {
+    conv_transpose2d(x, weight, bias, g.options())
+}
+
+/// As [`crate::ops::upsample`].
+pub(crate) fn upsample(x: Tensor<4>, scale: usize) -> Tensor<4> {
+    let [_, _, h, w] = x.dims();
+    interpolate(x, bilinear().with_output_size([scale * h, scale * w]))
 }
 
 /// As [`crate::ops::mix_conv`] without a bias.

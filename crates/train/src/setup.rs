@@ -123,6 +123,7 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
         small_stem: m.small_stem.unwrap_or(side <= SMALL_SIDE),
         se: m.se,
         dropout: m.dropout,
+        ..Options::default()
     };
     let graph = build(&m.name, &options)?;
     let weights = init(&graph, Init { seed: recipe.seed, router: m.router_init });
@@ -169,7 +170,7 @@ fn check_frozen(patterns: &[String], graph: &Graph) -> Result<(), RecipeError> {
 
 /// The recipe of the static twin: the same network without attention; `None` if the recipe's network is static already.
 pub fn static_twin(recipe: &Recipe) -> Option<Recipe> {
-    let name = recipe.model.name.strip_prefix("dy_")?.to_owned();
+    let name = dyconv_models::static_twin(&recipe.model.name)?;
     let mut twin = recipe.clone();
     twin.model.name = name;
     twin.model.gate = Gate::Softmax;

@@ -6,7 +6,10 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use dyconv::Classifier;
 use dyconv::data::Image;
+use dyconv::engine::Session;
+use dyconv::file::{Model, Task};
 use serde::{Deserialize, Serialize};
 
 use super::super::bank::Bank;
@@ -51,12 +54,21 @@ pub fn first_answer(path: &Path, bank: Bank, threads: usize) -> anyhow::Result<F
     Ok(found[PROCESSES / 2].clone())
 }
 
-/// In the fresh process: answers once, for a grey image, as `predict` does.
+/// In the fresh process: answers once, for a grey image; a classifier as `predict` does.
 pub fn answer(path: &Path, bank: Bank, threads: usize) -> anyhow::Result<()> {
-    let mut classifier = bank.classifier(path, threads)?;
-    let [height, width] = classifier.model().preprocessing.image_size;
-    let image = Image::new(width, height, 3, vec![127; 3 * width * height]);
-    classifier.predict(&image)?;
+    let (model, weights) = Model::open(path)?.split();
+    let plan = bank.plan(path, &model, &weights)?;
+    match model.task {
+        Task::Classification { .. } => {
+            let [height, width] = model.preprocessing.image_size;
+            let image = Image::new(width, height, 3, vec![127; 3 * width * height]);
+            Classifier::with_plan(model, plan)?.with_threads(threads).predict(&image)?;
+        }
+        Task::Keypoints(_) => {
+            let input = vec![0.0; plan.input_dims().iter().product()];
+            Session::with_threads(plan, threads).predict(&input, 1)?;
+        }
+    }
     print_json(&Said { peak_resident_bytes: peak_resident_bytes() })
 }
 

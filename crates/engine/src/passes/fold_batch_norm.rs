@@ -12,6 +12,10 @@ pub(crate) fn fold_batch_norm(lowered: Lowered) -> Lowered {
             fold(layer, scale, shift);
             true
         }
+        (StepOp::ConvTranspose(layer), StepOp::Affine { scale, shift, .. }) if sole && layer.activation.is_none() => {
+            fold(layer, scale, shift);
+            true
+        }
         _ => false,
     })
 }

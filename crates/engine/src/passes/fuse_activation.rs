@@ -11,8 +11,12 @@ pub(crate) fn fuse_activation(lowered: Lowered) -> Lowered {
         let slot = match &mut producer.op {
             // Convolutions end only with what is computed in a few instructions.
             StepOp::Conv(layer) if matches!(function, Relu | Relu6 | HardSwish) => &mut layer.activation,
+            StepOp::ConvTranspose(layer) if matches!(function, Relu | Relu6 | HardSwish) => &mut layer.activation,
             StepOp::Linear(layer) => &mut layer.activation,
-            StepOp::Affine { activation, .. } | StepOp::Add { activation } | StepOp::Scale { activation } => activation,
+            StepOp::Affine { activation, .. }
+            | StepOp::Add { activation }
+            | StepOp::Scale { activation }
+            | StepOp::Upsample { activation, .. } => activation,
             _ => return false,
         };
         if !sole || slot.is_some() {

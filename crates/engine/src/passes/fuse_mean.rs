@@ -1,4 +1,4 @@
-//! The global average pool of a convolution's output is formed from sums that the convolution leaves behind.
+//! The global average pool of a convolution's output, or of an upsampling's, is formed from sums that it leaves behind.
 
 use crate::lowered::{Lowered, StepOp};
 
@@ -7,9 +7,15 @@ pub(crate) fn fuse_mean(mut lowered: Lowered) -> Lowered {
         let (StepOp::GlobalAvgPool, &[from]) = (&lowered.steps[i].op, &lowered.steps[i].inputs[..]) else { continue };
         let channels = lowered.steps[from].inputs.first().map_or(0, |x| lowered.steps[*x].shape.channels());
         let producer = &mut lowered.steps[from];
-        let StepOp::Conv(layer) = &producer.op else { continue };
-        let depthwise = layer.spec.groups == channels && layer.spec.out_channels == channels;
-        if producer.shape.pixels() > 1 && (layer.spec.groups == 1 || depthwise) {
+        let leaves = match &producer.op {
+            StepOp::Conv(layer) => {
+                let depthwise = layer.spec.groups == channels && layer.spec.out_channels == channels;
+                layer.spec.groups == 1 || depthwise
+            }
+            StepOp::Upsample { .. } => true,
+            _ => false,
+        };
+        if producer.shape.pixels() > 1 && leaves {
             producer.sums = true;
             lowered.steps[i].op = StepOp::Mean;
         }

@@ -33,6 +33,7 @@ mod rounding;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tile;
+mod transpose;
 
 use std::ops::Range;
 
@@ -43,6 +44,7 @@ use crate::lanes::{Isa, LANES, Lanes, dispatch, dispatch_bf16};
 use crate::threads::share;
 use rounding::round_map;
 use tile::{MAX_ROWS, Panel, Place, Segment, run_tile};
+pub use transpose::{ConvTranspose, TransposedGeometry};
 
 /// Bytes of a kernel that may stay in the first-level cache while pixels stream by.
 const SMALL_KERNEL: usize = 32 << 10;
@@ -64,6 +66,8 @@ pub struct PanelConv {
     rounds: bool,
     /// Input as the tiles see it, padded: `[H, W, C]`.
     padded: [usize; 3],
+    /// Values from an output pixel to its right neighbour, and from a row of outputs to the next.
+    out: [usize; 2],
     segments: Vec<Segment>,
     blocks: Vec<Block>,
     /// Values of one output channel's kernel.
@@ -105,7 +109,8 @@ impl PanelConv {
     /// # Panics
     /// When the groups do not divide the channels.
     pub fn new(geometry: ConvGeometry, isa: Isa) -> Self {
-        Self::build(geometry, isa, false)
+        let [_, ow, o] = geometry.output();
+        Self::build(geometry, isa, false, Self::padded(&geometry), [o, ow * o])
     }
 
     /// Like [`new`](Self::new), rounding input and kernels to bf16; their products are summed in f32.
@@ -114,15 +119,23 @@ impl PanelConv {
     /// When there are groups.
     pub fn rounding(geometry: ConvGeometry, isa: Isa) -> Self {
         assert_eq!(geometry.groups, 1, "products of bf16 only without groups");
-        Self::build(geometry, isa, true)
+        let [_, ow, o] = geometry.output();
+        Self::build(geometry, isa, true, Self::padded(&geometry), [o, ow * o])
     }
 
-    fn build(geometry: ConvGeometry, isa: Isa, rounds: bool) -> Self {
-        let ConvGeometry { input: [h, w, c], kernel: [kh, kw], padding, dilation, groups, .. } = geometry;
+    /// The padded input `[H, W, C]`.
+    fn padded(g: &ConvGeometry) -> [usize; 3] {
+        [g.input[0] + 2 * g.padding[0], g.input[1] + 2 * g.padding[1], g.input[2]]
+    }
+
+    /// For an input that is padded already, or a window of a map `padded` `[H, W, C]`, and outputs that are `out` values apart.
+    fn build(geometry: ConvGeometry, isa: Isa, rounds: bool, padded: [usize; 3], out: [usize; 2]) -> Self {
+        let ConvGeometry { kernel: [kh, kw], dilation, groups, .. } = geometry;
+        let [h, w, c] = padded;
         assert!(groups > 0 && c.is_multiple_of(groups), "groups divide the input channels");
         assert!(geometry.out_channels.is_multiple_of(groups), "groups divide the output channels");
         let c = if rounds { c.div_ceil(2) } else { c };
-        let padded = [h + 2 * padding[0], w + 2 * padding[1], c];
+        let padded = [h, w, c];
         let row = |ky: usize| ky * dilation[0] * padded[1] * c;
         let (segments, segment_len): (Vec<usize>, usize) = if groups == 1 && (dilation[1] == 1 || kw == 1) {
             ((0..kh).map(row).collect(), kw * c)
@@ -134,7 +147,7 @@ impl PanelConv {
         let [oh, ow, o] = geometry.output();
         let pixels = oh * ow;
         let pixel_major = groups == 1 && pixels >= 28 * MAX_ROWS && rows * o * 4 <= SMALL_KERNEL;
-        let block_rows = if pixels <= BLOCK_PIXELS { BLOCK_ROWS } else { rows };
+        let block_rows = if pixels <= BLOCK_PIXELS && !pixel_major { BLOCK_ROWS } else { rows };
         let pieces = segment_len.div_ceil(block_rows);
         let cut = |start: usize| {
             let piece = move |i| share(segment_len, i, pieces);
@@ -149,8 +162,10 @@ impl PanelConv {
         } else {
             (UNITS.div_ceil(panels.len()).min(tiles), if tiles >= MAX_ROWS { MAX_ROWS } else { 1 })
         };
+        // Where tiles end with their row, chunks do too.
+        let (count, grain) = if out[1] == ow * out[0] { (count, grain) } else { (count.min(oh), ow) };
         let chunks = (0..=count).map(|i| (pixels.div_ceil(grain) * i / count * grain).min(pixels)).collect();
-        Self { geometry, isa, rounds, padded, segments, blocks, rows, panels, chunks, pixel_major }
+        Self { geometry, isa, rounds, padded, out, segments, blocks, rows, panels, chunks, pixel_major }
     }
 
     /// Whether input and kernels are rounded to bf16.
@@ -189,28 +204,39 @@ impl PanelConv {
     fn packer(&self, kernels: usize, weight: &[f32], storage: Storage) -> Packer {
         let g = &self.geometry;
         assert_eq!(weight.len(), kernels * g.weight_len(), "a bank [K, O, C/groups, kh, kw]");
-        let (taps, inputs, per) = (g.taps(), g.input[2] / g.groups, self.per_value());
-        let values = self.padded[2] / g.groups;
-        let columns = |p: &PanelShape| {
+        let mut packer = Packer::new(kernels, self.columns().collect(), storage);
+        for (k, kernel) in weight.chunks_exact(g.weight_len()).enumerate() {
+            self.pack_kernel(&mut packer, k, kernel);
+        }
+        packer
+    }
+
+    /// The column of each vector.
+    fn columns(&self) -> impl Iterator<Item = u32> {
+        let per = self.per_value();
+        self.panels.iter().flat_map(move |p| {
             let (width, column) = (p.width * per, p.column * per);
             (0..self.rows * width).map(move |v| (column + v % width) as u32)
-        };
-        let mut packer = Packer::new(kernels, self.panels.iter().flat_map(columns).collect(), storage);
-        for (k, kernel) in weight.chunks_exact(g.weight_len()).enumerate() {
-            for panel in &self.panels {
-                for o in 0..panel.channels {
-                    let channel = &kernel[(panel.channel + o) * inputs * taps..][..inputs * taps];
-                    for (i, w) in channel.iter().enumerate() {
-                        let (tap, c) = (i % taps, i / taps);
-                        let row = tap * values + c / per;
-                        let lane = o % LANES * per + c % per;
-                        let vector = (panel.vector + row * panel.width + o / LANES) * per + lane / LANES;
-                        packer.set(k, vector, lane % LANES, *w);
-                    }
+        })
+    }
+
+    /// Packs kernel `k` `[O, C/groups, kh, kw]`.
+    fn pack_kernel(&self, packer: &mut Packer, k: usize, kernel: &[f32]) {
+        let g = &self.geometry;
+        let (taps, inputs, per) = (g.taps(), g.input[2] / g.groups, self.per_value());
+        let values = self.padded[2] / g.groups;
+        for panel in &self.panels {
+            for o in 0..panel.channels {
+                let channel = &kernel[(panel.channel + o) * inputs * taps..][..inputs * taps];
+                for (i, w) in channel.iter().enumerate() {
+                    let (tap, c) = (i % taps, i / taps);
+                    let row = tap * values + c / per;
+                    let lane = o % LANES * per + c % per;
+                    let vector = (panel.vector + row * panel.width + o / LANES) * per + lane / LANES;
+                    packer.set(k, vector, lane % LANES, *w);
                 }
             }
         }
-        packer
     }
 
     fn pads(&self) -> bool {
@@ -263,29 +289,36 @@ impl PanelConv {
             round_map(exec, g.input, g.padding, run.input_scale, run.x, to);
             &*to
         } else if self.pads() {
-            self.pad(exec, run.x, padded);
+            pad(exec, g.input, g.padding, run.x, padded);
             &padded[..self.padded_len()]
         } else {
             run.x
         };
-        let job = &Job {
-            conv: self,
-            parts: threads,
-            bank: run.bank,
-            // One kernel that must still be scaled is mixed with the coefficient one.
-            coefficients: if run.coefficients.is_empty() { &[1.0] } else { run.coefficients },
-            fixed: if mixes { None } else { fixed },
-            input_scale: if scales_kernels { run.input_scale } else { &[] },
-            bias: run.epilogue.bias,
-            activation: run.epilogue.activation,
-            x,
-            residual: if run.residual.is_empty() { std::ptr::null() } else { run.residual.as_ptr() },
-            y: run.y.as_mut_ptr(),
-            sums: if run.sums.is_empty() { std::ptr::null_mut() } else { run.sums.as_mut_ptr() },
-            mixed: mixed.as_mut_ptr(),
-            upcoming: run.upcoming,
-        };
-        exec.pool.run(threads, &|part| {
+        self.launch(
+            exec,
+            &Job {
+                conv: self,
+                parts: threads,
+                bank: run.bank,
+                // One kernel that must still be scaled is mixed with the coefficient one.
+                coefficients: if run.coefficients.is_empty() { &[1.0] } else { run.coefficients },
+                fixed: if mixes { None } else { fixed },
+                input_scale: if scales_kernels { run.input_scale } else { &[] },
+                bias: run.epilogue.bias,
+                activation: run.epilogue.activation,
+                x,
+                residual: if run.residual.is_empty() { std::ptr::null() } else { run.residual.as_ptr() },
+                y: run.y.as_mut_ptr(),
+                sums: if run.sums.is_empty() { std::ptr::null_mut() } else { run.sums.as_mut_ptr() },
+                mixed: mixed.as_mut_ptr(),
+                upcoming: run.upcoming,
+            },
+        );
+    }
+
+    /// All parts of a job.
+    fn launch(&self, exec: Exec<'_>, job: &Job<'_>) {
+        exec.pool.run(job.parts, &|part| {
             if self.rounds {
                 dispatch_bf16!(exec.isa, body_bf16(job: &Job<'_>, part: usize));
             } else {
@@ -293,30 +326,28 @@ impl PanelConv {
             }
         });
     }
+}
 
-    /// Copies the map into the middle of a map of zeros.
-    fn pad(&self, exec: Exec<'_>, x: &[f32], to: &mut [f32]) {
-        let [h, w, c] = self.geometry.input;
-        let [top, left] = self.geometry.padding;
-        let row = self.padded[1] * c;
-        let out = Out(to[..self.padded[0] * row].as_mut_ptr());
-        let (rows, parts) = (self.padded[0], exec.pool.threads());
-        exec.pool.run(parts, &|part| {
-            let out = &out;
-            for y in share(rows, part, parts) {
-                // SAFETY: row `y` lies inside `to`, and no other part has it.
-                let to = unsafe { std::slice::from_raw_parts_mut(out.0.add(y * row), row) };
-                match y.checked_sub(top).filter(|y| *y < h) {
-                    None => to.fill(0.0),
-                    Some(y) => {
-                        to[..left * c].fill(0.0);
-                        to[left * c..][..w * c].copy_from_slice(&x[y * w * c..][..w * c]);
-                        to[(left + w) * c..].fill(0.0);
-                    }
+/// Copies a map `[H, W, C]` into the middle of a map of zeros.
+fn pad(exec: Exec<'_>, [h, w, c]: [usize; 3], [top, left]: [usize; 2], x: &[f32], to: &mut [f32]) {
+    let (rows, row) = (h + 2 * top, (w + 2 * left) * c);
+    let out = Out(to[..rows * row].as_mut_ptr());
+    let parts = exec.pool.threads();
+    exec.pool.run(parts, &|part| {
+        let out = &out;
+        for y in share(rows, part, parts) {
+            // SAFETY: row `y` lies inside `to`, and no other part has it.
+            let to = unsafe { std::slice::from_raw_parts_mut(out.0.add(y * row), row) };
+            match y.checked_sub(top).filter(|y| *y < h) {
+                None => to.fill(0.0),
+                Some(y) => {
+                    to[..left * c].fill(0.0);
+                    to[left * c..][..w * c].copy_from_slice(&x[y * w * c..][..w * c]);
+                    to[(left + w) * c..].fill(0.0);
                 }
             }
-        });
-    }
+        }
+    });
 }
 
 /// Joins segments to blocks of so many rows at most, where segments are no longer.
@@ -544,7 +575,7 @@ impl Job<'_> {
             weights: weights.as_ptr(),
             bias,
             activation: self.activation,
-            out_step: o,
+            out_step: conv.out[0],
             last: shape.channels - (N - 1) * LANES,
         };
         assert!(
@@ -554,13 +585,20 @@ impl Job<'_> {
         // Steps from one pixel's first value to that of its right neighbour, and from one row of pixels to the next.
         let step = g.stride[1] * conv.padded[2];
         let row_step = g.stride[0] * conv.padded[1] * conv.padded[2];
-        let Range { start: mut pixel, end } = conv.chunks[chunk]..conv.chunks[chunk + 1];
-        let first = pixel;
+        let Range { start: first, end } = conv.chunks[chunk]..conv.chunks[chunk + 1];
+        let mut pixel = first;
         let (mut ox, oy) = (pixel % ow, pixel / ow);
         let mut row_start = shape.group * (conv.padded[2] / g.groups) + oy * row_step;
-        let tiles = (end - pixel).div_ceil(L::TILE_ROWS[N - 1]);
-        for i in 0..tiles {
-            let rows = share(end - first, i, tiles).len();
+        // Outputs are equally far apart, or are so in each row.
+        let dense = conv.out[1] == ow * conv.out[0];
+        let (mut run, mut tiles, mut i) = (pixel..pixel, 0, 0);
+        while pixel < end {
+            if pixel == run.end {
+                run = pixel..if dense { end } else { end.min((pixel / ow + 1) * ow) };
+                (tiles, i) = (run.len().div_ceil(L::TILE_ROWS[N - 1]), 0);
+            }
+            let rows = share(run.len(), i, tiles).len();
+            i += 1;
             let mut starts = [std::ptr::null(); MAX_ROWS];
             let mut start = self.x.as_ptr().wrapping_add(row_start + ox * step);
             for to in &mut starts[..rows] {
@@ -572,7 +610,8 @@ impl Job<'_> {
                     start = self.x.as_ptr().wrapping_add(row_start);
                 }
             }
-            let at = pixel * o + shape.channel;
+            let at = if dense { pixel * conv.out[0] } else { pixel / ow * conv.out[1] + pixel % ow * conv.out[0] };
+            let at = at + shape.channel;
             let sums_step = o.next_multiple_of(LANES);
             let offset = |p: *const f32, n: usize| if p.is_null() { p } else { p.wrapping_add(n) };
             let place = Place {
@@ -580,10 +619,10 @@ impl Job<'_> {
                 y: self.y.wrapping_add(at),
                 residual: offset(self.residual, at),
                 sums: offset(self.sums, chunk * sums_step + shape.channel).cast_mut(),
-                first: i == 0,
+                first: pixel == first,
             };
-            // SAFETY: the pixels from `pixel` on, `rows` of them, are pixels of the output, and the panel's channels are
-            // channels of it: `y`, `residual` and `sums` have room for them by the checked lengths. Each pixel's input
+            // SAFETY: the pixels from `pixel` on, `rows` of them, are pixels of the output, `out_step` apart, and the panel's
+            // channels are channels of it: `y`, `residual` and `sums` have room for them by the checked lengths. Each pixel's input
             // begins at `oy · row_step + ox · step` of the padded map, and the last segment ends inside it, since the
             // geometry has a last output there. The weights are as long as the panel (asserted above).
             unsafe { run_tile::<L, N, PAIRS>(l, rows, &panel, &place, ahead) };

@@ -240,6 +240,23 @@ fn small_kernels_on_large_maps() {
     }
 }
 
+/// A kernel that is small as a whole though its panel has more rows than a block, on a map that is hardly large.
+#[test]
+fn a_narrow_output_of_many_channels() {
+    let g = ConvGeometry {
+        input: [5, 79, 500],
+        out_channels: 10,
+        kernel: [1, 1],
+        stride: [1, 1],
+        padding: [0, 0],
+        dilation: [1, 1],
+        groups: 1,
+    };
+    assert!(PanelConv::new(g, Isa::detect()).pixel_major);
+    check(g, 1);
+    check(g, 3);
+}
+
 /// Kernels of many values on small maps, whose panels are cut into blocks.
 #[test]
 fn long_kernels_in_blocks() {

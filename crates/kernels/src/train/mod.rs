@@ -25,11 +25,13 @@ mod pool;
 mod product;
 #[cfg(test)]
 mod tests;
+mod upsample;
 
 pub use activation::NormActivation;
 pub use batch_norm::{AddUp, BatchNorm, batch_norm_backward, batch_norm_forward};
 pub use geometry::{BatchConv, Formulation};
 pub use pool::{pool_backward, pool_forward};
+pub use upsample::{upsample_backward, upsample_forward};
 
 use self::job::{Shared, written};
 use crate::Isa;
@@ -46,17 +48,19 @@ pub fn conv_forward(isa: Isa, c: &BatchConv, x: &[f32], weight: &[f32]) -> Vec<f
     })
 }
 
-/// Gradient of [`conv_forward`] in `x`, for `dy` `[N, O, H', W']`.
+/// Gradient of [`conv_forward`] in `x`, for `dy` `[N, O, H', W']`; in other words the transposed convolution of `dy`.
 ///
 /// # Panics
 /// When a length does not fit the geometry.
-pub fn conv_dx(isa: Isa, c: &BatchConv, x: &[f32], weight: &[f32], dy: &[f32]) -> Vec<f32> {
-    c.check(x.len(), dy.len(), weight.len(), 1);
-    map(x.len(), |dx| {
+pub fn conv_dx(isa: Isa, c: &BatchConv, weight: &[f32], dy: &[f32]) -> Vec<f32> {
+    let len = c.batch * c.input.iter().product::<usize>();
+    c.check(len, dy.len(), weight.len(), 1);
+    map(len, |dx| {
+        // Where neither the kernel nor π has a gradient, the input is not read.
         let gradients = Gradients { dx: Some(dx), dbank: None, dpi: None };
         match c.is_depthwise() {
-            true => depthwise::backward(isa, c, x, None, weight, dy, gradients),
-            false => per_bank::backward(isa, c, x, None, weight, dy, gradients),
+            true => depthwise::backward(isa, c, &[], None, weight, dy, gradients),
+            false => per_bank::backward(isa, c, &[], None, weight, dy, gradients),
         }
     })
 }

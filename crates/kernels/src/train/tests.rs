@@ -105,7 +105,7 @@ fn check(c: &BatchConv, kernels: usize, seed: u64) -> Result<(), TestCaseError> 
             near(&name("dbank"), &dbank, &expected.dbank)?;
         }
         let weight = &bank[..weights];
-        let (y, dx) = (conv_forward(isa, c, &x, weight), conv_dx(isa, c, &x, weight, &dy));
+        let (y, dx) = (conv_forward(isa, c, &x, weight), conv_dx(isa, c, weight, &dy));
         let dw = conv_dweight(isa, c, &x, weight, &dy);
         near("static y", &y, &fixed.y)?;
         near("static dx", &dx, &fixed.dx)?;

@@ -9,7 +9,7 @@ use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 use dyconv_kernels::train::NormActivation;
 
 use super::TrainOps;
-use crate::ops::ConvGeometry;
+use crate::ops::{ConvGeometry, TransposedGeometry};
 
 #[derive(Debug)]
 struct Conv;
@@ -44,6 +44,41 @@ impl<B: TrainOps> Backward<B, 3> for MixConv {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
             }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ConvTranspose;
+
+impl<B: TrainOps> Backward<B, 2> for ConvTranspose {
+    type State = (FloatTensor<B>, FloatTensor<B>, TransposedGeometry);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [to_x, to_weight] = ops.parents;
+        let dy = grads.consume::<B>(&ops.node);
+        let (x, weight, g) = ops.state;
+        if let Some(node) = to_x {
+            grads.register::<B>(node.id, B::conv_transpose_dx(weight.clone(), dy.clone(), g));
+        }
+        if let Some(node) = to_weight {
+            grads.register::<B>(node.id, B::conv_transpose_dweight(x, weight, dy, g));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Upsample;
+
+impl<B: TrainOps> Backward<B, 1> for Upsample {
+    /// The factor.
+    type State = usize;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<B>(&ops.node);
+        let [node] = ops.parents;
+        if let Some(node) = node {
+            grads.register::<B>(node.id, B::upsample_backward(dy, ops.state));
         }
     }
 }
@@ -109,6 +144,23 @@ impl<B: TrainOps, C: CheckpointStrategy> TrainOps for Autodiff<B, C> {
                 prep.finish((x, pi, bank, g), y)
             }
             OpsKind::UnTracked(prep) => prep.finish(B::mix_conv(x, pi, bank, g)),
+        }
+    }
+
+    fn conv_transpose(x: FloatTensor<Self>, weight: FloatTensor<Self>, g: TransposedGeometry) -> FloatTensor<Self> {
+        let nodes = [x.node(), weight.node()];
+        let (x, weight) = (x.into_primitive(), weight.into_primitive());
+        match ConvTranspose.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((x.clone(), weight.clone(), g), B::conv_transpose(x, weight, g)),
+            OpsKind::UnTracked(prep) => prep.finish(B::conv_transpose(x, weight, g)),
+        }
+    }
+
+    fn upsample(x: FloatTensor<Self>, scale: usize) -> FloatTensor<Self> {
+        let nodes = [x.node()];
+        match Upsample.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(scale, B::upsample(x.into_primitive(), scale)),
+            OpsKind::UnTracked(prep) => prep.finish(B::upsample(x.into_primitive(), scale)),
         }
     }
 

@@ -6,11 +6,11 @@ use burn::tensor::TensorData;
 use dyconv_kernels::Isa;
 use dyconv_kernels::train::{
     BatchConv, BatchNorm, NormActivation, batch_norm_backward, batch_norm_forward, conv_dweight, conv_dx, conv_forward,
-    mix_conv_backward, mix_conv_forward, pool_backward, pool_forward,
+    mix_conv_backward, mix_conv_forward, pool_backward, pool_forward, upsample_backward, upsample_forward,
 };
 
 use super::{TrainOps, generic};
-use crate::ops::ConvGeometry;
+use crate::ops::{ConvGeometry, TransposedGeometry};
 use crate::processes;
 
 /// The values side by side in row-major order.
@@ -51,6 +51,24 @@ fn batch_conv(x: &FlexTensor, weight: &FlexTensor, g: ConvGeometry) -> BatchConv
     }
 }
 
+/// The convolution that a transposed one of `x` `[N, C, H, W]` and a kernel `[C, O / groups, kh, kw]` goes back: from its
+/// output to its input.
+fn back(x: &FlexTensor, weight: &FlexTensor, g: TransposedGeometry) -> BatchConv {
+    let [batch, c, h, w] = x.shape().dims();
+    let [_, o, kh, kw] = weight.shape().dims();
+    let [height, width] = g.output([h, w], [kh, kw]);
+    BatchConv {
+        batch,
+        input: [o * g.groups, height, width],
+        out_channels: c,
+        kernel: [kh, kw],
+        stride: g.stride,
+        padding: g.padding,
+        dilation: [1, 1],
+        groups: g.groups,
+    }
+}
+
 fn output(c: &BatchConv) -> [usize; 4] {
     let [h, w] = c.output();
     [c.batch, c.out_channels, h, w]
@@ -71,9 +89,9 @@ impl TrainOps for Flex {
         if !f32s(&[&x, &weight, &dy]) {
             return generic::conv_dx::<Self>(x, weight, dy, g);
         }
-        let (x, weight, dy) = (dense(x), dense(weight), dense(dy));
+        let (weight, dy) = (dense(weight), dense(dy));
         let c = batch_conv(&x, &weight, g);
-        wrap_like(conv_dx(Isa::detect(), &c, values(&x), values(&weight), values(&dy)), &x)
+        wrap_like(conv_dx(Isa::detect(), &c, values(&weight), values(&dy)), &x)
     }
 
     fn conv_dweight(x: FlexTensor, weight: FlexTensor, dy: FlexTensor, g: ConvGeometry) -> FlexTensor {
@@ -110,6 +128,43 @@ impl TrainOps for Flex {
         let [xs, pis, banks, dys] = [&x, &pi, &bank, &dy].map(values);
         let (dx, dpi, dbank) = mix_conv_backward(Isa::detect(), &c, xs, pis, banks, dys);
         (wrap_like(dx, &x), wrap_like(dpi, &pi), wrap_like(dbank, &bank))
+    }
+
+    // A transposed convolution is the gradient of the convolution that goes the other way, and its gradients are that
+    // convolution and its gradient in the kernel.
+    fn conv_transpose(x: FlexTensor, weight: FlexTensor, g: TransposedGeometry) -> FlexTensor {
+        if !f32s(&[&x, &weight]) {
+            return generic::conv_transpose::<Self>(x, weight, g);
+        }
+        let (x, weight) = (dense(x), dense(weight));
+        let c = back(&x, &weight, g);
+        let [o, h, w] = c.input;
+        tensor(conv_dx(Isa::detect(), &c, values(&weight), values(&x)), &[c.batch, o, h, w])
+    }
+
+    fn conv_transpose_dx(weight: FlexTensor, dy: FlexTensor, g: TransposedGeometry) -> FlexTensor {
+        Self::conv(dy, weight, g.convolution())
+    }
+
+    fn conv_transpose_dweight(x: FlexTensor, weight: FlexTensor, dy: FlexTensor, g: TransposedGeometry) -> FlexTensor {
+        Self::conv_dweight(dy, weight, x, g.convolution())
+    }
+
+    fn upsample(x: FlexTensor, scale: usize) -> FlexTensor {
+        if !f32s(&[&x]) {
+            return generic::upsample::<Self>(x, scale);
+        }
+        let [n, c, h, w] = x.shape().dims();
+        tensor(upsample_forward(n * c, [h, w], scale, values(&dense(x))), &[n, c, scale * h, scale * w])
+    }
+
+    fn upsample_backward(dy: FlexTensor, scale: usize) -> FlexTensor {
+        if !f32s(&[&dy]) {
+            return generic::upsample_backward::<Self>(dy, scale);
+        }
+        let [n, c, h, w] = dy.shape().dims();
+        let size = [h / scale, w / scale];
+        tensor(upsample_backward(n * c, size, scale, values(&dense(dy))), &[n, c, size[0], size[1]])
     }
 
     fn norm_act(

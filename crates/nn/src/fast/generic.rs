@@ -4,9 +4,10 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Scalar, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::Shape;
+use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use dyconv_kernels::train::NormActivation;
 
-use crate::ops::ConvGeometry;
+use crate::ops::{ConvGeometry, TransposedGeometry};
 
 pub(crate) fn conv<B: Backend>(x: FloatTensor<B>, weight: FloatTensor<B>, g: ConvGeometry) -> FloatTensor<B> {
     B::conv2d(x, weight, None, g.options())
@@ -28,6 +29,47 @@ pub(crate) fn conv_dweight<B: Backend>(
     g: ConvGeometry,
 ) -> FloatTensor<B> {
     B::conv2d_weight_backward(x, weight, dy, g.options())
+}
+
+pub(crate) fn conv_transpose<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    g: TransposedGeometry,
+) -> FloatTensor<B> {
+    B::conv_transpose2d(x, weight, None, g.options())
+}
+
+pub(crate) fn conv_transpose_dx<B: Backend>(
+    weight: FloatTensor<B>,
+    dy: FloatTensor<B>,
+    g: TransposedGeometry,
+) -> FloatTensor<B> {
+    B::conv2d(dy, weight, None, g.convolution().options())
+}
+
+pub(crate) fn conv_transpose_dweight<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    dy: FloatTensor<B>,
+    g: TransposedGeometry,
+) -> FloatTensor<B> {
+    B::conv2d_weight_backward(dy, weight, x, g.convolution().options())
+}
+
+/// Bilinear, corners not aligned.
+pub(crate) fn bilinear() -> InterpolateOptions {
+    InterpolateOptions::new(InterpolateMode::Bilinear).with_align_corners(false)
+}
+
+pub(crate) fn upsample<B: Backend>(x: FloatTensor<B>, scale: usize) -> FloatTensor<B> {
+    let [_, _, h, w] = x.shape().dims();
+    B::interpolate(x, [scale * h, scale * w], bilinear())
+}
+
+pub(crate) fn upsample_backward<B: Backend>(dy: FloatTensor<B>, scale: usize) -> FloatTensor<B> {
+    let [n, c, h, w] = dy.shape().dims();
+    let x = B::float_zeros(Shape::new([n, c, h / scale, w / scale]), &dy.device(), dy.dtype().into());
+    B::interpolate_backward(x, dy, [h, w], bilinear())
 }
 
 /// The sizes of a mixture.

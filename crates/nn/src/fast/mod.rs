@@ -16,7 +16,7 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 use dyconv_kernels::train::NormActivation;
 
-use crate::ops::ConvGeometry;
+use crate::ops::{ConvGeometry, TransposedGeometry};
 
 /// The operations. Shapes are `[N, C, H, W]` for maps, `[O, C / groups, kh, kw]` for kernels, `[K, …]` for banks of them,
 /// `[N, K]` for coefficients π and `[C]` for batch norms.
@@ -68,6 +68,36 @@ pub(crate) trait TrainOps: Backend {
         generic::mix_conv_backward::<Self>(x, pi, bank, dy, g)
     }
 
+    /// Transposed convolution of `x` with `weight` `[C, O / groups, kh, kw]`.
+    fn conv_transpose(x: FloatTensor<Self>, weight: FloatTensor<Self>, g: TransposedGeometry) -> FloatTensor<Self> {
+        generic::conv_transpose::<Self>(x, weight, g)
+    }
+
+    /// Gradient of [`TrainOps::conv_transpose`] in `x`.
+    fn conv_transpose_dx(weight: FloatTensor<Self>, dy: FloatTensor<Self>, g: TransposedGeometry) -> FloatTensor<Self> {
+        generic::conv_transpose_dx::<Self>(weight, dy, g)
+    }
+
+    /// Gradient of [`TrainOps::conv_transpose`] in `weight`.
+    fn conv_transpose_dweight(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        g: TransposedGeometry,
+    ) -> FloatTensor<Self> {
+        generic::conv_transpose_dweight::<Self>(x, weight, dy, g)
+    }
+
+    /// Bilinear upsampling by a whole factor.
+    fn upsample(x: FloatTensor<Self>, scale: usize) -> FloatTensor<Self> {
+        generic::upsample::<Self>(x, scale)
+    }
+
+    /// Gradient of [`TrainOps::upsample`].
+    fn upsample_backward(dy: FloatTensor<Self>, scale: usize) -> FloatTensor<Self> {
+        generic::upsample_backward::<Self>(dy, scale)
+    }
+
     /// Batch norm and the activation after it, with the batch's mean and (biased) variance.
     fn norm_act(
         x: FloatTensor<Self>,
@@ -114,6 +144,16 @@ pub(crate) fn conv(x: Tensor<4>, weight: Tensor<4>, g: ConvGeometry) -> Tensor<4
 pub(crate) fn mix_conv(x: Tensor<4>, pi: Tensor<2>, bank: Tensor<5>, g: ConvGeometry) -> Tensor<4> {
     let (x, pi, bank) = (x.into_dispatch(), pi.into_dispatch(), bank.into_dispatch());
     Tensor::from_dispatch(<Dispatch as TrainOps>::mix_conv(x, pi, bank, g))
+}
+
+/// [`TrainOps::conv_transpose`] on tensors.
+pub(crate) fn conv_transpose(x: Tensor<4>, weight: Tensor<4>, g: TransposedGeometry) -> Tensor<4> {
+    Tensor::from_dispatch(<Dispatch as TrainOps>::conv_transpose(x.into_dispatch(), weight.into_dispatch(), g))
+}
+
+/// [`TrainOps::upsample`] on tensors.
+pub(crate) fn upsample(x: Tensor<4>, scale: usize) -> Tensor<4> {
+    Tensor::from_dispatch(<Dispatch as TrainOps>::upsample(x.into_dispatch(), scale))
 }
 
 /// [`TrainOps::pool`] on tensors.
