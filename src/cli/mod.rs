@@ -2,6 +2,8 @@
 
 mod bank;
 mod bench;
+#[cfg(feature = "train")]
+mod compare;
 mod cost;
 mod eval;
 #[cfg(feature = "train")]
@@ -13,6 +15,8 @@ mod name_or_file;
 mod new;
 mod npy;
 mod output;
+mod pose_eval;
+mod pose_predict;
 mod predict;
 #[cfg(feature = "train")]
 mod recipes;
@@ -37,6 +41,7 @@ use clap::{Parser, Subcommand};
   dyconv train --data photos --out runs/photos  train on a folder with one folder per class
   dyconv eval runs/photos/model.safetensors --data photos
   dyconv predict runs/photos/model.safetensors cat.jpg dog.png
+  dyconv make-figures --out figures             persons with joints, to train a keypoint network on
   dyconv models                                 every architecture with its cost
 
 Results go to standard output, progress to standard error. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."

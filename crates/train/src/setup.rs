@@ -106,9 +106,10 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
     let (kept, crop_pct) = if native.is_some() { (size[0].min(size[1]), 1.0) } else { (side, CROP_PCT) };
     // Rounded down, but for what a division leaves below a whole number.
     let resize = (kept as f64 / recipe.data.crop_pct.unwrap_or(crop_pct) + 1e-6) as usize;
-    let answers = people.map_or(dataset.classes().len(), |people| people.skeleton.joints.len());
+    let usual = Options::default();
     let options = Options {
-        classes: answers,
+        classes: if people.is_some() { usual.classes } else { dataset.classes().len() },
+        joints: people.map_or(usual.joints, |people| people.skeleton.joints.len()),
         in_channels: channels,
         image_size: size,
         width: m.width,
@@ -122,8 +123,8 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
         dynamic_shortcut: m.dynamic_shortcut,
         small_stem: m.small_stem.unwrap_or(side <= SMALL_SIDE),
         se: m.se,
+        head_width: m.head_width,
         dropout: m.dropout,
-        ..Options::default()
     };
     let graph = build(&m.name, &options)?;
     let weights = init(&graph, Init { seed: recipe.seed, router: m.router_init });

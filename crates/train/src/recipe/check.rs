@@ -79,6 +79,7 @@ impl Recipe {
             ("augment.rotate", a.rotate != b.rotate),
             ("augment.scale", a.scale != b.scale),
             ("augment.half_body", a.half_body != b.half_body),
+            ("model.head_width", self.model.head_width != usual.model.head_width),
             ("data.skeleton", self.data.skeleton.is_some()),
             ("data.heatmap_sigma", self.data.heatmap_sigma != usual.data.heatmap_sigma),
         ];

@@ -56,6 +56,7 @@ pub struct ModelRecipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub small_stem: Option<bool>,
     pub se: bool,
+    pub head_width: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f32>,
 }

@@ -191,7 +191,7 @@ fn a_keypoint_network_begins_on_a_classifier_s_backbone() {
     };
     let fresh = made.weights.clone();
     let started = start(&mut made, &classifier, &task).unwrap();
-    assert_eq!((started.copied, started.warmed, started.fresh, started.left), (0, 2, 1, 1), "{started:?}");
+    assert_eq!((started.copied, started.warmed, started.fresh, started.left), (0, 2, 2, 1), "{started:?}");
     assert_eq!(made.weights.get("stem.router.fc2.weight").data, vec![0.0; 6], "attention begins uniform");
     let mean = |name: &str, i: usize| {
         let data = &made.weights.get(name).data;
