@@ -81,7 +81,10 @@ pub fn start(setup: &mut Setup, model: &Model, task: &Task) -> Result<Started, S
         let fresh = setup.weights.get(name);
         left.remove(name);
         let tensor = match model.weights.0.get(name) {
-            _ if *node == graph.output() && started.new_classifier => fresh.clone(),
+            _ if *node == graph.output() && started.new_classifier => {
+                started.fresh += usize::from(backbone);
+                fresh.clone()
+            }
             Some(own) if own.shape == *shape => {
                 started.copied += 1;
                 own.clone()

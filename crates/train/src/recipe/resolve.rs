@@ -84,10 +84,12 @@ fn base(model: &Model) -> Result<Table, RecipeError> {
     network.insert("image_size".into(), if h == w { side(h) } else { Value::Array(vec![side(h), side(w)]) });
     // The stem must not change with the size of the new images.
     network.entry("small_stem").or_insert(Value::Boolean(h.max(w) <= SMALL_SIDE));
+    // Of images that all have one size the shorter side is kept whole, of others the longer.
+    let kept = if h.max(w) <= p.resize { h.max(w) } else { h.min(w) };
     let numbers = |values: &[f32]| Value::Array(values.iter().map(|v| Value::Float(f64::from(*v))).collect());
     let data = Table::from_iter([
         ("channels".to_owned(), Value::Integer(p.channels as i64)),
-        ("crop_pct".to_owned(), Value::Float(h.max(w) as f64 / p.resize as f64)),
+        ("crop_pct".to_owned(), Value::Float((kept as f64 / p.resize as f64).min(1.0))),
         ("mean".to_owned(), numbers(&p.mean)),
         ("std".to_owned(), numbers(&p.std)),
     ]);

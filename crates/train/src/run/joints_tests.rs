@@ -83,6 +83,7 @@ fn run(out: &Path, data: &Path, recipe: &Recipe, stops: bool) -> Trained {
         }
         // Interrupted in evaluation too: from there it goes on undisturbed.
         if interrupted > 2 * recipe.train.epochs * dataset.len(Split::Train).div_ceil(8) {
+            drop(folder);
             return run_on(out, recipe, &dataset, &setup);
         }
     }

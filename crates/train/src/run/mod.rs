@@ -180,7 +180,7 @@ impl<'a> Run<'a> {
 
     /// Finishes the running epoch.
     fn epoch(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
-        let (started, mut seen, mut lr) = (Instant::now(), 0.0, self.learning_rate());
+        let (started, mut seen, mut lr) = (Instant::now(), 0.0, self.last_learning_rate());
         let (epoch, dataset, world) = (self.state.epoch, self.dataset, self.world);
         let loader = self.setup.lesson.training(dataset, &self.transform, &self.loader, epoch);
         let mut loader = loader.starting_at(self.state.batch);
@@ -261,6 +261,12 @@ impl<'a> Run<'a> {
 
     fn learning_rate(&self) -> f64 {
         learning_rate(&self.recipe.train, self.progress())
+    }
+
+    /// That of the last iteration of the running epoch; a run may be resumed where only the evaluation is left to do.
+    fn last_learning_rate(&self) -> f64 {
+        let last = self.step() - usize::from(self.state.batch > 0);
+        learning_rate(&self.recipe.train, last as f64 / self.batches as f64)
     }
 
     /// Epochs done.
