@@ -7,7 +7,7 @@ use dyconv_data::{DataError, Image, Transform, load};
 use dyconv_engine::{EngineError, Plan, Session};
 use dyconv_file::{FileError, Model};
 use dyconv_graph::{Shape, TensorSource};
-use dyconv_metrics::{softmax, top_k};
+use dyconv_metrics::{KeypointError, softmax, top_k};
 
 /// What may go wrong between a model file and an answer.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,23 @@ pub enum Error {
     /// A model whose answers are joints, where classes are asked for.
     #[error("the model answers with {0} joints, not with classes: it is a keypoint network")]
     NotAClassifier(usize),
+    /// A model whose answers are classes, where joints are asked for.
+    #[error("the model answers with {0} classes, not with joints: it is a classifier")]
+    NoJoints(usize),
+    /// Images with classes, where persons are asked for.
+    #[error("the data hold images with classes, expected persons with joints")]
+    NoPersons,
+    /// The data set has other joints than the model.
+    #[error("the data have {data} joints, the model answers with {model}, or their names differ")]
+    OtherJoints {
+        /// Joints of the data.
+        data: usize,
+        /// Joints of the model.
+        model: usize,
+    },
+    /// Answers that cannot be scored.
+    #[error("the answers cannot be scored: {0}")]
+    Score(#[from] KeypointError),
     /// The part of the data set that was asked for is empty.
     #[error("the part of the data to score holds no images; name another split")]
     NothingToScore,

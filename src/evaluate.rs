@@ -58,7 +58,7 @@ pub fn evaluate(
     for batch in &mut batches {
         let batch = batch?;
         let logits = classifier.session.predict(&batch.images, batch.len())?;
-        for (row, label) in logits.chunks_exact(classes).zip(&batch.labels) {
+        for (row, label) in logits.chunks_exact(classes).zip(&batch.classes().labels) {
             let label = labels[*label];
             top1.add(row, label);
             top5.add(row, label);

@@ -1,8 +1,9 @@
 //! dyconv: networks whose kernels depend on the input (*Dynamic Convolution: Attention over Convolution Kernels*,
 //! CVPR 2020), trained and run in Rust.
 //!
-//! This crate is the façade: [`Classifier`] answers for images, [`evaluate`](fn@evaluate) scores a model on a data set,
-//! and the modules below give access to every part. Without the feature `train` nothing of Burn is built.
+//! This crate is the façade: [`Classifier`] answers for images in classes and [`PoseEstimator`] in joints,
+//! [`evaluate`](fn@evaluate) and [`evaluate_poses`] score a model on a data set, and the modules below give access to every
+//! part. Without the feature `train` nothing of Burn is built.
 //!
 //! ```no_run
 //! use dyconv::Classifier;
@@ -17,9 +18,13 @@
 
 mod classifier;
 mod evaluate;
+mod evaluate_pose;
+mod pose;
 
 pub use classifier::{Answer, Classifier, Error, Prediction};
 pub use evaluate::{Evaluation, EvaluationOptions, evaluate, match_classes};
+pub use evaluate_pose::{PoseAnswer, PoseEvaluation, PoseEvaluationOptions, evaluate_poses};
+pub use pose::PoseEstimator;
 
 pub use dyconv_data as data;
 pub use dyconv_engine as engine;

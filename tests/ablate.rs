@@ -34,7 +34,7 @@ fn a_grid_is_trained_once_and_becomes_a_table() {
     };
     assert_eq!(names(&first), ["kernels=1", "kernels=2,tau=1", "kernels=2,tau=anneal"]);
     assert_eq!(first["cells"][0]["settings"]["tau"], Value::Null);
-    assert_eq!(first["cells"][0]["accuracy"]["deviation"], Value::Null);
+    assert_eq!(first["cells"][0]["score"]["deviation"], Value::Null);
     assert!(first["cells"][1]["difference"]["mean"].is_number() && first["cells"][1]["difference"]["p"].is_null());
 
     // The same as `dyconv train` does, byte for byte, whatever the number of threads.
@@ -69,10 +69,10 @@ fn a_grid_is_trained_once_and_becomes_a_table() {
         let found: Vec<f64> = runs.iter().map(last).collect();
         let number = |value: &Value| value.as_f64().unwrap();
         assert_eq!(found.len(), 2);
-        assert!((number(&cell["accuracy"]["mean"]) - (found[0] + found[1]) / 2.0).abs() < 1e-9);
+        assert!((number(&cell["score"]["mean"]) - (found[0] + found[1]) / 2.0).abs() < 1e-9);
         let deviation = (found[0] - found[1]).abs() / 2f64.sqrt();
-        assert!((number(&cell["accuracy"]["deviation"]) - deviation).abs() < 1e-9);
-        assert!(number(&cell["best_accuracy"]["mean"]) >= number(&cell["accuracy"]["mean"]));
+        assert!((number(&cell["score"]["deviation"]) - deviation).abs() < 1e-9);
+        assert!(number(&cell["best_score"]["mean"]) >= number(&cell["score"]["mean"]));
         assert!(number(&cell["latency_ms"]) > 0.0);
         let cost = json(&shell.ok(&format!("cost {}/model.safetensors --json", runs[1]["folder"].as_str().unwrap())));
         assert_eq!((&cell["params"], &cell["madds"]), (&cost["params"], &cost["madds"]["total"]), "{cell}");

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::ValueEnum;
-use dyconv::Classifier;
 use dyconv::engine::{EngineError, Options, Plan, Storage};
-use dyconv::file::{Mapped, Model};
+use dyconv::file::{Mapped, Model, Task};
 use dyconv::graph::{Graph, TensorSource};
+use dyconv::{Classifier, PoseEstimator};
 use serde::Serialize;
 
 /// `auto` keeps the smallest bank whose answers to probe inputs deviate by at most this much of the largest answer.
@@ -58,11 +58,42 @@ impl Bank {
         Ok(plan)
     }
 
-    /// The model file at `path` as a classifier on so many threads.
-    pub fn classifier(self, path: &Path, threads: usize) -> anyhow::Result<Classifier> {
+    /// The model file at `path`, compiled for so many threads.
+    pub fn open(self, path: &Path, threads: usize) -> anyhow::Result<Opened> {
         let (model, weights) = Model::open(path)?.split();
         let plan = self.plan(path, &model, &weights)?;
-        Ok(Classifier::with_plan(model, plan)?.with_threads(threads))
+        Ok(match model.task {
+            Task::Classification { .. } => {
+                Opened::Classifier(Classifier::with_plan(model, plan)?.with_threads(threads))
+            }
+            Task::Keypoints(_) => Opened::Pose(PoseEstimator::with_plan(model, plan)?.with_threads(threads)),
+        })
+    }
+}
+
+/// A model file by what it answers.
+#[expect(clippy::large_enum_variant, reason = "there is one of them")]
+pub enum Opened {
+    Classifier(Classifier),
+    Pose(PoseEstimator),
+}
+
+impl Opened {
+    /// The model, without its weights.
+    #[cfg(feature = "train")]
+    pub fn model(&self) -> &Model<()> {
+        match self {
+            Self::Classifier(classifier) => classifier.model(),
+            Self::Pose(estimator) => estimator.model(),
+        }
+    }
+}
+
+/// Refuses options of the other kind of model: `given` are those that may be there.
+pub fn refuse(given: &[(&str, bool)], model: &str) -> anyhow::Result<()> {
+    match given.iter().find(|(_, given)| *given) {
+        Some((option, _)) => bail!("{option}: means nothing for {model}"),
+        None => Ok(()),
     }
 }
 

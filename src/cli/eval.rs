@@ -7,8 +7,9 @@ use dyconv::data::{Dataset, OpenOptions, Split};
 use dyconv::{Evaluation, EvaluationOptions, evaluate};
 use serde::Serialize;
 
-use super::bank::Bank;
+use super::bank::{Bank, Opened, refuse};
 use super::output::{bar, percent, print, print_json, thousands, threads};
+use super::pose_eval;
 use super::table::Table;
 
 /// Confusion matrices up to this many classes are printed whole.
@@ -16,27 +17,43 @@ const WHOLE_MATRIX: usize = 20;
 /// Lines of the list of confusions where the matrix is too large.
 const WORST: usize = 20;
 
-/// Score a model on a data set: top-1, top-5, every class, confusions
+/// Score a model on a data set: top-1, top-5, every class, confusions; or the average precision of joints
 #[derive(clap::Args)]
 #[command(
     after_help = "The data are a folder with one folder per class (or with train/ and val/ of such), CIFAR or MNIST files, or `digits`, the handwritten digits inside this program. Without a val/ of their own, the part that the model's recipe held out is scored; `--split all` scores everything.
 
+A keypoint network is scored on COCO keypoints: a folder with annotations/person_keypoints_val2017.json and val2017/ (and the same for train2017), or a file of annotations with --images. Without --boxes the persons' own boxes are taken; with them, persons are scored by box and joints, and second answers for one person are dropped. --out writes results as COCO's tools read them.
+
 Examples:
   dyconv eval runs/digits-1/model.safetensors --data digits
-  dyconv eval model.safetensors --data photos --split all --json"
+  dyconv eval model.safetensors --data photos --split all --json
+  dyconv eval pose.safetensors --data figures --flip
+  dyconv eval pose.safetensors --data person_keypoints_val2017.json --images val2017 --boxes boxes.json --out results.json"
 )]
 pub struct Args {
     /// Model file
     model: PathBuf,
-    /// Data set: a folder, or `digits`
+    /// Data set: a folder, or `digits`; for joints also a file of COCO keypoints annotations
     #[arg(long)]
-    data: String,
-    /// Part to score: val, train or all
-    #[arg(long, default_value = "val")]
-    split: Split,
-    /// Images a batch
-    #[arg(long, default_value_t = 32)]
-    batch: usize,
+    pub data: String,
+    /// Classifiers: part to score, val (the default), train or all
+    #[arg(long)]
+    split: Option<Split>,
+    /// Classifiers: images a batch [default: 32]
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Joints: folder of the images of a file of annotations
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// Joints: boxes of a detector, in COCO's results format
+    #[arg(long, value_name = "FILE")]
+    pub boxes: Option<PathBuf>,
+    /// Joints: look at every person once more mirrored, and take the mean
+    #[arg(long)]
+    pub flip: bool,
+    /// Joints: write COCO results JSON
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
     /// Threads to compute with; unset: one per processor
     #[arg(long)]
     threads: Option<usize>,
@@ -45,10 +62,10 @@ pub struct Args {
     bank: Bank,
     /// Broken images that are skipped before it is an error
     #[arg(long, default_value_t = 10)]
-    max_broken: usize,
+    pub max_broken: usize,
     /// Write JSON
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 #[derive(Serialize)]
@@ -71,12 +88,26 @@ struct ClassJson<'a> {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let mut classifier = args.bank.classifier(&args.model, threads(args.threads))?;
+    let mut classifier = match args.bank.open(&args.model, threads(args.threads))? {
+        Opened::Classifier(classifier) => classifier,
+        Opened::Pose(estimator) => {
+            refuse(&[("--split", args.split.is_some()), ("--batch", args.batch.is_some())], "a keypoint network")?;
+            return pose_eval::run(args, estimator);
+        }
+    };
+    let of_joints = [
+        ("--images", args.images.is_some()),
+        ("--boxes", args.boxes.is_some()),
+        ("--flip", args.flip),
+        ("--out", args.out.is_some()),
+    ];
+    refuse(&of_joints, "a classifier")?;
+    let split = args.split.unwrap_or(Split::Val);
     let open = held_out(&classifier.model().provenance.recipe);
     let dataset = Arc::new(Dataset::open(&args.data, &open)?);
-    eprintln!("{}: {}; scoring {}", args.data, dataset.describe(), name(args.split));
-    let bar = bar(dataset.len(args.split), "{bar:40} {pos}/{len} images, {per_sec}, {eta} left");
-    let options = EvaluationOptions { split: args.split, batch: args.batch, max_broken: args.max_broken };
+    eprintln!("{}: {}; scoring {}", args.data, dataset.describe(), name(split));
+    let bar = bar(dataset.len(split), "{bar:40} {pos}/{len} images, {per_sec}, {eta} left");
+    let options = EvaluationOptions { split, batch: args.batch.unwrap_or(32), max_broken: args.max_broken };
     let result = evaluate(&mut classifier, &dataset, &options, &mut |done| {
         if let Some(bar) = &bar {
             bar.set_position(done as u64);

@@ -1,24 +1,25 @@
-//! How long networks take for one image.
+//! How long networks take for one image, or one person.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use dyconv::Classifier;
-use dyconv::data::{Dataset, Split};
+use dyconv::data::{Dataset, Image, PersonBox, Split};
+
+use super::bank::Opened;
 
 /// How long the latency of each network is measured.
 const LATENCY_TIME: Duration = Duration::from_millis(400);
 
-/// Median time of one image of the data set through each network, measured alternately.
-pub fn latencies(classifiers: &mut [Classifier], dataset: &Dataset) -> anyhow::Result<Vec<Duration>> {
+/// Median time of one image, or one person, through each network, measured alternately.
+pub fn latencies(networks: &mut [Opened], dataset: &Dataset) -> anyhow::Result<Vec<Duration>> {
     let image =
         (0..dataset.len(Split::All)).find_map(|i| dataset.load(Split::All, i).ok()).context("no image can be read")?;
-    let mut times = vec![Vec::new(); classifiers.len()];
+    let mut times = vec![Vec::new(); networks.len()];
     let started = Instant::now();
-    while started.elapsed() < LATENCY_TIME * classifiers.len() as u32 || times[0].len() < 5 {
-        for (classifier, times) in classifiers.iter_mut().zip(&mut times) {
+    while started.elapsed() < LATENCY_TIME * networks.len() as u32 || times[0].len() < 5 {
+        for (network, times) in networks.iter_mut().zip(&mut times) {
             let start = Instant::now();
-            classifier.predict(&image)?;
+            answer(network, &image)?;
             times.push(start.elapsed());
         }
     }
@@ -29,4 +30,12 @@ pub fn latencies(classifiers: &mut [Classifier], dataset: &Dataset) -> anyhow::R
             t[t.len() / 2]
         })
         .collect())
+}
+
+fn answer(network: &mut Opened, image: &Image) -> anyhow::Result<()> {
+    match network {
+        Opened::Classifier(classifier) => drop(classifier.predict(image)?),
+        Opened::Pose(estimator) => drop(estimator.predict(image, &[PersonBox::whole(image)])?),
+    }
+    Ok(())
 }

@@ -4,6 +4,8 @@
 mod ablate;
 mod bank;
 mod bench;
+#[cfg(feature = "train")]
+mod compare;
 mod cost;
 mod eval;
 #[cfg(feature = "train")]
@@ -19,6 +21,8 @@ mod name_or_file;
 mod new;
 mod npy;
 mod output;
+mod pose_eval;
+mod pose_predict;
 mod predict;
 #[cfg(feature = "train")]
 mod recipe;
@@ -47,6 +51,7 @@ use clap::{Parser, Subcommand};
   dyconv predict runs/photos/model.safetensors cat.jpg dog.png
   dyconv inspect runs/photos/model.safetensors --data photos   what its attention is worth
   dyconv ablate --data photos --grid kernels=1,2,4 --seeds 5 --out runs/kernels
+  dyconv make-figures --out figures             persons with joints, to train a keypoint network on
   dyconv models                                 every architecture with its cost
 
 Results go to standard output, progress to standard error. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."

@@ -4,21 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use dyconv::data::{Dataset, Split};
+use dyconv::data::Dataset;
 use dyconv::file::Model;
 use dyconv::graph::cost;
 use dyconv::train::{
     DeviceKind, Event, Recipe, RunFolder, Setup, TemperatureSchedule, TrainError, World, devices, open, setup, start,
-    static_twin, train,
+    static_twin, task, train,
 };
-use dyconv::{Classifier, EvaluationOptions, evaluate};
-use serde::Serialize;
 
+use super::compare::{compare, report};
 use super::interrupt;
-use super::latency::latencies;
-use super::output::{percent, print, print_json, thousands};
+use super::output::{print_json, thousands};
 use super::recipe::{self, DIGITS, key_value};
-use super::table::Table;
 use super::train_view::View;
 
 /// Train a network
@@ -26,7 +23,7 @@ use super::train_view::View;
 #[command(
     after_help = "Without arguments: a small dynamic network and its static twin on the handwritten digits inside this program.
 
-The data are a folder with one folder of images per class (or train/ and val/ of such), or CIFAR or MNIST files. Every key of the recipe can be set; `recipes/default.toml` explains them. The run folder gets model.safetensors (the best network on the held-out images), report.html, metrics.jsonl and metrics.csv, TensorBoard events, recipe.toml (the complete recipe), last/ (what --resume needs) and, with a twin, twin/ with the same. Ctrl-C saves and stops; a second one stops at once. After Ctrl-C, a crash or a power cut --resume goes on, and the outcome is the same as without the break.
+The data are a folder with one folder of images per class (or train/ and val/ of such), CIFAR or MNIST files, or COCO keypoints (annotations/person_keypoints_train2017.json and ..._val2017.json, train2017/ and val2017/), on which a `pose_` network learns joints. Every key of the recipe can be set; `recipes/default.toml` explains them. The run folder gets model.safetensors (the best network on the held-out images), report.html, metrics.jsonl and metrics.csv, TensorBoard events, recipe.toml (the complete recipe), last/ (what --resume needs) and, with a twin, twin/ with the same. Ctrl-C saves and stops; a second one stops at once. After Ctrl-C, a crash or a power cut --resume goes on, and the outcome is the same as without the break.
 
 Examples:
   dyconv train
@@ -35,6 +32,8 @@ Examples:
   dyconv train --data photos --recipe mine.toml --twin --out runs/mine
   dyconv train --data photos --from model.safetensors --recipe finetune
   dyconv train --data photos --from resnet18.safetensors --model dy_resnet18
+  dyconv train --data figures --recipe figures
+  dyconv train --data coco --recipe coco-pose --from mobilenet.safetensors --model pose_dy_mobilenet_v2_x0_5_b
   dyconv train --resume runs/mine
   mpirun -n 4 dyconv train --data photos        with a build that has the feature `mpi`: four processes share each batch"
 )]
@@ -51,14 +50,14 @@ pub struct Args {
     /// Images per step
     #[arg(long)]
     batch: Option<usize>,
-    /// Side of the network's input in pixels
-    #[arg(long)]
-    image_size: Option<usize>,
+    /// Side of the network's input in pixels, or height and width, e.g. 128x96
+    #[arg(long, value_name = "SIDE|HxW")]
+    image_size: Option<String>,
     /// Recipe file, or the name of a built-in recipe (see `dyconv recipes`)
     #[arg(long, value_name = "FILE.toml")]
     recipe: Option<String>,
-    /// Go on from a model file: its network unless another is named; a new classifier where the classes are others; for the
-    /// dynamic form of a static network, banks of its kernels
+    /// Go on from a model file: its network unless another is named; a new last layer where the classes or joints are others;
+    /// for the dynamic form of a static network, banks of its kernels; for a keypoint network, the backbone of a classifier
     #[arg(long, value_name = "MODEL", conflicts_with = "twin")]
     from: Option<PathBuf>,
     /// Set one key of the recipe, e.g. `train.lr=0.1`; repeatable
@@ -112,18 +111,6 @@ impl From<Kind> for DeviceKind {
 
 /// Folder of the twin's run inside that of the network.
 const TWIN: &str = "twin";
-
-/// One line of the final table.
-#[derive(Serialize)]
-struct Row {
-    model: String,
-    file: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    test_accuracy: Option<f64>,
-    params: u64,
-    madds: u64,
-    latency_ms: f64,
-}
 
 /// Runs to be done one after another, on the same data.
 struct Job {
@@ -179,6 +166,7 @@ fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
         }
     };
     say(format!("{}: {}", job.data, job.dataset.describe()));
+    job.dataset.people().iter().flat_map(|p| &p.notes).for_each(|note| say(format!("note: {note}")));
     let mut files = Vec::new();
     for Task { recipe, folder, setup } in &job.runs {
         let params = thousands(cost(&setup.graph).params);
@@ -295,7 +283,7 @@ fn go_on(
     dataset: &Dataset,
     quiet: bool,
 ) -> anyhow::Result<()> {
-    let started = start(setup, model, dataset.classes()).with_context(|| format!("--from {}", path.display()))?;
+    let started = start(setup, model, &task(dataset)).with_context(|| format!("--from {}", path.display()))?;
     if quiet {
         return Ok(());
     }
@@ -303,8 +291,12 @@ fn go_on(
         0 => String::new(),
         n => format!(", {n} made into banks"),
     };
-    let classifier = if started.new_classifier { ", a new classifier" } else { "" };
-    eprintln!("from {}: {} tensors copied{warmed}{classifier}", path.display(), started.copied);
+    let new = match (started.fresh, started.new_classifier) {
+        (0, false) => String::new(),
+        (0, true) => ", a new last layer".to_owned(),
+        (fresh, _) => format!(", {fresh} of the head new, {} of the classifier left out", started.left),
+    };
+    eprintln!("from {}: {} tensors copied{warmed}{new}", path.display(), started.copied);
     let t = &recipe.temperature;
     if model.graph.dynamic_layers() > 0 && t.schedule == TemperatureSchedule::Linear && t.start > model.tau {
         eprintln!(
@@ -335,7 +327,7 @@ fn recipe(args: &Args, data: &str, origin: &Origin<'_>) -> anyhow::Result<Recipe
     put("model.name", args.model.clone());
     put("train.epochs", args.epochs.map(|n| n.to_string()));
     put("train.batch", args.batch.map(|n| n.to_string()));
-    put("model.image_size", args.image_size.map(|n| n.to_string()));
+    put("model.image_size", args.image_size.as_deref().map(sides));
     put("seed", args.seed.map(|n| n.to_string()));
     settings.extend(args.set.iter().cloned());
     let resolve = |built_in: Option<&str>, file: Option<&str>| match origin {
@@ -350,52 +342,14 @@ fn recipe(args: &Args, data: &str, origin: &Origin<'_>) -> anyhow::Result<Recipe
     }
 }
 
+/// `128x96` as the recipe has it: `[128, 96]`.
+fn sides(text: &str) -> String {
+    text.split_once('x').map_or_else(|| text.to_owned(), |(height, width)| format!("[{height}, {width}]"))
+}
+
 /// The first folder below `runs/` that is free for a run on these data.
 fn free_folder(data: &str) -> anyhow::Result<PathBuf> {
     let name = Path::new(data).file_name().map_or("run".into(), |n| n.to_string_lossy().into_owned());
     let free = (1..).map(|n| Path::new("runs").join(format!("{name}-{n}"))).find(|p| !p.exists());
     free.context("runs/: no free name")
-}
-
-/// Scores the written files with the CPU engine, on what was held out, and times them in turn.
-fn compare(files: &[(String, PathBuf)], dataset: &Arc<Dataset>, recipe: &Recipe) -> anyhow::Result<Vec<Row>> {
-    let mut classifiers = files.iter().map(|(_, path)| Classifier::open(path)).collect::<Result<Vec<_>, _>>()?;
-    let latencies = latencies(&mut classifiers, dataset)?;
-    let options = EvaluationOptions { split: Split::Val, batch: 32, max_broken: recipe.data.max_broken };
-    let mut rows = Vec::new();
-    for (((name, path), classifier), latency) in files.iter().zip(&mut classifiers).zip(latencies) {
-        let test_accuracy = match dataset.is_empty(Split::Val) {
-            true => None,
-            false => Some(evaluate(classifier, dataset, &options, &mut |_| {})?.top1),
-        };
-        let counted = cost(&classifier.model().graph);
-        rows.push(Row {
-            model: name.clone(),
-            file: path.display().to_string(),
-            test_accuracy,
-            params: counted.params,
-            madds: counted.total.total(),
-            latency_ms: latency.as_secs_f64() * 1e3,
-        });
-    }
-    Ok(rows)
-}
-
-fn report(rows: &[Row], files: &[(String, PathBuf)], folder: &Path) -> anyhow::Result<()> {
-    let mut table = Table::new(&["network", "test accuracy", "params", "MAdds", "CPU latency", "file"]);
-    for row in rows {
-        table.row(vec![
-            row.model.clone(),
-            row.test_accuracy.map_or("–".into(), percent),
-            thousands(row.params),
-            thousands(row.madds),
-            format!("{:.3} ms", row.latency_ms),
-            row.file.clone(),
-        ]);
-    }
-    let (path, page) = (files[0].1.display(), folder.join("report.html"));
-    print(&format!(
-        "{table}\nLatency: one image, one thread, median. Curves and mistakes: {}. Next: dyconv predict {path} IMAGE…\n",
-        page.display()
-    ))
 }

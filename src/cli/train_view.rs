@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dyconv::train::{Epoch, Event, Recipe, Step};
+use dyconv::train::{Epoch, Event, Recipe, Step, Validation};
 use indicatif::ProgressBar;
 
 use super::output::{bar, percent};
@@ -19,7 +19,8 @@ pub struct View {
     /// When and at which iteration this process began.
     begun: (Instant, usize),
     told: Instant,
-    accuracy: Option<f64>,
+    /// Of the newest epoch.
+    validation: Validation,
     /// Time left, as of the newest step.
     left: String,
 }
@@ -35,7 +36,7 @@ impl View {
             bar,
             begun: (now, 0),
             told: now,
-            accuracy: None,
+            validation: Validation::default(),
             left: String::new(),
         }
     }
@@ -48,7 +49,7 @@ impl View {
             }
             Event::Step { step, total } => self.step(step, *total),
             Event::Epoch(epoch) => {
-                self.accuracy = epoch.accuracy;
+                self.validation = epoch.validation;
                 self.line(&self.epoch_line(epoch));
             }
             Event::Broken(broken) => self.warn(&format!("skipped: {}", broken.reason)),
@@ -61,12 +62,12 @@ impl View {
         let seconds = self.begun.0.elapsed().as_secs_f64() / done as f64 * (total - step.step) as f64;
         self.left = format!("{} left", time(seconds));
         let text = || {
-            let accuracy = self.accuracy.map_or(String::new(), |a| format!("  accuracy {}", percent(a)));
+            let score = score(&self.validation);
+            let loss = loss(step.loss, &self.validation);
             format!(
-                "epoch {}/{}  loss {:.3}{accuracy}{}  {:.0} images/s  {}",
+                "epoch {}/{}  loss {loss}{score}{}  {:.0} images/s  {}",
                 step.epoch,
                 self.epochs,
-                step.loss,
                 self.tau(step.tau),
                 step.time.images_per_second,
                 self.left
@@ -84,12 +85,12 @@ impl View {
 
     fn epoch_line(&self, e: &Epoch) -> String {
         let width = self.epochs.to_string().len();
-        let accuracy = e.accuracy.map_or(String::new(), |a| format!("  accuracy {:>8}", percent(a)));
+        let score = score(&e.validation);
+        let loss = loss(e.loss, &e.validation);
         format!(
-            "epoch {:>width$}/{}  loss {:.4}{accuracy}  lr {:.5}{}  {:>5.0} images/s  waited {:.1} %  {}",
+            "epoch {:>width$}/{}  loss {loss}{score}  lr {:.5}{}  {:>5.0} images/s  waited {:.1} %  {}",
             e.epoch,
             self.epochs,
-            e.loss,
             e.lr,
             self.tau(e.tau),
             e.time.images_per_second,
@@ -121,6 +122,17 @@ impl View {
             bar.finish_and_clear();
         }
     }
+}
+
+/// What the held-out part says, in words.
+fn score(v: &Validation) -> String {
+    let accuracy = v.accuracy.map(|a| format!("  accuracy {:>8}", percent(a)));
+    accuracy.or(v.ap.map(|ap| format!("  AP {:>5.1}", 100.0 * ap))).unwrap_or_default()
+}
+
+/// A loss; those of heat maps are small.
+fn loss(loss: f32, v: &Validation) -> String {
+    if v.val_loss.is_some() { format!("{loss:.6}") } else { format!("{loss:.4}") }
 }
 
 /// `2 h 05 min`, `3 min 20 s`, `7 s`.

@@ -1,8 +1,13 @@
 //! A labelled data set and its two parts.
 
+use std::path::Path;
+
+use dyconv_file::Skeleton;
+
 use crate::error::{DataError, thousands};
 use crate::image::Image;
-use crate::source::{self, Contents, Images};
+use crate::people::{self, People, Person};
+use crate::source::{self, Contents, Images, Labels};
 use crate::split::{Split, stratified};
 
 /// How data that come in one piece are split; without effect where the source has its own split.
@@ -20,12 +25,12 @@ impl Default for OpenOptions {
     }
 }
 
-/// A labelled data set. Images of a folder or of tar files are loaded on demand; fixed-size sources are held in memory
-/// as bytes.
+/// A labelled data set, whose items are images with a class or persons with joints. Images of a folder or of tar files are
+/// loaded on demand; fixed-size sources are held in memory as bytes.
 #[derive(Debug)]
 pub struct Dataset {
     contents: Contents,
-    /// Training images first, then the validation images: indices into `contents`.
+    /// Training items first, then those for validation: indices into `contents`.
     order: Vec<usize>,
     /// How many of `order` are for training.
     train: usize,
@@ -46,7 +51,9 @@ impl Dataset {
     ///   `test/`, or side by side with names that begin so, or all for training; names of numbered classes, if wanted,
     ///   in `classes.txt` (one a line) or `classes.json` (an array);
     /// - images (jpg, jpeg, png, webp) in one folder per class, at any depth inside it; directly or below `train/` and
-    ///   one of `val/`, `validation/`, `valid/`, `test/`. Names that begin with a dot and other files are ignored.
+    ///   one of `val/`, `validation/`, `valid/`, `test/`. Names that begin with a dot and other files are ignored;
+    /// - COCO keypoints: `annotations/person_keypoints_train2017.json`, the same for `val2017`, and the images in
+    ///   `train2017/` and `val2017/`; the items are persons. See [`Dataset::open_people`] for joints that are not COCO's.
     ///
     /// Without a part of its own for validation, one is drawn by `options`: seeded, every class in proportion.
     ///
@@ -58,58 +65,135 @@ impl Dataset {
             return Err(DataError::new("val_fraction", message));
         }
         let contents = source::open(spec)?;
-        if contents.classes.len() < 2 {
-            let message = format!("only one class ({:?}), expected at least two", contents.classes);
-            return Err(DataError::new(spec, message));
+        if let Labels::Classes { names, .. } = &contents.labels
+            && names.len() < 2
+        {
+            return Err(DataError::new(spec, format!("only one class ({names:?}), expected at least two")));
         }
-        let (order, train) = match contents.train {
-            Some(train) => ((0..contents.labels.len()).collect(), train),
-            None => {
-                let fraction = options.val_fraction;
-                let (mut train, val) = stratified(&contents.labels, contents.classes.len(), fraction, options.seed);
+        Ok(Self::new(contents, options))
+    }
+
+    /// Whether `spec` names COCO keypoints, as [`Dataset::open`] knows them.
+    pub fn is_people(spec: &str) -> bool {
+        people::is_here(Path::new(spec))
+    }
+
+    /// Opens the folders of COCO keypoints with the joints of `skeleton`; without one they must be COCO's own.
+    ///
+    /// # Errors
+    /// Names the file and the record, what was found and what was expected.
+    pub fn open_people(root: &Path, skeleton: Option<&Skeleton>) -> Result<Self, DataError> {
+        people::folder(root, skeleton).map(|contents| Self::new(contents, &OpenOptions::default()))
+    }
+
+    /// Opens one file of COCO keypoints annotations and the folder of its images; all of it is for validation.
+    ///
+    /// # Errors
+    /// As [`Dataset::open_people`].
+    pub fn open_annotations(file: &Path, images: &Path, skeleton: Option<&Skeleton>) -> Result<Self, DataError> {
+        people::file(file, images, skeleton).map(|contents| Self::new(contents, &OpenOptions::default()))
+    }
+
+    fn new(contents: Contents, options: &OpenOptions) -> Self {
+        let (order, train) = match (&contents.labels, contents.train) {
+            (Labels::Classes { names, of }, None) => {
+                let (mut train, val) = stratified(of, names.len(), options.val_fraction, options.seed);
                 let count = train.len();
                 train.extend(val);
                 (train, count)
             }
+            (Labels::Classes { of, .. }, Some(train)) => ((0..of.len()).collect(), train),
+            (Labels::People(people), train) => ((0..people.persons.len()).collect(), train.unwrap_or(0)),
         };
-        Ok(Self { contents, order, train, options: *options })
+        Self { contents, order, train, options: *options }
     }
 
-    /// Names of the classes, in the order of their labels.
+    /// Names of the classes, in the order of their labels; none where the items are persons.
     pub fn classes(&self) -> &[String] {
-        &self.contents.classes
+        match &self.contents.labels {
+            Labels::Classes { names, .. } => names,
+            Labels::People(_) => &[],
+        }
     }
 
-    /// Number of images.
+    /// Where the items are persons: who they are.
+    pub fn people(&self) -> Option<&People> {
+        match &self.contents.labels {
+            Labels::Classes { .. } => None,
+            Labels::People(people) => Some(people),
+        }
+    }
+
+    /// Person `i` of a part, where the items are persons.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn person(&self, split: Split, i: usize) -> Option<&Person> {
+        self.people().map(|people| &people.persons[self.part(split)[i]])
+    }
+
+    /// Number of items: images, or persons.
     pub fn len(&self, split: Split) -> usize {
         self.part(split).len()
     }
 
-    /// Whether a part has no images.
+    /// Whether a part has no items.
     pub fn is_empty(&self, split: Split) -> bool {
         self.len(split) == 0
     }
 
-    /// Label and name of image `i` of a part. The name is a path relative to the folder that was opened, or a file and
-    /// a position in it: `digits[17]`, `data_batch_1.bin[5]`.
+    /// Label and name of item `i` of a part. The name is a path relative to the folder that was opened, or a file and
+    /// a position in it: `digits[17]`, `data_batch_1.bin[5]`; of a person the image and the annotation's id:
+    /// `val2017/1.jpg#42`.
     ///
     /// # Panics
-    /// If there are not so many images; also in [`Dataset::label`] and [`Dataset::load`].
+    /// If there are not so many items; also in [`Dataset::label`] and [`Dataset::load`].
     pub fn item(&self, split: Split, i: usize) -> (usize, String) {
-        (self.label(split, i), self.contents.images.name(self.part(split)[i]))
+        let image = self.contents.images.name(self.image(split, i));
+        let name = self.person(split, i).map_or_else(|| image.clone(), |person| format!("{image}#{}", person.id));
+        (self.label(split, i), name)
     }
 
-    /// Label of image `i` of a part: an index into [`Dataset::classes`].
+    /// Label of item `i` of a part: an index into [`Dataset::classes`]; 0 for persons.
     pub fn label(&self, split: Split, i: usize) -> usize {
-        self.contents.labels[self.part(split)[i]]
+        match &self.contents.labels {
+            Labels::Classes { of, .. } => of[self.part(split)[i]],
+            Labels::People(_) => 0,
+        }
     }
 
-    /// Loads and decodes image `i` of a part.
+    /// Loads and decodes the image of item `i` of a part.
     ///
     /// # Errors
     /// If its file cannot be read or is no image; see [`crate::load`].
     pub fn load(&self, split: Split, i: usize) -> Result<Image, DataError> {
-        self.contents.images.load(self.part(split)[i])
+        self.contents.images.load(self.image(split, i))
+    }
+
+    /// Loads and decodes an image by its index among all images; where the items are persons, among
+    /// [`People::images`].
+    ///
+    /// # Errors
+    /// As [`Dataset::load`].
+    ///
+    /// # Panics
+    /// If there are not so many images.
+    pub fn load_image(&self, image: usize) -> Result<Image, DataError> {
+        self.contents.images.load(image)
+    }
+
+    /// Name of an image by its index among all images: see [`Dataset::load_image`].
+    ///
+    /// # Panics
+    /// If there are not so many images.
+    pub fn image_name(&self, image: usize) -> String {
+        self.contents.images.name(image)
+    }
+
+    /// Index among all images of that of item `i` of a part.
+    fn image(&self, split: Split, i: usize) -> usize {
+        let item = self.part(split)[i];
+        self.people().map_or(item, |people| people.persons[item].image)
     }
 
     /// Height and width in pixels where all images have the same: digits 8 × 8, MNIST 28 × 28, CIFAR 32 × 32.
@@ -133,12 +217,19 @@ impl Dataset {
         self.contents.train.is_some()
     }
 
-    /// One line for a person: `1,797 images, 10 classes (1,437 train, 360 val, split seed 0)`.
+    /// One line for a person: `1,797 images, 10 classes (1,437 train, 360 val, split seed 0)`, or `1,200 persons in 1,000
+    /// images, 17 joints (1,000 train, 200 val, own split)`.
     pub fn describe(&self) -> String {
         let [all, train, val] = [Split::All, Split::Train, Split::Val].map(|split| thousands(self.len(split)));
         let split =
             if self.has_own_split() { "own split".to_owned() } else { format!("split seed {}", self.options.seed) };
-        format!("{all} images, {} classes ({train} train, {val} val, {split})", self.classes().len())
+        let what = match &self.contents.labels {
+            Labels::Classes { names, .. } => format!("images, {} classes", names.len()),
+            Labels::People(people) => {
+                format!("persons in {} images, {} joints", thousands(people.images.len()), people.skeleton.joints.len())
+            }
+        };
+        format!("{all} {what} ({train} train, {val} val, {split})")
     }
 
     fn part(&self, split: Split) -> &[usize] {
@@ -190,8 +281,8 @@ mod tests {
         };
         assert_eq!(
             open("no/such/place", 0.2),
-            "no/such/place: no such file or directory; expected `digits` or a directory of images, tar shards, CIFAR \
-             or MNIST files"
+            "no/such/place: no such file or directory; expected `digits` or a directory of images, tar shards, \
+             CIFAR, MNIST or COCO keypoints files"
         );
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(open(file.path().to_str().unwrap(), 0.2).contains(": is a file, expected a directory"));

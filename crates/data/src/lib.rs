@@ -4,6 +4,9 @@
 //! turn one image into the numbers a network reads; [`Loader`] makes batches of them. The same seeds give the same
 //! pixels, whatever the number of threads.
 //!
+//! The items of a data set may also be persons with joints ([`People`]): [`PersonCrop`] and [`PoseAugment`] show one to the
+//! network, [`HeatMaps`] turns joints into targets and answers into joints.
+//!
 //! ```
 //! use std::sync::Arc;
 //! use dyconv_data::{Augment, Dataset, Loader, LoaderOptions, OpenOptions, Preprocessing, Split, Transform};
@@ -24,15 +27,18 @@
 #![forbid(unsafe_code)]
 
 mod augment;
+mod crop;
 mod dataset;
 mod decode;
 mod draw;
 mod encode;
 mod error;
 mod figures;
+mod heatmap;
 mod image;
 mod jpeg;
 mod loader;
+mod people;
 mod preprocessing;
 mod raster;
 mod resize;
@@ -41,16 +47,19 @@ mod split;
 #[cfg(test)]
 mod testdata;
 
-pub use augment::{Augment, Crop, RandAugment};
+pub use augment::{Augment, Crop, PoseAugment, RandAugment};
+pub use crop::{Affine, PersonBox, PersonCrop};
 pub use dataset::{Dataset, OpenOptions};
 pub use decode::{MAX_FILE_BYTES, MAX_PIXELS, decode, load};
 pub use draw::draw_skeleton;
-pub use dyconv_file::Preprocessing;
+pub use dyconv_file::{Preprocessing, Skeleton};
 pub use error::DataError;
 pub use figures::{
     FigureOptions, FigurePart, FigurePicture, FigureSummary, LabelledFigure, figure_picture, make_figures,
 };
+pub use heatmap::{FoundJoint, HeatMaps};
 pub use image::Image;
-pub use loader::{Batch, Broken, Epoch, Loader, LoaderOptions};
+pub use loader::{Batch, Broken, Classes, Epoch, Joints, Loader, LoaderOptions, Targets};
+pub use people::{DetectedBox, DetectedBoxes, Joint, People, Person, PersonImage, Visibility};
 pub use preprocessing::Transform;
 pub use split::Split;

@@ -2,6 +2,7 @@
 
 use dyconv_file::Preprocessing;
 
+use crate::crop::PersonCrop;
 use crate::error::DataError;
 use crate::image::Image;
 use crate::resize::{Window, resize_window};
@@ -41,6 +42,12 @@ impl Transform {
     /// The input for a trained network: resize, centre crop, normalise. `[channels, height, width]`.
     pub fn evaluate(&self, image: &Image) -> Vec<f32> {
         self.normalise(&self.centre(&self.recoloured(image)))
+    }
+
+    /// The input for a trained keypoint network: the part of the image that the crop shows, normalised. `[channels, height,
+    /// width]`; `resize` has no meaning.
+    pub fn crop(&self, image: &Image, crop: PersonCrop) -> Vec<f32> {
+        self.normalise(&crop.cut(&self.recoloured(image), self.0.image_size))
     }
 
     /// Grey where one channel is wanted. (One channel becomes three in [`Self::normalise`], where it costs nothing.)

@@ -48,8 +48,9 @@ pub(crate) struct State {
 pub struct Best {
     /// Epoch, from 1.
     pub epoch: usize,
-    /// Its accuracy on the held-out images; `None` if there are none.
-    pub accuracy: Option<f64>,
+    /// Its accuracy, or average precision, on the held-out part; `None` if there is none.
+    #[serde(alias = "accuracy")]
+    pub score: Option<f64>,
 }
 
 /// A state with its tensors.
@@ -202,7 +203,7 @@ mod tests {
         let state = State {
             epoch,
             batch,
-            best: Some(Best { epoch: 1, accuracy: Some(0.1 + 0.2) }),
+            best: Some(Best { epoch: 1, score: Some(0.1 + 0.2) }),
             ..State::first("a = 1".into())
         };
         let tensor = Tensor::new(&[2, 2], vec![0.1, -2.0, f32::MIN_POSITIVE, batch as f32]);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use dyconv_data::DataError;
 use dyconv_file::FileError;
+use dyconv_metrics::KeypointError;
 use dyconv_nn::NetworkError;
 
 use crate::RecipeError;
@@ -21,6 +22,9 @@ pub enum TrainError {
     /// The network.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// Answers in joints that cannot be scored.
+    #[error("the answers cannot be scored: {0}")]
+    Score(#[from] KeypointError),
     /// The recipe of a run folder.
     #[error("{}: {source}", path.display())]
     Recipe {

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use dyconv_data::{Dataset, Split};
-use dyconv_file::write_atomically;
+use dyconv_file::{Skeleton, write_atomically};
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
@@ -50,14 +50,17 @@ struct Contents {
 }
 
 /// What a data set is recognised by: names and labels, not pixels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Data {
     /// As it was given on the command line.
     spec: String,
     classes: Vec<String>,
+    /// Of persons; none where the items are images with classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    skeleton: Option<Skeleton>,
     train: usize,
     val: usize,
-    /// CRC-32C of every image's label and name, in order.
+    /// CRC-32C of every item's label and name, in order.
     items: u32,
 }
 
@@ -65,11 +68,14 @@ impl Data {
     fn of(spec: &str, dataset: &Dataset) -> Self {
         let items = (0..dataset.len(Split::All)).fold(0, |crc, i| {
             let (label, name) = dataset.item(Split::All, i);
-            crc32c::crc32c_append(crc, format!("{label} {name}\n").as_bytes())
+            let joints =
+                dataset.person(Split::All, i).map_or(String::new(), |p| format!(" {:?} {:?}", p.bbox, p.joints));
+            crc32c::crc32c_append(crc, format!("{label} {name}{joints}\n").as_bytes())
         });
         Self {
             spec: spec.to_owned(),
             classes: dataset.classes().to_vec(),
+            skeleton: dataset.people().map(|people| people.skeleton.clone()),
             train: dataset.len(Split::Train),
             val: dataset.len(Split::Val),
             items,
@@ -78,6 +84,13 @@ impl Data {
 
     /// What differs, the spec aside: data may move.
     fn difference(&self, now: &Self) -> Option<String> {
+        let joints = |data: &Self| data.skeleton.as_ref().map_or(0, |s| s.joints.len());
+        if joints(self) != joints(now) {
+            return Some(format!("{} joints then, {} now", joints(self), joints(now)));
+        }
+        if self.skeleton != now.skeleton {
+            return Some("as many joints, but with other names, pairs or sigmas".to_owned());
+        }
         if self.classes.len() != now.classes.len() {
             return Some(format!("{} classes then, {} now", self.classes.len(), now.classes.len()));
         }
@@ -86,7 +99,8 @@ impl Data {
         }
         if (self.train, self.val) != (now.train, now.val) {
             let (a, b) = ((self.train, self.val), (now.train, now.val));
-            return Some(format!("{} + {} images then (train + val), {} + {} now", a.0, a.1, b.0, b.1));
+            let items = if self.skeleton.is_some() { "persons" } else { "images" };
+            return Some(format!("{} + {} {items} then (train + val), {} + {} now", a.0, a.1, b.0, b.1));
         }
         (self.items != now.items).then(|| "as many images, but with other names or labels".to_owned())
     }
@@ -192,6 +206,11 @@ impl RunFolder {
     /// Whether `path` holds a run, finished or not.
     pub fn is_begun(path: &Path) -> bool {
         path.join(RUN).exists()
+    }
+
+    /// Whether the data are persons with joints.
+    pub(crate) fn of_joints(&self) -> bool {
+        self.data.skeleton.is_some()
     }
 
     /// What `--resume` takes.

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::evaluate::Scores;
 use crate::events;
 use crate::folder::{CSV, EVENTS, JOURNAL, RunFolder};
 use crate::{AttentionStats, TrainError};
@@ -40,8 +41,9 @@ pub struct Epoch {
     pub epoch: usize,
     /// Mean loss over its iterations.
     pub loss: f32,
-    /// Top-1 accuracy on the held-out images, 0 to 1; `None` if there are none.
-    pub accuracy: Option<f64>,
+    /// How the network did on the held-out part.
+    #[serde(flatten)]
+    pub validation: Validation,
     /// Learning rate of its last iteration.
     pub lr: f64,
     /// Temperature τ of its evaluation.
@@ -51,6 +53,34 @@ pub struct Epoch {
     pub attention: Option<AttentionStats>,
     /// What differs between two equal runs.
     pub time: Timing,
+}
+
+/// How a network did on the held-out part; all is `None` if there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Validation {
+    /// Of a classifier: top-1 accuracy, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Of a keypoint network: COCO's average precision over the persons' own boxes, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ap: Option<f64>,
+    /// Of a keypoint network: mean loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_loss: Option<f64>,
+}
+
+impl Validation {
+    pub(crate) fn of(scores: &Scores) -> Self {
+        match scores {
+            Scores::Classes(scores) => Self { accuracy: Some(scores.accuracy), ..Self::default() },
+            Scores::Joints(scores) => Self { ap: scores.ap, val_loss: Some(scores.loss), ..Self::default() },
+        }
+    }
+
+    /// The number by which the best network is chosen: accuracy, or average precision.
+    pub fn score(&self) -> Option<f64> {
+        self.accuracy.or(self.ap)
+    }
 }
 
 /// What differs between two equal runs.
@@ -78,6 +108,8 @@ pub(crate) struct Journal {
     lines: Log,
     csv: Log,
     events: Log,
+    /// Whether the run is that of a keypoint network.
+    of_joints: bool,
 }
 
 #[derive(Debug)]
@@ -86,7 +118,9 @@ struct Log {
     file: File,
 }
 
-const COLUMNS: &str = "epoch,step,loss,accuracy,lr,tau,attention_entropy,images_per_second\n";
+/// Columns of the table; a keypoint network has `ap,val_loss` in place of `accuracy`.
+const COLUMNS: [&str; 3] = ["epoch,step,loss", "accuracy", "lr,tau,attention_entropy,images_per_second"];
+const JOINT_COLUMNS: &str = "ap,val_loss";
 
 /// The epochs that the run in this folder has done so far; none where there is no run. The run may be going on.
 pub fn epochs_done(run: &Path) -> Vec<Epoch> {
@@ -128,8 +162,11 @@ impl Journal {
             lines: Log::open(path.clone(), bytes)?,
             csv: Log::open(folder.file(CSV), 0)?,
             events: Log::open(folder.file(EVENTS), 0)?,
+            of_joints: folder.of_joints(),
         };
-        journal.csv.append(COLUMNS.as_bytes())?;
+        let [first, scores, last] = COLUMNS;
+        let scores = if folder.of_joints() { JOINT_COLUMNS } else { scores };
+        journal.csv.append(format!("{first},{scores},{last}\n").as_bytes())?;
         let begun = lines.first().map_or_else(unix, |line| match line {
             Line::Step(Step { time, .. }) | Line::Epoch(Epoch { time, .. }) => time.unix,
         });
@@ -162,17 +199,32 @@ impl Journal {
                 (s.time, s.step, vec![("train/loss", f64::from(s.loss)), ("lr", s.lr), ("tau", f64::from(s.tau))])
             }
             Line::Epoch(e) => {
-                let accuracy = e.accuracy.map_or(String::new(), |a| a.to_string());
+                let text = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());
+                let v = &e.validation;
+                let scores = match self.of_joints {
+                    true => format!("{},{}", text(v.ap), text(v.val_loss)),
+                    false => text(v.accuracy),
+                };
                 let entropy = e.attention.as_ref().map(AttentionStats::entropy);
-                let text = entropy.map_or(String::new(), |e| e.to_string());
                 let row = format!(
-                    "{},{},{},{accuracy},{},{},{text},{:.1}\n",
-                    e.epoch, e.step, e.loss, e.lr, e.tau, e.time.images_per_second
+                    "{},{},{},{scores},{},{},{},{:.1}\n",
+                    e.epoch,
+                    e.step,
+                    e.loss,
+                    e.lr,
+                    e.tau,
+                    text(entropy),
+                    e.time.images_per_second
                 );
                 self.csv.append(row.as_bytes())?;
                 let loss = ("epoch/loss", f64::from(e.loss));
                 let rate = ("epoch/images_per_second", e.time.images_per_second);
-                let measured = [("val/accuracy", e.accuracy), ("val/attention_entropy", entropy)];
+                let measured = [
+                    ("val/accuracy", v.accuracy),
+                    ("val/ap", v.ap),
+                    ("val/loss", v.val_loss),
+                    ("val/attention_entropy", entropy),
+                ];
                 let measured = measured.into_iter().filter_map(|(tag, value)| Some((tag, value?)));
                 (e.time, e.step, [loss, rate].into_iter().chain(measured).collect())
             }

@@ -8,12 +8,12 @@ use burn::tensor::{Device, Tensor, TensorData};
 use dyconv_data::Batch;
 use dyconv_graph::Weights;
 use dyconv_models::matches;
-use dyconv_nn::{Gradients, Network, NetworkError, Value};
+use dyconv_nn::{Gradients, Network, NetworkError};
 
 use crate::checkpoint::{Checkpoint, Tensors};
 use crate::ema::Ema;
 use crate::fault;
-use crate::loss::Loss;
+use crate::lesson::Lesson;
 use crate::optimizer::Optimizer;
 use crate::{Recipe, Setup, TrainRecipe, World};
 
@@ -33,7 +33,7 @@ pub(crate) struct Fault {
 #[derive(Debug)]
 pub(crate) struct Learner<'a> {
     rule: &'a TrainRecipe,
-    loss: &'a Loss,
+    lesson: &'a Lesson,
     world: &'a World,
     /// One for each device. They hold the same weights and take the same steps; each has running statistics of its own
     /// images, of which the first one's count.
@@ -86,7 +86,7 @@ impl<'a> Learner<'a> {
         if let Some(ema) = &mut ema {
             ema.load(checkpoint.take(EMA), &setup.graph, &world.devices()[0]);
         }
-        Ok(Self { rule, loss: &setup.loss, world, replicas, ema })
+        Ok(Self { rule, lesson: &setup.lesson, world, replicas, ema })
     }
 
     fn network(&self) -> &Network {
@@ -147,7 +147,7 @@ impl<'a> Learner<'a> {
     /// # Errors
     /// When the loss or a gradient is not finite; then nothing was learnt. All processes agree on it.
     pub fn step(&mut self, batch: &Batch, lr: f64, seed: u64) -> Result<f32, Fault> {
-        let mass = self.world.total(f64::from(self.loss.mass(batch)));
+        let mass = self.world.total(f64::from(self.lesson.mass(batch)));
         let mut parts = self.parts(batch, mass, seed);
         let value = self.world.total(parts.iter().map(|part| part.value).sum()) as f32;
         if !value.is_finite() {
@@ -184,8 +184,8 @@ impl<'a> Learner<'a> {
             let mut part = Part { value: 0.0, gradients: None, suspect: None };
             for piece in pieces(images, self.rule.accumulate) {
                 let images = input(batch, piece.clone(), &replica.device);
-                let logits = vector(replica.network.forward(images.clone()));
-                let loss = self.loss.forward(logits, batch, piece, mass, &replica.device);
+                let answer = replica.network.forward(images.clone());
+                let loss = self.lesson.loss(answer, batch, piece, mass, &replica.device);
                 let share = loss.clone().into_scalar::<f32>();
                 if !share.is_finite() {
                     part.suspect = part.suspect.or(Some(images));
@@ -247,19 +247,12 @@ pub(crate) fn input(batch: &Batch, images: Range<usize>, device: &Device) -> Ten
     Tensor::from_data(TensorData::new(data, [images.len(), c, h, w]), device)
 }
 
-pub(crate) fn vector(value: Value) -> Tensor<2> {
-    match value {
-        Value::Vector(logits) => logits,
-        Value::Map(_) => unreachable!("a classifier answers with a vector"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::checkpoint::State;
     use crate::setup;
-    use dyconv_data::{Dataset, Loader, LoaderOptions, OpenOptions, Split, Transform};
+    use dyconv_data::{Dataset, LoaderOptions, OpenOptions, Transform};
     use std::sync::Arc;
 
     struct Bench {
@@ -278,7 +271,7 @@ mod tests {
             let setup = setup(&recipe, &dataset).unwrap();
             let transform = Transform::new(setup.preprocessing.clone()).unwrap();
             let options = LoaderOptions { batch: recipe.train.batch, ..LoaderOptions::default() };
-            let epoch = Loader::epoch(&dataset, Split::Train, &transform, Some(setup.augment), &options, 0);
+            let epoch = setup.lesson.training(&dataset, &transform, &options, 0);
             let batches = epoch.take(4).collect::<Result<_, _>>().unwrap();
             Self { world: World::alone(), recipe, setup, batches }
         }

@@ -14,6 +14,7 @@ mod grid;
 mod inspect;
 mod journal;
 mod learner;
+mod lesson;
 mod loss;
 mod optimizer;
 mod recipe;
@@ -33,12 +34,12 @@ pub use grid::{Axis, Cell, cells};
 pub use inspect::{
     Example, InspectError, InspectOptions, Inspection, Layer, REPLACEMENTS, Replacement, Score, SizeScores, inspect,
 };
-pub use journal::{Epoch, Step, Timing, epochs_done};
+pub use journal::{Epoch, Step, Timing, Validation, epochs_done};
 pub use recipe::{
-    AugmentRecipe, BUILT_IN, BuiltIn, DataRecipe, ModelRecipe, OptimizerKind, Recipe, RecipeError, Schedule,
+    AugmentRecipe, BUILT_IN, BuiltIn, DataRecipe, ImageSize, ModelRecipe, OptimizerKind, Recipe, RecipeError, Schedule,
     TemperatureRecipe, TemperatureSchedule, TrainRecipe,
 };
 pub use run::{Event, Trained, train};
-pub use setup::{Setup, SetupError, open, setup, static_twin};
+pub use setup::{Setup, SetupError, open, setup, static_twin, task};
 pub use start::{StartError, Started, start};
 pub use world::World;

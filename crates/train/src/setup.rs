@@ -1,17 +1,21 @@
 //! From a recipe and a data set to a network: sizes and statistics that depend on the data are decided here.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use dyconv_data::{Augment, DataError, Dataset, OpenOptions};
-use dyconv_file::Preprocessing;
+use dyconv_data::{DataError, Dataset, HeatMaps, OpenOptions};
+use dyconv_file::{Preprocessing, Skeleton, Task};
 use dyconv_graph::{Gate, Graph, Init, Shape, Weights, init};
 use dyconv_models::{ModelError, Options, build, matches};
 
+use crate::lesson::Lesson;
 use crate::loss::Loss;
 use crate::{Recipe, RecipeError};
 
 /// Side in pixels of photographs where the recipe does not say.
 const PHOTO_SIDE: usize = 128;
+/// Height and width in pixels of persons where the recipe does not say.
+const PERSON: [usize; 2] = [256, 192];
 /// Images up to this side get the small stem where the recipe does not say.
 pub(crate) const SMALL_SIDE: usize = 64;
 /// Share of the resized shorter side that the centre crop keeps where the recipe does not say: 224 of 256.
@@ -26,9 +30,8 @@ pub struct Setup {
     pub weights: Weights,
     /// How evaluation reads an image.
     pub preprocessing: Preprocessing,
-    /// What training adds.
-    pub augment: Augment,
-    pub(crate) loss: Loss,
+    /// What it is taught.
+    pub(crate) lesson: Lesson,
 }
 
 /// A recipe that does not fit the data or its own network.
@@ -37,36 +40,76 @@ pub enum SetupError {
     /// The network.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A name that stands for no class or no layer.
+    /// A name that stands for no class or no layer, or a key that the data have no use for.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// A network that answers in classes for persons with joints, or the other way round.
+    #[error("`{model}` answers with {answer}, the data hold {data}; {hint}")]
+    Answer {
+        /// Name of the network.
+        model: String,
+        /// Its answer.
+        answer: &'static str,
+        /// What the data hold.
+        data: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
 }
 
 /// Opens the recipe's data set: `digits` or a path.
 ///
 /// # Errors
-/// The data set's.
+/// The data set's, and those of the file that `data.skeleton` names.
 pub fn open(spec: &str, recipe: &Recipe) -> Result<Arc<Dataset>, DataError> {
+    if Dataset::is_people(spec) {
+        let skeleton = recipe.data.skeleton.as_deref().map(read_skeleton).transpose()?;
+        return Ok(Arc::new(Dataset::open_people(Path::new(spec), skeleton.as_ref())?));
+    }
     let options = OpenOptions { val_fraction: recipe.data.val_fraction, seed: recipe.seed };
     Ok(Arc::new(Dataset::open(spec, &options)?))
+}
+
+/// Reads the TOML file that describes a skeleton.
+fn read_skeleton(path: &str) -> Result<Skeleton, DataError> {
+    let wrong = |message: String| DataError { name: path.to_owned(), message };
+    let text = std::fs::read_to_string(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+    let skeleton: Skeleton = toml::from_str(&text).map_err(|e| {
+        let line = e.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        wrong(format!("line {line}: {}", e.message().lines().next().unwrap_or_default()))
+    })?;
+    skeleton.check().map(|()| skeleton).map_err(wrong)
+}
+
+/// What a network for a data set answers.
+pub fn task(dataset: &Dataset) -> Task {
+    match dataset.people() {
+        Some(people) => Task::Keypoints(people.skeleton.clone()),
+        None => Task::Classification { classes: dataset.classes().to_vec() },
+    }
 }
 
 /// Builds the recipe's network for a data set.
 ///
 /// # Errors
-/// When the model is unknown, an option means nothing for it, the images are too small for it, or the recipe names a class
-/// or a layer that does not exist.
+/// When the model is unknown, an option means nothing for it, the images are too small for it, it does not answer what the
+/// data ask, or the recipe names a class or a layer that does not exist, or has a key that the data have no use for.
 pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
     let m = &recipe.model;
+    let people = dataset.people();
+    recipe.check_use(people.is_some())?;
     let channels = recipe.data.channels.or(dataset.native_channels()).unwrap_or(3);
     let native = dataset.native_size();
-    let size = m.image_size.map(|s| [s, s]).or(native).unwrap_or([PHOTO_SIDE, PHOTO_SIDE]);
+    let usual = if people.is_some() { PERSON } else { [PHOTO_SIDE, PHOTO_SIDE] };
+    let size = m.image_size.map(crate::ImageSize::sides).or(native).unwrap_or(usual);
     let side = size[0].max(size[1]);
     let (kept, crop_pct) = if native.is_some() { (size[0].min(size[1]), 1.0) } else { (side, CROP_PCT) };
     // Rounded down, but for what a division leaves below a whole number.
     let resize = (kept as f64 / recipe.data.crop_pct.unwrap_or(crop_pct) + 1e-6) as usize;
+    let usual = Options::default();
     let options = Options {
-        classes: dataset.classes().len(),
+        classes: if people.is_some() { usual.classes } else { dataset.classes().len() },
+        joints: people.map_or(usual.joints, |people| people.skeleton.joints.len()),
         in_channels: channels,
         image_size: size,
         width: m.width,
@@ -80,15 +123,10 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
         dynamic_shortcut: m.dynamic_shortcut,
         small_stem: m.small_stem.unwrap_or(side <= SMALL_SIDE),
         se: m.se,
+        head_width: m.head_width,
         dropout: m.dropout,
-        ..Options::default()
     };
     let graph = build(&m.name, &options)?;
-    if let Shape::Map(_) = graph.output_shape() {
-        return Err(
-            RecipeError(format!("`model.name`: `{}` is a keypoint network, the data have classes", m.name)).into()
-        );
-    }
     let weights = init(&graph, Init { seed: recipe.seed, router: m.router_init });
     let mut preprocessing = Preprocessing::usual(channels, size, resize);
     for (own, usual) in [(&recipe.data.mean, &mut preprocessing.mean), (&recipe.data.std, &mut preprocessing.std)] {
@@ -96,9 +134,26 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
             usual.clone_from(own);
         }
     }
-    let loss = Loss::new(&recipe.train, dataset.classes())?;
+    let lesson = match (people, graph.output_shape()) {
+        (None, Shape::Vector(_)) => {
+            Lesson::Classes { augment: recipe.augment.augment(), loss: Loss::new(&recipe.train, dataset.classes())? }
+        }
+        (Some(_), Shape::Map([_, height, width])) => Lesson::Joints {
+            maps: HeatMaps { input: size, map: [height, width] },
+            sigma: recipe.data.heatmap_sigma,
+            augment: recipe.augment.pose(),
+        },
+        (people, _) => {
+            let [classes, joints] = ["classes", "joints"];
+            let (answer, data, hint) = match people {
+                Some(_) => (classes, "persons with joints", "name a `pose_` network (see `dyconv models`)"),
+                None => (joints, "images with classes", "name a network without `pose_` (see `dyconv models`)"),
+            };
+            return Err(SetupError::Answer { model: m.name.clone(), answer, data, hint });
+        }
+    };
     check_frozen(&recipe.train.freeze, &graph)?;
-    Ok(Setup { graph, weights, preprocessing, augment: recipe.augment.augment(), loss })
+    Ok(Setup { graph, weights, preprocessing, lesson })
 }
 
 /// Every pattern must freeze something, but not all patterns everything.

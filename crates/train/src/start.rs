@@ -1,6 +1,7 @@
-//! Training that goes on from a model: the same network, the same with other classes, or the dynamic form of a static one.
+//! Training that goes on from a model: the same network, the same with other classes or joints, the dynamic form of a
+//! static one, or a keypoint network on the backbone of a classifier.
 
-use dyconv_file::Model;
+use dyconv_file::{Model, Task};
 use dyconv_graph::{Activation, Graph, Op, Parameter, Tensor, Weights};
 
 use crate::Setup;
@@ -16,8 +17,12 @@ pub struct Started {
     pub copied: usize,
     /// Banks made of one static kernel each.
     pub warmed: usize,
-    /// Whether the classifier is new, because the classes are others.
+    /// Whether the last layer is new, because the classes or joints are others.
     pub new_classifier: bool,
+    /// First weights of a keypoint network for which a classifier has none.
+    pub fresh: usize,
+    /// Tensors of a classifier that a keypoint network has no use for.
+    pub left: usize,
 }
 
 /// A model that the network cannot go on from: names the first tensor that differs.
@@ -41,23 +46,34 @@ pub enum StartError {
         "the model has no tensor `{0}`: give its own architecture and options, or, for its dynamic form, `dy_` before it"
     )]
     Missing(String),
+    /// A classifier with another backbone.
+    #[error("the model has no tensor in common with the network: name the keypoint network on its backbone")]
+    Nothing,
     /// A tensor that the network lacks.
     #[error("tensor `{0}` of the model has no place in the network: give the model's own architecture and options")]
     Left(String),
 }
 
-/// Puts the weights of `model` into a network that was set up for `classes`.
+/// Puts the weights of `model` into a network that was set up for a task.
 ///
 /// Where the model is the static twin of a dynamic network, each bank becomes K copies of the static kernel, set apart by
 /// seeded differences whose mean is zero, and the last layer of each router becomes zero: attention is uniform, and the
 /// network computes what the static one does.
 ///
+/// A keypoint network takes from a classifier what the two have in common, the backbone; the rest keeps its first weights.
+///
 /// # Errors
 /// The first tensor that differs.
-pub fn start(setup: &mut Setup, model: &Model, classes: &[String]) -> Result<Started, StartError> {
+pub fn start(setup: &mut Setup, model: &Model, task: &Task) -> Result<Started, StartError> {
     let graph = &setup.graph;
     let routers = graph.router_nodes();
-    let mut started = Started { new_classifier: model.classes() != classes, ..Started::default() };
+    let backbone = matches!((&model.task, task), (Task::Classification { .. }, Task::Keypoints(_)));
+    let other = match (&model.task, task) {
+        (Task::Classification { classes: a }, Task::Classification { classes: b }) => a != b,
+        (Task::Keypoints(a), Task::Keypoints(b)) => a.joints != b.joints,
+        _ => true,
+    };
+    let mut started = Started { new_classifier: other, ..Started::default() };
     let mut left: std::collections::BTreeSet<&String> = model.weights.0.keys().collect();
     let mut weights = Weights::default();
     for parameter in graph.parameters() {
@@ -65,7 +81,10 @@ pub fn start(setup: &mut Setup, model: &Model, classes: &[String]) -> Result<Sta
         let fresh = setup.weights.get(name);
         left.remove(name);
         let tensor = match model.weights.0.get(name) {
-            _ if *node == graph.output() && started.new_classifier => fresh.clone(),
+            _ if *node == graph.output() && started.new_classifier => {
+                started.fresh += usize::from(backbone);
+                fresh.clone()
+            }
             Some(own) if own.shape == *shape => {
                 started.copied += 1;
                 own.clone()
@@ -86,24 +105,23 @@ pub fn start(setup: &mut Setup, model: &Model, classes: &[String]) -> Result<Sta
                 });
             }
             // A router that the static twin has no use for.
-            None if routers[node.index()] => {
-                if scores(graph, &parameter) {
-                    Tensor::full(shape, 0.0)
-                } else {
-                    fresh.clone()
-                }
+            None if routers[node.index()] && warms(graph, &parameter, model) => Tensor::full(shape, 0.0),
+            None if routers[node.index()] => fresh.clone(),
+            None if backbone => {
+                started.fresh += 1;
+                fresh.clone()
             }
             None => return Err(StartError::Missing(name.clone())),
         };
         weights.0.insert(name.clone(), tensor);
     }
     match left.first() {
-        Some(name) => Err(StartError::Left((*name).clone())),
-        None => {
-            setup.weights = weights;
-            Ok(started)
-        }
+        Some(name) if !backbone => return Err(StartError::Left((*name).clone())),
+        _ if started.copied + started.warmed == 0 => return Err(StartError::Nothing),
+        _ => started.left = left.len(),
     }
+    setup.weights = weights;
+    Ok(started)
 }
 
 fn is_bank(graph: &Graph, parameter: &Parameter) -> bool {
@@ -117,10 +135,13 @@ fn coefficients(graph: &Graph, parameter: &Parameter) -> f32 {
     if *gate == Op::Activation(Activation::Sigmoid) { kernels / 2.0 } else { 1.0 }
 }
 
-/// Whether a router's layer is the one before its softmax or sigmoid.
-fn scores(graph: &Graph, parameter: &Parameter) -> bool {
-    let gates = graph.nodes().iter().filter(|n| n.inputs.contains(&parameter.node));
-    gates.into_iter().any(|n| matches!(n.op, Op::Softmax | Op::Activation(Activation::Sigmoid)))
+/// Whether a router's layer is the one before its softmax or sigmoid, and the bank it mixes is made of a kernel of `model`.
+fn warms(graph: &Graph, parameter: &Parameter, model: &Model) -> bool {
+    let readers = graph.readers();
+    let is_gate = |op: &Op| matches!(op, Op::Softmax | Op::Activation(Activation::Sigmoid));
+    let gates = readers[parameter.node.index()].iter().filter(|gate| is_gate(&graph.node(**gate).op));
+    let mut mixed = gates.flat_map(|gate| &readers[gate.index()]).map(|mix| &graph.node(*mix).name);
+    mixed.any(|mix| model.weights.0.contains_key(&format!("{mix}.weight")))
 }
 
 /// K copies of `kernel` divided by the sum of coefficients, with differences that `noise` `[K, …]`, the bank's own first
@@ -141,7 +162,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{Recipe, setup};
+    use crate::{ImageSize, Recipe, setup, task};
     use burn::tensor::{Device, Tensor as BurnTensor, TensorData};
     use dyconv_data::{Dataset, OpenOptions};
     use dyconv_file::{Provenance, Task};
@@ -204,7 +225,7 @@ mod tests {
                 let settings = [("model.width", width), ("model.gate", gate)];
                 let twin = model(&recipe(family.name, &[("model.width", width)]), data.classes());
                 let mut made = setup(&recipe(&format!("dy_{}", family.name), &settings), &data).unwrap();
-                let started = start(&mut made, &twin, data.classes()).unwrap();
+                let started = start(&mut made, &twin, &task(&data)).unwrap();
                 let layers = made.graph.dynamic_layers();
                 assert_eq!((started.warmed, started.new_classifier), (layers, false), "{}", family.name);
                 let expected = logits(&twin.graph, &twin.weights, 1.0);
@@ -229,7 +250,7 @@ mod tests {
         let recipe = recipe("dy_resnet10_x0_125", &[]);
         let mut old = model(&recipe, data.classes());
         let mut made = setup(&recipe, &data).unwrap();
-        assert_eq!(start(&mut made, &old, data.classes()).unwrap().copied, old.weights.0.len());
+        assert_eq!(start(&mut made, &old, &task(&data)).unwrap().copied, old.weights.0.len());
         assert_eq!(made.weights, old.weights);
 
         let mut made = setup(&recipe, &data).unwrap();
@@ -238,8 +259,8 @@ mod tests {
         for (name, shape) in [("classifier.weight", vec![2, 64]), ("classifier.bias", vec![2])] {
             old.weights.0.insert(name.into(), Tensor::full(&shape, 9.0));
         }
-        let started = start(&mut made, &old, data.classes()).unwrap();
-        assert_eq!(started, Started { copied: old.weights.0.len() - 2, warmed: 0, new_classifier: true });
+        let started = start(&mut made, &old, &task(&data)).unwrap();
+        assert_eq!(started, Started { copied: old.weights.0.len() - 2, new_classifier: true, ..Started::default() });
         for (name, tensor) in &made.weights.0 {
             let expected = if name.starts_with("classifier.") { fresh.get(name) } else { old.weights.get(name) };
             assert_eq!(tensor, expected, "{name}");
@@ -252,7 +273,7 @@ mod tests {
         let says = |from: &str, to: &str, settings: &[(&str, &str)], expected: &str| {
             let old = model(&recipe(from, &[]), data.classes());
             let mut made = setup(&recipe(to, settings), &data).unwrap();
-            let error = start(&mut made, &old, data.classes()).unwrap_err().to_string();
+            let error = start(&mut made, &old, &task(&data)).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
         says("resnet10_x0_125", "resnet10_x0_25", &[], "tensor `stem.weight` has shape [8, 1, 3, 3] in the model");
@@ -273,7 +294,7 @@ mod tests {
         let set = [("model.name".to_owned(), "dy_resnet18_x0_125".to_owned())];
         let made = Recipe::resolve_from(&old, Some("finetune"), None, &set).unwrap();
         assert_eq!((made.model.name.as_str(), made.model.min_hidden), ("dy_resnet18_x0_125", 3));
-        assert_eq!((made.model.image_size, made.model.small_stem), (Some(32), Some(true)));
+        assert_eq!((made.model.image_size, made.model.small_stem), (Some(ImageSize::Side(32)), Some(true)));
         assert_eq!((made.data.mean[0], made.data.channels, made.train.epochs), (0.3, Some(1), 15));
     }
 }

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use dyconv::Classifier;
 use dyconv::data::Dataset;
 use dyconv::file::write_atomically;
 use dyconv::graph::cost;
 use dyconv::metrics::{Sample, Welch};
-use dyconv::train::{Axis, Cell, Recipe, RunFolder, epochs_done};
+use dyconv::train::{Axis, Cell, Epoch, Recipe, RunFolder, epochs_done};
 use serde::Serialize;
 
 use super::Run;
+use crate::cli::bank::Bank;
 use crate::cli::latency::latencies;
 use crate::cli::output::{print, thousands};
 use crate::cli::table::Table;
@@ -21,8 +21,10 @@ use crate::cli::table::Table;
 /// The table as Markdown, and with everything in it as JSON.
 const FILES: [&str; 2] = ["table.md", "table.json"];
 
-/// Everything that was found. Accuracies are in percent.
+/// Everything that was found.
 pub struct Results {
+    /// What is scored: accuracy or, of keypoint networks, AP; in percent.
+    metric: &'static str,
     axes: Vec<String>,
     rows: Vec<Row>,
     recipe: String,
@@ -35,13 +37,13 @@ struct Row {
     /// By axis; `null` where it means nothing for the cell's network.
     settings: BTreeMap<String, Option<String>>,
     model: String,
-    /// Top-1 accuracy on the held-out images after the last epoch, in percent.
-    accuracy: Sample,
-    /// That of the best epoch, whose network is the model file: chosen by the same images, so a little too good.
-    best_accuracy: Sample,
+    /// On the held-out part after the last epoch, in percent.
+    score: Sample,
+    /// That of the best epoch, whose network is the model file: chosen by the same data, so a little too good.
+    best_score: Sample,
     /// Mean loss over the last epoch's iterations.
     loss: Sample,
-    /// Of `accuracy` to that of the first cell.
+    /// Of `score` to that of the first cell.
     #[serde(skip_serializing_if = "Option::is_none")]
     difference: Option<Difference>,
     params: u64,
@@ -56,8 +58,8 @@ struct Row {
 #[derive(Debug, Serialize)]
 struct RunRow {
     seed: u64,
-    accuracy: f64,
-    best_accuracy: f64,
+    score: f64,
+    best_score: f64,
     best_epoch: usize,
     loss: f64,
     /// Images trained on per second, mean over epochs.
@@ -81,6 +83,8 @@ struct Difference {
 #[derive(Serialize)]
 pub struct Json<'a> {
     data: &'a str,
+    /// What `score` is: `accuracy` or `AP`.
+    metric: &'static str,
     /// Complete, before the grid's values and the seed.
     recipe: &'a str,
     cells: &'a [Row],
@@ -96,23 +100,23 @@ pub fn collect(
     failed: &BTreeMap<usize, String>,
 ) -> anyhow::Result<Results> {
     let mut rows = Vec::new();
-    let mut classifiers = Vec::new();
+    let mut networks = Vec::new();
     for (i, cell) in cells.iter().enumerate() {
         let of_cell = || runs.iter().enumerate().filter(|(_, run)| run.cell == i);
         let done: Vec<RunRow> = of_cell().filter_map(|(_, run)| RunRow::of(run)).collect();
         let Some(first) = done.first() else { continue };
         let path = RunFolder::model_in(Path::new(&first.folder));
-        let classifier = Classifier::open(&path)?;
-        let counted = cost(&classifier.model().graph);
-        classifiers.push(classifier);
+        let network = Bank::F32.open(&path, 1)?;
+        let counted = cost(&network.model().graph);
+        networks.push(network);
         let sample = |value: fn(&RunRow) -> f64| Sample::of(&done.iter().map(value).collect::<Vec<_>>());
         let failed = of_cell().filter_map(|(j, run)| Some(Failure { seed: run.seed, reason: failed.get(&j)?.clone() }));
         rows.push(Row {
             cell: cell.name.clone(),
             settings: axes.iter().map(|a| a.key.clone()).zip(cell.values.iter().cloned()).collect(),
             model: cell.recipe.model.name.clone(),
-            accuracy: sample(|r| r.accuracy),
-            best_accuracy: sample(|r| r.best_accuracy),
+            score: sample(|r| r.score),
+            best_score: sample(|r| r.best_score),
             loss: sample(|r| r.loss),
             difference: None,
             params: counted.params,
@@ -125,14 +129,15 @@ pub fn collect(
     if rows.is_empty() {
         anyhow::bail!("no run was finished");
     }
-    for (row, time) in rows.iter_mut().zip(latencies(&mut classifiers, dataset)?) {
+    for (row, time) in rows.iter_mut().zip(latencies(&mut networks, dataset)?) {
         row.latency_ms = time.as_secs_f64() * 1e3;
     }
-    let first = rows[0].accuracy;
+    let first = rows[0].score;
     for row in rows.iter_mut().skip(1) {
-        row.difference = Some(Difference { mean: row.accuracy.mean - first.mean, welch: row.accuracy.welch(&first) });
+        row.difference = Some(Difference { mean: row.score.mean - first.mean, welch: row.score.welch(&first) });
     }
-    Ok(Results { axes: axes.iter().map(|a| a.key.clone()).collect(), rows, recipe: base.to_toml() })
+    let metric = if dataset.people().is_some() { "AP" } else { "accuracy" };
+    Ok(Results { metric, axes: axes.iter().map(|a| a.key.clone()).collect(), rows, recipe: base.to_toml() })
 }
 
 impl RunRow {
@@ -140,14 +145,14 @@ impl RunRow {
     fn of(run: &Run) -> Option<Self> {
         let epochs = epochs_done(&run.path);
         let last = epochs.last().filter(|_| epochs.len() >= run.epochs)?;
-        let percent = |accuracy: Option<f64>| 100.0 * accuracy.unwrap_or(f64::NAN);
+        let percent = |epoch: &Epoch| 100.0 * epoch.validation.score().unwrap_or(f64::NAN);
         // Of equal ones the last is kept, as in the model file.
-        let best = epochs.iter().max_by(|a, b| percent(a.accuracy).total_cmp(&percent(b.accuracy)))?;
+        let best = epochs.iter().max_by(|a, b| percent(a).total_cmp(&percent(b)))?;
         let rates = epochs.iter().map(|e| e.time.images_per_second);
         Some(Self {
             seed: run.seed,
-            accuracy: percent(last.accuracy),
-            best_accuracy: percent(best.accuracy),
+            score: percent(last),
+            best_score: percent(best),
             best_epoch: best.epoch,
             loss: f64::from(last.loss),
             images_per_second: rates.sum::<f64>() / epochs.len() as f64,
@@ -158,7 +163,7 @@ impl RunRow {
 
 impl Results {
     pub fn json<'a>(&'a self, data: &'a str) -> Json<'a> {
-        Json { data, recipe: &self.recipe, cells: &self.rows }
+        Json { data, metric: self.metric, recipe: &self.recipe, cells: &self.rows }
     }
 
     /// Writes `table.md` and `table.json`.
@@ -187,11 +192,15 @@ impl Results {
     fn notes(&self) -> String {
         let compared = match self.rows.len() {
             1 => "",
-            _ => " Difference: of the accuracy to the first row, in points, with Welch's t and its two-sided p.",
+            _ => " Difference: to the first row, in points, with Welch's t and its two-sided p.",
+        };
+        let (score, one) = match self.metric {
+            "AP" => ("AP: OKS average precision on the held-out persons", "person"),
+            _ => ("Accuracy: top-1 on the held-out images", "image"),
         };
         format!(
-            "Accuracy: top-1 on the held-out images after the last epoch, mean ± sample standard deviation over runs. Best: after \
-             the best epoch, chosen by the same images.{compared} Latency: one image, one thread, median."
+            "{score} after the last epoch, mean ± sample standard deviation over runs. Best: after the best epoch, chosen by the \
+             same {one}s.{compared} Latency: one {one}, one thread, median."
         )
     }
 
@@ -199,7 +208,7 @@ impl Results {
     fn cells(&self) -> (Vec<String>, Vec<Vec<String>>) {
         let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
         let mut headings = if self.axes.is_empty() { words(&["network"]) } else { self.axes.clone() };
-        headings.extend(words(&["runs", "accuracy, %", "best, %"]));
+        headings.extend(["runs".to_owned(), format!("{}, %", self.metric), "best, %".to_owned()]);
         if self.rows.len() > 1 {
             headings.extend(words(&["difference", "t", "p"]));
         }
@@ -212,7 +221,7 @@ impl Results {
                 cells.push(row.model.clone());
             }
             cells.push(row.runs.len().to_string());
-            cells.extend([row.accuracy, row.best_accuracy].map(spread));
+            cells.extend([row.score, row.best_score].map(spread));
             if self.rows.len() > 1 {
                 let welch = row.difference.and_then(|d| d.welch);
                 cells.push(row.difference.map_or_else(none, |d| format!("{:+.2}", d.mean)));

@@ -153,11 +153,11 @@ impl<'a> View<'a> {
         self.done += 1;
         self.epochs[run].1 = self.runs[run].done();
         let epochs = dyconv::train::epochs_done(&self.runs[run].path);
-        let accuracy = epochs.last().and_then(|e| e.accuracy).map_or(String::new(), percent);
+        let score = epochs.last().and_then(|e| e.validation.score()).map_or(String::new(), percent);
         let (all, width) = (self.runs.len(), self.runs.len().to_string().len());
         let took = time(took.as_secs_f64());
         let name = &self.runs[run].name;
-        self.tell(&format!("[{:>width$}/{all}] {name}: {accuracy} in {took}{}", self.done, self.left()));
+        self.tell(&format!("[{:>width$}/{all}] {name}: {score} in {took}{}", self.done, self.left()));
     }
 
     /// `; 3 min 20 s left`, once an epoch is done.

@@ -5,6 +5,7 @@ mod color;
 mod crop;
 mod erase;
 mod mix;
+mod pose;
 mod rand_augment;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,8 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 pub use crop::Crop;
+pub use pose::PoseAugment;
+pub(crate) use pose::{evaluated, seen};
 pub use rand_augment::RandAugment;
 
 use crate::error::DataError;
@@ -128,31 +131,31 @@ impl Augment {
         if let Some(rand_augment) = self.rand_augment {
             rand_augment.apply(&mut image, rng);
         }
-        self.jitter(&mut image, rng);
+        jitter(self.color_jitter, &mut image, rng);
         let mut input = pre.normalise(&image);
         if rng.random_bool(f64::from(self.random_erasing)) {
             erase::erase(&mut input, height, width, rng);
         }
         Ok(input)
     }
+}
 
-    /// Changes the colours of an image in random order.
-    fn jitter(&self, image: &mut Image, rng: &mut impl Rng) {
-        let mut order = [0, 1, 2, 3];
-        if self.color_jitter != [0.0; 4] {
-            order.shuffle(rng);
+/// Changes the colours of an image in random order; see [`Augment::color_jitter`].
+fn jitter(strengths: [f32; 4], image: &mut Image, rng: &mut impl Rng) {
+    let mut order = [0, 1, 2, 3];
+    if strengths != [0.0; 4] {
+        order.shuffle(rng);
+    }
+    for i in order {
+        let strength = strengths[i];
+        if strength == 0.0 {
+            continue;
         }
-        for i in order {
-            let strength = self.color_jitter[i];
-            if strength == 0.0 {
-                continue;
-            }
-            if i == 3 {
-                color::hue(image, rng.random_range(-strength..=strength));
-                continue;
-            }
-            let factor = rng.random_range((1.0 - strength).max(0.0)..=1.0 + strength);
-            [color::brightness, color::contrast, color::saturation][i](image, factor);
+        if i == 3 {
+            color::hue(image, rng.random_range(-strength..=strength));
+            continue;
         }
+        let factor = rng.random_range((1.0 - strength).max(0.0)..=1.0 + strength);
+        [color::brightness, color::contrast, color::saturation][i](image, factor);
     }
 }

@@ -85,13 +85,39 @@ impl LoaderOptions {
     }
 }
 
-/// Inputs of a network with their labels.
+/// Inputs of a network with what it should answer.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
     /// Position of this batch in the epoch, from 0.
     pub number: usize,
     /// Inputs, NCHW: `shape()` elements.
     pub images: Vec<f32>,
+    /// What the network should answer.
+    pub targets: Targets,
+    /// Index of every item within its part of the data set.
+    pub indices: Vec<usize>,
+    /// Channels, height and width of one input.
+    pub input: [usize; 3],
+}
+
+/// What a network should answer to a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Targets {
+    /// To images.
+    Classes(Classes),
+    /// To persons.
+    Joints(Joints),
+}
+
+impl Default for Targets {
+    fn default() -> Self {
+        Self::Classes(Classes::default())
+    }
+}
+
+/// Classes of the images of a batch.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Classes {
     /// Class of every image.
     pub labels: Vec<usize>,
     /// Class of the image that was mixed into every image by mixup or CutMix; where none was, the same as `labels`.
@@ -100,10 +126,15 @@ pub struct Batch {
     pub second: Vec<usize>,
     /// λ of every image: the share of its own class, 1 where nothing was mixed.
     pub lambda: Vec<f32>,
-    /// Index of every image within its part of the data set.
-    pub indices: Vec<usize>,
-    /// Channels, height and width of one input.
-    pub input: [usize; 3],
+}
+
+/// Joints of the persons of a batch as heat maps.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Joints {
+    /// `[N, joints, height, width]`, all one behind the other.
+    pub maps: Vec<f32>,
+    /// `[N, joints]`: 1, or 0 for a joint that nothing is known of.
+    pub weights: Vec<f32>,
 }
 
 impl Batch {
@@ -111,22 +142,55 @@ impl Batch {
     pub(super) fn remove(&mut self, places: impl DoubleEndedIterator<Item = usize>) {
         let elements: usize = self.input.iter().product();
         for place in places.rev() {
+            let items = self.indices.len();
             self.images.drain(place * elements..(place + 1) * elements);
-            self.labels.remove(place);
-            self.second.remove(place);
-            self.lambda.remove(place);
+            match &mut self.targets {
+                Targets::Classes(Classes { labels, second, lambda }) => {
+                    labels.remove(place);
+                    second.remove(place);
+                    lambda.remove(place);
+                }
+                Targets::Joints(Joints { maps, weights }) => {
+                    for values in [maps, weights] {
+                        let each = values.len() / items;
+                        values.drain(place * each..(place + 1) * each);
+                    }
+                }
+            }
             self.indices.remove(place);
+        }
+    }
+
+    /// The classes.
+    ///
+    /// # Panics
+    /// If the batch is of persons.
+    pub fn classes(&self) -> &Classes {
+        match &self.targets {
+            Targets::Classes(classes) => classes,
+            Targets::Joints(_) => panic!("a batch of persons has no classes"),
+        }
+    }
+
+    /// The joints.
+    ///
+    /// # Panics
+    /// If the batch is of images with classes.
+    pub fn joints(&self) -> &Joints {
+        match &self.targets {
+            Targets::Joints(joints) => joints,
+            Targets::Classes(_) => panic!("a batch of images with classes has no joints"),
         }
     }
 
     /// Number of images: the batch size or this process's share of it, less in a last batch or where images are broken.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.indices.len()
     }
 
     /// Whether there are no images. Only where several processes share the work does a loader give such a batch.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.indices.is_empty()
     }
 
     /// Images, channels, height, width.

@@ -19,12 +19,13 @@ use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
 
-pub use batch::{Batch, Broken, LoaderOptions};
-use worker::{Filling, Job, Recipe, Slot, Stream, generator};
+pub use batch::{Batch, Broken, Classes, Joints, LoaderOptions, Targets};
+use worker::{Filling, Job, Lesson, Recipe, Slot, Stream, generator};
 
-use crate::augment::Augment;
+use crate::augment::{Augment, PoseAugment};
 use crate::dataset::Dataset;
 use crate::error::{DataError, thousands};
+use crate::heatmap::HeatMaps;
 use crate::preprocessing::Transform;
 use crate::split::Split;
 
@@ -33,7 +34,7 @@ use crate::split::Split;
 pub struct Loader;
 
 impl Loader {
-    /// One pass over a part of a data set. With `augment` images are changed as in training, else prepared as in
+    /// One pass over a part of a data set of classes. With `augment` images are changed as in training, else prepared as in
     /// evaluation. `epoch` counts from 0 and decides, with the seed, about order and augmentation.
     ///
     /// Wrong settings are reported by the first batch. Threads start when it is asked for.
@@ -45,6 +46,40 @@ impl Loader {
         options: &LoaderOptions,
         epoch: usize,
     ) -> Epoch {
+        let wrong = augment.and_then(|augment| augment.validate().err());
+        let persons = || DataError::new("data", "holds persons with joints, expected images with classes");
+        let wrong = wrong.or_else(|| dataset.people().map(|_| persons()));
+        Self::pass(dataset, split, pre, Lesson::Classes(augment), wrong, options, epoch)
+    }
+
+    /// One pass over a part of a data set of persons: inputs around them, and heat maps of their joints. The Gaussians
+    /// have a σ of `sigma` cells. With `augment` crops are changed as in training. See [`Loader::epoch`].
+    #[expect(clippy::too_many_arguments, reason = "those of `epoch`, and the heat maps")]
+    pub fn joints(
+        dataset: &Arc<Dataset>,
+        split: Split,
+        pre: &Transform,
+        maps: HeatMaps,
+        sigma: f64,
+        augment: Option<PoseAugment>,
+        options: &LoaderOptions,
+        epoch: usize,
+    ) -> Epoch {
+        let wrong = augment.and_then(|augment| augment.validate().err());
+        let classes = || DataError::new("data", "holds images with classes, expected persons with joints");
+        let wrong = wrong.or_else(|| dataset.people().is_none().then(classes));
+        Self::pass(dataset, split, pre, Lesson::Joints { maps, sigma, augment }, wrong, options, epoch)
+    }
+
+    fn pass(
+        dataset: &Arc<Dataset>,
+        split: Split,
+        pre: &Transform,
+        lesson: Lesson,
+        wrong: Option<DataError>,
+        options: &LoaderOptions,
+        epoch: usize,
+    ) -> Epoch {
         let mut order: Vec<usize> = (0..dataset.len(split)).collect();
         if options.shuffle {
             order.shuffle(&mut generator(options.seed, epoch, Stream::Order));
@@ -53,7 +88,7 @@ impl Loader {
             dataset: Arc::clone(dataset),
             split,
             pre: pre.clone(),
-            augment,
+            lesson,
             seed: options.seed,
             epoch,
             stop: AtomicBool::new(false),
@@ -69,7 +104,7 @@ impl Loader {
             threads: Vec::new(),
             broken: Vec::new(),
             waited: Duration::ZERO,
-            wrong: options.check().err().or_else(|| augment.and_then(|augment| augment.validate().err())),
+            wrong: options.check().err().or(wrong),
         }
     }
 }
@@ -122,13 +157,10 @@ impl Epoch {
         while self.under_way.len() < self.options.prefetch.max(1) && self.next < self.batches {
             let indices = self.order[self.options.part(self.next, self.order.len())].to_vec();
             let missing = indices.len();
-            let labels: Vec<usize> = indices.iter().map(|i| self.recipe.dataset.label(self.recipe.split, *i)).collect();
             let batch = Batch {
                 number: self.next,
                 images: vec![0.0; missing * self.recipe.pre.elements()],
-                second: labels.clone(),
-                labels,
-                lambda: vec![1.0; missing],
+                targets: self.recipe.targets(&indices),
                 indices: indices.clone(),
                 input: self.recipe.pre.shape(),
             };

@@ -56,7 +56,7 @@ fn an_epoch_has_every_image_once() {
     seen.sort_unstable();
     assert_eq!(seen, (0..360).collect::<Vec<_>>());
     for batch in &batches {
-        for (n, (&i, &label)) in batch.indices.iter().zip(&batch.labels).enumerate() {
+        for (n, (&i, &label)) in batch.indices.iter().zip(&batch.classes().labels).enumerate() {
             assert_eq!(label, data.item(Split::Val, i).0);
             let expected = pre(1, 8).evaluate(&data.load(Split::Val, i).unwrap());
             assert_eq!(batch.images[n * 64..][..64], expected);

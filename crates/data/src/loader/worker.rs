@@ -8,10 +8,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Batch, Broken};
-use crate::augment::Augment;
+use super::{Batch, Broken, Classes, Joints, Targets};
+use crate::augment::{Augment, PoseAugment, evaluated, seen};
 use crate::dataset::Dataset;
 use crate::error::DataError;
+use crate::heatmap::HeatMaps;
 use crate::preprocessing::Transform;
 use crate::split::Split;
 
@@ -20,10 +21,26 @@ pub(super) struct Recipe {
     pub dataset: Arc<Dataset>,
     pub split: Split,
     pub pre: Transform,
-    pub augment: Option<Augment>,
+    pub lesson: Lesson,
     pub seed: u64,
     pub epoch: usize,
     pub stop: AtomicBool,
+}
+
+/// What is made of an image.
+pub(super) enum Lesson {
+    /// An input with a class.
+    Classes(Option<Augment>),
+    /// An input around a person, with heat maps whose Gaussians have so many cells as σ.
+    Joints { maps: HeatMaps, sigma: f64, augment: Option<PoseAugment> },
+}
+
+/// What is made of one item.
+struct Loaded {
+    /// `[channels, height, width]`
+    input: Vec<f32>,
+    /// Heat maps and weights of a person.
+    joints: Option<Joints>,
 }
 
 /// One image to be loaded into a place of a batch.
@@ -66,7 +83,7 @@ impl Recipe {
                 .unwrap_or_else(|_| Err(DataError::new("loader", "gave up: a mistake in dyconv")));
             let mut filling = slot.lock();
             match loaded {
-                Ok(input) => filling.batch.images[place * input.len()..][..input.len()].copy_from_slice(&input),
+                Ok(loaded) => loaded.store(&mut filling.batch, place),
                 Err(error) => {
                     let name = self.dataset.item(self.split, index).1;
                     filling.broken.push((place, Broken { name, reason: error.to_string() }));
@@ -84,24 +101,70 @@ impl Recipe {
     fn finish(&self, Filling { batch, broken, .. }: &mut Filling) {
         broken.sort_by_key(|(place, _)| *place);
         batch.remove(broken.iter().map(|(place, _)| *place));
-        let Some(augment) = self.augment else { return };
+        let (Lesson::Classes(Some(augment)), Targets::Classes(classes)) = (&self.lesson, &mut batch.targets) else {
+            return;
+        };
         let mut rng = generator(self.seed, self.epoch, Stream::Batch(batch.number));
-        let shape = batch.shape();
+        let [channels, height, width] = batch.input;
+        let shape = [batch.indices.len(), channels, height, width];
         let share = augment.mix(&mut batch.images, shape, &mut rng);
         if share < 1.0 {
-            batch.second.rotate_right(1);
-            batch.lambda.fill(share);
+            classes.second.rotate_right(1);
+            classes.lambda.fill(share);
         }
     }
 
-    /// One input, `[channels, height, width]`.
-    fn load(&self, index: usize) -> Result<Vec<f32>, DataError> {
-        let image = self.dataset.load(self.split, index)?;
-        match self.augment {
-            Some(augment) => {
-                augment.apply(&image, &self.pre, &mut generator(self.seed, self.epoch, Stream::Image(index)))
+    /// What stands in an empty batch of these items.
+    pub fn targets(&self, indices: &[usize]) -> Targets {
+        match (&self.lesson, self.dataset.people()) {
+            (Lesson::Joints { maps, .. }, Some(people)) => {
+                let joints = indices.len() * people.skeleton.joints.len();
+                Targets::Joints(Joints { maps: vec![0.0; joints * maps.cells()], weights: vec![0.0; joints] })
             }
-            None => Ok(self.pre.evaluate(&image)),
+            _ => {
+                let labels: Vec<usize> = indices.iter().map(|i| self.dataset.label(self.split, *i)).collect();
+                let lambda = vec![1.0; labels.len()];
+                Targets::Classes(Classes { second: labels.clone(), labels, lambda })
+            }
+        }
+    }
+
+    /// One item.
+    fn load(&self, index: usize) -> Result<Loaded, DataError> {
+        let image = self.dataset.load(self.split, index)?;
+        let mut rng = generator(self.seed, self.epoch, Stream::Image(index));
+        match &self.lesson {
+            Lesson::Classes(Some(augment)) => {
+                augment.apply(&image, &self.pre, &mut rng).map(|input| Loaded { input, joints: None })
+            }
+            Lesson::Classes(None) => Ok(Loaded { input: self.pre.evaluate(&image), joints: None }),
+            Lesson::Joints { maps: sizes, sigma, augment } => {
+                let people = self.dataset.people().expect("the loader was asked for joints");
+                let person = self.dataset.person(self.split, index).expect("the loader was asked for joints");
+                let skeleton = &people.skeleton;
+                let (input, joints) = match augment {
+                    Some(augment) => augment.apply(&image, person, skeleton, &self.pre, &mut rng),
+                    None => {
+                        let (input, crop) = evaluated(&image, person.bbox, &self.pre);
+                        (input, seen(&person.joints, skeleton, crop, sizes.input))
+                    }
+                };
+                let (mut maps, mut weights) = (vec![0.0; joints.len() * sizes.cells()], vec![0.0; joints.len()]);
+                sizes.encode(&joints, *sigma, &mut maps, &mut weights);
+                Ok(Loaded { input, joints: Some(Joints { maps, weights }) })
+            }
+        }
+    }
+}
+
+impl Loaded {
+    /// Puts the item into its place of a batch.
+    fn store(self, batch: &mut Batch, place: usize) {
+        let put = |to: &mut [f32], from: &[f32]| to[place * from.len()..][..from.len()].copy_from_slice(from);
+        put(&mut batch.images, &self.input);
+        if let (Targets::Joints(to), Some(from)) = (&mut batch.targets, &self.joints) {
+            put(&mut to.maps, &from.maps);
+            put(&mut to.weights, &from.weights);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Contents, Images, Packed, class_names, read_file};
+use super::{Contents, Images, Labels, Packed, class_names, read_file};
 use crate::error::DataError;
 
 /// Bytes of one image: red, green, blue planes of 32 × 32.
@@ -77,7 +77,7 @@ pub(super) fn read(root: &Path) -> Result<Contents, DataError> {
         own_split = Some(train);
     }
     let images = Images::Packed(Packed { channels: 3, height: 32, width: 32, pixels, files });
-    Ok(Contents { classes, images, labels, train: own_split })
+    Ok(Contents { images, labels: Labels::Classes { names: classes, of: labels }, train: own_split })
 }
 
 struct Records {

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use flate2::read::GzDecoder;
 
-use super::{Contents, Images, Packed};
+use super::{Contents, Images, Labels, Packed};
 use crate::error::DataError;
 
 static CSV_GZ: &[u8] = include_bytes!("../../assets/digits.csv.gz");
@@ -33,7 +33,8 @@ pub(super) fn read() -> Result<Contents, DataError> {
     }
     let files = vec![("digits".to_owned(), labels.len())];
     let images = Images::Packed(Packed { channels: 1, height: SIDE, width: SIDE, pixels, files });
-    Ok(Contents { classes: (0..10).map(|d| d.to_string()).collect(), images, labels, train: None })
+    let names = (0..10).map(|d| d.to_string()).collect();
+    Ok(Contents { images, labels: Labels::Classes { names, of: labels }, train: None })
 }
 
 #[cfg(test)]
@@ -43,8 +44,9 @@ mod tests {
     #[test]
     fn the_first_digit_is_the_zero_everybody_knows() {
         let contents = read().unwrap();
-        assert_eq!(contents.labels.len(), 1797);
-        assert_eq!(contents.labels[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        let Labels::Classes { of: labels, .. } = &contents.labels else { unreachable!() };
+        assert_eq!(labels.len(), 1797);
+        assert_eq!(labels[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         let image = contents.images.load(0).unwrap();
         assert_eq!((image.width, image.height, image.channels), (8, 8, 1));
         let row: Vec<u8> =

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use walkdir::WalkDir;
 
-use super::{Contents, Images};
+use super::{Contents, Images, Labels};
 use crate::error::DataError;
 
 /// Names of a folder that holds validation images, by preference.
@@ -49,7 +49,8 @@ fn contents(root: &Path, classes: Vec<String>, trees: Vec<Tree>, train: Option<u
         labels.extend(std::iter::repeat_n(label, images.len()));
         paths.extend(images);
     }
-    Contents { classes, images: Images::Files { root: root.to_owned(), paths }, labels, train }
+    let images = Images::Files { root: root.to_owned(), paths };
+    Contents { images, labels: Labels::Classes { names: classes, of: labels }, train }
 }
 
 /// Every class folder below `root`/`part` and the images in it, at any depth.

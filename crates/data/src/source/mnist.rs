@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
 
-use super::{Contents, Images, Packed};
+use super::{Contents, Images, Labels, Packed};
 use crate::error::DataError;
 
 /// Most bytes that one IDX file may hold unpacked: 2 GiB.
@@ -54,12 +54,8 @@ pub(super) fn read(root: &Path) -> Result<Contents, DataError> {
     }
     let [height, width] = all.size;
     let images = Images::Packed(Packed { channels: 1, height, width, pixels: all.pixels, files });
-    Ok(Contents {
-        classes: (0..classes).map(|c| c.to_string()).collect(),
-        images,
-        labels: all.labels,
-        train: own_split,
-    })
+    let names = (0..classes).map(|c| c.to_string()).collect();
+    Ok(Contents { images, labels: Labels::Classes { names, of: all.labels }, train: own_split })
 }
 
 /// Images and labels of one half.

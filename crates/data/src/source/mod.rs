@@ -11,17 +11,29 @@ use std::path::{Path, PathBuf};
 use crate::decode;
 use crate::error::DataError;
 use crate::image::Image;
+use crate::people::{self, People};
 use shards::Shards;
 
 /// What a source found: images with labels, in a fixed order.
 #[derive(Debug)]
 pub(crate) struct Contents {
-    pub classes: Vec<String>,
     pub images: Images,
-    /// Class of every image.
-    pub labels: Vec<usize>,
-    /// How many of the images, from the first, are for training, where the source says so itself.
+    pub labels: Labels,
+    /// How many of the items, from the first, are for training, where the source says so itself.
     pub train: Option<usize>,
+}
+
+/// What is known of the images.
+#[derive(Debug)]
+pub(crate) enum Labels {
+    /// Every image is an item and has a class.
+    Classes {
+        names: Vec<String>,
+        /// Class of every image.
+        of: Vec<usize>,
+    },
+    /// Every person is an item; an image may show several or none.
+    People(People),
 }
 
 /// The images of a source.
@@ -54,13 +66,15 @@ pub(crate) fn open(spec: &str) -> Result<Contents, DataError> {
     }
     let root = Path::new(spec);
     if !root.exists() {
-        let hint = "expected `digits` or a directory of images, tar shards, CIFAR or MNIST files";
+        let hint = "expected `digits` or a directory of images, tar shards, CIFAR, MNIST or COCO keypoints files";
         return Err(DataError::at(root, format!("no such file or directory; {hint}")));
     }
     if !root.is_dir() {
         return Err(DataError::at(root, "is a file, expected a directory that holds one folder of images per class"));
     }
-    if cifar::is_here(root) {
+    if people::is_here(root) {
+        people::folder(root, None)
+    } else if cifar::is_here(root) {
         cifar::read(root)
     } else if mnist::is_here(root) {
         mnist::read(root)

@@ -258,20 +258,18 @@ impl Reader<'_> {
         {
             let batch = first(batch?, left);
             left -= batch.len();
-            let labels: Vec<usize> = batch.labels.iter().map(|label| self.labels[*label]).collect();
+            let labels = batch.classes().labels.iter().take(batch.len());
+            let labels: Vec<usize> = labels.map(|label| self.labels[*label]).collect();
             each(&batch, &labels);
         }
         Ok(batches.broken().to_vec())
     }
 }
 
-/// The first images of a batch.
+/// The first images of a batch; the targets are left.
 fn first(mut batch: Batch, most: usize) -> Batch {
     if most < batch.len() {
         batch.images.truncate(most * batch.input.iter().product::<usize>());
-        batch.labels.truncate(most);
-        batch.second.truncate(most);
-        batch.lambda.truncate(most);
         batch.indices.truncate(most);
     }
     batch

@@ -30,6 +30,8 @@ pub const BUILT_IN: &[BuiltIn] = &[
     recipe!("imagenet-resnet"),
     recipe!("glyphs-rn4"),
     recipe!("glyphs-mb4"),
+    recipe!("coco-pose"),
+    recipe!("figures"),
 ];
 
 impl BuiltIn {

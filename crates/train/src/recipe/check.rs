@@ -1,13 +1,13 @@
 //! Bounds of a recipe's values.
 
-use dyconv_data::{Augment, Crop};
+use dyconv_data::{Augment, Crop, PoseAugment};
 
 use super::{AugmentRecipe, Recipe, RecipeError, fail};
 
 impl Recipe {
     pub(super) fn check(&self) -> Result<(), RecipeError> {
         let t = &self.train;
-        let bounds: [(&str, f64, f64, f64); 21] = [
+        let bounds: [(&str, f64, f64, f64); 22] = [
             ("train.epochs", t.epochs as f64, 1.0, 1e6),
             ("train.batch", t.batch as f64, 1.0, 65_536.0),
             ("train.accumulate", t.accumulate as f64, 1.0, t.batch as f64),
@@ -28,6 +28,7 @@ impl Recipe {
             ("temperature.start", f64::from(self.temperature.start), 1e-3, 1e6),
             ("temperature.end", f64::from(self.temperature.end), 1e-3, 1e6),
             ("temperature.epochs", self.temperature.epochs, 0.0, 1e6),
+            ("data.heatmap_sigma", self.data.heatmap_sigma, 0.1, 100.0),
             ("data.val_fraction", f64::from(self.data.val_fraction), 0.0, 0.9),
         ];
         for (key, value, low, high) in bounds {
@@ -55,12 +56,58 @@ impl Recipe {
         if !ordered(a.crop_ratio) {
             return fail(format!("`augment.crop_ratio` needs 0 < low <= high, got {:?}", a.crop_ratio));
         }
-        a.augment().validate().map_err(|e| RecipeError(e.to_string()))
+        let both = a.augment().validate().and_then(|()| a.pose().validate());
+        both.map_err(|e| RecipeError(e.to_string()))
+    }
+
+    /// Whether nothing is asked for that the data, persons with joints or images with classes, have no use for.
+    pub(crate) fn check_use(&self, joints: bool) -> Result<(), RecipeError> {
+        let usual = Self::resolve(None, None, &[])?;
+        let (a, b) = (&self.augment, &usual.augment);
+        let (t, u) = (&self.train, &usual.train);
+        let cropped = a.crop_scale != [1.0, 1.0] && (a.crop_scale, a.crop_ratio) != (b.crop_scale, b.crop_ratio);
+        let of_classes = [
+            ("augment.crop_scale", cropped),
+            ("augment.shift", a.shift != b.shift),
+            ("augment.rand_augment", a.rand_augment.is_some()),
+            ("augment.mixup", a.mixup != b.mixup),
+            ("augment.cutmix", a.cutmix != b.cutmix),
+            ("train.label_smoothing", t.label_smoothing != u.label_smoothing),
+            ("train.class_weights", !t.class_weights.is_empty()),
+        ];
+        let of_joints = [
+            ("augment.rotate", a.rotate != b.rotate),
+            ("augment.scale", a.scale != b.scale),
+            ("augment.half_body", a.half_body != b.half_body),
+            ("model.head_width", self.model.head_width != usual.model.head_width),
+            ("data.skeleton", self.data.skeleton.is_some()),
+            ("data.heatmap_sigma", self.data.heatmap_sigma != usual.data.heatmap_sigma),
+        ];
+        let (other, what) = match joints {
+            true => (&of_classes[..], "images with classes, and these data hold persons with joints"),
+            false => (&of_joints[..], "persons with joints, and these data hold images with classes"),
+        };
+        match other.iter().find(|(_, asked)| *asked) {
+            Some((key, _)) => fail(format!("`{key}` is for {what}")),
+            None => Ok(()),
+        }
     }
 }
 
 impl AugmentRecipe {
-    /// What the loader understands.
+    /// What the loader of persons understands.
+    pub(crate) fn pose(&self) -> PoseAugment {
+        PoseAugment {
+            half_body: self.half_body,
+            scale: self.scale,
+            rotate: self.rotate,
+            flip: self.flip,
+            color_jitter: self.color_jitter,
+            random_erasing: self.random_erasing,
+        }
+    }
+
+    /// What the loader of images understands.
     pub(crate) fn augment(&self) -> Augment {
         let crop = Crop { scale: self.crop_scale, ratio: self.crop_ratio };
         Augment {

@@ -41,7 +41,7 @@ pub struct Recipe {
 pub struct ModelRecipe {
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image_size: Option<usize>,
+    pub image_size: Option<ImageSize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub width: Option<f64>,
     pub kernels: usize,
@@ -56,8 +56,29 @@ pub struct ModelRecipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub small_stem: Option<bool>,
     pub se: bool,
+    pub head_width: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f32>,
+}
+
+/// Size of the network's input in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "`model.image_size`: expected a side in pixels, or [height, width]")]
+pub enum ImageSize {
+    /// A square.
+    Side(usize),
+    /// Height and width.
+    Sides([usize; 2]),
+}
+
+impl ImageSize {
+    /// Height and width.
+    pub fn sides(self) -> [usize; 2] {
+        match self {
+            Self::Side(side) => [side, side],
+            Self::Sides(sides) => sides,
+        }
+    }
 }
 
 /// Reading the data.
@@ -76,6 +97,11 @@ pub struct DataRecipe {
     /// Share of the resized shorter side that evaluation's centre crop keeps; unset: 0.875, or all of images of one known size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop_pct: Option<f64>,
+    /// Joints: TOML file that describes a skeleton that is not COCO's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skeleton: Option<String>,
+    /// Joints: σ of the Gaussians in the heat maps, in cells.
+    pub heatmap_sigma: f64,
     /// Mean per channel on the scale 0 to 1; empty for the usual one.
     pub mean: Vec<f32>,
     /// Deviation per channel on the scale 0 to 1; empty for the usual one.
@@ -97,6 +123,12 @@ pub struct AugmentRecipe {
     /// RandAugment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rand_augment: Option<RandAugment>,
+    /// Joints: largest turn either way in degrees.
+    pub rotate: f32,
+    /// Joints: bounds of the factor by which more of the image around a person is shown.
+    pub scale: [f32; 2],
+    /// Joints: probability that half of the body is shown.
+    pub half_body: f32,
     /// Strength of random brightness, contrast, saturation and hue.
     pub color_jitter: [f32; 4],
     /// Probability of random erasing.

@@ -88,15 +88,16 @@ fn base(model: &Model) -> Result<Table, RecipeError> {
     };
     let p = &model.preprocessing;
     let [h, w] = p.image_size;
-    if h == w {
-        network.insert("image_size".into(), Value::Integer(h as i64));
-    }
+    let side = |s: usize| Value::Integer(s as i64);
+    network.insert("image_size".into(), if h == w { side(h) } else { Value::Array(vec![side(h), side(w)]) });
     // The stem must not change with the size of the new images.
     network.entry("small_stem").or_insert(Value::Boolean(h.max(w) <= SMALL_SIDE));
+    // Of images that all have one size the shorter side is kept whole, of others the longer.
+    let kept = if h.max(w) <= p.resize { h.max(w) } else { h.min(w) };
     let numbers = |values: &[f32]| Value::Array(values.iter().map(|v| Value::Float(f64::from(*v))).collect());
     let data = Table::from_iter([
         ("channels".to_owned(), Value::Integer(p.channels as i64)),
-        ("crop_pct".to_owned(), Value::Float(h.max(w) as f64 / p.resize as f64)),
+        ("crop_pct".to_owned(), Value::Float((kept as f64 / p.resize as f64).min(1.0))),
         ("mean".to_owned(), numbers(&p.mean)),
         ("std".to_owned(), numbers(&p.std)),
     ]);
@@ -163,6 +164,7 @@ fn nearest(word: &str, known: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ImageSize;
 
     fn settings(pairs: &[(&str, &str)]) -> Result<Recipe, RecipeError> {
         let pairs: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -180,6 +182,23 @@ mod tests {
         assert_eq!((recipe.train.epochs, recipe.train.batch, recipe.augment.shift), (3, 7, 1));
         assert_eq!((recipe.model.name.as_str(), recipe.model.layer_kernels["layer4.*"]), ("resnet18", 2));
         assert_eq!(recipe.train.momentum, 0.9);
+    }
+
+    #[test]
+    fn what_the_data_have_no_use_for_is_named() {
+        let says = |joints: bool, pairs: &[(&str, &str)], expected: &str| {
+            let message = settings(pairs).unwrap().check_use(joints).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        };
+        settings(&[]).unwrap().check_use(true).unwrap();
+        settings(&[]).unwrap().check_use(false).unwrap();
+        says(true, &[("augment.mixup", "0.2")], "`augment.mixup` is for images with classes");
+        says(true, &[("augment.crop_scale", "[0.5, 1.0]")], "`augment.crop_scale` is for images with classes");
+        says(true, &[("train.class_weights", "{ cat = 2.0 }")], "`train.class_weights` is for images");
+        says(false, &[("augment.rotate", "30")], "`augment.rotate` is for persons with joints");
+        says(false, &[("data.skeleton", "x.toml")], "`data.skeleton` is for persons with joints");
+        let size = settings(&[("model.image_size", "[256, 192]")]).unwrap().model.image_size;
+        assert_eq!(size.map(ImageSize::sides), Some([256, 192]));
     }
 
     #[test]
@@ -210,5 +229,8 @@ mod tests {
         says(settings(&[("train.betas", "[0.9, 1.0]")]), "`train.betas`");
         says(settings(&[("augment.mixup", "-1")]), "augment.mixup: -1");
         says(settings(&[("train.accumulate", "33")]), "`train.accumulate`");
+        says(settings(&[("model.image_size", "[1, 2, 3]")]), "expected a side in pixels, or [height, width]");
+        says(settings(&[("data.heatmap_sigma", "0")]), "`data.heatmap_sigma` must lie in");
+        says(settings(&[("augment.rotate", "200")]), "augment.rotate: 200, expected 0 to 180 degrees");
     }
 }

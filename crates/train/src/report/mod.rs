@@ -7,7 +7,7 @@ use dyconv_data::{Dataset, Split};
 use dyconv_file::write_atomically;
 use dyconv_graph::Graph;
 
-use crate::evaluate::Evaluation;
+use crate::evaluate::{ClassScores, Evaluation, JointScores, Scores};
 use crate::folder::{EVALUATION, REPORT, RunFolder};
 use crate::{AttentionStats, Epoch, TrainError};
 
@@ -56,15 +56,28 @@ fn page(folder: &RunFolder, dataset: &Arc<Dataset>, epochs: &[Epoch], graph: &Gr
     );
     let evaluation = Evaluation::read(&folder.file(EVALUATION));
     if let Some(e) = &evaluation {
-        let _ = write!(page, "; best: {:.2} % of the held-out images after epoch {}", 100.0 * e.accuracy, e.epoch);
+        let best = match &e.scores {
+            Scores::Classes(scores) => format!("{:.2} % of the held-out images", 100.0 * scores.accuracy),
+            Scores::Joints(scores) => format!("an AP of {} on the held-out persons", points(scores.ap)),
+        };
+        let _ = write!(page, "; best: {best} after epoch {}", e.epoch);
     }
     page.push_str("</p>\n<div class=\"row\">\n");
     let curve = |name: &str, values: Vec<Option<f64>>| Curve { name: name.to_owned(), values };
     let of = |value: fn(&Epoch) -> f64| epochs.iter().map(|e| Some(value(e))).collect::<Vec<_>>();
     page.push_str(&chart("Loss (training)", &[curve("loss", of(|e| f64::from(e.loss)))]));
-    if epochs.iter().any(|e| e.accuracy.is_some()) {
-        let accuracy = epochs.iter().map(|e| e.accuracy.map(|a| 100.0 * a)).collect();
-        page.push_str(&chart("Accuracy (held-out), %", &[curve("accuracy", accuracy)]));
+    let measured = |value: fn(&Epoch) -> Option<f64>| {
+        let values: Vec<_> = epochs.iter().map(value).collect();
+        values.iter().any(Option::is_some).then_some(values)
+    };
+    if let Some(values) = measured(|e| e.validation.accuracy.map(|a| 100.0 * a)) {
+        page.push_str(&chart("Accuracy (held-out), %", &[curve("accuracy", values)]));
+    }
+    if let Some(values) = measured(|e| e.validation.ap.map(|a| 100.0 * a)) {
+        page.push_str(&chart("AP (held-out), points", &[curve("AP", values)]));
+    }
+    if let Some(values) = measured(|e| e.validation.val_loss) {
+        page.push_str(&chart("Loss (held-out)", &[curve("loss", values)]));
     }
     page.push_str(&chart("Learning rate at the end of the epoch", &[curve("lr", of(|e| e.lr))]));
     if graph.dynamic_layers() > 0 {
@@ -72,9 +85,14 @@ fn page(folder: &RunFolder, dataset: &Arc<Dataset>, epochs: &[Epoch], graph: &Gr
         page.push_str(&chart("Attention entropy of the layers (held-out), share of ln K", &entropies(epochs)));
     }
     page.push_str("</div>\n");
-    if let Some(evaluation) = &evaluation {
-        confusions(&mut page, evaluation);
-        mistakes(&mut page, evaluation, dataset);
+    if let Some(Evaluation { epoch, scores, .. }) = &evaluation {
+        match scores {
+            Scores::Classes(scores) => {
+                confusions(&mut page, *epoch, scores);
+                mistakes(&mut page, scores, dataset);
+            }
+            Scores::Joints(scores) => precision(&mut page, *epoch, scores),
+        }
     }
     let _ = write!(page, "<h2>Recipe</h2>\n<pre>{}</pre>\n</html>\n", escape(&recipe.to_toml()));
     page
@@ -101,9 +119,31 @@ fn entropies(epochs: &[Epoch]) -> Vec<Curve> {
     ]
 }
 
-fn confusions(page: &mut String, evaluation: &Evaluation) {
+/// A share in points, 0 to 100.
+fn points(share: Option<f64>) -> String {
+    share.map_or("–".to_owned(), |share| format!("{:.1}", 100.0 * share))
+}
+
+/// COCO's numbers.
+fn precision(page: &mut String, epoch: usize, scores: &JointScores) {
+    let _ = write!(
+        page,
+        "<h2>Scores after epoch {epoch}, on {} held-out persons in their own boxes</h2>\n<table><tr>",
+        scores.persons
+    );
+    for (name, _) in &scores.scores {
+        let _ = write!(page, "<th>{}", escape(name));
+    }
+    page.push_str("</tr>\n<tr>");
+    for (_, value) in &scores.scores {
+        let _ = write!(page, "<td>{}", points(*value));
+    }
+    page.push_str("</tr></table>\n");
+}
+
+fn confusions(page: &mut String, epoch: usize, evaluation: &ClassScores) {
     let classes = &evaluation.classes;
-    let _ = writeln!(page, "<h2>Confusions after epoch {}</h2>", evaluation.epoch);
+    let _ = writeln!(page, "<h2>Confusions after epoch {epoch}</h2>");
     if classes.len() > WHOLE_MATRIX {
         let mut worst: Vec<_> = evaluation.confusion.iter().filter(|(l, a, _)| l != a).collect();
         worst.sort_by_key(|(l, a, n)| (std::cmp::Reverse(*n), *l, *a));
@@ -137,7 +177,7 @@ fn confusions(page: &mut String, evaluation: &Evaluation) {
     page.push_str("</table>\n");
 }
 
-fn mistakes(page: &mut String, evaluation: &Evaluation, dataset: &Dataset) {
+fn mistakes(page: &mut String, evaluation: &ClassScores, dataset: &Dataset) {
     if evaluation.mistakes.is_empty() {
         return;
     }

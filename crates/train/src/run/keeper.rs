@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dyconv_data::Dataset;
-use dyconv_file::{FileError, Model, Problem, Provenance, Task};
+use dyconv_file::{FileError, Model, Problem, Provenance};
 use dyconv_graph::Graph;
 use dyconv_nn::Network;
 
@@ -14,7 +14,7 @@ use crate::checkpoint::{Checkpoint, State};
 use crate::evaluate::Evaluation;
 use crate::folder::{EVALUATION, JOURNAL, LAST, RunFolder, same_recipe};
 use crate::journal::{Epoch, Journal, Line, Step};
-use crate::{Recipe, Setup, TrainError, TrainRecipe, report};
+use crate::{Recipe, Setup, TrainError, TrainRecipe, report, task};
 
 /// The open files of a run.
 pub(super) struct Keeper<'a> {
@@ -113,7 +113,7 @@ impl<'a> Keeper<'a> {
             weights: network.weights(),
             tau: network.temperature(),
             preprocessing: setup.preprocessing.clone(),
-            task: Task::Classification { classes: dataset.classes().to_vec() },
+            task: task(dataset),
             provenance: Provenance {
                 producer: concat!("dyconv ", env!("CARGO_PKG_VERSION")).into(),
                 model: recipe.model.name.clone(),

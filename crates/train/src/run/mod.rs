@@ -11,6 +11,8 @@
 //! Everything random depends on the seed and on how many iterations are done, and a checkpoint holds everything else, so
 //! a run that is resumed goes on bit by bit as if it had never stopped.
 
+#[cfg(test)]
+mod joints_tests;
 mod keeper;
 
 use std::collections::BTreeSet;
@@ -18,14 +20,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dyconv_data::{Batch, Broken, Dataset, Loader, LoaderOptions, Split, Transform};
+use dyconv_data::{Batch, Broken, Dataset, LoaderOptions, Split, Transform};
 use dyconv_graph::Tensor as Stored;
 use dyconv_nn::Network;
 
 use crate::checkpoint::{Best, Checkpoint, State, Tensors};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::folder::RunFolder;
-use crate::journal::{Epoch, Step, Timing, unix};
+use crate::journal::{Epoch, Step, Timing, Validation, unix};
 use crate::learner::{Fault, Learner};
 use crate::schedule::{learning_rate, temperature};
 use crate::{Recipe, Setup, TemperatureSchedule, TrainError, World};
@@ -178,10 +180,9 @@ impl<'a> Run<'a> {
 
     /// Finishes the running epoch.
     fn epoch(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
-        let (started, mut seen, mut lr) = (Instant::now(), 0.0, self.learning_rate());
+        let (started, mut seen, mut lr) = (Instant::now(), 0.0, self.last_learning_rate());
         let (epoch, dataset, world) = (self.state.epoch, self.dataset, self.world);
-        let loader =
-            Loader::epoch(dataset, Split::Train, &self.transform, Some(self.setup.augment), &self.loader, epoch);
+        let loader = self.setup.lesson.training(dataset, &self.transform, &self.loader, epoch);
         let mut loader = loader.starting_at(self.state.batch);
         let timing = |seen: f64, waited: Duration| {
             let seconds = started.elapsed().as_secs_f64().max(1e-9);
@@ -231,23 +232,23 @@ impl<'a> Run<'a> {
             return self.interrupt();
         }
         let evaluation = evaluation.flatten();
-        let accuracy = evaluation.as_ref().map(|e| e.accuracy);
         let line = Epoch {
             step: self.step(),
             epoch: epoch + 1,
             loss: mean(&self.losses),
-            accuracy,
+            validation: evaluation.as_ref().map_or(Validation::default(), |e| Validation::of(&e.scores)),
             lr,
             tau: self.learner.temperature(),
             attention: evaluation.as_ref().and_then(|e| e.attention.clone()),
             time,
         };
         self.warn(&line, observe);
-        if self.state.best.is_none_or(|old| old.accuracy <= accuracy) {
+        let score = line.validation.score();
+        if self.state.best.is_none_or(|old| old.score <= score) {
             if let Some(keeper) = &self.keeper {
                 keeper.keep(&network, self.setup, self.recipe, dataset, evaluation.as_ref())?;
             }
-            self.state.best = Some(Best { epoch: epoch + 1, accuracy });
+            self.state.best = Some(Best { epoch: epoch + 1, score });
         }
         self.keeper.as_mut().map_or(Ok(()), |k| k.add_epoch(line.clone()))?;
         (self.state.epoch, self.state.batch) = (epoch + 1, 0);
@@ -260,6 +261,12 @@ impl<'a> Run<'a> {
 
     fn learning_rate(&self) -> f64 {
         learning_rate(&self.recipe.train, self.progress())
+    }
+
+    /// That of the last iteration of the running epoch; a run may be resumed where only the evaluation is left to do.
+    fn last_learning_rate(&self) -> f64 {
+        let last = self.step() - usize::from(self.state.batch > 0);
+        learning_rate(&self.recipe.train, last as f64 / self.batches as f64)
     }
 
     /// Epochs done.
@@ -320,9 +327,9 @@ impl<'a> Run<'a> {
         let options = LoaderOptions { batch, threads, prefetch, max_broken, ..LoaderOptions::default() };
         let mut broken = Vec::new();
         let number = self.state.epoch + 1;
-        let done = evaluate(self.dataset, &self.transform, &options, network, number, self.stop, &mut |b| {
-            broken.push(b.clone());
-        })?;
+        let mut note = |b: &Broken| broken.push(b.clone());
+        let (transform, lesson) = (&self.transform, &self.setup.lesson);
+        let done = evaluate(self.dataset, transform, lesson, &options, network, number, self.stop, &mut note)?;
         self.tell(&broken, observe);
         Ok(done.map(Some))
     }

@@ -12,15 +12,15 @@ fn batches_are_mixed_by_their_number_alone() {
         all(Loader::epoch(&data, Split::All, &pre(3, 6), Some(augment), &options, 2).starting_at(first))
     };
     let plain = run(Augment::default(), 1, 0);
-    assert!(plain.iter().all(|b| b.second == b.labels && b.lambda == vec![1.0; b.len()]));
+    assert!(plain.iter().all(|b| b.classes().second == b.classes().labels && b.classes().lambda == vec![1.0; b.len()]));
     let mixed = run(Augment { mixup: 0.4, ..Augment::default() }, 1, 0);
     for (plain, mixed) in plain.iter().zip(&mixed) {
-        assert_eq!((&plain.labels, &plain.indices), (&mixed.labels, &mixed.indices));
+        assert_eq!((&plain.classes().labels, &plain.indices), (&mixed.classes().labels, &mixed.indices));
         let (n, elements) = (plain.len(), 3 * 6 * 6);
         for i in 0..n {
             let before = (i + n - 1) % n;
-            assert_eq!(mixed.second[i], plain.labels[before]);
-            let own = mixed.lambda[i];
+            assert_eq!(mixed.classes().second[i], plain.classes().labels[before]);
+            let own = mixed.classes().lambda[i];
             for at in 0..elements {
                 let expected =
                     own * plain.images[i * elements + at] + (1.0 - own) * plain.images[before * elements + at];
@@ -28,7 +28,7 @@ fn batches_are_mixed_by_their_number_alone() {
             }
         }
     }
-    let shares: Vec<u32> = mixed.iter().map(|batch| batch.lambda[0].to_bits()).collect();
+    let shares: Vec<u32> = mixed.iter().map(|batch| batch.classes().lambda[0].to_bits()).collect();
     assert!(shares.windows(2).all(|pair| pair[0] != pair[1]), "every batch has its own λ");
     let both = Augment {
         mixup: 1.0,
@@ -49,7 +49,7 @@ fn all_ranks_mix_with_the_same_weight() {
     let shares = |rank| {
         let options = LoaderOptions { batch: 40, rank, world_size: 2, ..LoaderOptions::default() };
         let batches = all(Loader::epoch(&digits(), Split::Val, &pre(1, 8), augment, &options, 1));
-        batches.iter().map(|batch| batch.lambda[0]).collect::<Vec<_>>()
+        batches.iter().map(|batch| batch.classes().lambda[0]).collect::<Vec<_>>()
     };
     assert_eq!(shares(0), shares(1));
 }
@@ -84,9 +84,10 @@ fn joined(parts: &[Batch]) -> Batch {
     for part in &parts[1..] {
         assert_eq!(part.number, whole.number);
         whole.images.extend(&part.images);
-        whole.labels.extend(&part.labels);
-        whole.second.extend(&part.second);
-        whole.lambda.extend(&part.lambda);
+        let Targets::Classes(classes) = &mut whole.targets else { unreachable!() };
+        classes.labels.extend(&part.classes().labels);
+        classes.second.extend(&part.classes().second);
+        classes.lambda.extend(&part.classes().lambda);
         whole.indices.extend(&part.indices);
     }
     whole

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tar::{Archive, EntryType};
 
 use super::super::folder::is_image;
-use super::super::{Contents, Images};
+use super::super::{Contents, Images, Labels};
 use super::{Place, Shards, names};
 use crate::decode::MAX_FILE_BYTES;
 use crate::error::{DataError, thousands};
@@ -184,7 +184,7 @@ impl Index {
         }
         let labels = self.labels.iter().map(|label| class_of[*label as usize]).collect();
         let shards = Shards { root: self.root, files: self.files, images: self.images, names: self.names };
-        Ok(Contents { classes, images: Images::Shards(shards), labels, train })
+        Ok(Contents { images: Images::Shards(shards), labels: Labels::Classes { names: classes, of: labels }, train })
     }
 }
 

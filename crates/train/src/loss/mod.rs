@@ -1,11 +1,13 @@
-//! Cross-entropy with everything that targets can be.
+//! Cross-entropy with everything that targets can be; that of joints lies in [`joints`].
+
+pub(crate) mod joints;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
-use dyconv_data::Batch;
+use dyconv_data::{Batch, Classes};
 
 use crate::{RecipeError, TrainRecipe};
 
@@ -34,18 +36,20 @@ impl Loss {
 
     /// Σ_n w(n) over a batch.
     pub fn mass(&self, batch: &Batch) -> f32 {
-        let pairs = batch.labels.iter().zip(&batch.second).zip(&batch.lambda);
+        let Classes { labels, second, lambda } = batch.classes();
+        let pairs = labels.iter().zip(second).zip(lambda);
         pairs.map(|((a, b), l)| l * self.weights[*a] + (1.0 - l) * self.weights[*b]).sum()
     }
 
     /// w_c · t_nc for some images of a batch, row by row.
     fn targets(&self, batch: &Batch, images: Range<usize>) -> Vec<f32> {
+        let Classes { labels, second, lambda } = batch.classes();
         let classes = self.weights.len();
         let mut targets = vec![self.smoothing / classes as f32; images.len() * classes];
         for (row, n) in targets.chunks_exact_mut(classes).zip(images) {
             let own = 1.0 - self.smoothing;
-            row[batch.labels[n]] += own * batch.lambda[n];
-            row[batch.second[n]] += own * (1.0 - batch.lambda[n]);
+            row[labels[n]] += own * lambda[n];
+            row[second[n]] += own * (1.0 - lambda[n]);
             row.iter_mut().zip(&self.weights).for_each(|(t, w)| *t *= w);
         }
         targets
@@ -73,6 +77,7 @@ mod tests {
     use crate::Recipe;
     use burn::nn::loss::CrossEntropyLossConfig;
     use burn::tensor::Int;
+    use dyconv_data::Targets;
 
     const LOGITS: [[f32; 3]; 4] = [[0.3, -1.0, 2.0], [0.0, 0.5, 0.1], [-2.0, 1.5, 0.7], [0.2, 0.2, -0.4]];
 
@@ -83,7 +88,8 @@ mod tests {
     }
 
     fn batch(second: [usize; 4], lambda: f32) -> Batch {
-        Batch { labels: vec![2, 0, 1, 1], second: second.to_vec(), lambda: vec![lambda; 4], ..Batch::default() }
+        let classes = Classes { labels: vec![2, 0, 1, 1], second: second.to_vec(), lambda: vec![lambda; 4] };
+        Batch { targets: Targets::Classes(classes), indices: vec![0; 4], ..Batch::default() }
     }
 
     fn value(loss: &Loss, batch: &Batch) -> f32 {
@@ -105,8 +111,8 @@ mod tests {
             let z = z.map(f64::from);
             let all: f64 = z.iter().map(|z| z.exp()).sum();
             let nll = |c: usize| weights[c] * (all.ln() - z[c]);
-            let l = f64::from(batch.lambda[n]);
-            let (a, b) = (batch.labels[n], batch.second[n]);
+            let l = f64::from(batch.classes().lambda[n]);
+            let (a, b) = (batch.classes().labels[n], batch.classes().second[n]);
             sum += (1.0 - smoothing) * (l * nll(a) + (1.0 - l) * nll(b)) + smoothing / 3.0 * (nll(0) + nll(1) + nll(2));
             mass += l * weights[a] + (1.0 - l) * weights[b];
         }

@@ -1,0 +1,72 @@
+//! Scores of a classifier: accuracy, confusions, the surest mistakes.
+
+use dyconv_data::{Batch, Dataset, Split};
+use dyconv_metrics::{Confusion, softmax, top_k};
+use serde::{Deserialize, Serialize};
+
+/// How many mistakes are remembered.
+const MISTAKES: usize = 24;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ClassScores {
+    /// Top-1 accuracy, 0 to 1.
+    pub accuracy: f64,
+    pub classes: Vec<String>,
+    /// Images by (label, answer), where there are any.
+    pub confusion: Vec<(usize, usize, u64)>,
+    /// The wrong answers that the network was surest of, surest first.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// An image that was taken for something else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Mistake {
+    pub image: String,
+    /// Its index among the held-out images.
+    pub index: usize,
+    pub label: usize,
+    pub answer: usize,
+    /// Probability of the answer.
+    pub probability: f32,
+}
+
+/// Adds up answers.
+pub(super) struct ClassMeter<'a> {
+    dataset: &'a Dataset,
+    confusion: Confusion,
+    mistakes: Vec<Mistake>,
+}
+
+impl<'a> ClassMeter<'a> {
+    pub fn new(dataset: &'a Dataset) -> Self {
+        Self { dataset, confusion: Confusion::new(dataset.classes().len()), mistakes: Vec::new() }
+    }
+
+    /// Adds the logits `[N, classes]` of a batch.
+    pub fn add(&mut self, batch: &Batch, rows: &[f32]) {
+        let classes = self.dataset.classes().len();
+        for ((row, &label), &index) in rows.chunks_exact(classes).zip(&batch.classes().labels).zip(&batch.indices) {
+            // A row with a NaN is no answer.
+            let answer = top_k(row, 1).first().filter(|_| row.iter().all(|v| !v.is_nan())).map_or(classes, |a| a.0);
+            self.confusion.add(label, answer);
+            if answer != label && answer < classes {
+                let (_, image) = self.dataset.item(Split::Val, index);
+                self.mistakes.push(Mistake { image, index, label, answer, probability: softmax(row)[answer] });
+            }
+        }
+    }
+
+    pub fn finish(self) -> ClassScores {
+        let Self { dataset, confusion, mut mistakes } = self;
+        mistakes.sort_by(|a, b| b.probability.total_cmp(&a.probability).then(a.index.cmp(&b.index)));
+        mistakes.truncate(MISTAKES);
+        let cells = confusion.rows().enumerate();
+        let counts = cells.flat_map(|(label, row)| row.iter().enumerate().map(move |(answer, n)| (label, answer, *n)));
+        ClassScores {
+            accuracy: confusion.accuracy(),
+            classes: dataset.classes().to_vec(),
+            confusion: counts.filter(|(_, _, n)| *n > 0).collect(),
+            mistakes,
+        }
+    }
+}

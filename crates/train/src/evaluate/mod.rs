@@ -1,0 +1,96 @@
+//! How a network does on the held-out part.
+
+mod classes;
+mod joints;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dyconv_data::{Broken, Dataset, LoaderOptions, Transform};
+use dyconv_file::write_atomically;
+use dyconv_nn::Network;
+use serde::{Deserialize, Serialize};
+
+use crate::attention::AttentionMeter;
+use crate::learner::input;
+use crate::lesson::Lesson;
+use crate::{AttentionStats, TrainError};
+pub(crate) use classes::ClassScores;
+pub(crate) use joints::JointScores;
+
+/// Scores of a network on the held-out part.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Evaluation {
+    /// Epoch, from 1.
+    pub epoch: usize,
+    #[serde(flatten)]
+    pub scores: Scores,
+    /// What the routers of a dynamic network did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<AttentionStats>,
+}
+
+/// By task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Scores {
+    Classes(ClassScores),
+    Joints(JointScores),
+}
+
+/// Scores a network without gradients; `None` where `stop` was set meanwhile.
+#[expect(clippy::too_many_arguments, reason = "what is scored, how it is read, and who is told")]
+pub(crate) fn evaluate(
+    dataset: &Arc<Dataset>,
+    transform: &Transform,
+    lesson: &Lesson,
+    options: &LoaderOptions,
+    network: &Network,
+    epoch: usize,
+    stop: &AtomicBool,
+    broken: &mut dyn FnMut(&Broken),
+) -> Result<Option<Evaluation>, TrainError> {
+    enum Meter<'a> {
+        Classes(classes::ClassMeter<'a>),
+        Joints(joints::JointMeter<'a>),
+    }
+    let device = network.device();
+    let mut meter = match lesson {
+        Lesson::Classes { .. } => Meter::Classes(classes::ClassMeter::new(dataset)),
+        Lesson::Joints { maps, .. } => Meter::Joints(joints::JointMeter::new(dataset, *maps)),
+    };
+    let mut attention = AttentionMeter::new(network.graph());
+    let mut batches = lesson.held_out(dataset, transform, options);
+    for batch in &mut batches {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let batch = batch?;
+        let images = input(&batch, 0..batch.len(), &device);
+        let answers = network.forward_all(images, |node, value| attention.visit(node, value)).into_vec();
+        attention.passed(batch.len());
+        match &mut meter {
+            Meter::Classes(meter) => meter.add(&batch, &answers),
+            Meter::Joints(meter) => meter.add(&batch, &answers),
+        }
+    }
+    batches.broken().iter().for_each(broken);
+    let scores = match meter {
+        Meter::Classes(meter) => Scores::Classes(meter.finish()),
+        Meter::Joints(meter) => Scores::Joints(meter.finish()?),
+    };
+    Ok(Some(Evaluation { epoch, scores, attention: attention.finish() }))
+}
+
+impl Evaluation {
+    pub fn write(&self, path: &Path) -> Result<(), TrainError> {
+        let text = serde_json::to_string(self).expect("plain values") + "\n";
+        write_atomically(path, text.as_bytes()).map_err(|e| TrainError::write(path, e))
+    }
+
+    /// What was written, or `None` where nothing readable stands.
+    pub fn read(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+}
