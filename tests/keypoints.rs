@@ -100,6 +100,7 @@ fn results_that_are_written_score_what_is_printed() {
             let numbers: Vec<f64> =
                 result["keypoints"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
             assert_eq!((numbers.len(), result["category_id"].as_u64()), (51, Some(1)));
+            assert!(result.get("bbox").is_none(), "pycocotools would take the area from it");
             Detection {
                 image: result["image_id"].as_u64().unwrap(),
                 joints: numbers.chunks_exact(3).map(|joint| [joint[0], joint[1]]).collect(),

@@ -72,7 +72,6 @@ impl Bank {
 }
 
 /// A model file by what it answers.
-#[expect(clippy::large_enum_variant, reason = "there is one of them")]
 pub enum Opened {
     Classifier(Classifier),
     Pose(PoseEstimator),

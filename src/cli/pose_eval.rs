@@ -23,7 +23,7 @@ struct Json {
     scores: KeypointScores,
 }
 
-/// An answer as COCO's tools read it.
+/// An answer as COCO's tools read it; they would take its area from a box if there were one, and not from the joints.
 #[derive(Serialize)]
 struct ResultJson {
     image_id: u64,
@@ -31,7 +31,6 @@ struct ResultJson {
     /// x, y and score of every joint.
     keypoints: Vec<f64>,
     score: f64,
-    bbox: [f64; 4],
 }
 
 pub fn run(args: &Args, estimator: PoseEstimator) -> anyhow::Result<()> {
@@ -97,7 +96,6 @@ fn write(path: &Path, people: &People, answers: &[PoseAnswer]) -> anyhow::Result
         category_id: people.category,
         keypoints: answer.joints.iter().flat_map(|j| [j.x, j.y, f64::from(j.score)]).collect(),
         score: answer.score,
-        bbox: [answer.bbox.x, answer.bbox.y, answer.bbox.width, answer.bbox.height],
     });
     let text = serde_json::to_string(&results.collect::<Vec<_>>())?;
     std::fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))

@@ -47,7 +47,7 @@ struct BoxRecord {
 
 pub fn run(args: &Args, estimator: PoseEstimator) -> anyhow::Result<()> {
     let mut estimator = if args.flip { estimator.with_flip() } else { estimator };
-    let boxes = args.boxes.as_deref().map(|path| Boxes::read(path)).transpose()?;
+    let boxes = args.boxes.as_deref().map(Boxes::read).transpose()?;
     let drawings = args.draw.as_deref().map(|folder| drawings(folder, &args.images)).transpose()?;
     let mut results = Vec::new();
     let mut failed = 0;

@@ -293,7 +293,8 @@ fn go_on(
     };
     let new = match (started.fresh, started.new_classifier) {
         (0, false) => String::new(),
-        (0, true) => ", a new last layer".to_owned(),
+        (0, true) if dataset.people().is_some() => ", a new last layer".to_owned(),
+        (0, true) => ", a new classifier".to_owned(),
         (fresh, _) => format!(", {fresh} of the head new, {} of the classifier left out", started.left),
     };
     eprintln!("from {}: {} tensors copied{warmed}{new}", path.display(), started.copied);

@@ -59,3 +59,35 @@ impl<'a> JointMeter<'a> {
         Ok(JointScores { ap: scores.ap, loss: self.loss / persons.max(1) as f64, persons, scores: stats.collect() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use dyconv_data::{FigureOptions, Loader, LoaderOptions, Preprocessing, Transform, make_figures};
+
+    /// An upper bound, and a check of crop, heat map, decoder and score against each other.
+    #[test]
+    fn a_network_that_answers_with_the_targets_finds_everybody() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = FigureOptions { train: 1, val: 20, seed: 2, threads: 2, overwrite: false };
+        make_figures(dir.path(), &options, &mut |_| ()).unwrap();
+        let dataset = Arc::new(Dataset::open_people(dir.path(), None).unwrap());
+        let mut aps = Vec::new();
+        for map in [[64, 48], [32, 24]] {
+            let maps = HeatMaps { input: [256, 192], map };
+            let transform = Transform::new(Preprocessing::usual(3, maps.input, 256)).unwrap();
+            let mut meter = JointMeter::new(&dataset, maps);
+            let options = LoaderOptions { batch: 8, ..LoaderOptions::default() };
+            for batch in Loader::joints(&dataset, Split::Val, &transform, maps, 2.0, None, &options, 0) {
+                let batch = batch.unwrap();
+                meter.add(&batch, &batch.joints().maps);
+            }
+            let scores = meter.finish().unwrap();
+            assert_eq!((scores.loss, scores.persons), (0.0, dataset.len(Split::Val)));
+            aps.push(scores.ap.unwrap());
+        }
+        assert!(aps[0] > 0.97 && aps[1] > 0.8 && aps[1] <= aps[0], "{aps:?}");
+    }
+}
