@@ -399,7 +399,7 @@ struct Out(*mut f32);
 // SAFETY: each thread writes its own part.
 unsafe impl Sync for Out {}
 
-/// What all threads share. Made by [`PanelConv::run`], which has checked every length.
+/// What all threads share. Made by [`PanelConv::run`] or [`ConvTranspose::run`], which have checked every length.
 struct Job<'a> {
     conv: &'a PanelConv,
     parts: usize,
