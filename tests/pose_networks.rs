@@ -51,5 +51,8 @@ fn keypoint_networks_are_listed_counted_and_timed_with_their_twin() {
 fn classes_cannot_train_a_keypoint_network() {
     let shell = Shell::new();
     shell.pictures("photos");
-    shell.says("train --data photos --model pose_resnet18_a --out run", "keypoint network");
+    shell.says(
+        "train --data photos --model pose_resnet18_a --out run",
+        "`pose_resnet18_a` answers with joints, the data hold images",
+    );
 }

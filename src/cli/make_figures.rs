@@ -23,10 +23,10 @@ pub struct Args {
     #[arg(long)]
     out: PathBuf,
     /// Pictures for training
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 4000)]
     train: u64,
     /// Pictures for validation
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 400)]
     val: u64,
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]

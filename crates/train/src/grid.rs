@@ -164,7 +164,7 @@ fn cell(base: &Recipe, axes: &[Axis], chosen: &[&str]) -> Result<Cell, RecipeErr
     // These two decide; where neither is an axis, the name does.
     let says_static = |key: &str, value: &str| matches!((key, value), ("kernels", "1") | ("dynamic", "none"));
     let decided = pairs().any(|(key, _)| ["kernels", "dynamic"].contains(&key));
-    let named_static = !recipe.model.name.starts_with("dy_");
+    let named_static = dyconv_models::static_twin(&recipe.model.name).is_none();
     let is_static = pairs().any(|(key, value)| says_static(key, value)) || (named_static && !decided);
     if is_static {
         recipe = static_twin(&recipe).unwrap_or(recipe);
@@ -172,7 +172,7 @@ fn cell(base: &Recipe, axes: &[Axis], chosen: &[&str]) -> Result<Cell, RecipeErr
         (m.kernels, m.router_init, m.reduction, m.min_hidden) = (b.kernels, b.router_init, b.reduction, b.min_hidden);
         recipe.temperature = base.temperature.clone();
     } else if named_static {
-        recipe.model.name.insert_str(0, "dy_");
+        recipe.model.name = dyconv_models::dynamic_form(&recipe.model.name);
     }
     let counts = |key: &str, value: &str| !is_static || says_static(key, value) || !of_routers(key);
     let values: Vec<_> = pairs().map(|(key, value)| counts(key, value).then(|| value.to_owned())).collect();
@@ -290,6 +290,15 @@ mod tests {
         let betas = grid(&["train.betas=[0.9, 0.99],[0.8,0.9]"]).unwrap();
         assert_eq!((betas[0].recipe.train.betas, betas[1].recipe.train.betas), ([0.9, 0.99], [0.8, 0.9]));
         assert_eq!(betas[0].name, "train.betas=_0.9__0.99_");
+    }
+
+    #[test]
+    fn a_keypoint_recipe_has_both_forms() {
+        let base = Recipe::resolve(Some("figures"), None, &[]).unwrap();
+        let cells = cells(&base, &[Axis::parse("kernels=1,4").unwrap()]).unwrap();
+        let names: Vec<&str> = cells.iter().map(|c| c.recipe.model.name.as_str()).collect();
+        assert_eq!(names, ["pose_resnet10_x0_25_a", "pose_dy_resnet10_x0_25_a"]);
+        assert_eq!(cells[1].recipe, base);
     }
 
     #[test]
