@@ -8,11 +8,10 @@ use std::process::Command;
 use std::time::Instant;
 
 use burn::nn::loss::CrossEntropyLossConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use dyconv_graph::{Init, init};
 use dyconv_models::{Options, build};
+use dyconv_nn::ops::{SgdRule, sgd};
 use dyconv_nn::{Network, Value};
 
 /// Name, image side in pixels, batch, and the CPU-seconds that PyTorch 2.15 takes on a Zen 4 core pair.
@@ -62,8 +61,8 @@ fn measure((name, side, _, peer): &(&str, usize, usize, Option<f64>), batch: usi
     device.seed(1);
     let weights = init(&graph, Init::default());
     let mut network = Network::new(&graph, &weights, 30.0, &training).expect("fresh weights fit");
-    let momentum = MomentumConfig { momentum: 0.9, dampening: 0.0, nesterov: false };
-    let mut optimizer = SgdConfig::new().with_momentum(Some(momentum)).init();
+    let rule = SgdRule { lr: 1e-3, momentum: 0.9, decay: 4e-5, nesterov: false };
+    let mut velocity = vec![None; network.trained().len()];
     let loss = CrossEntropyLossConfig::new().init(&training);
     let images = Tensor::<4>::random([batch, 3, *side, *side], Distribution::Normal(0.0, 1.0), &device).into_data();
     let labels: Vec<i64> = (0..batch as i64).map(|i| i * 37 % 1000).collect();
@@ -73,9 +72,14 @@ fn measure((name, side, _, peer): &(&str, usize, usize, Option<f64>), batch: usi
         let x = Tensor::from_data(images.clone(), &training);
         let target = Tensor::<1, Int>::from_data(TensorData::new(labels.clone(), [batch]), &training);
         let Value::Vector(logits) = network.forward(x) else { unreachable!("a classifier answers with a vector") };
-        let loss = loss.forward(logits, target);
-        let gradients = GradientsParams::from_grads(loss.backward(), &network);
-        network = optimizer.step(1e-3, network, gradients);
+        let gradients = network.gradients(&loss.forward(logits, target));
+        network = network.update(|i, weight| {
+            let gradient = gradients.0[i].clone()?;
+            let old = velocity[i].take().unwrap_or_else(|| weight.zeros_like());
+            let (weight, new) = sgd(weight, gradient, old, rule);
+            velocity[i] = Some(new);
+            Some(weight)
+        });
         if step > 0 {
             times.push((cpu_seconds() - cpu, wall.elapsed().as_secs_f64()));
         }

@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::{hard_sigmoid, relu, sigmoid};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use dyconv_graph::Activation;
+pub use dyconv_kernels::train::SgdRule;
 
 use crate::{fast, stock};
 
@@ -177,6 +178,11 @@ fn pool(x: Tensor<4>, joins: bool) -> Tensor<2> {
     }
     let [n, c, h, w] = x.dims();
     x.reshape([n, c, h * w]).mean_dim(2).reshape([n, c])
+}
+
+/// Flat weights after a step of stochastic gradient descent with momentum, and the new velocity; on the CPU in one pass.
+pub fn sgd(weight: Tensor<1>, gradient: Tensor<1>, velocity: Tensor<1>, rule: SgdRule) -> (Tensor<1>, Tensor<1>) {
+    fast::sgd(weight, gradient, velocity, rule)
 }
 
 /// softmax(z / τ) over the last axis of `[N, K]`.

@@ -11,6 +11,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use dyconv_graph::Tensor as Stored;
+use dyconv_nn::ops::{SgdRule, sgd};
 use dyconv_nn::{Gradients, Network, Trained};
 
 use crate::checkpoint::Tensors;
@@ -50,6 +51,14 @@ impl Optimizer {
         let rule = &self.rule;
         let spared = self.trained[i].norm_or_bias && !rule.decay_norm_and_bias;
         let decay = if spared { 0.0 } else { rule.weight_decay };
+        if rule.optimizer == OptimizerKind::Sgd && rule.momentum > 0.0 {
+            let [lr, momentum, decay] = [lr, rule.momentum, decay].map(|v| v as f32);
+            let rule = SgdRule { lr, momentum, decay, nesterov: rule.nesterov };
+            let velocity = self.first[i].take().unwrap_or_else(|| weight.zeros_like());
+            let (weight, velocity) = sgd(weight, gradient, velocity, rule);
+            self.first[i] = Some(velocity);
+            return weight;
+        }
         let coupled = rule.optimizer != OptimizerKind::Adamw;
         let (weight, gradient) = match decay > 0.0 {
             true if coupled => (weight.clone(), gradient + weight.mul_scalar(decay)),
@@ -58,11 +67,7 @@ impl Optimizer {
         };
         let (first, second) = (&mut self.first[i], &mut self.second[i]);
         match rule.optimizer {
-            OptimizerKind::Sgd => {
-                let velocity = momentum(first, rule.momentum, gradient.clone());
-                let step = if rule.nesterov { gradient + velocity.mul_scalar(rule.momentum) } else { velocity };
-                weight - step.mul_scalar(lr)
-            }
+            OptimizerKind::Sgd => weight - gradient.mul_scalar(lr),
             OptimizerKind::Adam | OptimizerKind::Adamw => {
                 let correction = rule.betas.map(|beta| 1.0 - beta.powf(f64::from(self.steps)));
                 let mean = average(first, rule.betas[0], gradient.clone());

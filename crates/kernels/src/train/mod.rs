@@ -24,6 +24,7 @@ mod per_bank;
 mod per_sample;
 mod pool;
 mod product;
+mod sgd;
 #[cfg(test)]
 mod tests;
 mod upsample;
@@ -33,6 +34,7 @@ pub use activation::NormActivation;
 pub use batch_norm::{AddUp, BatchNorm, batch_norm_backward, batch_norm_forward};
 pub use geometry::{BatchConv, Formulation};
 pub use pool::{pool_backward, pool_backward_add, pool_forward};
+pub use sgd::{SgdRule, sgd};
 pub use upsample::{upsample_backward, upsample_forward};
 
 use self::job::{Shared, written};

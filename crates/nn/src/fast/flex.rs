@@ -5,9 +5,9 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::TensorData;
 use dyconv_kernels::Isa;
 use dyconv_kernels::train::{
-    BatchConv, BatchNorm, NormActivation, batch_norm_backward, batch_norm_forward, conv_dweight, conv_dx, conv_forward,
-    mix_conv_backward, mix_conv_forward, pool_backward, pool_backward_add, pool_forward, upsample_backward,
-    upsample_forward,
+    BatchConv, BatchNorm, NormActivation, SgdRule, batch_norm_backward, batch_norm_forward, conv_dweight, conv_dx,
+    conv_forward, mix_conv_backward, mix_conv_forward, pool_backward, pool_backward_add, pool_forward, sgd,
+    upsample_backward, upsample_forward,
 };
 
 use super::{TrainOps, generic};
@@ -205,6 +205,23 @@ impl TrainOps for Flex {
         let [xs, means, variances, dys] = [&x, &mean, &variance, &dy].map(values);
         let (dx, dscale, dshift) = batch_norm_backward(Isa::detect(), &bn, xs, means, variances, dys);
         (wrap_like(dx, &x), tensor(dscale, &[c]), tensor(dshift, &[c]))
+    }
+
+    fn sgd(weight: FlexTensor, gradient: FlexTensor, velocity: FlexTensor, rule: SgdRule) -> (FlexTensor, FlexTensor) {
+        if !f32s(&[&weight, &gradient, &velocity]) {
+            return generic::sgd::<Self>(weight, gradient, velocity, rule);
+        }
+        let (weight, gradient, mut velocity) = (dense(weight), dense(gradient), dense(velocity));
+        let moved = match velocity.try_storage_mut::<f32>().filter(|v| v.len() == values(&weight).len()) {
+            Some(own) => sgd(Isa::detect(), rule, values(&weight), values(&gradient), own),
+            None => {
+                let mut own = values(&velocity).to_vec();
+                let moved = sgd(Isa::detect(), rule, values(&weight), values(&gradient), &mut own);
+                velocity = wrap_like(own, &velocity);
+                moved
+            }
+        };
+        (wrap_like(moved, &weight), velocity)
     }
 
     fn pool(x: FlexTensor, _: bool) -> FlexTensor {

@@ -5,7 +5,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Scalar, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::Shape;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
-use dyconv_kernels::train::NormActivation;
+use dyconv_kernels::train::{NormActivation, SgdRule};
 
 use crate::ops::{ConvGeometry, TransposedGeometry};
 
@@ -210,6 +210,22 @@ pub(crate) fn norm_act_backward<B: Backend>(
     let dz = slope.map_or(dy.clone(), |slope| B::float_mul(dy, slope));
     let back = B::batch_norm_train_backward(x.clone(), scale.clone(), mean.clone(), variance.clone(), eps, dz);
     (back.x_grad, back.gamma_grad, back.beta_grad)
+}
+
+pub(crate) fn sgd<B: Backend>(
+    weight: FloatTensor<B>,
+    gradient: FloatTensor<B>,
+    velocity: FloatTensor<B>,
+    rule: SgdRule,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let scaled = |t: FloatTensor<B>, by: f32| B::float_mul_scalar(t, Scalar::from(by));
+    let gradient = B::float_add(gradient, scaled(weight.clone(), rule.decay));
+    let velocity = B::float_add(scaled(velocity, rule.momentum), gradient.clone());
+    let step = match rule.nesterov {
+        true => B::float_add(gradient, scaled(velocity.clone(), rule.momentum)),
+        false => velocity.clone(),
+    };
+    (B::float_sub(weight, scaled(step, rule.lr)), velocity)
 }
 
 pub(crate) fn pool<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {

@@ -16,7 +16,7 @@ mod tests;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
-use dyconv_kernels::train::NormActivation;
+use dyconv_kernels::train::{NormActivation, SgdRule};
 
 use crate::ops::{ConvGeometry, TransposedGeometry};
 
@@ -126,6 +126,16 @@ pub(crate) trait TrainOps: Backend {
         generic::norm_act_backward::<Self>(x, scale, shift, mean, variance, dy, eps, activation)
     }
 
+    /// The weights, flat, after a step of stochastic gradient descent, and the velocity.
+    fn sgd(
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        velocity: FloatTensor<Self>,
+        rule: SgdRule,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        generic::sgd::<Self>(weight, gradient, velocity, rule)
+    }
+
     /// Mean over all pixels: `[N, C, H, W]` → `[N, C]`. With `joins` the gradient of `x` from its other readers is there when
     /// that of the means is computed: one of them depends on the means.
     fn pool(x: FloatTensor<Self>, joins: bool) -> FloatTensor<Self> {
@@ -163,6 +173,18 @@ pub(crate) fn conv_transpose(x: Tensor<4>, weight: Tensor<4>, g: TransposedGeome
 /// [`TrainOps::upsample`] on tensors.
 pub(crate) fn upsample(x: Tensor<4>, scale: usize) -> Tensor<4> {
     Tensor::from_dispatch(<Dispatch as TrainOps>::upsample(x.into_dispatch(), scale))
+}
+
+/// [`TrainOps::sgd`] on tensors.
+pub(crate) fn sgd(
+    weight: Tensor<1>,
+    gradient: Tensor<1>,
+    velocity: Tensor<1>,
+    rule: SgdRule,
+) -> (Tensor<1>, Tensor<1>) {
+    let [weight, gradient, velocity] = [weight, gradient, velocity].map(Tensor::into_dispatch);
+    let (weight, velocity) = <Dispatch as TrainOps>::sgd(weight, gradient, velocity, rule);
+    (Tensor::from_dispatch(weight), Tensor::from_dispatch(velocity))
 }
 
 /// [`TrainOps::pool`] on tensors.

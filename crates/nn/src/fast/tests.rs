@@ -3,10 +3,10 @@
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::TensorData;
-use dyconv_kernels::train::NormActivation;
+use dyconv_kernels::train::{NormActivation, SgdRule};
 
 use super::{TrainOps, generic};
-use crate::ops::ConvGeometry;
+use crate::ops::{ConvGeometry, TransposedGeometry};
 
 /// Numbers without a pattern that a kernel could profit from, around 0.
 fn noise(shape: &[usize], seed: usize) -> FlexTensor {
@@ -66,4 +66,40 @@ fn generic_batch_norms_and_pools_agree() {
     near("pool", generic::pool::<Flex>(x.clone()), Flex::pool(x, false));
     let dy = noise(&[3, 4], 6);
     near("dpool", generic::pool_backward::<Flex>(dy.clone(), 5, 6), Flex::pool_backward(dy, 5, 6));
+    let (dx, dy) = (noise(&[3, 4, 5, 6], 7), noise(&[3, 4], 6));
+    let found = generic::pool_backward_add::<Flex>(dx.clone(), dy.clone());
+    near("dpool added", found, Flex::pool_backward_add(dx, dy));
+}
+
+#[test]
+fn generic_descent_agrees() {
+    for nesterov in [false, true] {
+        let rule = SgdRule { lr: 0.1, momentum: 0.9, decay: 0.01, nesterov };
+        let [w, g, v] = [1, 2, 3].map(|seed| noise(&[35], seed));
+        let found = generic::sgd::<Flex>(w.clone(), g.clone(), v.clone(), rule);
+        let expected = Flex::sgd(w, g, v, rule);
+        near("weight", found.0, expected.0);
+        near("velocity", found.1, expected.1);
+    }
+}
+
+#[test]
+fn generic_transposed_convolutions_and_upsampling_agree() {
+    for (i, o, kernel, stride, padding, groups) in [(6, 4, 4, 2, 1, 1), (4, 6, 3, 2, 0, 2), (3, 5, 2, 1, 1, 1)] {
+        let g = TransposedGeometry { stride: [stride; 2], padding: [padding; 2], output_padding: [0; 2], groups };
+        let (x, weight) = (noise(&[2, i, 5, 4], 1), noise(&[i, o / groups, kernel, kernel], 2));
+        let y = Flex::conv_transpose(x.clone(), weight.clone(), g);
+        let dy = noise(y.layout().shape().as_slice(), 3);
+        near("y", generic::conv_transpose::<Flex>(x.clone(), weight.clone(), g), y);
+        let found = generic::conv_transpose_dx::<Flex>(weight.clone(), dy.clone(), g);
+        near("dx", found, Flex::conv_transpose_dx(weight.clone(), dy.clone(), g));
+        let found = generic::conv_transpose_dweight::<Flex>(x.clone(), weight.clone(), dy.clone(), g);
+        near("dweight", found, Flex::conv_transpose_dweight(x, weight, dy, g));
+    }
+    for scale in [2, 3] {
+        let (x, dy) = (noise(&[2, 3, 5, 4], 1), noise(&[2, 3, 5 * scale, 4 * scale], 2));
+        near("up", generic::upsample::<Flex>(x.clone(), scale), Flex::upsample(x, scale));
+        let found = generic::upsample_backward::<Flex>(dy.clone(), scale);
+        near("back", found, Flex::upsample_backward(dy, scale));
+    }
 }
