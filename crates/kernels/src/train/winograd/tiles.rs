@@ -271,6 +271,7 @@ fn scale_body<L>(_: L, rows: &[f32], [channels, step, each]: [usize; 3], pi: &[f
 
 /// The reverse of [`scale`] for the gradients `from` of scaled rows: `to`, as `rows`, becomes Σ_k π_k · row k, and `dots`
 /// `[samples, K]` receives ⟨row k, row t⟩ summed over the rows of a sample.
+#[allow(clippy::too_many_arguments, reason = "one fused loop over three streams")]
 pub(super) fn fold(
     isa: Isa,
     from: &[f32],
