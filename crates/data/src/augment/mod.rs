@@ -51,7 +51,7 @@ pub struct Augment {
     /// The α of mixup: λ is drawn from Beta(α, α) for every batch; 0 switches it off.
     ///
     /// With λ, an image is replaced by λ · image + (1 − λ) · the image before it in the batch, and its target likewise;
-    /// see [`Batch::second`](crate::Batch::second). Partners are of the same batch and, where several processes share a
+    /// see [`Classes::second`](crate::Classes::second). Partners are of the same batch and, where several processes share a
     /// batch, of the same part of it; λ is the same in all parts.
     pub mixup: f32,
     /// The α of CutMix: as mixup, but a random box of 1 − λ of the area comes from the other image. Where both are on,

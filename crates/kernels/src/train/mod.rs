@@ -11,7 +11,7 @@
 //!   of the bank stays in the second-level cache while all samples pass by.
 //! - **per bank**: where maps are so small that mixing costs more than convolving, all samples are convolved with each of
 //!   the K kernels in one large product, scaled by π_nk on the way; for 3×3 taps at stride one by Winograd's convolution
-//!   ([`winograd`]), which needs 2.25 to 4 times fewer products, so that it pays on larger maps too.
+//!   (`winograd`), which needs 2.25 to 4 times fewer products, so that it pays on larger maps too.
 
 mod activation;
 mod batch_norm;
