@@ -118,6 +118,16 @@ fn kills_at_random_moments_change_nothing() {
     }
 }
 
+/// As after a kill between the last checkpoint and the report.
+#[test]
+fn a_finished_run_without_its_report_gets_it_on_resume() {
+    let shell = Shell::new();
+    shell.ok(&format!("train {RECIPE} --out run"));
+    fs::remove_file(shell.path("run/report.html")).unwrap();
+    shell.ok("train --resume run");
+    same(&whole(), &shell.path("run"));
+}
+
 /// Waits until a run has written more than its first checkpoint.
 fn wait_for_steps(run: &Path) {
     let begun = Instant::now();

@@ -161,6 +161,8 @@ impl<'a> Run<'a> {
         if resumed {
             let step = run.step();
             run.keeper.iter_mut().for_each(|k| k.resumed(step));
+            // The run may have been killed between an epoch's checkpoint and its report.
+            run.report()?;
             observe(Event::Resumed { step, total: run.total() });
         } else {
             run.save()?;
@@ -254,7 +256,7 @@ impl<'a> Run<'a> {
         (self.state.epoch, self.state.batch) = (epoch + 1, 0);
         self.losses.clear();
         self.save()?;
-        self.keeper.as_ref().map_or(Ok(()), |k| k.report(dataset, &self.setup.graph))?;
+        self.report()?;
         observe(Event::Epoch(&line));
         Ok(())
     }
@@ -364,6 +366,12 @@ impl<'a> Run<'a> {
         });
         self.keeper = Some(keeper);
         saved
+    }
+
+    /// Writes the page of the epochs done.
+    fn report(&self) -> Result<(), TrainError> {
+        let keeper = self.keeper.as_ref().filter(|k| !k.epochs.is_empty());
+        keeper.map_or(Ok(()), |k| k.report(self.dataset, &self.setup.graph))
     }
 
     fn interrupt(&mut self) -> Result<(), TrainError> {
