@@ -93,9 +93,7 @@ impl Checkpoint {
     pub fn write(&self, folder: &Path) -> io::Result<PathBuf> {
         let path = folder.join(format!("epoch-{:07}-batch-{:08}.{EXTENSION}", self.state.epoch, self.state.batch));
         write_atomically(&path, &self.to_bytes())?;
-        for old in newest_first(folder)?.into_iter().skip(KEPT) {
-            fs::remove_file(old)?;
-        }
+        prune(folder)?;
         Ok(path)
     }
 
@@ -160,6 +158,8 @@ impl Checkpoint {
                         warn(format!("{} {reason}; going on from {}", damaged.display(), path.display()));
                         fs::remove_file(&damaged).map_err(|e| TrainError::write(&damaged, e))?;
                     }
+                    // The process may have been killed between writing one and removing the oldest.
+                    prune(folder).map_err(|e| TrainError::write(folder, e))?;
                     return Ok(Some(checkpoint));
                 }
                 Err(reason) => passed.push((path, reason)),
@@ -173,6 +173,11 @@ impl Checkpoint {
             }
         }
     }
+}
+
+/// Removes all checkpoints but the newest.
+fn prune(folder: &Path) -> io::Result<()> {
+    newest_first(folder)?.into_iter().skip(KEPT).try_for_each(fs::remove_file)
 }
 
 /// The checkpoints of a folder.
@@ -225,7 +230,10 @@ mod tests {
             checkpoint(epoch, batch).write(dir.path()).unwrap();
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        // As a kill between writing and removing leaves it.
+        fs::write(dir.path().join("epoch-0000000-batch-00000009.safetensors"), "old").unwrap();
         let mut read = newest(dir.path()).0.unwrap().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
         assert_eq!(read, checkpoint(1, 0));
         assert_eq!(read.take("optimizer").keys().collect::<Vec<_>>(), ["a.weight.velocity"]);
         assert_eq!(read.take("model")["a.weight"].data[0], 0.1);
