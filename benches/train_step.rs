@@ -12,7 +12,7 @@ use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use dyconv_graph::{Init, init};
 use dyconv_models::{Options, build};
 use dyconv_nn::ops::{SgdRule, sgd};
-use dyconv_nn::{Network, Value};
+use dyconv_nn::{Network, Value, keep_freed_memory};
 
 /// Name, image side in pixels, batch, and the CPU-seconds that PyTorch 2.15 takes on a Zen 4 core pair.
 const CASES: &[(&str, usize, usize, Option<f64>)] = &[
@@ -54,6 +54,7 @@ fn main() {
 
 /// Runs one network and prints its row.
 fn measure((name, side, _, peer): &(&str, usize, usize, Option<f64>), batch: usize, steps: usize) {
+    keep_freed_memory();
     let options = Options { image_size: [*side; 2], ..Options::default() };
     let graph = build(name, &options).expect("a listed network");
     let device = Device::flex();

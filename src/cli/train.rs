@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use dyconv::data::Dataset;
 use dyconv::file::Model;
 use dyconv::graph::cost;
+use dyconv::nn::keep_freed_memory;
 use dyconv::train::{
     DeviceKind, Event, Recipe, RunFolder, Setup, TemperatureSchedule, TrainError, World, devices, open, setup, start,
     static_twin, task, train,
@@ -133,6 +134,7 @@ impl Task {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    keep_freed_memory();
     let world = World::start()?.on(devices(args.device.into(), &args.devices)?)?;
     let result = run_as(args, &world);
     if let Err(error) = &result

@@ -38,6 +38,20 @@ pub struct Buffer<T: Plain> {
 }
 
 impl<T: Plain> Buffer<T> {
+    /// Without values.
+    pub const fn new() -> Self {
+        Self { lines: Vec::new(), len: 0, of: PhantomData }
+    }
+
+    /// The first `len` values, after growing if there are fewer; what they hold is left from before, or zero.
+    pub fn room(&mut self, len: usize) -> &mut [T] {
+        if self.len < len {
+            *self = Self::new();
+            *self = Self::zeroed(len);
+        }
+        &mut self[..len]
+    }
+
     /// `len` zeros.
     pub fn zeroed(len: usize) -> Self {
         let bytes = len.checked_mul(size_of::<T>()).expect("a length that fits into memory");
@@ -54,7 +68,7 @@ impl<T: Plain> Buffer<T> {
 
 /// Asks for large pages inside `bytes` bytes from `start` on; a refusal costs only speed.
 #[cfg(target_os = "linux")]
-fn large_pages(start: *mut u8, bytes: usize) {
+pub(crate) fn large_pages(start: *mut u8, bytes: usize) {
     const PAGE: usize = 4096;
     const MADV_HUGEPAGE: i32 = 14;
     unsafe extern "C" {
@@ -89,6 +103,12 @@ impl<T: Plain> std::fmt::Debug for Buffer<T> {
     }
 }
 
+impl<T: Plain> Default for Buffer<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T: Plain> From<&[T]> for Buffer<T> {
     fn from(values: &[T]) -> Self {
         let mut buffer = Self::zeroed(values.len());
@@ -110,6 +130,10 @@ mod tests {
             b.fill(2.5);
             assert_eq!(b.clone().iter().sum::<f32>(), 2.5 * n as f32);
         }
+        let mut grown = Buffer::new();
+        grown.room(3).fill(1.5);
+        assert_eq!(*grown.room(2), [1.5; 2]);
+        assert!(grown.room(40).len() == 40 && grown.as_ptr().addr() % LINE == 0);
         assert_eq!(*Buffer::from(&[1i8, -2, 3][..]), [1, -2, 3]);
     }
 }

@@ -13,6 +13,7 @@ mod elementwise;
 mod geometry;
 #[cfg(all(test, target_os = "linux"))]
 mod guarded;
+mod heap;
 mod lanes;
 mod layout;
 mod linear;
@@ -36,6 +37,7 @@ pub use conv::{ConvTranspose, PanelConv, TransposedGeometry};
 pub use depthwise::DepthwiseConv;
 pub use elementwise::{add, affine, scale};
 pub use geometry::{ConvGeometry, ConvRun, Epilogue, Exec, Span};
+pub use heap::keep_freed_memory;
 pub use lanes::{Isa, LANES};
 pub use layout::{chw_to_hwc, hwc_to_chw};
 pub use linear::{linear, linear_halves, mix_linear, pack_linear_bank, pack_linear_halves};

@@ -103,6 +103,22 @@ pub(crate) trait Lanes: Copy {
         }
     }
 
+    /// Vector j of the result holds lane j of every vector.
+    #[inline(always)]
+    fn transpose(self, rows: [Self::V; LANES]) -> [Self::V; LANES] {
+        let mut columns = [[0.0; LANES]; LANES];
+        for (i, row) in rows.into_iter().enumerate() {
+            for (column, v) in columns.iter_mut().zip(self.to_array(row)) {
+                column[i] = v;
+            }
+        }
+        let mut result = [self.splat(0.0); LANES];
+        for (to, column) in result.iter_mut().zip(&columns) {
+            *to = self.load(column);
+        }
+        result
+    }
+
     /// The lanes as an array.
     #[inline(always)]
     fn to_array(self, v: Self::V) -> [f32; LANES] {
@@ -331,6 +347,14 @@ mod tests {
             assert!(l.to_array(l.maximum(a, b)).iter().all(|x| x.is_nan()), "{name}");
         }
         assert_eq!(l.to_array(l.maximum(va, vb)), each(f32::max), "{name}");
+        let rows: [_; LANES] = std::array::from_fn(|i| std::array::from_fn(|j| (i * LANES + j) as f32));
+        let mut vectors = [l.splat(0.0); LANES];
+        for (v, row) in vectors.iter_mut().zip(&rows) {
+            *v = l.load(row);
+        }
+        for (j, column) in l.transpose(vectors).into_iter().enumerate() {
+            assert_eq!(l.to_array(column), std::array::from_fn(|i| rows[i][j]), "{name} column {j}");
+        }
         for n in 0..=LANES {
             let part = l.to_array(l.load_partial(&a[..n]));
             assert!((0..LANES).all(|i| part[i] == if i < n { a[i] } else { 0.0 }), "{name} load {n}");

@@ -39,6 +39,20 @@ impl Lanes for Avx2 {
     type V = (__m256, __m256);
 
     #[inline(always)]
+    fn transpose(self, rows: [Self::V; LANES]) -> [Self::V; LANES] {
+        let (mut left, mut right) = (rows.map(|v| v.0), rows.map(|v| v.1));
+        // SAFETY: the token proves AVX.
+        unsafe {
+            for half in [&mut left, &mut right] {
+                let (above, below) = half.split_at_mut(LANES / 2);
+                transpose_eight(above.try_into().expect("eight rows"));
+                transpose_eight(below.try_into().expect("eight rows"));
+            }
+        }
+        std::array::from_fn(|i| if i < 8 { (left[i], left[i + 8]) } else { (right[i - 8], right[i]) })
+    }
+
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
         // SAFETY: the token proves AVX.
         let v = unsafe { _mm256_set1_ps(x) };
@@ -175,6 +189,33 @@ impl Lanes for Avx2 {
     }
 }
 
+/// Transposes eight rows of eight.
+///
+/// # Safety
+/// The CPU has AVX.
+#[inline(always)]
+unsafe fn transpose_eight(r: &mut [__m256; 8]) {
+    let mut t = *r;
+    // SAFETY: the caller vouches for AVX.
+    unsafe {
+        for i in (0..8).step_by(2) {
+            (t[i], t[i + 1]) = (_mm256_unpacklo_ps(r[i], r[i + 1]), _mm256_unpackhi_ps(r[i], r[i + 1]));
+        }
+        // Half h of vector 4·i + j: column 4·h + j of the rows 4·i to 4·i + 3.
+        let mut u = t;
+        for i in (0..8).step_by(4) {
+            for j in 0..2 {
+                u[i + 2 * j] = _mm256_shuffle_ps::<0x44>(t[i + j], t[i + j + 2]);
+                u[i + 2 * j + 1] = _mm256_shuffle_ps::<0xee>(t[i + j], t[i + j + 2]);
+            }
+        }
+        for j in 0..4 {
+            r[j] = _mm256_permute2f128_ps::<0x20>(u[j], u[j + 4]);
+            r[j + 4] = _mm256_permute2f128_ps::<0x31>(u[j], u[j + 4]);
+        }
+    }
+}
+
 /// The lanes below `n`, which the caller keeps at [`LANES`] or less.
 #[inline(always)]
 fn mask(n: usize) -> __mmask16 {
@@ -223,6 +264,35 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
                 _mm512_mask_storeu_epi32(to.cast(), mask(n) & 0xff, _mm512_castsi256_si512(words));
             }
         }
+    }
+
+    #[inline(always)]
+    fn transpose(self, mut r: [Self::V; LANES]) -> [Self::V; LANES] {
+        let mut t = r;
+        // SAFETY: the token proves AVX-512F.
+        unsafe {
+            for i in (0..LANES).step_by(2) {
+                (t[i], t[i + 1]) = (_mm512_unpacklo_ps(r[i], r[i + 1]), _mm512_unpackhi_ps(r[i], r[i + 1]));
+            }
+            // Quarter q of vector 4·i + j: column 4·q + j of the rows 4·i to 4·i + 3.
+            for i in (0..LANES).step_by(4) {
+                for j in 0..2 {
+                    let [a, b] = [t[i + j], t[i + j + 2]].map(|v| _mm512_castps_pd(v));
+                    r[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                    r[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+                }
+            }
+            for j in 0..4 {
+                let [a, b, c, d] = [r[j], r[j + 4], r[j + 8], r[j + 12]];
+                let even = [_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(c, d)];
+                let odd = [_mm512_shuffle_f32x4::<0xdd>(a, b), _mm512_shuffle_f32x4::<0xdd>(c, d)];
+                t[j] = _mm512_shuffle_f32x4::<0x88>(even[0], even[1]);
+                t[j + 4] = _mm512_shuffle_f32x4::<0x88>(odd[0], odd[1]);
+                t[j + 8] = _mm512_shuffle_f32x4::<0xdd>(even[0], even[1]);
+                t[j + 12] = _mm512_shuffle_f32x4::<0xdd>(odd[0], odd[1]);
+            }
+        }
+        t
     }
 
     #[inline(always)]

@@ -9,9 +9,10 @@
 use std::mem::MaybeUninit;
 
 use super::geometry::{BatchConv, split};
-use super::job::{ENOUGH, Scratch, Shared, add_up, room, run};
+use super::job::{ENOUGH, Scratch, Shared, add_up, run};
 use super::{Gradients, bulk};
 use crate::Isa;
+use crate::buffer::Buffer;
 use crate::lanes::LANES;
 
 /// Where everything stands in the phases of one plane.
@@ -112,8 +113,8 @@ impl Phases {
 }
 
 /// `len` zeros.
-fn zeroed(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    let buffer = room(buffer, len);
+fn zeroed(buffer: &mut Buffer<f32>, len: usize) -> &mut [f32] {
+    let buffer = buffer.room(len);
     buffer.fill(0.0);
     buffer
 }
@@ -138,8 +139,8 @@ pub(super) fn forward(isa: Isa, c: &BatchConv, x: &[f32], pi: Option<&[f32]>, ba
     run(planes.len(), |job, s| {
         let Scratch { columns, product, kernel: mixed, .. } = s;
         let buffer = zeroed(columns, phases.buffer(c));
-        let flat = room(product, phases.flat);
-        let mixed = room(mixed, c.taps());
+        let flat = product.room(phases.flat);
+        let mixed = mixed.room(c.taps());
         for plane in planes[job].clone() {
             phases.fill(c, &x[plane * c.input_pixels()..][..c.input_pixels()], buffer);
             let pi = pi.map(|pi| &pi[plane / channels * kernels..][..kernels]);
@@ -182,8 +183,8 @@ pub(super) fn backward(
         let Scratch { columns, product, kernel: mixed, gradient } = s;
         let buffer = zeroed(columns, phases.buffer(c));
         let spread = zeroed(gradient, phases.reach + phases.len.max(phases.flat) + phases.reach + LANES);
-        let back = room(product, Phases::count(c) * phases.len);
-        let (mixed, chosen) = room(mixed, 3 * taps).split_at_mut(taps);
+        let back = product.room(Phases::count(c) * phases.len);
+        let (mixed, chosen) = mixed.room(3 * taps).split_at_mut(taps);
         let (chosen, g) = chosen.split_at_mut(taps);
         for n in 0..c.batch {
             for channel in runs[job].clone() {

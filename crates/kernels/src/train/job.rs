@@ -7,6 +7,8 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::product::{View, product_at};
+use crate::Isa;
+use crate::buffer::Buffer;
 
 /// Jobs that are enough to keep the threads of any machine of ours busy. A constant: what a job computes must not depend
 /// on how many threads there are.
@@ -14,24 +16,16 @@ pub(super) const ENOUGH: usize = 16;
 
 /// Scratch of one job; grown once, then reused by the jobs of a thread. What it holds at first is left from another job.
 pub(super) struct Scratch {
-    pub columns: Vec<f32>,
-    pub product: Vec<f32>,
-    pub kernel: Vec<f32>,
-    pub gradient: Vec<f32>,
+    pub columns: Buffer<f32>,
+    pub product: Buffer<f32>,
+    pub kernel: Buffer<f32>,
+    pub gradient: Buffer<f32>,
 }
 
 impl Scratch {
     const fn new() -> Self {
-        Self { columns: Vec::new(), product: Vec::new(), kernel: Vec::new(), gradient: Vec::new() }
+        Self { columns: Buffer::new(), product: Buffer::new(), kernel: Buffer::new(), gradient: Buffer::new() }
     }
-}
-
-/// The first `len` values of a buffer that grows as needed; old content is left.
-pub(super) fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
-    }
-    &mut buffer[..len]
 }
 
 thread_local! {
@@ -119,13 +113,23 @@ impl<'a> Shared<'a> {
     ///
     /// # Safety
     /// Meanwhile no other job may read or write the elements of that matrix.
-    pub unsafe fn product(&self, at: usize, row_step: usize, size: [usize; 2], add: bool, a: View<'_>, b: View<'_>) {
+    #[allow(clippy::too_many_arguments, reason = "a product, and where it goes")]
+    pub unsafe fn product(
+        &self,
+        isa: Isa,
+        at: usize,
+        row_step: usize,
+        size: [usize; 2],
+        add: bool,
+        a: View<'_>,
+        b: View<'_>,
+    ) {
         let [rows, columns] = size;
         assert!(rows > 0 && at + (rows - 1) * row_step + columns <= self.len, "a matrix inside the buffer");
         a.assert_rows(rows);
         b.assert_columns(columns);
         // SAFETY: in bounds by the assertions, alone by the caller's promise.
-        unsafe { product_at(self.start.add(at), row_step, add, a, b) }
+        unsafe { product_at(isa, self.start.add(at), row_step, add, a, b) }
     }
 }
 

@@ -49,7 +49,7 @@ pub fn conv_forward(isa: Isa, c: &BatchConv, x: &[f32], weight: &[f32]) -> Vec<f
     map(c.output_len(), |y| match c.is_depthwise() {
         true => depthwise::forward(isa, c, x, None, weight, y),
         false if c.is_winograd() => winograd::forward(isa, c, x, None, weight, y),
-        false => per_bank::forward(c, x, None, weight, y),
+        false => per_bank::forward(isa, c, x, None, weight, y),
     })
 }
 
@@ -101,7 +101,7 @@ fn mix_forward(isa: Isa, c: &BatchConv, how: Formulation, x: &[f32], pi: &[f32],
     map(c.output_len(), |y| match how {
         _ if c.is_depthwise() => depthwise::forward(isa, c, x, Some(pi), bank, y),
         Formulation::PerSample => per_sample::forward(isa, c, x, pi, bank, y),
-        Formulation::PerBank => per_bank::forward(c, x, Some(pi), bank, y),
+        Formulation::PerBank => per_bank::forward(isa, c, x, Some(pi), bank, y),
         Formulation::Winograd => winograd::forward(isa, c, x, Some(pi), bank, y),
     })
 }

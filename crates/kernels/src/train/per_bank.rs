@@ -8,18 +8,19 @@ use std::ops::Range;
 
 use super::columns::{gather, scatter};
 use super::geometry::{BatchConv, Block, split};
-use super::job::{ENOUGH, Scratch, Shared, add_up, room, run};
+use super::job::{ENOUGH, Scratch, Shared, add_up, run};
 use super::product::{View, product};
 use super::{Gradients, bulk};
 use crate::Isa;
+use crate::buffer::Buffer;
 
 /// Weights of a kernel tile that a backward job accumulates.
 const TILE: usize = 1 << 17;
 
-pub(super) fn forward(c: &BatchConv, x: &[f32], pi: Option<&[f32]>, bank: &[f32], y: Shared<'_>) {
+pub(super) fn forward(isa: Isa, c: &BatchConv, x: &[f32], pi: Option<&[f32]>, bank: &[f32], y: Shared<'_>) {
     let blocks = c.blocks(0..c.batch);
     let outputs = split(c.group_out(), ENOUGH.div_ceil(blocks.len() * c.groups).min(c.group_out().div_ceil(16)));
-    let forward = Forward { c, x, pi, bank, y };
+    let forward = Forward { isa, c, x, pi, bank, y };
     if outputs.len() == 1 {
         run(blocks.len() * c.groups, |job, s| {
             let (group, block) = (job % c.groups, &blocks[job / c.groups]);
@@ -29,7 +30,7 @@ pub(super) fn forward(c: &BatchConv, x: &[f32], pi: Option<&[f32]>, bank: &[f32]
         return;
     }
     // Too few blocks to go round: all threads gather the columns of one, then share its output channels.
-    let mut columns = Vec::new();
+    let mut columns = Buffer::new();
     for (group, block) in (0..c.groups).flat_map(|group| blocks.iter().map(move |block| (group, block))) {
         let seen = forward.gather_together(group, block, &mut columns);
         run(outputs.len(), |job, s| {
@@ -40,6 +41,7 @@ pub(super) fn forward(c: &BatchConv, x: &[f32], pi: Option<&[f32]>, bank: &[f32]
 
 /// What all jobs of the forward pass share.
 struct Forward<'a> {
+    isa: Isa,
     c: &'a BatchConv,
     x: &'a [f32],
     pi: Option<&'a [f32]>,
@@ -58,24 +60,24 @@ impl Forward<'_> {
     }
 
     /// The columns of a block, in `room` where they have to be gathered.
-    fn columns<'b>(&'b self, group: usize, block: &Block, to: &'b mut Vec<f32>) -> &'b [f32] {
+    fn columns<'b>(&'b self, group: usize, block: &Block, to: &'b mut Buffer<f32>) -> &'b [f32] {
         let channels = self.channels(group);
         if self.plain(block) {
             return &self.x[(block.samples.start * self.c.input[0] + channels.start) * self.c.pixels()..];
         }
-        let to = room(to, self.c.row() * block.pixels(self.c));
+        let to = to.room(self.c.row() * block.pixels(self.c));
         gather(self.c, self.x, channels, block, to);
         to
     }
 
     /// As [`Forward::columns`], on all threads.
     #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
-    fn gather_together<'b>(&'b self, group: usize, block: &Block, to: &'b mut Vec<f32>) -> &'b [f32] {
+    fn gather_together<'b>(&'b self, group: usize, block: &Block, to: &'b mut Buffer<f32>) -> &'b [f32] {
         if self.plain(block) {
             return self.columns(group, block, to);
         }
         let (channels, each) = (self.channels(group), self.c.taps() * block.pixels(self.c));
-        let to = room(to, channels.len() * each);
+        let to = to.room(channels.len() * each);
         let shared = Shared::new(to);
         let runs = split(channels.len(), ENOUGH.min(channels.len()));
         run(runs.len(), |job, _| {
@@ -95,8 +97,8 @@ impl Forward<'_> {
         block: &Block,
         outputs: &Range<usize>,
         columns: &[f32],
-        sums: &mut Vec<f32>,
-        one: &mut Vec<f32>,
+        sums: &mut Buffer<f32>,
+        one: &mut Buffer<f32>,
     ) {
         let c = self.c;
         let (row, all, each, pixels) = (c.row(), block.pixels(c), block.pixels_each(c), c.pixels());
@@ -107,18 +109,18 @@ impl Forward<'_> {
             let at = (block.samples.start * c.out_channels + first) * pixels + block.rows.start * c.output()[1];
             let columns = View::new(columns, row, all, if self.plain(block) { pixels } else { all });
             // SAFETY: these rows of these output channels of this sample belong to this job alone.
-            unsafe { self.y.product(at, pixels, [outputs.len(), all], false, weight(0), columns) };
+            unsafe { self.y.product(self.isa, at, pixels, [outputs.len(), all], false, weight(0), columns) };
             return;
         }
         let columns = View::new(columns, row, all, all);
-        let sums = room(sums, outputs.len() * all);
+        let sums = sums.room(outputs.len() * all);
         match self.pi {
-            None => product(sums, all, false, weight(0), columns),
+            None => product(self.isa, sums, all, false, weight(0), columns),
             Some(pi) => {
                 sums.fill(0.0);
-                let one = room(one, outputs.len() * all);
+                let one = one.room(outputs.len() * all);
                 for k in 0..kernels {
-                    product(one, all, false, weight(k), columns);
+                    product(self.isa, one, all, false, weight(k), columns);
                     for (sums, one) in sums.chunks_exact_mut(all).zip(one.chunks_exact(all)) {
                         let samples = sums.chunks_exact_mut(each).zip(one.chunks_exact(each));
                         for (n, (sums, one)) in block.samples.clone().zip(samples) {
@@ -235,7 +237,7 @@ impl Backward<'_> {
         let input = |n: usize| (n * c.input[0] + self.channels.start) * c.input_pixels();
         let start = block.samples.start;
         if !single {
-            let to = room(&mut s.product, outputs * all);
+            let to = s.product.room(outputs * all);
             for (o, to) in to.chunks_exact_mut(all).enumerate() {
                 for (n, to) in block.samples.clone().zip(to.chunks_exact_mut(each)) {
                     to.copy_from_slice(&self.dy[output(n) + o * pixels..][..each]);
@@ -243,7 +245,7 @@ impl Backward<'_> {
             }
         }
         if !plain && (self.dbank.is_some() || self.pi.is_some()) {
-            gather(c, self.x, self.channels.clone(), block, room(&mut s.columns, rows * all));
+            gather(c, self.x, self.channels.clone(), block, s.columns.room(rows * all));
         }
         // Weights of this run of channels start here in kernel k.
         let weight_at = |k: usize| {
@@ -257,10 +259,10 @@ impl Backward<'_> {
             let weight = View::new(&self.bank[weight_at(k)..], outputs, rows, row).t();
             if let (true, Some(dx)) = (plain, self.dx) {
                 // SAFETY: these channels of this sample belong to this job alone.
-                unsafe { dx.product(input(start), pixels, [rows, all], false, weight, dy) };
+                unsafe { dx.product(self.isa, input(start), pixels, [rows, all], false, weight, dy) };
             } else if self.dx.is_some() || self.pi.is_some() {
-                let back = room(&mut s.gradient, rows * all);
-                product(back, all, false, weight, dy);
+                let back = s.gradient.room(rows * all);
+                product(self.isa, back, all, false, weight, dy);
                 if let Some((pi, at, parts)) = self.pi {
                     // SAFETY: every job has its own part.
                     let parts = unsafe { parts.slice(at, c.batch * kernels) };
@@ -287,7 +289,7 @@ impl Backward<'_> {
             };
             let dy = match self.pi {
                 Some((pi, ..)) => {
-                    let scaled = room(&mut s.kernel, outputs * all);
+                    let scaled = s.kernel.room(outputs * all);
                     let coefficients = block.samples.clone().map(|n| pi[n * kernels + k]);
                     if single {
                         let p = pi[start * kernels + k];
@@ -302,7 +304,7 @@ impl Backward<'_> {
                 None => dy,
             };
             // SAFETY: the columns of this run of channels, in this part of the gradient, belong to this job alone.
-            unsafe { to.product(at + weight_at(k), row, [outputs, rows], !first, dy, columns.t()) };
+            unsafe { to.product(self.isa, at + weight_at(k), row, [outputs, rows], !first, dy, columns.t()) };
         }
     }
 }

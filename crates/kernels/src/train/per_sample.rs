@@ -6,7 +6,7 @@ use super::Gradients;
 use super::bulk::{self, Tile};
 use super::columns::{gather, scatter};
 use super::geometry::{BatchConv, split};
-use super::job::{ENOUGH, Scratch, Shared, add_up, room, run};
+use super::job::{ENOUGH, Scratch, Shared, add_up, run};
 use super::product::{View, product};
 use crate::Isa;
 
@@ -30,7 +30,7 @@ pub(super) fn forward(isa: Isa, c: &BatchConv, x: &[f32], pi: &[f32], bank: &[f3
         let channels = group * c.group_in()..(group + 1) * c.group_in();
         let weights = Tile { at: first * row, rows: tile.len(), columns: row, row_step: row, kernel_step: c.weights() };
         for n in samples.clone() {
-            let kernel = room(&mut s.kernel, tile.len() * row);
+            let kernel = s.kernel.room(tile.len() * row);
             bulk::mix(isa, bank, weights, &pi[n * kernels..][..kernels], kernel);
             let kernel = View::new(kernel, tile.len(), row, row);
             for block in c.blocks_of(n) {
@@ -38,13 +38,13 @@ pub(super) fn forward(isa: Isa, c: &BatchConv, x: &[f32], pi: &[f32], bank: &[f3
                 let columns = if c.is_pointwise() {
                     View::new(&x[(n * c.input[0] + channels.start) * pixels..], row, all, pixels)
                 } else {
-                    let to = room(&mut s.columns, row * all);
+                    let to = s.columns.room(row * all);
                     gather(c, x, channels.clone(), &block, to);
                     View::new(to, row, all, all)
                 };
                 let at = (n * c.out_channels + first) * pixels + block.rows.start * c.output()[1];
                 // SAFETY: these output channels of this sample belong to this job alone.
-                unsafe { y.product(at, pixels, [tile.len(), all], false, kernel, columns) };
+                unsafe { y.product(isa, at, pixels, [tile.len(), all], false, kernel, columns) };
             }
         }
     });
@@ -125,10 +125,10 @@ impl Backward<'_> {
         let pi = &self.pi[n * kernels..][..kernels];
         let at = self.group * outputs * row + self.channels.start * taps;
         let tile = Tile { at, rows: outputs, columns, row_step: row, kernel_step: c.weights() };
-        let kernel = room(&mut s.kernel, outputs * columns);
+        let kernel = s.kernel.room(outputs * columns);
         bulk::mix(self.isa, self.bank, tile, pi, kernel);
         let kernel = View::new(kernel, outputs, columns, columns).t();
-        let gradient = room(&mut s.gradient, outputs * columns);
+        let gradient = s.gradient.room(outputs * columns);
         let input = (n * c.input[0] + first) * c.input_pixels();
         for (i, block) in c.blocks_of(n).into_iter().enumerate() {
             let all = block.pixels(c);
@@ -136,20 +136,20 @@ impl Backward<'_> {
             let dy = View::new(&self.dy[start..], outputs, all, pixels);
             let seen = if c.is_pointwise() {
                 // SAFETY: these input channels of this sample belong to this job alone.
-                unsafe { self.dx.product(input, pixels, [columns, all], false, kernel, dy) };
+                unsafe { self.dx.product(self.isa, input, pixels, [columns, all], false, kernel, dy) };
                 View::new(&self.x[input..], columns, all, pixels)
             } else {
-                let back = room(&mut s.product, columns * all);
-                product(back, all, false, kernel, dy);
+                let back = s.product.room(columns * all);
+                product(self.isa, back, all, false, kernel, dy);
                 let len = channels * c.input_pixels();
                 // SAFETY: as above; zeros come first.
                 let dx = unsafe { if i == 0 { self.dx.zeroed(input, len) } else { self.dx.slice(input, len) } };
                 scatter(c, back, all, 0, channels, &block.rows, dx);
-                let to = room(&mut s.columns, columns * all);
+                let to = s.columns.room(columns * all);
                 gather(c, self.x, first..first + channels, &block, to);
                 View::new(to, columns, all, all)
             };
-            product(gradient, columns, i > 0, dy, seen.t());
+            product(self.isa, gradient, columns, i > 0, dy, seen.t());
         }
         let (parts, part) = self.dpi;
         let (to, to_at) = self.dbank;

@@ -4,7 +4,7 @@
 //! goes the same way back.
 
 use super::geometry::split;
-use super::job::{ENOUGH, room, run, written};
+use super::job::{ENOUGH, run, written};
 use crate::upsample::Between;
 
 /// `planes` maps of `size` (height, width) that stand one after the other in `x`, `scale` times as high and wide.
@@ -20,7 +20,7 @@ pub fn upsample_forward(planes: usize, size: [usize; 2], scale: usize, x: &[f32]
     let (y, ()) = unsafe {
         written(planes * outputs, |y| {
             run(runs.len(), |job, s| {
-                let line = room(&mut s.columns, size[1]);
+                let line = s.columns.room(size[1]);
                 for plane in runs[job].clone() {
                     let x = &x[plane * pixels..][..pixels];
                     let to = y.zeroed(plane * outputs, outputs);
@@ -53,7 +53,7 @@ pub fn upsample_backward(planes: usize, size: [usize; 2], scale: usize, dy: &[f3
     let (dx, ()) = unsafe {
         written(planes * pixels, |dx| {
             run(runs.len(), |job, s| {
-                let line = room(&mut s.columns, size[1]);
+                let line = s.columns.room(size[1]);
                 for plane in runs[job].clone() {
                     let dy = &dy[plane * outputs..][..outputs];
                     let to = dx.zeroed(plane * pixels, pixels);

@@ -1,13 +1,12 @@
-//! The maps of F(4×4, 3×3) and F(2×2, 3×3) along one axis, and their transposes.
+//! The maps of a tile along one axis, and their transposes.
 //!
 //! ```text
-//! kernel  u = G·g     3 taps           → SIDE + 2 points     transpose: points → taps
-//! input   v = Bᵀ·d    SIDE + 2 inputs  → SIDE + 2 points     transpose: points → inputs
-//! output  y = Aᵀ·m    SIDE + 2 points  → SIDE outputs        transpose: outputs → points
+//! kernel  u = G·g     3 taps   → points     transpose: points → taps
+//! input   v = Bᵀ·d    inputs   → points     transpose: points → inputs
+//! output  y = Aᵀ·m    points   → outputs    transpose: outputs → points
 //! ```
 //!
-//! F(4×4) multiplies polynomials at the points that [`crate::winograd`] chose, F(2×2) at 0, ±1 and ∞. Where SIDE is 2 the last two
-//! of six values mean nothing.
+//! Of six values those that a form does not have mean nothing.
 
 use crate::lanes::Lanes;
 use crate::winograd::transforms::{A, A2, B, B2, FAR, NEAR, input_line, kernel_line, output_line};
@@ -20,97 +19,193 @@ fn sub<L: Lanes>(l: L, a: L::V, b: L::V) -> L::V {
     l.mul_add(l.splat(-1.0), b, a)
 }
 
-/// Three taps → points.
-#[inline(always)]
-pub(super) fn kernel<L: Lanes, const SIDE: usize>(l: L, g: &Line<L>) -> Line<L> {
-    if SIDE == 4 {
-        return kernel_line(l, [g[0], g[1], g[2]]);
-    }
-    let (ends, middle) = (l.mul(l.splat(0.5), l.add(g[0], g[2])), l.mul(l.splat(0.5), g[1]));
-    let zero = l.splat(0.0);
-    [g[0], l.add(ends, middle), sub(l, ends, middle), g[2], zero, zero]
+/// One axis of a form of tiles.
+pub(super) trait Axis {
+    const POINTS: usize;
+    const INPUTS: usize;
+    const OUTPUTS: usize;
+
+    /// Three taps → points.
+    fn kernel<L: Lanes>(l: L, g: &Line<L>) -> Line<L>;
+    /// Points → three taps.
+    fn kernel_back<L: Lanes>(l: L, u: &Line<L>) -> Line<L>;
+    /// Inputs → points.
+    fn input<L: Lanes>(l: L, d: &Line<L>) -> Line<L>;
+    /// Points → inputs.
+    fn input_back<L: Lanes>(l: L, v: &Line<L>) -> Line<L>;
+    /// Points → outputs.
+    fn output<L: Lanes>(l: L, m: &Line<L>) -> Line<L>;
+    /// Outputs → points.
+    fn output_back<L: Lanes>(l: L, y: &Line<L>) -> Line<L>;
 }
 
-/// Points → three taps.
-#[inline(always)]
-pub(super) fn kernel_back<L: Lanes, const SIDE: usize>(l: L, u: &Line<L>) -> Line<L> {
-    let zero = l.splat(0.0);
-    let (near, near_odd) = (l.add(u[1], u[2]), sub(l, u[1], u[2]));
-    if SIDE == 4 {
+/// F(4×4): polynomials multiplied at the points that [`crate::winograd`] chose.
+pub(super) struct Four;
+
+impl Axis for Four {
+    const POINTS: usize = 6;
+    const INPUTS: usize = 6;
+    const OUTPUTS: usize = 4;
+
+    #[inline(always)]
+    fn kernel<L: Lanes>(l: L, g: &Line<L>) -> Line<L> {
+        kernel_line(l, [g[0], g[1], g[2]])
+    }
+
+    #[inline(always)]
+    fn kernel_back<L: Lanes>(l: L, u: &Line<L>) -> Line<L> {
+        let zero = l.splat(0.0);
+        let (near, near_odd) = (l.add(u[1], u[2]), sub(l, u[1], u[2]));
         let (far, far_odd) = (l.add(u[3], u[4]), sub(l, u[3], u[4]));
         let middle = l.mul_add(l.splat(A), near_odd, l.mul(l.splat(B), far_odd));
         let last = l.mul_add(l.splat(A2), near, l.mul_add(l.splat(B2), far, u[5]));
-        return [l.add(u[0], l.add(near, far)), middle, last, zero, zero, zero];
+        [l.add(u[0], l.add(near, far)), middle, last, zero, zero, zero]
     }
-    let half = l.splat(0.5);
-    [l.mul_add(half, near, u[0]), l.mul(half, near_odd), l.mul_add(half, near, u[3]), zero, zero, zero]
-}
 
-/// Inputs → points.
-#[inline(always)]
-pub(super) fn input<L: Lanes, const SIDE: usize>(l: L, d: &Line<L>) -> Line<L> {
-    if SIDE == 4 {
-        return input_line(l, *d);
+    #[inline(always)]
+    fn input<L: Lanes>(l: L, d: &Line<L>) -> Line<L> {
+        input_line(l, *d)
     }
-    let zero = l.splat(0.0);
-    [sub(l, d[0], d[2]), l.add(d[1], d[2]), sub(l, d[2], d[1]), sub(l, d[3], d[1]), zero, zero]
-}
 
-/// Points → inputs.
-#[inline(always)]
-pub(super) fn input_back<L: Lanes, const SIDE: usize>(l: L, v: &Line<L>) -> Line<L> {
-    let zero = l.splat(0.0);
-    let (near, near_odd) = (l.add(v[1], v[2]), sub(l, v[1], v[2]));
-    if SIDE == 4 {
+    #[inline(always)]
+    fn input_back<L: Lanes>(l: L, v: &Line<L>) -> Line<L> {
+        let (near, near_odd) = (l.add(v[1], v[2]), sub(l, v[1], v[2]));
         let (far, far_odd) = (l.add(v[3], v[4]), sub(l, v[3], v[4]));
         let odd = l.mul_add(l.splat(A), near_odd, l.mul(l.splat(B), far_odd));
         let (a2, b2, both) = (l.splat(-A2), l.splat(-B2), l.splat(-A2 - B2));
         let cross = l.mul_add(l.splat(-B2 * A), near_odd, l.mul(l.splat(-A2 * B), far_odd));
-        return [
+        [
             v[0],
             l.add(v[5], cross),
             l.mul_add(both, v[0], l.mul_add(b2, near, l.mul(a2, far))),
             l.mul_add(both, v[5], odd),
             l.add(v[0], l.add(near, far)),
             v[5],
-        ];
+        ]
     }
-    [v[0], sub(l, near_odd, v[3]), sub(l, near, v[0]), v[3], zero, zero]
-}
 
-/// Points → outputs.
-#[inline(always)]
-pub(super) fn output<L: Lanes, const SIDE: usize>(l: L, m: &Line<L>) -> Line<L> {
-    let zero = l.splat(0.0);
-    if SIDE == 4 {
+    #[inline(always)]
+    fn output<L: Lanes>(l: L, m: &Line<L>) -> Line<L> {
+        let zero = l.splat(0.0);
         let [a, b, c, d] = output_line(l, *m);
-        return [a, b, c, d, zero, zero];
+        [a, b, c, d, zero, zero]
     }
-    let (even, odd) = (l.add(m[1], m[2]), sub(l, m[1], m[2]));
-    [l.add(m[0], even), l.add(odd, m[3]), zero, zero, zero, zero]
-}
 
-/// Outputs → points.
-#[inline(always)]
-pub(super) fn output_back<L: Lanes, const SIDE: usize>(l: L, y: &Line<L>) -> Line<L> {
-    if SIDE == 4 {
+    #[inline(always)]
+    fn output_back<L: Lanes>(l: L, y: &Line<L>) -> Line<L> {
         let at = [l.splat(NEAR), l.splat(FAR)];
         let even = [l.mul_add(l.splat(A2), y[2], y[0]), l.mul_add(l.splat(B2), y[2], y[0])];
         let odd = [
             l.mul_add(l.splat(A2 * A), y[3], l.mul(l.splat(A), y[1])),
             l.mul_add(l.splat(B2 * B), y[3], l.mul(l.splat(B), y[1])),
         ];
-        return [
+        [
             y[0],
             l.mul(at[0], l.add(even[0], odd[0])),
             l.mul(at[0], sub(l, even[0], odd[0])),
             l.mul(at[1], l.add(even[1], odd[1])),
             l.mul(at[1], sub(l, even[1], odd[1])),
             y[3],
-        ];
+        ]
     }
-    let zero = l.splat(0.0);
-    [y[0], l.add(y[0], y[1]), sub(l, y[0], y[1]), y[1], zero, zero]
+}
+
+/// F(2×2): polynomials multiplied at 0, ±1 and ∞.
+pub(super) struct Two;
+
+impl Axis for Two {
+    const POINTS: usize = 4;
+    const INPUTS: usize = 4;
+    const OUTPUTS: usize = 2;
+
+    #[inline(always)]
+    fn kernel<L: Lanes>(l: L, g: &Line<L>) -> Line<L> {
+        let (ends, middle) = (l.mul(l.splat(0.5), l.add(g[0], g[2])), l.mul(l.splat(0.5), g[1]));
+        let zero = l.splat(0.0);
+        [g[0], l.add(ends, middle), sub(l, ends, middle), g[2], zero, zero]
+    }
+
+    #[inline(always)]
+    fn kernel_back<L: Lanes>(l: L, u: &Line<L>) -> Line<L> {
+        let (zero, half) = (l.splat(0.0), l.splat(0.5));
+        let (near, near_odd) = (l.add(u[1], u[2]), sub(l, u[1], u[2]));
+        [l.mul_add(half, near, u[0]), l.mul(half, near_odd), l.mul_add(half, near, u[3]), zero, zero, zero]
+    }
+
+    #[inline(always)]
+    fn input<L: Lanes>(l: L, d: &Line<L>) -> Line<L> {
+        let zero = l.splat(0.0);
+        [sub(l, d[0], d[2]), l.add(d[1], d[2]), sub(l, d[2], d[1]), sub(l, d[3], d[1]), zero, zero]
+    }
+
+    #[inline(always)]
+    fn input_back<L: Lanes>(l: L, v: &Line<L>) -> Line<L> {
+        let zero = l.splat(0.0);
+        let (near, near_odd) = (l.add(v[1], v[2]), sub(l, v[1], v[2]));
+        [v[0], sub(l, near_odd, v[3]), sub(l, near, v[0]), v[3], zero, zero]
+    }
+
+    #[inline(always)]
+    fn output<L: Lanes>(l: L, m: &Line<L>) -> Line<L> {
+        let zero = l.splat(0.0);
+        let (even, odd) = (l.add(m[1], m[2]), sub(l, m[1], m[2]));
+        [l.add(m[0], even), l.add(odd, m[3]), zero, zero, zero, zero]
+    }
+
+    #[inline(always)]
+    fn output_back<L: Lanes>(l: L, y: &Line<L>) -> Line<L> {
+        let zero = l.splat(0.0);
+        [y[0], l.add(y[0], y[1]), sub(l, y[0], y[1]), y[1], zero, zero]
+    }
+}
+
+/// A map of two pixels, padded by one: y = [[w1, w2], [w0, w1]]·x, a Toeplitz matrix, in three products.
+///
+/// ```text
+/// m = [(w0 - w1)·x0, w1·(x0 + x1), (w2 - w1)·x1]     y0 = m1 + m2     y1 = m0 + m1
+/// ```
+pub(super) struct Whole;
+
+impl Axis for Whole {
+    const POINTS: usize = 3;
+    const INPUTS: usize = 2;
+    const OUTPUTS: usize = 2;
+
+    #[inline(always)]
+    fn kernel<L: Lanes>(l: L, g: &Line<L>) -> Line<L> {
+        let zero = l.splat(0.0);
+        [sub(l, g[0], g[1]), g[1], sub(l, g[2], g[1]), zero, zero, zero]
+    }
+
+    #[inline(always)]
+    fn kernel_back<L: Lanes>(l: L, u: &Line<L>) -> Line<L> {
+        let zero = l.splat(0.0);
+        [u[0], sub(l, u[1], l.add(u[0], u[2])), u[2], zero, zero, zero]
+    }
+
+    #[inline(always)]
+    fn input<L: Lanes>(l: L, d: &Line<L>) -> Line<L> {
+        let zero = l.splat(0.0);
+        [d[0], l.add(d[0], d[1]), d[1], zero, zero, zero]
+    }
+
+    #[inline(always)]
+    fn input_back<L: Lanes>(l: L, v: &Line<L>) -> Line<L> {
+        let zero = l.splat(0.0);
+        [l.add(v[0], v[1]), l.add(v[1], v[2]), zero, zero, zero, zero]
+    }
+
+    #[inline(always)]
+    fn output<L: Lanes>(l: L, m: &Line<L>) -> Line<L> {
+        let zero = l.splat(0.0);
+        [l.add(m[1], m[2]), l.add(m[0], m[1]), zero, zero, zero, zero]
+    }
+
+    #[inline(always)]
+    fn output_back<L: Lanes>(l: L, y: &Line<L>) -> Line<L> {
+        let zero = l.splat(0.0);
+        [y[1], l.add(y[0], y[1]), y[0], zero, zero, zero]
+    }
 }
 
 #[cfg(test)]
@@ -134,50 +229,52 @@ mod tests {
         a.iter().zip(b).take(n).map(|(a, b)| a * b).sum()
     }
 
+    /// Output i sees three inputs, from input i - `before` on.
     #[inline(always)]
-    fn check<L: Lanes, const SIDE: usize>(l: L, name: &str) {
-        let reach = SIDE + 2;
+    fn check<L: Lanes, M: Axis>(l: L, before: usize, name: &str) {
         let [a, b, c] = [
             [0.3f32, -1.1, 0.7, 0.9, -0.2, 1.3],
             [-0.8, 0.6, 1.2, -0.5, 0.4, -1.0],
             [1.0, 0.25, -0.75, 0.5, -1.5, 0.125],
         ];
         // y = Aᵀ·(G·g ⊙ Bᵀ·d) is the convolution.
-        let (u, v) = (kernel::<L, SIDE>(l, &line(l, a)), input::<L, SIDE>(l, &line(l, b)));
+        let (u, v) = (M::kernel(l, &line(l, a)), M::input(l, &line(l, b)));
         let mut m = line(l, [0.0; 6]);
         for (m, (u, v)) in m.iter_mut().zip(u.into_iter().zip(v)) {
             *m = l.mul(u, v);
         }
-        let y = first(l, output::<L, SIDE>(l, &m));
-        for (i, y) in y.iter().enumerate().take(SIDE) {
-            let expected: f64 = (0..3).map(|t| f64::from(a[t]) * f64::from(b[i + t])).sum();
-            assert!((y - expected).abs() < 1e-5, "{name} F({SIDE}): output {i} is {y}, not {expected}");
+        let y = first(l, M::output(l, &m));
+        for (i, y) in y.iter().enumerate().take(M::OUTPUTS) {
+            let seen = |t: usize| (i + t).checked_sub(before).filter(|at| *at < M::INPUTS).map_or(0.0, |at| b[at]);
+            let expected: f64 = (0..3).map(|t| f64::from(a[t]) * f64::from(seen(t))).sum();
+            assert!((y - expected).abs() < 1e-5, "{name}, {} points: output {i} is {y}, not {expected}", M::POINTS);
         }
         // ⟨M·x, z⟩ = ⟨x, Mᵀ·z⟩.
         let (x, z) = (line(l, a), line(l, c));
         let pairs = [
-            ([kernel::<L, SIDE>(l, &x), kernel_back::<L, SIDE>(l, &z)], [3, reach]),
-            ([input::<L, SIDE>(l, &x), input_back::<L, SIDE>(l, &z)], [reach, reach]),
-            ([output_back::<L, SIDE>(l, &x), output::<L, SIDE>(l, &z)], [SIDE, reach]),
+            ([M::kernel(l, &x), M::kernel_back(l, &z)], [3, M::POINTS]),
+            ([M::input(l, &x), M::input_back(l, &z)], [M::INPUTS, M::POINTS]),
+            ([M::output_back(l, &x), M::output(l, &z)], [M::OUTPUTS, M::POINTS]),
         ];
         for (i, ([there, back], [from, to])) in pairs.into_iter().enumerate() {
             let (left, right) =
                 (dot(first(l, there), c.map(f64::from), to), dot(a.map(f64::from), first(l, back), from));
-            assert!((left - right).abs() < 1e-5, "{name} F({SIDE}): map {i}: {left} and {right}");
+            assert!((left - right).abs() < 1e-5, "{name}, {} points: map {i}: {left} and {right}", M::POINTS);
         }
     }
 
     #[inline(always)]
-    fn both<L: Lanes>(l: L, name: &str) {
-        check::<L, 4>(l, name);
-        check::<L, 2>(l, name);
+    fn all<L: Lanes>(l: L, name: &str) {
+        check::<L, Four>(l, 0, name);
+        check::<L, Two>(l, 0, name);
+        check::<L, Whole>(l, 1, name);
     }
 
     #[test]
     fn lines_convolve_and_their_transposes_are_transposes() {
         for isa in Isa::available() {
             let name = isa.name();
-            dispatch!(isa, both(name: &str));
+            dispatch!(isa, all(name: &str));
         }
     }
 }

@@ -1,19 +1,24 @@
-//! Dense convolutions of 3×3 taps at stride one by Winograd's F(4×4, 3×3) or, for tiny maps, F(2×2, 3×3).
+//! Dense convolutions of 3×3 taps at stride one by fewer products: Winograd's F(4×4, 3×3), F(2×2, 3×3) for small maps, and
+//! for maps of 2×2 pixels a form of their own ([`Form`]).
 //!
 //! ```text
 //! U[point] = G·W_k·Gᵀ, one under the other                       [K·C, O]
 //! V[point] = (Bᵀ·x·B), scaled by the K coefficients side by side  [tiles, K·C]
 //! forward      M = V·U            y  = Aᵀ·M·A
-//! backward     dM = A·dy·Aᵀ       dV = dM·Uᵀ     dx = B·dV·Bᵀ     dU = Vᵀ·dM     dW = Gᵀ·dU·G
+//! backward     dM = A·dy·Aᵀ       dV = dM·Uᵀ     dx = B·dV·Bᵀ     dUᵀ = dMᵀ·V     dW = Gᵀ·dU·G
 //! ```
 //!
 //! The backward pass is the transpose of the forward pass, map by map. A mixture needs no further products: Σ_k π_k·(V·U_k) is one
 //! product over K·C, ∂L/∂π_nk is ⟨(dM·Uᵀ)_k, V⟩ over the tiles of sample n. A static convolution is K = 1 without coefficients.
 //!
+//! The maps write what the products read in the order in which they read it: the right matrix of a product stands in
+//! [`Panels`], so nothing is packed. Channels are rounded up to whole vectors, with zeros.
+//!
 //! The batch passes in chunks whose points stay in the last-level cache; threads share the samples where pixels become points
 //! and back, and the points where matrices are multiplied.
 
 mod lines;
+mod panels;
 mod tiles;
 
 use std::cell::Cell;
@@ -21,17 +26,69 @@ use std::ops::Range;
 
 use super::Gradients;
 use super::geometry::{BatchConv, split};
-use super::job::{Shared, room, run};
-use super::product::View;
+use super::job::{Shared, run};
+use super::product::{View, panel_width};
 use crate::Isa;
+use crate::buffer::Buffer;
 use crate::lanes::LANES;
-use tiles::Grid;
+use panels::{Coefficients, Panels, fold, product, scale};
+use tiles::{Grid, Rows, lanes_to_rows, rows_to_lanes};
 
 const TAPS: usize = 9;
 /// Values of the points of a chunk of samples, about: eight megabytes.
 const CHUNK: usize = 1 << 21;
 /// Fewest channels on either side for which the products are worth the maps.
 const NARROW: usize = 16;
+
+/// How a map is cut into tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Four by four outputs from six by six inputs through 36 points.
+    Four,
+    /// Two by two outputs from four by four inputs through 16 points.
+    Two,
+    /// The whole of a map of two by two pixels, padded by one, through 9 points.
+    Whole,
+}
+
+impl Form {
+    /// The form that needs the fewest products.
+    fn of(c: &BatchConv) -> Self {
+        if c.input[1..] == [2, 2] && c.padding == [1, 1] {
+            return Self::Whole;
+        }
+        if Self::Two.products(c) < Self::Four.products(c) { Self::Two } else { Self::Four }
+    }
+
+    /// Outputs of a tile along an axis.
+    fn outputs(self) -> usize {
+        if self == Self::Four { 4 } else { 2 }
+    }
+
+    /// Inputs along an axis that a tile sees beyond as many as it has outputs.
+    fn border(self) -> usize {
+        if self == Self::Whole { 0 } else { 2 }
+    }
+
+    /// Points of a tile.
+    fn points(self) -> usize {
+        match self {
+            Self::Four => 36,
+            Self::Two => 16,
+            Self::Whole => 9,
+        }
+    }
+
+    /// Rows and columns of tiles of a map.
+    fn tiles(self, c: &BatchConv) -> [usize; 2] {
+        c.output().map(|s| s.div_ceil(self.outputs()))
+    }
+
+    /// Points of all tiles of a map.
+    fn products(self, c: &BatchConv) -> usize {
+        self.tiles(c).iter().product::<usize>() * self.points()
+    }
+}
 
 /// Products per weight of one kernel and sample, where the definition has one for each output pixel, or `None` where
 /// the convolution has another form.
@@ -41,17 +98,7 @@ pub(super) fn products(c: &BatchConv) -> Option<usize> {
         return None;
     }
     // A map costs about a quarter of the products.
-    Some((points(c, side(c)) * 5 / 4).div_ceil(TAPS))
-}
-
-/// The tile that needs fewer products.
-fn side(c: &BatchConv) -> usize {
-    if points(c, 2) < points(c, 4) { 2 } else { 4 }
-}
-
-/// Points of all tiles of a map.
-fn points(c: &BatchConv, side: usize) -> usize {
-    c.output().iter().map(|s| s.div_ceil(side)).product::<usize>() * (side + 2) * (side + 2)
+    Some((Form::of(c).products(c) * 5 / 4).div_ceil(TAPS))
 }
 
 /// What all phases share.
@@ -59,27 +106,28 @@ struct Plan<'a> {
     isa: Isa,
     c: &'a BatchConv,
     kernels: usize,
-    side: usize,
-    points: usize,
+    form: Form,
     /// Rows and columns of tiles of a map.
     tiles: [usize; 2],
     /// Input and output channels, rounded up to lanes.
     channels: [usize; 2],
+    /// Columns of a panel.
+    width: usize,
 }
 
 /// Large buffers of the thread that calls, kept from one convolution to the next.
 #[derive(Default)]
 struct Buffers {
-    kernels: Vec<f32>,
-    inputs: Vec<f32>,
-    outputs: Vec<f32>,
-    back: Vec<f32>,
-    kernel_gradients: Vec<f32>,
+    kernels: Buffer<f32>,
+    inputs: Buffer<f32>,
+    outputs: Buffer<f32>,
+    back: Buffer<f32>,
+    kernel_gradients: Buffer<f32>,
 }
 
 thread_local! {
     static BUFFERS: Cell<Buffers> = const { Cell::new(Buffers {
-        kernels: Vec::new(), inputs: Vec::new(), outputs: Vec::new(), back: Vec::new(), kernel_gradients: Vec::new(),
+        kernels: Buffer::new(), inputs: Buffer::new(), outputs: Buffer::new(), back: Buffer::new(), kernel_gradients: Buffer::new(),
     }) };
 }
 
@@ -88,7 +136,8 @@ pub(super) fn forward(isa: Isa, c: &BatchConv, x: &[f32], pi: Option<&[f32]>, ba
     let mut buffers = BUFFERS.take();
     let u = plan.transform_kernels(bank, &mut buffers.kernels);
     for samples in plan.chunks() {
-        let v = plan.transform_inputs(x, &samples, &mut buffers.inputs);
+        let rows = plan.rows(&samples, plan.channels[0]);
+        let v = plan.transform_inputs(x, &samples, rows, &mut buffers.inputs);
         let m = plan.multiply(v, u, pi, &samples, &mut buffers.outputs);
         plan.write_outputs(m, &samples, y);
     }
@@ -108,11 +157,12 @@ pub(super) fn backward(
     let Gradients { dx, dbank, dpi } = gradients;
     let mut buffers = BUFFERS.take();
     let Buffers { kernels, inputs, outputs, back, kernel_gradients } = &mut buffers;
-    let u = dx.map(|_| plan.transform_kernels(bank, kernels));
-    let mut du = dbank.as_ref().map(|_| room(kernel_gradients, plan.points * plan.kernel_step()));
-    let mut dots = vec![0.0; if pi.is_some() { plan.points * c.batch * plan.kernels } else { 0 }];
+    let u = dx.map(|_| plan.transform_transposed(bank, kernels));
+    let mut du = dbank.as_ref().map(|_| kernel_gradients.room(plan.form.points() * step(plan.transposed())));
+    let mut dots = vec![0.0; if pi.is_some() { plan.form.points() * c.batch * plan.kernels } else { 0 }];
     for samples in plan.chunks() {
-        let v = (du.is_some() || pi.is_some()).then(|| plan.transform_inputs(x, &samples, inputs));
+        let panels = plan.panels(&samples, plan.channels[0]);
+        let v = (du.is_some() || pi.is_some()).then(|| plan.transform_inputs(x, &samples, panels, inputs));
         let dm = plan.transform_output_gradients(dy, &samples, outputs);
         let chunk = Chunk { plan: &plan, samples: &samples, dm, v, u, pi };
         if let Some(dx) = dx {
@@ -134,18 +184,23 @@ pub(super) fn backward(
     BUFFERS.set(buffers);
 }
 
+/// Values from one point's matrix to the next: a line more than it has, so that points do not share a set of the cache.
+fn step(matrix: Panels) -> usize {
+    matrix.rows * matrix.columns + LANES
+}
+
 #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
 impl<'a> Plan<'a> {
     fn new(isa: Isa, c: &'a BatchConv, bank: &[f32]) -> Self {
-        let side = side(c);
+        let form = Form::of(c);
         Self {
             isa,
             c,
             kernels: bank.len() / c.weights(),
-            side,
-            points: (side + 2) * (side + 2),
-            tiles: c.output().map(|s| s.div_ceil(side)),
+            form,
+            tiles: form.tiles(c),
             channels: [c.input[0], c.out_channels].map(|n| n.next_multiple_of(LANES)),
+            width: panel_width(isa),
         }
     }
 
@@ -155,96 +210,146 @@ impl<'a> Plan<'a> {
     }
 
     fn chunks(&self) -> Vec<Range<usize>> {
-        let each = self.points * self.tiles_each() * (self.channels[0] + self.channels[1]);
+        let each = self.form.products(self.c) * (self.channels[0] + self.channels[1]);
         split(self.c.batch, (self.c.batch * each).div_ceil(CHUNK).clamp(1, self.c.batch))
     }
 
-    /// Values from one point to the next: `[tiles, channels]`, and a line more, so that points do not share a set of the cache.
-    fn step(&self, samples: usize, channels: usize) -> usize {
-        samples * self.tiles_each() * channels + LANES
+    /// `[tiles, channels]` of a chunk of samples, row by row.
+    fn rows(&self, samples: &Range<usize>, channels: usize) -> Panels {
+        Panels { width: channels, ..self.panels(samples, channels) }
     }
 
-    /// As [`Plan::step`] for kernels `[K·C, O]`.
-    fn kernel_step(&self) -> usize {
-        self.kernels * self.c.input[0] * self.channels[1] + LANES
+    /// The same in panels.
+    fn panels(&self, samples: &Range<usize>, channels: usize) -> Panels {
+        Panels { rows: samples.len() * self.tiles_each(), columns: channels, width: self.width }
     }
 
-    /// The grid of sample `i` of a chunk of `samples`; pixels with a border reach over two more on each axis.
-    fn grid(&self, i: usize, samples: usize, channels: usize, border: bool) -> Grid {
-        let at = i * self.tiles_each() * channels;
-        let row = (self.tiles[1] * self.side + if border { 2 } else { 0 }) * channels;
-        Grid { side: self.side, tiles: self.tiles, channels, row, at, step: self.step(samples, channels) }
+    /// `[K·C, O]` of a point.
+    fn whole(&self) -> Panels {
+        Panels { rows: self.kernels * self.channels[0], columns: self.channels[1], width: self.width }
+    }
+
+    /// `[O, K·C]` of a point.
+    fn transposed(&self) -> Panels {
+        Panels { rows: self.c.out_channels, columns: self.kernels * self.channels[0], width: self.width }
+    }
+
+    /// The grid of sample `i` of a chunk.
+    fn grid(&self, i: usize, points: Panels, border: usize) -> Grid {
+        let row = (self.tiles[1] * self.form.outputs() + border) * points.columns;
+        Grid { form: self.form, tiles: self.tiles, row, first: i * self.tiles_each(), points, step: step(points) }
     }
 
     /// Values of the pixels of a sample.
-    fn pixels_len(&self, channels: usize, border: bool) -> usize {
-        self.tiles.iter().map(|t| t * self.side + if border { 2 } else { 0 }).product::<usize>() * channels
+    fn pixels_len(&self, channels: usize, border: usize) -> usize {
+        self.tiles.iter().map(|t| t * self.form.outputs() + border).product::<usize>() * channels
+    }
+
+    /// Where among the pixels of a sample with a border its first one is.
+    fn origin(&self) -> [usize; 2] {
+        if self.form == Form::Whole { [0, 0] } else { self.c.padding }
     }
 
     /// U, `[K·C, O]` for each point.
-    fn transform_kernels<'b>(&self, bank: &[f32], to: &'b mut Vec<f32>) -> &'b [f32] {
-        let (inputs, outputs, step) = (self.c.input[0], self.channels[1], self.kernel_step());
-        let to = room(to, self.points * step);
+    fn transform_kernels<'b>(&self, bank: &[f32], to: &'b mut Buffer<f32>) -> &'b [f32] {
+        let (inputs, points) = (self.c.input[0], self.whole());
+        let to = to.room(self.form.points() * step(points));
         let shared = Shared::new(to);
-        let blocks = outputs / LANES;
+        let blocks = self.channels[1] / LANES;
         run(self.kernels * blocks, |job, s| {
             let (k, block) = (job / blocks, job % blocks);
-            let taps = room(&mut s.kernel, inputs * TAPS * LANES);
+            let taps = s.kernel.room(self.channels[0] * TAPS * LANES);
             let count = LANES.min(self.c.out_channels - block * LANES);
-            let rows = &bank[k * self.c.weights() + block * LANES * inputs * TAPS..][..count * inputs * TAPS];
-            rows_to_lanes(rows, count, inputs * TAPS, taps);
-            let at = k * inputs * outputs + block * LANES;
-            let grid = Grid { side: self.side, tiles: [1, inputs], channels: outputs, row: 0, at, step };
+            let from = &bank[k * self.c.weights() + block * LANES * inputs * TAPS..][..count * inputs * TAPS];
+            rows_to_lanes(self.isa, from, inputs * TAPS, [count, inputs * TAPS], taps);
+            taps[inputs * TAPS * LANES..].fill(0.0);
+            let at = [k * self.channels[0], block * LANES];
+            let rows = Rows { form: self.form, rows: self.channels[0], at, points, step: step(points) };
             // SAFETY: these kernels belong to this job.
-            unsafe { tiles::kernels(self.isa, grid, taps, shared) };
+            unsafe { tiles::kernels(self.isa, rows, taps, shared) };
         });
         to
     }
 
-    /// dW from dU.
-    fn write_kernel_gradients(&self, du: &[f32], dbank: &mut [f32]) {
-        let (inputs, outputs, step) = (self.c.input[0], self.channels[1], self.kernel_step());
-        let shared = Shared::new(dbank);
-        let blocks = outputs / LANES;
-        run(self.kernels * blocks, |job, s| {
-            let (k, block) = (job / blocks, job % blocks);
-            let taps = room(&mut s.kernel, inputs * TAPS * LANES);
-            let at = k * inputs * outputs + block * LANES;
-            let grid = Grid { side: self.side, tiles: [1, inputs], channels: outputs, row: 0, at, step };
-            tiles::kernel_gradients(self.isa, grid, du, taps);
-            let count = LANES.min(self.c.out_channels - block * LANES);
-            let at = k * self.c.weights() + block * LANES * inputs * TAPS;
+    /// Uᵀ, `[O, K·C]` for each point.
+    fn transform_transposed<'b>(&self, bank: &[f32], to: &'b mut Buffer<f32>) -> &'b [f32] {
+        let points = self.transposed();
+        let to = to.room(self.form.points() * step(points));
+        let shared = Shared::new(to);
+        self.input_blocks(|k, block, count, rows, taps| {
+            for (o, taps) in taps.chunks_exact_mut(TAPS * LANES).enumerate() {
+                let from = &bank[self.weight_at(k, o, block)..][..count * TAPS];
+                rows_to_lanes(self.isa, from, TAPS, [count, TAPS], taps);
+            }
             // SAFETY: these kernels belong to this job.
-            lanes_to_rows(taps, count, inputs * TAPS, unsafe { shared.slice(at, count * inputs * TAPS) });
+            unsafe { tiles::kernels(self.isa, rows, taps, shared) };
+        });
+        to
+    }
+
+    /// dW from dUᵀ.
+    fn write_kernel_gradients(&self, du: &[f32], dbank: &mut [f32]) {
+        let shared = Shared::new(dbank);
+        self.input_blocks(|k, block, count, rows, taps| {
+            tiles::kernel_gradients(self.isa, rows, du, taps);
+            for (o, taps) in taps.chunks_exact(TAPS * LANES).enumerate() {
+                // SAFETY: these kernels belong to this job.
+                let to = unsafe { shared.slice(self.weight_at(k, o, block), count * TAPS) };
+                lanes_to_rows(self.isa, taps, TAPS, [count, TAPS], to);
+            }
         });
     }
 
+    /// Runs a job for every kernel k and sixteen input channels of it: their number, how many there are, where they are among points
+    /// `[O, K·C]`, and room for their taps `[O, 9, 16]`.
+    fn input_blocks(&self, job: impl Fn(usize, usize, usize, Rows, &mut [f32]) + Sync) {
+        let (blocks, points) = (self.channels[0] / LANES, self.transposed());
+        run(self.kernels * blocks, |i, s| {
+            let (k, block) = (i / blocks, i % blocks);
+            let at = [0, k * self.channels[0] + block * LANES];
+            let rows = Rows { form: self.form, rows: points.rows, at, points, step: step(points) };
+            let count = LANES.min(self.c.input[0] - block * LANES);
+            job(k, block, count, rows, s.kernel.room(points.rows * TAPS * LANES));
+        });
+    }
+
+    /// Where the taps of kernel k begin that lead from a block of sixteen input channels to output channel o.
+    fn weight_at(&self, k: usize, o: usize, block: usize) -> usize {
+        k * self.c.weights() + (o * self.c.input[0] + block * LANES) * TAPS
+    }
+
     /// V, `[tiles, C]` for each point.
-    fn transform_inputs<'b>(&self, x: &[f32], samples: &Range<usize>, to: &'b mut Vec<f32>) -> &'b [f32] {
-        let channels = self.channels[0];
-        let to = room(to, self.points * self.step(samples.len(), channels));
+    fn transform_inputs<'b>(
+        &self,
+        x: &[f32],
+        samples: &Range<usize>,
+        points: Panels,
+        to: &'b mut Buffer<f32>,
+    ) -> &'b [f32] {
+        let to = to.room(self.form.points() * step(points));
         let shared = Shared::new(to);
+        let border = self.form.border();
         run(samples.len(), |i, s| {
-            let pixels = room(&mut s.columns, self.pixels_len(channels, true));
+            let pixels = s.columns.room(self.pixels_len(points.columns, border));
             pixels.fill(0.0);
-            let grid = self.grid(i, samples.len(), channels, true);
-            self.to_pixels(x, samples.start + i, self.c.input, self.c.padding, &grid, pixels);
+            let grid = self.grid(i, points, border);
+            self.to_pixels(x, samples.start + i, self.c.input, self.origin(), &grid, pixels);
             // SAFETY: the tiles of this sample belong to this job.
             unsafe { tiles::inputs(self.isa, grid, pixels, shared) };
         });
         to
     }
 
-    /// dM, `[tiles, O]` for each point.
-    fn transform_output_gradients<'b>(&self, dy: &[f32], samples: &Range<usize>, to: &'b mut Vec<f32>) -> &'b [f32] {
-        let channels = self.channels[1];
+    /// dM, `[tiles, O]` for each point, row by row.
+    fn transform_output_gradients<'b>(&self, dy: &[f32], samples: &Range<usize>, to: &'b mut Buffer<f32>) -> &'b [f32] {
+        let points = self.rows(samples, self.channels[1]);
         let [h, w] = self.c.output();
-        let to = room(to, self.points * self.step(samples.len(), channels));
+        let to = to.room(self.form.points() * step(points));
         let shared = Shared::new(to);
         run(samples.len(), |i, s| {
-            let pixels = room(&mut s.columns, self.pixels_len(channels, false));
+            let pixels = s.columns.room(self.pixels_len(points.columns, 0));
             pixels.fill(0.0);
-            let grid = self.grid(i, samples.len(), channels, false);
+            let grid = self.grid(i, points, 0);
             self.to_pixels(dy, samples.start + i, [self.c.out_channels, h, w], [0, 0], &grid, pixels);
             // SAFETY: the tiles of this sample belong to this job.
             unsafe { tiles::output_gradients(self.isa, grid, pixels, shared) };
@@ -255,14 +360,14 @@ impl<'a> Plan<'a> {
     /// Copies planes `[C, H, W]` of sample `n` to pixels, `from` rows and columns away from the first; what does not fit is left
     /// out.
     fn to_pixels(&self, x: &[f32], n: usize, [c, h, w]: [usize; 3], from: [usize; 2], g: &Grid, pixels: &mut [f32]) {
-        let size = [pixels.len() / g.row, g.row / g.channels];
+        let size = [pixels.len() / g.row, g.row / g.points.columns];
         let planes = &x[n * c * h * w..][..c * h * w];
         for block in (0..c).step_by(LANES) {
             let planes = &planes[block * h * w..(block + LANES).min(c) * h * w];
             for y in 0..h.min(size[0].saturating_sub(from[0])) {
-                let to = &mut pixels[(y + from[0]) * g.row + from[1] * g.channels + block..];
+                let to = &mut pixels[(y + from[0]) * g.row + from[1] * g.points.columns + block..];
                 for x in 0..w.min(size[1].saturating_sub(from[1])) {
-                    let to = &mut to[x * g.channels..][..planes.len() / (h * w)];
+                    let to = &mut to[x * g.points.columns..][..planes.len() / (h * w)];
                     let from = planes[y * w + x..].iter().step_by(h * w);
                     to.iter_mut().zip(from).for_each(|(t, f)| *t = *f);
                 }
@@ -272,7 +377,7 @@ impl<'a> Plan<'a> {
 
     /// The reverse: every value of the planes `[C, H, W]` `to` is written, those that no tile reaches with zeros.
     fn to_planes(&self, pixels: &[f32], [c, h, w]: [usize; 3], from: [usize; 2], g: &Grid, to: &mut [f32]) {
-        let size = [pixels.len() / g.row, g.row / g.channels];
+        let size = [pixels.len() / g.row, g.row / g.points.columns];
         let (rows, columns) = (h.min(size[0].saturating_sub(from[0])), w.min(size[1].saturating_sub(from[1])));
         if [rows, columns] != [h, w] {
             to.fill(0.0);
@@ -281,9 +386,9 @@ impl<'a> Plan<'a> {
             let planes = &mut to[block * h * w..(block + LANES).min(c) * h * w];
             let count = planes.len() / (h * w);
             for y in 0..rows {
-                let from = &pixels[(y + from[0]) * g.row + from[1] * g.channels + block..];
+                let from = &pixels[(y + from[0]) * g.row + from[1] * g.points.columns + block..];
                 for x in 0..columns {
-                    let from = &from[x * g.channels..][..count];
+                    let from = &from[x * g.points.columns..][..count];
                     planes[y * w + x..].iter_mut().step_by(h * w).zip(from).for_each(|(t, f)| *t = *f);
                 }
             }
@@ -297,49 +402,52 @@ impl<'a> Plan<'a> {
         u: &[f32],
         pi: Option<&[f32]>,
         samples: &Range<usize>,
-        to: &'b mut Vec<f32>,
+        to: &'b mut Buffer<f32>,
     ) -> &'b [f32] {
-        let (tiles, step) = (samples.len() * self.tiles_each(), self.step(samples.len(), self.channels[1]));
-        let to = room(to, self.points * step);
+        let (from, points, kernels) =
+            (self.rows(samples, self.channels[0]), self.panels(samples, self.channels[1]), self.whole());
+        let to = to.room(self.form.points() * step(points));
         let shared = Shared::new(to);
-        run(self.points, |point, s| {
-            let v = self.scaled(v, pi, point, samples, &mut s.columns);
-            let rows = self.kernels * self.c.input[0];
-            let u = View::new(&u[point * self.kernel_step()..], rows, self.c.out_channels, self.channels[1]);
+        run(self.form.points(), |point, s| {
+            let v = self.scaled(v, from, point, pi, samples, kernels.rows, &mut s.columns);
+            let v = View::new(v, from.rows, kernels.rows, kernels.rows);
             // SAFETY: this point belongs to this job.
-            unsafe {
-                let size = [tiles, self.c.out_channels];
-                shared.product(point * step, self.channels[1], size, false, v, u);
-            }
+            let to = unsafe { shared.slice(point * step(points), points.rows * points.columns) };
+            product(self.isa, v, &u[point * step(kernels)..], kernels, to, false);
         });
         to
     }
 
-    /// V of one point, with coefficients `[tiles, K·C]`.
+    /// V of one point, with coefficients `[tiles, K·C]` in panels `width` wide.
+    #[allow(clippy::too_many_arguments, reason = "a matrix, its place and its coefficients")]
     fn scaled<'b>(
         &self,
         v: &'b [f32],
-        pi: Option<&[f32]>,
+        from: Panels,
         point: usize,
+        pi: Option<&[f32]>,
         samples: &Range<usize>,
-        to: &'b mut Vec<f32>,
-    ) -> View<'b> {
-        let (inputs, channels, tiles) = (self.c.input[0], self.channels[0], samples.len() * self.tiles_each());
-        let v = &v[point * self.step(samples.len(), channels)..];
-        let Some(pi) = pi else { return View::new(v, tiles, inputs, channels) };
-        let width = self.kernels * inputs;
-        let to = room(to, tiles * width);
-        let pi = &pi[samples.start * self.kernels..];
-        tiles::scale(self.isa, v, [inputs, channels, self.tiles_each()], pi, self.kernels, to);
-        View::new(to, tiles, width, width)
+        width: usize,
+        to: &'b mut Buffer<f32>,
+    ) -> &'b [f32] {
+        let v = &v[point * step(from)..][..from.rows * from.columns];
+        let Some(pi) = pi else { return v };
+        let to = to.room(v.len() * self.kernels);
+        scale(self.isa, v, from, self.coefficients(pi, samples), to, width);
+        to
+    }
+
+    fn coefficients<'b>(&self, pi: &'b [f32], samples: &Range<usize>) -> Coefficients<'b> {
+        let kernels = self.kernels;
+        Coefficients { pi: &pi[samples.start * kernels..samples.end * kernels], kernels, each: self.tiles_each() }
     }
 
     fn write_outputs(&self, m: &[f32], samples: &Range<usize>, y: Shared<'_>) {
-        let ([h, w], channels) = (self.c.output(), self.channels[1]);
+        let ([h, w], points) = (self.c.output(), self.panels(samples, self.channels[1]));
         let each = self.c.out_channels * h * w;
         run(samples.len(), |i, s| {
-            let pixels = room(&mut s.columns, self.pixels_len(channels, false));
-            let grid = self.grid(i, samples.len(), channels, false);
+            let pixels = s.columns.room(self.pixels_len(points.columns, 0));
+            let grid = self.grid(i, points, 0);
             tiles::outputs(self.isa, grid, m, pixels);
             // SAFETY: this sample belongs to this job.
             let to = unsafe { y.zeroed((samples.start + i) * each, each) };
@@ -348,15 +456,16 @@ impl<'a> Plan<'a> {
     }
 
     fn write_input_gradients(&self, dv: &[f32], samples: &Range<usize>, dx: Shared<'_>) {
-        let (channels, each) = (self.channels[0], self.c.input.iter().product());
+        let (points, each) = (self.panels(samples, self.channels[0]), self.c.input.iter().product());
+        let border = self.form.border();
         run(samples.len(), |i, s| {
-            let pixels = room(&mut s.columns, self.pixels_len(channels, true));
+            let pixels = s.columns.room(self.pixels_len(points.columns, border));
             pixels.fill(0.0);
-            let grid = self.grid(i, samples.len(), channels, true);
+            let grid = self.grid(i, points, border);
             tiles::input_gradients(self.isa, grid, dv, pixels);
             // SAFETY: this sample belongs to this job.
             let to = unsafe { dx.zeroed((samples.start + i) * each, each) };
-            self.to_planes(pixels, self.c.input, self.c.padding, &grid, to);
+            self.to_planes(pixels, self.c.input, self.origin(), &grid, to);
         });
     }
 }
@@ -375,72 +484,47 @@ struct Chunk<'a> {
 impl Chunk<'_> {
     /// dM of one point, `[tiles, O]`.
     fn dm(&self, point: usize) -> View<'_> {
-        let (plan, n) = (self.plan, self.samples.len());
-        let dm = &self.dm[point * plan.step(n, plan.channels[1])..];
-        View::new(dm, n * plan.tiles_each(), plan.c.out_channels, plan.channels[1])
+        let points = self.plan.rows(self.samples, self.plan.channels[1]);
+        View::new(&self.dm[point * step(points)..], points.rows, self.plan.c.out_channels, points.columns)
     }
 
     /// dV = dM·Uᵀ, `[tiles, C]` for each point; `dots` `[points, N, K]` receives ⟨dV_k, V⟩.
-    fn multiply_back<'b>(&self, to: &'b mut Vec<f32>, dots: &mut [f32]) -> &'b [f32] {
+    fn multiply_back<'b>(&self, to: &'b mut Buffer<f32>, dots: &mut [f32]) -> &'b [f32] {
         let (plan, samples) = (self.plan, self.samples);
-        let (inputs, channels, kernels) = (plan.c.input[0], plan.channels[0], plan.kernels);
-        let (tiles, step) = (samples.len() * plan.tiles_each(), plan.step(samples.len(), channels));
+        let (points, kernels) = (plan.panels(samples, plan.channels[0]), plan.transposed());
         let u = self.u.expect("gradients of inputs need the kernels");
-        let to = room(to, plan.points * step);
+        let to = to.room(plan.form.points() * step(points));
         let (shared, dots) = (Shared::new(to), Shared::new(dots));
-        run(plan.points, |point, s| {
-            let u =
-                View::new(&u[point * plan.kernel_step()..], kernels * inputs, plan.c.out_channels, plan.channels[1]);
-            let Some(pi) = self.pi else {
-                // SAFETY: this point belongs to this job.
-                unsafe { shared.product(point * step, channels, [tiles, inputs], false, self.dm(point), u.t()) };
-                return;
-            };
-            let width = kernels * inputs;
-            let all = room(&mut s.columns, tiles * width);
-            super::product::product(all, width, false, self.dm(point), u.t());
-            let v = &self.v.expect("a mixture needs its inputs")[point * step..];
-            let size = [inputs, channels, plan.tiles_each()];
-            let pi = &pi[samples.start * kernels..];
+        run(plan.form.points(), |point, s| {
+            let (dm, u) = (self.dm(point), &u[point * step(kernels)..]);
+            let len = points.rows * points.columns;
             // SAFETY: this point belongs to this job.
-            let (to, dots) = unsafe {
-                let at = (point * plan.c.batch + samples.start) * kernels;
-                (shared.slice(point * step, tiles * channels), dots.slice(at, samples.len() * kernels))
+            let to = unsafe { shared.slice(point * step(points), len) };
+            let Some(pi) = self.pi else { return product(plan.isa, dm, u, kernels, to, false) };
+            let all = s.columns.room(len * plan.kernels);
+            product(plan.isa, dm, u, kernels, all, false);
+            let v = &self.v.expect("a mixture needs its inputs")[point * step(points)..];
+            // SAFETY: this point belongs to this job.
+            let dots = unsafe {
+                let at = (point * plan.c.batch + samples.start) * plan.kernels;
+                dots.slice(at, samples.len() * plan.kernels)
             };
-            tiles::fold(plan.isa, all, v, size, pi, kernels, to, dots);
+            fold(plan.isa, all, v, points, plan.coefficients(pi, samples), to, dots);
         });
         to
     }
 
-    /// dU (+)= Vᵀ·dM, `[K·C, O]` for each point; the first chunk of a batch begins it.
+    /// dUᵀ (+)= dMᵀ·V, `[O, K·C]` for each point; the first chunk of a batch begins it.
     fn add_kernel_gradients(&self, du: &mut [f32]) {
         let (plan, v) = (self.plan, self.v.expect("gradients of kernels need the inputs"));
-        let (step, shared) = (plan.kernel_step(), Shared::new(du));
-        run(plan.points, |point, s| {
-            let v = plan.scaled(v, self.pi, point, self.samples, &mut s.columns);
-            let size = [plan.kernels * plan.c.input[0], plan.c.out_channels];
+        let (points, kernels) = (plan.panels(self.samples, plan.channels[0]), plan.transposed());
+        let shared = Shared::new(du);
+        run(plan.form.points(), |point, s| {
+            let v = plan.scaled(v, points, point, self.pi, self.samples, plan.width, &mut s.columns);
+            let scaled = Panels { columns: kernels.columns, ..points };
             // SAFETY: this point belongs to this job.
-            unsafe {
-                shared.product(point * step, plan.channels[1], size, self.samples.start > 0, v.t(), self.dm(point));
-            }
+            let to = unsafe { shared.slice(point * step(kernels), kernels.rows * kernels.columns) };
+            product(plan.isa, self.dm(point).t(), v, scaled, to, self.samples.start > 0);
         });
-    }
-}
-
-/// `rows` rows of `len` values → `[len, 16]`; lanes without a row are zero.
-fn rows_to_lanes(from: &[f32], rows: usize, len: usize, to: &mut [f32]) {
-    for (i, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate().take(len) {
-        for (row, to) in to.iter_mut().enumerate() {
-            *to = if row < rows { from[row * len + i] } else { 0.0 };
-        }
-    }
-}
-
-/// The reverse of [`rows_to_lanes`].
-fn lanes_to_rows(from: &[f32], rows: usize, len: usize, to: &mut [f32]) {
-    for (i, from) in from.as_chunks::<LANES>().0.iter().enumerate().take(len) {
-        for (row, v) in from.iter().enumerate().take(rows) {
-            to[row * len + i] = *v;
-        }
     }
 }

@@ -1,10 +1,12 @@
 //! Whole tiles: sixteen channels of all pixels or points at once.
 //!
-//! Pixels stand channels-last in scratch, `channels` a multiple of the lanes; points stand as one matrix
-//! `[tiles, channels]` after the other, `step` values apart.
+//! Pixels stand channels-last in scratch, `channels` a multiple of the lanes; points stand as one matrix [`Panels`] after the
+//! other, a row for each tile, `step` values apart.
 
 use super::super::job::Shared;
-use super::lines::{self, Line};
+use super::lines::{Axis, Four, Line, Two, Whole};
+use super::panels::Panels;
+use super::{Form, TAPS};
 use crate::Isa;
 use crate::lanes::{LANES, Lanes, dispatch};
 
@@ -13,35 +15,54 @@ type Plane<L> = [Line<L>; 6];
 
 /// A map along both axes, from `$from` to `$to` values each.
 macro_rules! plane {
-    ($name:ident, $line:path, $from:expr, $to:expr) => {
+    ($name:ident, $from:expr, $to:expr) => {
         #[inline(always)]
-        fn $name<L: Lanes, const SIDE: usize>(l: L, from: &Plane<L>) -> Plane<L> {
+        fn $name<L: Lanes, M: Axis>(l: L, from: &Plane<L>) -> Plane<L> {
             let mut half = [[l.splat(0.0); 6]; 6];
             for x in 0..$from {
                 let mut column = [l.splat(0.0); 6];
                 for y in 0..$from {
                     column[y] = from[y][x];
                 }
-                let column = $line(l, &column);
+                let column = M::$name(l, &column);
                 for y in 0..$to {
                     half[y][x] = column[y];
                 }
             }
             let mut to = [[l.splat(0.0); 6]; 6];
             for y in 0..$to {
-                to[y] = $line(l, &half[y]);
+                to[y] = M::$name(l, &half[y]);
             }
             to
         }
     };
 }
 
-plane!(kernel, lines::kernel::<L, SIDE>, 3, SIDE + 2);
-plane!(kernel_back, lines::kernel_back::<L, SIDE>, SIDE + 2, 3);
-plane!(input, lines::input::<L, SIDE>, SIDE + 2, SIDE + 2);
-plane!(input_back, lines::input_back::<L, SIDE>, SIDE + 2, SIDE + 2);
-plane!(output, lines::output::<L, SIDE>, SIDE + 2, SIDE);
-plane!(output_back, lines::output_back::<L, SIDE>, SIDE, SIDE + 2);
+plane!(kernel, 3, M::POINTS);
+plane!(kernel_back, M::POINTS, 3);
+plane!(input, M::INPUTS, M::POINTS);
+plane!(input_back, M::POINTS, M::INPUTS);
+plane!(output, M::POINTS, M::OUTPUTS);
+plane!(output_back, M::OUTPUTS, M::POINTS);
+
+/// Compiles `$each`, generic over lanes and form, for every instruction set and form, as the function `$name`.
+macro_rules! for_every_form {
+    ($(#[$meta:meta])* [$($head:tt)*] $name:ident, $body:ident, $each:ident($place:ident: $of:ty, $($arg:ident: $ty:ty),*)) => {
+        $(#[$meta])*
+        $($head)* $name(isa: Isa, $place: $of, $($arg: $ty),*) {
+            dispatch!(isa, $body($place: $of, $($arg: $ty),*));
+        }
+
+        #[inline(always)]
+        fn $body<L: Lanes>(l: L, $place: $of, $($arg: $ty),*) {
+            match $place.form {
+                Form::Four => $each::<L, Four>(l, $place, $($arg),*),
+                Form::Two => $each::<L, Two>(l, $place, $($arg),*),
+                Form::Whole => $each::<L, Whole>(l, $place, $($arg),*),
+            }
+        }
+    };
+}
 
 #[inline(always)]
 fn lanes(from: &[f32], at: usize) -> &[f32; LANES] {
@@ -65,57 +86,6 @@ fn read<L: Lanes>(l: L, from: &[f32], at: usize, n: usize, [row, column]: [usize
     plane
 }
 
-/// Where the tiles of one sample are: among pixels and among points.
-#[derive(Clone, Copy)]
-pub(super) struct Grid {
-    /// Outputs of a tile on each axis, 4 or 2.
-    pub side: usize,
-    /// Rows and columns of tiles.
-    pub tiles: [usize; 2],
-    /// Channels, a multiple of the lanes.
-    pub channels: usize,
-    /// Values from one row of pixels to the next.
-    pub row: usize,
-    /// First value among points.
-    pub at: usize,
-    /// Values from one point to the next.
-    pub step: usize,
-}
-
-/// Every tile and sixteen channels of it: place of its first pixel and of its first point.
-#[inline(always)]
-fn each(g: &Grid) -> impl Iterator<Item = [usize; 2]> {
-    let g = *g;
-    let tile = move |t: usize| {
-        let (y, x) = (t / g.tiles[1], t % g.tiles[1]);
-        [y * g.side * g.row + x * g.side * g.channels, g.at + t * g.channels]
-    };
-    let blocks = g.channels / LANES;
-    (0..g.tiles[0] * g.tiles[1] * blocks).map(move |i| tile(i / blocks).map(|at| at + i % blocks * LANES))
-}
-
-/// Pixels, with the border that tiles reach over, → points.
-///
-/// # Safety
-/// Nobody else reads or writes the points of these tiles.
-#[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
-pub(super) unsafe fn inputs(isa: Isa, g: Grid, pixels: &[f32], points: Shared<'_>) {
-    dispatch!(isa, inputs_body(g: Grid, pixels: &[f32], points: Shared<'_>));
-}
-
-#[inline(always)]
-fn inputs_body<L: Lanes>(l: L, g: Grid, pixels: &[f32], points: Shared<'_>) {
-    if g.side == 4 { inputs_of::<L, 4>(l, g, pixels, points) } else { inputs_of::<L, 2>(l, g, pixels, points) }
-}
-
-#[inline(always)]
-fn inputs_of<L: Lanes, const SIDE: usize>(l: L, g: Grid, pixels: &[f32], points: Shared<'_>) {
-    for [from, to] in each(&g) {
-        let plane = read(l, pixels, from, SIDE + 2, [g.row, g.channels]);
-        write(l, &input::<L, SIDE>(l, &plane), SIDE + 2, points, to, g.step);
-    }
-}
-
 /// Writes `n` × `n` points.
 #[inline(always)]
 #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
@@ -129,200 +99,193 @@ fn write<L: Lanes>(l: L, plane: &Plane<L>, n: usize, to: Shared<'_>, at: usize, 
     }
 }
 
-/// Gradients of outputs → gradients of points. Pixels as [`outputs`] writes them.
-///
-/// # Safety
-/// As for [`inputs`].
-#[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
-pub(super) unsafe fn output_gradients(isa: Isa, g: Grid, pixels: &[f32], points: Shared<'_>) {
-    dispatch!(isa, output_gradients_body(g: Grid, pixels: &[f32], points: Shared<'_>));
+/// Where the tiles of one sample are: among pixels and among points.
+#[derive(Clone, Copy)]
+pub(super) struct Grid {
+    pub form: Form,
+    /// Rows and columns of tiles.
+    pub tiles: [usize; 2],
+    /// Values from one row of pixels to the next.
+    pub row: usize,
+    /// Row of the first tile among points.
+    pub first: usize,
+    /// The matrix of a point; its columns are the channels.
+    pub points: Panels,
+    /// Values from one point to the next.
+    pub step: usize,
+}
+
+/// Every tile and sixteen channels of it: place of its first pixel and of its first point.
+#[inline(always)]
+fn each(g: &Grid) -> impl Iterator<Item = [usize; 2]> {
+    let (g, channels) = (*g, g.points.columns);
+    let blocks = channels / LANES;
+    (0..g.tiles[0] * g.tiles[1] * blocks).map(move |i| {
+        let (t, channel) = (i / blocks, i % blocks * LANES);
+        let (y, x) = (t / g.tiles[1], t % g.tiles[1]);
+        let pixel = y * g.form.outputs() * g.row + x * g.form.outputs() * channels + channel;
+        [pixel, g.points.place(g.first + t, channel)]
+    })
+}
+
+for_every_form! {
+    /// Pixels, with the border that tiles reach over, → points.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes the points of these tiles.
+    #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
+    [pub(super) unsafe fn] inputs, inputs_body, inputs_of(g: Grid, pixels: &[f32], points: Shared<'_>)
 }
 
 #[inline(always)]
-fn output_gradients_body<L: Lanes>(l: L, g: Grid, pixels: &[f32], points: Shared<'_>) {
-    if g.side == 4 {
-        output_gradients_of::<L, 4>(l, g, pixels, points);
-    } else {
-        output_gradients_of::<L, 2>(l, g, pixels, points);
-    }
-}
-
-#[inline(always)]
-fn output_gradients_of<L: Lanes, const SIDE: usize>(l: L, g: Grid, pixels: &[f32], points: Shared<'_>) {
+fn inputs_of<L: Lanes, M: Axis>(l: L, g: Grid, pixels: &[f32], points: Shared<'_>) {
     for [from, to] in each(&g) {
-        let plane = read(l, pixels, from, SIDE, [g.row, g.channels]);
-        write(l, &output_back::<L, SIDE>(l, &plane), SIDE + 2, points, to, g.step);
+        let plane = read(l, pixels, from, M::INPUTS, [g.row, g.points.columns]);
+        write(l, &input::<L, M>(l, &plane), M::POINTS, points, to, g.step);
     }
 }
 
-/// Points → outputs, whole tiles of them.
-pub(super) fn outputs(isa: Isa, g: Grid, points: &[f32], pixels: &mut [f32]) {
-    dispatch!(isa, outputs_body(g: Grid, points: &[f32], pixels: &mut [f32]));
+for_every_form! {
+    /// Gradients of outputs → gradients of points. Pixels as [`outputs`] writes them.
+    ///
+    /// # Safety
+    /// As for [`inputs`].
+    #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
+    [pub(super) unsafe fn] output_gradients, output_gradients_body, output_gradients_of(
+        g: Grid, pixels: &[f32], points: Shared<'_>
+    )
 }
 
 #[inline(always)]
-fn outputs_body<L: Lanes>(l: L, g: Grid, points: &[f32], pixels: &mut [f32]) {
-    if g.side == 4 { outputs_of::<L, 4>(l, g, points, pixels) } else { outputs_of::<L, 2>(l, g, points, pixels) }
+fn output_gradients_of<L: Lanes, M: Axis>(l: L, g: Grid, pixels: &[f32], points: Shared<'_>) {
+    for [from, to] in each(&g) {
+        let plane = read(l, pixels, from, M::OUTPUTS, [g.row, g.points.columns]);
+        write(l, &output_back::<L, M>(l, &plane), M::POINTS, points, to, g.step);
+    }
+}
+
+for_every_form! {
+    /// Points → outputs, whole tiles of them.
+    [pub(super) fn] outputs, outputs_body, outputs_of(g: Grid, points: &[f32], pixels: &mut [f32])
 }
 
 #[inline(always)]
-fn outputs_of<L: Lanes, const SIDE: usize>(l: L, g: Grid, points: &[f32], pixels: &mut [f32]) {
+fn outputs_of<L: Lanes, M: Axis>(l: L, g: Grid, points: &[f32], pixels: &mut [f32]) {
     for [to, from] in each(&g) {
-        let plane = read(l, points, from, SIDE + 2, [(SIDE + 2) * g.step, g.step]);
-        let plane = output::<L, SIDE>(l, &plane);
-        for (y, line) in plane.iter().enumerate().take(SIDE) {
-            for (x, v) in line.iter().enumerate().take(SIDE) {
-                l.store(*v, lanes_mut(pixels, to + y * g.row + x * g.channels));
+        let plane = read(l, points, from, M::POINTS, [M::POINTS * g.step, g.step]);
+        let plane = output::<L, M>(l, &plane);
+        for (y, line) in plane.iter().enumerate().take(M::OUTPUTS) {
+            for (x, v) in line.iter().enumerate().take(M::OUTPUTS) {
+                l.store(*v, lanes_mut(pixels, to + y * g.row + x * g.points.columns));
             }
         }
     }
 }
 
-/// Gradients of points are added to those of the pixels that they come from. Pixels as [`inputs`] reads them.
-pub(super) fn input_gradients(isa: Isa, g: Grid, points: &[f32], pixels: &mut [f32]) {
-    dispatch!(isa, input_gradients_body(g: Grid, points: &[f32], pixels: &mut [f32]));
+for_every_form! {
+    /// Gradients of points are added to those of the pixels that they come from. Pixels as [`inputs`] reads them.
+    [pub(super) fn] input_gradients, input_gradients_body, input_gradients_of(g: Grid, points: &[f32], pixels: &mut [f32])
 }
 
 #[inline(always)]
-fn input_gradients_body<L: Lanes>(l: L, g: Grid, points: &[f32], pixels: &mut [f32]) {
-    if g.side == 4 {
-        input_gradients_of::<L, 4>(l, g, points, pixels);
-    } else {
-        input_gradients_of::<L, 2>(l, g, points, pixels);
-    }
-}
-
-#[inline(always)]
-fn input_gradients_of<L: Lanes, const SIDE: usize>(l: L, g: Grid, points: &[f32], pixels: &mut [f32]) {
+fn input_gradients_of<L: Lanes, M: Axis>(l: L, g: Grid, points: &[f32], pixels: &mut [f32]) {
     for [to, from] in each(&g) {
-        let plane = read(l, points, from, SIDE + 2, [(SIDE + 2) * g.step, g.step]);
-        let plane = input_back::<L, SIDE>(l, &plane);
-        for (y, line) in plane.iter().enumerate().take(SIDE + 2) {
-            for (x, v) in line.iter().enumerate().take(SIDE + 2) {
-                let pixel = lanes_mut(pixels, to + y * g.row + x * g.channels);
+        let plane = read(l, points, from, M::POINTS, [M::POINTS * g.step, g.step]);
+        let plane = input_back::<L, M>(l, &plane);
+        for (y, line) in plane.iter().enumerate().take(M::INPUTS) {
+            for (x, v) in line.iter().enumerate().take(M::INPUTS) {
+                let pixel = lanes_mut(pixels, to + y * g.row + x * g.points.columns);
                 l.store(l.add(l.load(pixel), *v), pixel);
             }
         }
     }
 }
 
-/// Nine taps of sixteen kernels for `g.tiles[1]` channels, `[channels, 9, 16]`, → points.
-///
-/// # Safety
-/// As for [`inputs`].
-#[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
-pub(super) unsafe fn kernels(isa: Isa, g: Grid, taps: &[f32], points: Shared<'_>) {
-    dispatch!(isa, kernels_body(g: Grid, taps: &[f32], points: Shared<'_>));
+/// Where the kernels of sixteen channels on one side and some on the other are among points: those in `at` and the columns
+/// after it, these in `rows` rows.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    pub form: Form,
+    pub rows: usize,
+    /// Row and column of the first.
+    pub at: [usize; 2],
+    /// The matrix of a point.
+    pub points: Panels,
+    /// Values from one point to the next.
+    pub step: usize,
+}
+
+for_every_form! {
+    /// Nine taps of sixteen kernels in each row, `[rows, 9, 16]`, → points.
+    ///
+    /// # Safety
+    /// As for [`inputs`].
+    #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
+    [pub(super) unsafe fn] kernels, kernels_body, kernels_of(r: Rows, taps: &[f32], points: Shared<'_>)
 }
 
 #[inline(always)]
-fn kernels_body<L: Lanes>(l: L, g: Grid, taps: &[f32], points: Shared<'_>) {
-    if g.side == 4 { kernels_of::<L, 4>(l, g, taps, points) } else { kernels_of::<L, 2>(l, g, taps, points) }
-}
-
-#[inline(always)]
-fn kernels_of<L: Lanes, const SIDE: usize>(l: L, g: Grid, taps: &[f32], points: Shared<'_>) {
-    for c in 0..g.tiles[1] {
-        let plane = read(l, taps, c * 9 * LANES, 3, [3 * LANES, LANES]);
-        write(l, &kernel::<L, SIDE>(l, &plane), SIDE + 2, points, g.at + c * g.channels, g.step);
+fn kernels_of<L: Lanes, M: Axis>(l: L, r: Rows, taps: &[f32], points: Shared<'_>) {
+    for row in 0..r.rows {
+        let plane = read(l, taps, row * TAPS * LANES, 3, [3 * LANES, LANES]);
+        let at = r.points.place(r.at[0] + row, r.at[1]);
+        write(l, &kernel::<L, M>(l, &plane), M::POINTS, points, at, r.step);
     }
 }
 
-/// The transpose of [`kernels`].
-pub(super) fn kernel_gradients(isa: Isa, g: Grid, points: &[f32], taps: &mut [f32]) {
-    dispatch!(isa, kernel_gradients_body(g: Grid, points: &[f32], taps: &mut [f32]));
+for_every_form! {
+    /// The transpose of [`kernels`].
+    [pub(super) fn] kernel_gradients, kernel_gradients_body, kernel_gradients_of(r: Rows, points: &[f32], taps: &mut [f32])
 }
 
 #[inline(always)]
-fn kernel_gradients_body<L: Lanes>(l: L, g: Grid, points: &[f32], taps: &mut [f32]) {
-    if g.side == 4 {
-        kernel_gradients_of::<L, 4>(l, g, points, taps);
-    } else {
-        kernel_gradients_of::<L, 2>(l, g, points, taps);
-    }
-}
-
-#[inline(always)]
-fn kernel_gradients_of<L: Lanes, const SIDE: usize>(l: L, g: Grid, points: &[f32], taps: &mut [f32]) {
-    for c in 0..g.tiles[1] {
-        let plane = read(l, points, g.at + c * g.channels, SIDE + 2, [(SIDE + 2) * g.step, g.step]);
-        let plane = kernel_back::<L, SIDE>(l, &plane);
+fn kernel_gradients_of<L: Lanes, M: Axis>(l: L, r: Rows, points: &[f32], taps: &mut [f32]) {
+    for row in 0..r.rows {
+        let at = r.points.place(r.at[0] + row, r.at[1]);
+        let plane = kernel_back::<L, M>(l, &read(l, points, at, M::POINTS, [M::POINTS * r.step, r.step]));
         for (tap, v) in plane.iter().take(3).flat_map(|line| line.iter().take(3)).enumerate() {
-            l.store(*v, lanes_mut(taps, (c * 9 + tap) * LANES));
+            l.store(*v, lanes_mut(taps, (row * TAPS + tap) * LANES));
         }
     }
 }
 
-/// Rows of `channels` values, `step` apart, of samples of `each` rows: row t becomes the K rows π_k · row t side by side.
-pub(super) fn scale(isa: Isa, rows: &[f32], [channels, step, each]: [usize; 3], pi: &[f32], k: usize, to: &mut [f32]) {
-    let size = [channels, step, each];
-    dispatch!(isa, scale_body(rows: &[f32], size: [usize; 3], pi: &[f32], k: usize, to: &mut [f32]));
+/// `rows` rows of `len` values, `step` apart, → `[len, 16]`; lanes without a row are zero.
+pub(super) fn rows_to_lanes(isa: Isa, from: &[f32], step: usize, [rows, len]: [usize; 2], to: &mut [f32]) {
+    let size = [rows, len];
+    dispatch!(isa, rows_to_lanes_body(from: &[f32], step: usize, size: [usize; 2], to: &mut [f32]));
 }
 
 #[inline(always)]
-fn scale_body<L>(_: L, rows: &[f32], [channels, step, each]: [usize; 3], pi: &[f32], k: usize, to: &mut [f32]) {
-    for (t, to) in to.chunks_exact_mut(k * channels).enumerate() {
-        let row = &rows[t * step..][..channels];
-        for (to, p) in to.chunks_exact_mut(channels).zip(&pi[t / each * k..][..k]) {
-            to.iter_mut().zip(row).for_each(|(t, v)| *t = p * v);
+fn rows_to_lanes_body<L: Lanes>(l: L, from: &[f32], step: usize, [rows, len]: [usize; 2], to: &mut [f32]) {
+    for i in (0..len).step_by(LANES) {
+        let count = LANES.min(len - i);
+        let mut block = [l.splat(0.0); LANES];
+        for (row, v) in block.iter_mut().enumerate().take(rows) {
+            let from = &from[row * step + i..];
+            *v = if from.len() >= LANES { l.load(lanes(from, 0)) } else { l.load_partial(&from[..count]) };
+        }
+        for (j, v) in l.transpose(block).into_iter().enumerate().take(count) {
+            l.store(v, lanes_mut(to, (i + j) * LANES));
         }
     }
 }
 
-/// The reverse of [`scale`] for the gradients `from` of scaled rows: `to`, as `rows`, becomes Σ_k π_k · row k, and `dots`
-/// `[samples, K]` receives ⟨row k, row t⟩ summed over the rows of a sample.
-#[allow(clippy::too_many_arguments, reason = "one fused loop over three streams")]
-pub(super) fn fold(
-    isa: Isa,
-    from: &[f32],
-    rows: &[f32],
-    size: [usize; 3],
-    pi: &[f32],
-    k: usize,
-    to: &mut [f32],
-    dots: &mut [f32],
-) {
-    dispatch!(
-        isa,
-        fold_body(
-            from: &[f32],
-            rows: &[f32],
-            size: [usize; 3],
-            pi: &[f32],
-            k: usize,
-            to: &mut [f32],
-            dots: &mut [f32]
-        )
-    );
+/// The reverse of [`rows_to_lanes`].
+pub(super) fn lanes_to_rows(isa: Isa, from: &[f32], step: usize, [rows, len]: [usize; 2], to: &mut [f32]) {
+    let size = [rows, len];
+    dispatch!(isa, lanes_to_rows_body(from: &[f32], step: usize, size: [usize; 2], to: &mut [f32]));
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "one fused loop over three streams")]
-fn fold_body<L>(
-    _: L,
-    from: &[f32],
-    rows: &[f32],
-    [channels, step, each]: [usize; 3],
-    pi: &[f32],
-    k: usize,
-    to: &mut [f32],
-    dots: &mut [f32],
-) {
-    dots.fill(0.0);
-    for (t, from) in from.chunks_exact(k * channels).enumerate() {
-        let (row, to) = (&rows[t * step..][..channels], &mut to[t * step..][..channels]);
-        let at = t / each * k;
-        to.fill(0.0);
-        for ((from, p), dot) in from.chunks_exact(channels).zip(&pi[at..at + k]).zip(&mut dots[at..at + k]) {
-            let mut sums = [0.0f32; LANES];
-            let parts = from.chunks(LANES).zip(row.chunks(LANES)).zip(to.chunks_mut(LANES));
-            for ((from, row), to) in parts {
-                for (((f, r), t), sum) in from.iter().zip(row).zip(to).zip(&mut sums) {
-                    *sum += f * r;
-                    *t += p * f;
-                }
-            }
-            *dot += sums.iter().sum::<f32>();
+fn lanes_to_rows_body<L: Lanes>(l: L, from: &[f32], step: usize, [rows, len]: [usize; 2], to: &mut [f32]) {
+    for i in (0..len).step_by(LANES) {
+        let count = LANES.min(len - i);
+        let mut block = [l.splat(0.0); LANES];
+        for (j, v) in block.iter_mut().enumerate().take(count) {
+            *v = l.load(lanes(from, (i + j) * LANES));
+        }
+        for (row, v) in l.transpose(block).into_iter().enumerate().take(rows) {
+            l.store_partial(v, &mut to[row * step + i..][..count]);
         }
     }
 }
