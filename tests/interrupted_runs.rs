@@ -161,16 +161,16 @@ fn a_second_control_c_stops_at_once() {
     let shell = Shell::new();
     // One iteration takes seconds.
     let words = "train --data digits --model dy_resnet10 --image-size 32 --batch 1400 --epochs 9 --out run";
-    let child = start(&shell, words);
+    let mut child = start(&shell, words);
     let begun = Instant::now();
     while !shell.path("run/last/epoch-0000000-batch-00000000.safetensors").exists() {
         assert!(begun.elapsed() < Duration::from_secs(120), "the run did not begin");
         sleep(Duration::from_millis(2));
     }
-    // Time to leave the system's calls, in which two signals would become one.
-    for _ in 0..2 {
-        sleep(Duration::from_millis(300));
+    // Two signals that are not yet taken become one, however long they are apart, so the second is sent until it is.
+    while child.try_wait().unwrap().is_none() {
         interrupt(&child);
+        sleep(Duration::from_millis(50));
     }
     let output = child.wait_with_output().unwrap();
     let err = text(&output.stderr);
