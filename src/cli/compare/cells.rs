@@ -88,18 +88,18 @@ fn folders(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What to sort a name by: its letters and its whole numbers in turn, then the name itself.
-fn by_value(name: &str) -> (Vec<(String, u64)>, String) {
-    let mut parts = vec![(String::new(), 0u64)];
-    let mut in_number = false;
-    for c in name.chars() {
-        let last = parts.last_mut().expect("one at least");
-        match c.to_digit(10) {
-            Some(digit) => last.1 = last.1.saturating_mul(10).saturating_add(u64::from(digit)),
-            None if in_number => parts.push((c.to_string(), 0)),
-            None => last.0.push(c),
-        }
-        in_number = c.is_ascii_digit();
+/// What to sort a name by: its letters, whole numbers and decimal places in turn, then the name itself.
+fn by_value(name: &str) -> (Vec<(String, u64, String)>, String) {
+    let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (mut parts, mut rest) = (Vec::new(), name);
+    while !rest.is_empty() {
+        let (letters, number) = rest.split_at(rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len()));
+        let (whole, after) = number.split_at(digits(number));
+        let places = after.strip_prefix('.').map_or("", |places| &places[..digits(places)]);
+        // What is no number has none; what is too large for one is larger than all others.
+        let value = if whole.is_empty() { 0 } else { whole.parse().unwrap_or(u64::MAX) };
+        parts.push((letters.to_owned(), value, places.to_owned()));
+        rest = if places.is_empty() { after } else { &after[1 + places.len()..] };
     }
     (parts, name.to_owned())
 }
@@ -160,9 +160,27 @@ mod tests {
 
     #[test]
     fn numbers_in_names_sort_by_value() {
-        let mut names = ["tau=anneal", "k=16", "k=2,w=1.1", "k=2,w=1", "tau=30", "k=4", "k=2", "k=02"];
+        let sorted = [
+            "k=02",
+            "k=2",
+            "k=2,w=0.05",
+            "k=2,w=0.5",
+            "k=2,w=1",
+            "k=2,w=1.1",
+            "k=2,w=1.25",
+            "k=4",
+            "k=16",
+            "k=16.",
+            "k=99999999999999999999",
+            "tau=30",
+            "tau=anneal",
+            "τ=1",
+        ];
+        let mut names = sorted;
+        names.sort_unstable();
+        assert_ne!(names, sorted);
         names.sort_by_cached_key(|name| by_value(name));
-        assert_eq!(names, ["k=02", "k=2", "k=2,w=1", "k=2,w=1.1", "k=4", "k=16", "tau=30", "tau=anneal"]);
+        assert_eq!(names, sorted);
     }
 
     #[test]
