@@ -1,13 +1,14 @@
 //! A model file that answers for images.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use dyconv_data::{DataError, Image, Transform, load};
 use dyconv_engine::{EngineError, Plan, Session};
 use dyconv_file::{FileError, Model};
 use dyconv_graph::{Shape, TensorSource};
 use dyconv_metrics::{KeypointError, softmax, top_k};
+
+use crate::compiled;
 
 /// What may go wrong between a model file and an answer.
 #[derive(Debug, thiserror::Error)]
@@ -86,11 +87,8 @@ impl Classifier {
     /// # Errors
     /// The file's or the engine's.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Self::new(Model::open(path)?).map_err(|error| match error {
-            // A tensor that turned out to be damaged when it was packed: the message names the file too.
-            Error::Engine(EngineError::Weights(e)) => FileError { path: path.to_owned(), problem: e.into() }.into(),
-            error => error,
-        })
+        let (model, plan) = compiled::open(path)?;
+        Self::with_plan(model, plan)
     }
 
     /// Compiles a model, whose weights are in memory ([`Model::read`]) or in the file ([`Model::open`]).
@@ -98,8 +96,7 @@ impl Classifier {
     /// # Errors
     /// The engine's, or those of the preprocessing.
     pub fn new<W: TensorSource>(model: Model<W>) -> Result<Self, Error> {
-        let (model, weights) = model.split();
-        let plan = Plan::new(&model.graph, &weights, model.tau)?;
+        let (model, plan) = compiled::compile(model)?;
         Self::with_plan(model, plan)
     }
 
@@ -126,10 +123,7 @@ impl Classifier {
     /// When there are no threads.
     #[must_use]
     pub fn with_threads(self, threads: usize) -> Self {
-        let Self { model, session, transform } = self;
-        let plan = Arc::clone(session.plan());
-        drop(session);
-        Self { model, session: Session::with_threads(plan, threads), transform }
+        Self { session: compiled::with_threads(self.session, threads), ..self }
     }
 
     /// The model, without its weights: the classifier holds them packed.

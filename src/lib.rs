@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod classifier;
+mod compiled;
 mod evaluate;
 mod evaluate_pose;
 mod pose;

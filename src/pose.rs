@@ -1,14 +1,13 @@
 //! A model file that answers in joints.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use dyconv_data::{FoundJoint, HeatMaps, Image, PersonBox, PersonCrop, Transform};
-use dyconv_engine::{EngineError, Plan, Session};
-use dyconv_file::{FileError, Model, Skeleton};
+use dyconv_engine::{Plan, Session};
+use dyconv_file::{Model, Skeleton};
 use dyconv_graph::{Shape, TensorSource};
 
-use crate::Error;
+use crate::{Error, compiled};
 
 /// Persons that go through the network together.
 const GROUP: usize = 8;
@@ -45,11 +44,8 @@ impl PoseEstimator {
     /// # Errors
     /// The file's or the engine's, or that the model does not answer in joints.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Self::new(Model::open(path)?).map_err(|error| match error {
-            // A tensor that turned out to be damaged when it was packed: the message names the file too.
-            Error::Engine(EngineError::Weights(e)) => FileError { path: path.to_owned(), problem: e.into() }.into(),
-            error => error,
-        })
+        let (model, plan) = compiled::open(path)?;
+        Self::with_plan(model, plan)
     }
 
     /// Compiles a model, whose weights are in memory ([`Model::read`]) or in the file ([`Model::open`]).
@@ -57,8 +53,7 @@ impl PoseEstimator {
     /// # Errors
     /// The engine's, those of the preprocessing, or that the model does not answer in joints.
     pub fn new<W: TensorSource>(model: Model<W>) -> Result<Self, Error> {
-        let (model, weights) = model.split();
-        let plan = Plan::new(&model.graph, &weights, model.tau)?;
+        let (model, plan) = compiled::compile(model)?;
         Self::with_plan(model, plan)
     }
 
@@ -87,8 +82,7 @@ impl PoseEstimator {
     /// When there are no threads.
     #[must_use]
     pub fn with_threads(self, threads: usize) -> Self {
-        let plan = Arc::clone(self.session.plan());
-        Self { session: Session::with_threads(plan, threads), ..self }
+        Self { session: compiled::with_threads(self.session, threads), ..self }
     }
 
     /// The same estimator with the flip test: every person is looked at once more mirrored, and the heat maps are averaged.

@@ -80,6 +80,12 @@ fn same(a: &Path, b: &Path) {
     assert!(fs::read_to_string(b.join("report.html")).unwrap().contains("3 of 3 epochs"));
 }
 
+/// Bytes of metrics of a run and its twin.
+fn written(run: &Path) -> u64 {
+    let bytes = |run: &Path| fs::metadata(run.join("metrics.jsonl")).map_or(0, |m| m.len());
+    bytes(run) + bytes(&run.join("twin"))
+}
+
 #[test]
 fn kills_at_random_moments_change_nothing() {
     let shell = Shell::new();
@@ -98,9 +104,15 @@ fn kills_at_random_moments_change_nothing() {
         let begin = format!("train {RECIPE} --twin --out {out}");
         let mut hit = 0;
         for _ in 0..6 {
-            let begun = shell.path(&out).join("run.json").exists();
-            let mut child = start(&shell, if begun { &resume } else { &begin });
-            sleep(Duration::from_secs_f64(time * (0.05 + 0.4 * random())));
+            let run = shell.path(&out);
+            let part = 0.05 + 0.4 * random();
+            let enough = written(&run) + (part * written(&whole()) as f64) as u64;
+            let mut child = start(&shell, if run.join("run.json").exists() { &resume } else { &begin });
+            // By the clock; or by what was done, where the machine is less busy than it was with the run left alone.
+            let started = Instant::now();
+            while started.elapsed().as_secs_f64() < part * time && written(&run) < enough {
+                sleep(Duration::from_millis(1));
+            }
             child.kill().unwrap();
             let output = child.wait_with_output().unwrap();
             match output.status.signal() {
@@ -161,16 +173,16 @@ fn a_second_control_c_stops_at_once() {
     let shell = Shell::new();
     // One iteration takes seconds.
     let words = "train --data digits --model dy_resnet10 --image-size 32 --batch 1400 --epochs 9 --out run";
-    let child = start(&shell, words);
+    let mut child = start(&shell, words);
     let begun = Instant::now();
     while !shell.path("run/last/epoch-0000000-batch-00000000.safetensors").exists() {
         assert!(begun.elapsed() < Duration::from_secs(120), "the run did not begin");
         sleep(Duration::from_millis(2));
     }
-    // Time to leave the system's calls, in which two signals would become one.
-    for _ in 0..2 {
-        sleep(Duration::from_millis(300));
+    // Two signals that are not yet taken become one, however long they are apart, so the second is sent until it is.
+    while child.try_wait().unwrap().is_none() {
         interrupt(&child);
+        sleep(Duration::from_millis(50));
     }
     let output = child.wait_with_output().unwrap();
     let err = text(&output.stderr);

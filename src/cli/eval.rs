@@ -8,7 +8,7 @@ use dyconv::{Evaluation, EvaluationOptions, evaluate};
 use serde::Serialize;
 
 use super::bank::{Bank, Opened, refuse};
-use super::output::{bar, percent, print, print_json, thousands, threads};
+use super::output::{percent, print, print_json, skipped, thousands, threads, with_bar};
 use super::pose_eval;
 use super::table::Table;
 
@@ -106,20 +106,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let open = held_out(&classifier.model().provenance.recipe);
     let dataset = Arc::new(Dataset::open(&args.data, &open)?);
     eprintln!("{}: {}; scoring {}", args.data, dataset.describe(), name(split));
-    let bar = bar(dataset.len(split), "{bar:40} {pos}/{len} images, {per_sec}, {eta} left");
     let options = EvaluationOptions { split, batch: args.batch.unwrap_or(32), max_broken: args.max_broken };
-    let result = evaluate(&mut classifier, &dataset, &options, &mut |done| {
-        if let Some(bar) = &bar {
-            bar.set_position(done as u64);
-        }
-    });
-    if let Some(bar) = &bar {
-        bar.finish_and_clear();
-    }
-    let evaluation = result?;
-    for broken in &evaluation.broken {
-        eprintln!("skipped: {}", broken.reason);
-    }
+    let evaluation = with_bar(dataset.len(split), "{bar:40} {pos}/{len} images, {per_sec}, {eta} left", |progress| {
+        evaluate(&mut classifier, &dataset, &options, progress)
+    })?;
+    skipped(&evaluation.broken);
     if args.json {
         print_json(&json(&evaluation, classifier.classes()))
     } else {

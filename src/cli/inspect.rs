@@ -11,7 +11,7 @@ use dyconv::{Error, match_classes};
 use serde::Serialize;
 
 use super::eval::held_out;
-use super::output::{bar, percent, print, print_json, thousands};
+use super::output::{bar, percent, print, print_json, skipped, thousands};
 use super::table::Table;
 
 /// Replace the attention of a dynamic network, and see what that costs
@@ -87,9 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bar.finish_and_clear();
     }
     let inspection = result.with_context(|| args.model.display().to_string())?;
-    for broken in &inspection.broken {
-        eprintln!("skipped: {}", broken.reason);
-    }
+    skipped(&inspection.broken);
     let path = args.out.clone().unwrap_or_else(|| args.model.with_extension("inspect.html"));
     let page = inspection.html(&model, &args.data, &dataset, args.split);
     write_atomically(&path, page.as_bytes()).with_context(|| format!("{}: cannot be written", path.display()))?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use dyconv::data::{FigureOptions, FigureSummary, make_figures};
 use serde::Serialize;
 
-use super::output::{bar, print, print_json, thousands, threads};
+use super::output::{print, print_json, thousands, threads, with_bar};
 use super::table::Table;
 
 /// Make pictures of figures with known joints, in COCO's layout, to train and score keypoint networks
@@ -60,17 +60,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         overwrite: args.force,
     };
     let total = args.train.saturating_add(args.val);
-    let bar = bar(total as usize, "{bar:30} {pos}/{len} pictures  {per_sec}  {eta} left");
     let started = Instant::now();
-    let made = make_figures(&args.out, &options, &mut |done| {
-        if let Some(bar) = &bar {
-            bar.set_position(done);
-        }
-    });
-    if let Some(bar) = &bar {
-        bar.finish_and_clear();
-    }
-    let made = made?;
+    let made = with_bar(total as usize, "{bar:30} {pos}/{len} pictures  {per_sec}  {eta} left", |progress| {
+        make_figures(&args.out, &options, &mut |done| progress(done as usize))
+    })?;
     let seconds = started.elapsed().as_secs_f64();
     if args.json {
         return print_json(&Json { out: args.out.display().to_string(), seed: args.seed, seconds, made });

@@ -29,9 +29,13 @@ mod recipe;
 #[cfg(feature = "train")]
 mod recipes;
 mod run;
+#[cfg(feature = "train")]
+mod scores;
 mod table;
 #[cfg(feature = "train")]
 mod train;
+#[cfg(feature = "train")]
+mod train_table;
 #[cfg(feature = "train")]
 mod train_view;
 
@@ -51,6 +55,7 @@ use clap::{Parser, Subcommand};
   dyconv predict runs/photos/model.safetensors cat.jpg dog.png
   dyconv inspect runs/photos/model.safetensors --data photos   what its attention is worth
   dyconv ablate --data photos --grid kernels=1,2,4 --seeds 5 --out runs/kernels
+  dyconv compare runs/kernels runs/warm         finished runs over seeds, with Welch's t and p
   dyconv make-figures --out figures             persons with joints, to train a keypoint network on
   dyconv models                                 every architecture with its cost
 
@@ -72,6 +77,8 @@ enum Verb {
     #[cfg(feature = "train")]
     Ablate(ablate::Args),
     #[cfg(feature = "train")]
+    Compare(compare::Args),
+    #[cfg(feature = "train")]
     Inspect(inspect::Args),
     #[cfg(feature = "train")]
     Recipes(recipes::Args),
@@ -92,6 +99,8 @@ pub fn main() -> ExitCode {
         Verb::Models(args) => models::run(&args),
         #[cfg(feature = "train")]
         Verb::Ablate(args) => ablate::run(&args),
+        #[cfg(feature = "train")]
+        Verb::Compare(args) => compare::run(&args),
         #[cfg(feature = "train")]
         Verb::Inspect(args) => inspect::run(&args),
         #[cfg(feature = "train")]

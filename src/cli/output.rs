@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use dyconv::data::Broken;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -26,6 +27,25 @@ pub fn bar(length: usize, template: &str) -> Option<ProgressBar> {
     }
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     Some(ProgressBar::new(length as u64).with_style(style.progress_chars("━╸─")))
+}
+
+/// Does work that tells how much of `length` is done, with a bar while it lasts where somebody watches.
+pub fn with_bar<T>(length: usize, template: &str, work: impl FnOnce(&mut dyn FnMut(usize)) -> T) -> T {
+    let bar = bar(length, template);
+    let result = work(&mut |done| {
+        if let Some(bar) = &bar {
+            bar.set_position(done as u64);
+        }
+    });
+    if let Some(bar) = &bar {
+        bar.finish_and_clear();
+    }
+    result
+}
+
+/// Says which images were left out.
+pub fn skipped(broken: &[Broken]) {
+    broken.iter().for_each(|image| eprintln!("skipped: {}", image.reason));
 }
 
 /// Threads to compute with: as many as asked for, or one per processor.

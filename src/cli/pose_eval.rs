@@ -10,7 +10,7 @@ use dyconv::{PoseAnswer, PoseEstimator, PoseEvaluationOptions, evaluate_poses};
 use serde::Serialize;
 
 use super::eval::Args;
-use super::output::{bar, print, print_json, thousands};
+use super::output::{print, print_json, skipped, thousands, with_bar};
 use super::table::Table;
 
 #[derive(Serialize)]
@@ -42,20 +42,11 @@ pub fn run(args: &Args, estimator: PoseEstimator) -> anyhow::Result<()> {
     notes.for_each(|note| eprintln!("note: {note}"));
     eprintln!("{}: {}; scoring the held-out part", args.data, dataset.describe());
     let count = boxes.as_ref().map_or(dataset.len(dyconv::data::Split::Val), |b| b.boxes.len());
-    let bar = bar(count, "{bar:40} {pos}/{len} boxes, {per_sec}, {eta} left");
     let options = PoseEvaluationOptions { boxes: boxes.as_ref(), max_broken: args.max_broken };
-    let result = evaluate_poses(&mut estimator, &dataset, &options, &mut |done| {
-        if let Some(bar) = &bar {
-            bar.set_position(done as u64);
-        }
-    });
-    if let Some(bar) = &bar {
-        bar.finish_and_clear();
-    }
-    let evaluation = result?;
-    for broken in &evaluation.broken {
-        eprintln!("skipped: {}", broken.reason);
-    }
+    let evaluation = with_bar(count, "{bar:40} {pos}/{len} boxes, {per_sec}, {eta} left", |progress| {
+        evaluate_poses(&mut estimator, &dataset, &options, progress)
+    })?;
+    skipped(&evaluation.broken);
     if let Some(path) = &args.out {
         write(path, people, &evaluation.answers)?;
     }

@@ -13,10 +13,10 @@ use dyconv::train::{
     static_twin, task, train,
 };
 
-use super::compare::{compare, report};
 use super::interrupt;
 use super::output::{print_json, thousands};
 use super::recipe::{self, DIGITS, key_value};
+use super::train_table::{compare, report};
 use super::train_view::View;
 
 /// Train a network

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 
 use crate::error::GraphError;
 use crate::graph::{Graph, Node, NodeId};
-use crate::op::{Op, Shape, check_input};
+use crate::infer::check_input;
+use crate::op::Op;
+use crate::shape::Shape;
 
 /// Most nodes that a graph may have.
 const MAX_NODES: usize = 10_000;
@@ -98,6 +100,8 @@ mod tests {
         assert!(message(Op::Add, [3, 8, 8]).contains("takes 2 inputs, got 1"));
         let pool = Pool2d { kernel: [2, 2], stride: [2, 2], padding: [2, 2] };
         assert!(message(Op::MaxPool(pool), [3, 8, 8]).contains("more than half the window"));
+        let pool = Pool2d { kernel: [2, 2], stride: [2, 2], padding: [0, usize::MAX] };
+        assert!(message(Op::MaxPool(pool), [3, 8, 8]).contains("padding must be at most"));
         let deconv = |c: ConvTranspose2d| message(Op::ConvTranspose(c), [6, 8, 8]);
         let two = ConvTranspose2d { stride: [2, 2], ..ConvTranspose2d::new(4, [2, 2]) };
         let error = deconv(ConvTranspose2d { output_padding: [2, 0], ..two.clone() });
@@ -109,6 +113,8 @@ mod tests {
         assert!(deconv(ConvTranspose2d { kernel: [1, 16_384], ..two }).contains("output side must lie in"));
         let large = ConvTranspose2d { padding: [8190, 8190], ..ConvTranspose2d::new(65_536, [16_384, 16_384]) };
         assert!(deconv(large).contains("is too large"));
+        let large = Conv2d { padding: [256; 2], stride: [256; 2], ..Conv2d::new(65_536, [256; 2]) };
+        assert!(conv(large).contains("a bank of 1 kernels of 12884901888 weights is too large"));
         assert!(message(Op::Upsample { scale: 0 }, [3, 8, 8]).contains("scale must lie in"));
         assert!(message(Op::Upsample { scale: 2049 }, [3, 8, 8]).contains("output side must lie in"));
         assert!(message(Op::Upsample { scale: 2000 }, [60_000, 8, 8]).contains("too large"));

@@ -7,7 +7,8 @@
 use serde::Serialize;
 
 use crate::graph::{Graph, NodeId};
-use crate::op::{Op, Shape};
+use crate::op::Op;
+use crate::shape::Shape;
 
 /// Multiply-adds of one sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]

@@ -1,7 +1,8 @@
 //! The graph itself: nodes in execution order, their shapes, their parameters.
 
 use crate::error::GraphError;
-use crate::op::{Op, Shape};
+use crate::op::Op;
+use crate::shape::Shape;
 
 /// Position of a node in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,34 +1,20 @@
 //! Our operations against Burn's own, layer by layer and over whole networks, and at any number of threads.
 
+mod common;
+
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use common::{LAYER, floats, noise, normal, relative_error};
 use dyconv_graph::{Activation, Init, init};
 use dyconv_models::{FAMILIES, Options, build};
 use dyconv_nn::ops::{ConvGeometry, conv, global_avg_pool, mix_conv};
 use dyconv_nn::{BatchNorm, Network, Value, with_stock_operations};
 use proptest::prelude::*;
 
-/// Sums of some thousand products in two orders.
-const LAYER: f32 = 1e-5;
-/// The same through tens of layers.
+/// Sums of some thousand products in two orders, through tens of layers.
 const NETWORK: f32 = 1e-4;
-
-fn floats(data: TensorData) -> Vec<f32> {
-    data.try_into_vec::<f32>().unwrap()
-}
-
-/// Largest difference over the largest magnitude expected.
-fn relative_error(found: &[f32], expected: &[f32], floor: f32) -> f32 {
-    assert_eq!(found.len(), expected.len());
-    let scale = expected.iter().fold(floor, |m, v| m.max(v.abs()));
-    found.iter().zip(expected).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / scale
-}
-
-fn normal<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::random(shape, Distribution::Normal(0.0, 1.0), device).require_grad()
-}
 
 /// `floors` are magnitudes that results of sums which may cancel are compared with at least.
 fn agree(what: &str, fast: &[Vec<f32>], stock: &[Vec<f32>], floors: &[(usize, f32)]) -> Result<(), TestCaseError> {
@@ -149,10 +135,7 @@ fn step(name: &str, side: usize, batch: usize, seed: usize, scale: f32) -> (f32,
     let graph = build(name, &options).unwrap();
     let training = Device::flex().autodiff();
     let network = Network::new(&graph, &init(&graph, Init::default()), 2.0, &training).unwrap();
-    let values: Vec<f32> = (0..batch * 3 * side * side)
-        .map(|i| ((i * 7919 + i / 2003 * 97 + seed * 641) % 2003) as f32 / 1001.0 - 1.0)
-        .map(|v| v * scale)
-        .collect();
+    let values: Vec<f32> = noise(batch * 3 * side * side, seed).into_iter().map(|v| v * scale).collect();
     let x = Tensor::from_data(TensorData::new(values, [batch, 3, side, side]), &training);
     let labels: Vec<i64> = (0..batch as i64).map(|i| i * 3 % 10).collect();
     let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [batch]), &training);

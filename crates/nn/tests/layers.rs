@@ -1,7 +1,10 @@
 //! `DynamicConv2d` and `DynamicLinear` against PyTorch, against finite differences, and by what the paper implies.
 
+mod common;
+
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use common::{GOLDEN, floats};
 use dyconv_nn::{DynamicConv2d, DynamicConv2dConfig, DynamicLinearConfig};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -66,16 +69,11 @@ fn with_cases(check: impl Fn(&Case)) {
     }
 }
 
-/// Largest difference over the largest magnitude of the expected values.
+/// The error of a tensor that must have the shape expected, too.
 fn relative_error(found: TensorData, expected: TensorData) -> f32 {
     assert_eq!(found.shape(), expected.shape());
-    let (found, expected) = (found.try_into_vec::<f32>().unwrap(), expected.try_into_vec::<f32>().unwrap());
-    let scale = expected.iter().fold(1e-30f32, |m, v| m.max(v.abs()));
-    found.iter().zip(&expected).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / scale
+    common::relative_error(&floats(found), &floats(expected), 1e-30)
 }
-
-/// f32 sums of up to some hundred products, compared with PyTorch's in f64.
-const GOLDEN: f32 = 1e-5;
 
 #[test]
 fn forward_and_every_gradient_equal_pytorch() {

@@ -1,7 +1,10 @@
 //! Transposed convolution and bilinear upsampling in training: against PyTorch (`golden/generate_pose.py`), against Burn's own
 //! operations, against finite differences.
 
+mod common;
+
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use common::{GOLDEN, LAYER, floats, noise, normal, relative_error};
 use dyconv_graph::{Init, init};
 use dyconv_models::{Options, build};
 use dyconv_nn::ops::{TransposedGeometry, conv_transpose, upsample};
@@ -9,22 +12,6 @@ use dyconv_nn::{Network, Value, with_stock_operations};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde_json::Value as Json;
-
-/// f32 sums of up to some hundred products, compared with PyTorch's in f64.
-const GOLDEN: f32 = 1e-5;
-/// Sums of some thousand products in two orders.
-const LAYER: f32 = 1e-5;
-
-fn floats(data: TensorData) -> Vec<f32> {
-    data.try_into_vec::<f32>().unwrap()
-}
-
-/// Largest difference over the largest magnitude expected.
-fn relative_error(found: &[f32], expected: &[f32], floor: f32) -> f32 {
-    assert_eq!(found.len(), expected.len());
-    let scale = expected.iter().fold(floor, |m, v| m.max(v.abs()));
-    found.iter().zip(expected).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / scale
-}
 
 #[test]
 fn forward_and_every_gradient_equal_pytorch() {
@@ -73,10 +60,6 @@ fn forward_and_every_gradient_equal_pytorch() {
             near("grad.bias", bias.grad(&grads).unwrap().into_data());
         }
     }
-}
-
-fn normal<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::random(shape, Distribution::Normal(0.0, 1.0), device).require_grad()
 }
 
 proptest! {
@@ -169,8 +152,7 @@ fn keypoint_networks_train() {
         weights.0.get_mut("heatmaps.weight").unwrap().data.iter_mut().for_each(|w| *w *= 300.0);
         let step = || {
             let network = Network::new(&graph, &weights, 4.0, &device).unwrap();
-            let values = (0..2 * 3 * 64 * 64).map(|i| ((i * 7919 + i / 2003 * 97) % 2003) as f32 / 1001.0 - 1.0);
-            let x = Tensor::from_data(TensorData::new(values.collect::<Vec<f32>>(), [2, 3, 64, 64]), &device);
+            let x = Tensor::from_data(TensorData::new(noise(2 * 3 * 64 * 64, 0), [2, 3, 64, 64]), &device);
             let Value::Map(maps) = network.forward(x) else { panic!("{name}: heat maps") };
             assert_eq!(maps.dims(), [2, 5, 16, 16], "{name}");
             let loss = (maps.clone() * maps).mean();

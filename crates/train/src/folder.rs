@@ -82,8 +82,13 @@ impl Data {
         }
     }
 
+    /// Whether they are persons with joints.
+    pub(crate) fn of_joints(&self) -> bool {
+        self.skeleton.is_some()
+    }
+
     /// What differs, the spec aside: data may move.
-    fn difference(&self, now: &Self) -> Option<String> {
+    pub(crate) fn difference(&self, now: &Self) -> Option<String> {
         let joints = |data: &Self| data.skeleton.as_ref().map_or(0, |s| s.joints.len());
         if joints(self) != joints(now) {
             return Some(format!("{} joints then, {} now", joints(self), joints(now)));
@@ -157,28 +162,12 @@ impl RunFolder {
     /// # Errors
     /// When it holds no run, its files are damaged, or another process trains in it.
     pub fn open(path: &Path) -> Result<Self, TrainError> {
-        let file = path.join(RUN);
-        let text = match fs::read_to_string(&file) {
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Err(TrainError::NoRun(path.to_owned()));
-            }
-            text => text.map_err(|e| TrainError::read(&file, e))?,
-        };
-        let contents: Contents = serde_json::from_str(&text)
-            .map_err(|e| TrainError::damaged(&file, format!("does not describe a run ({e}); restore the file")))?;
-        if contents.version != VERSION {
-            let reason = format!("is of version {}, this program resumes version {VERSION}", contents.version);
-            return Err(TrainError::damaged(&file, reason));
-        }
-        let file = path.join(RECIPE);
-        let text = fs::read_to_string(&file).map_err(|e| TrainError::read(&file, e))?;
-        let recipe =
-            Recipe::resolve(None, Some(&text), &[]).map_err(|source| TrainError::Recipe { path: file, source })?;
+        let (recipe, data) = read(path)?;
         let lock = lock(path)?;
         sweep(path);
         sweep(&path.join(LAST));
         let (path, resume) = (path.to_owned(), path.to_owned());
-        Ok(Self { path, resume, recipe, data: contents.data, _lock: lock })
+        Ok(Self { path, resume, recipe, data, _lock: lock })
     }
 
     /// Says that this run belongs to another: `--resume` takes that one's folder.
@@ -210,7 +199,7 @@ impl RunFolder {
 
     /// Whether the data are persons with joints.
     pub(crate) fn of_joints(&self) -> bool {
-        self.data.skeleton.is_some()
+        self.data.of_joints()
     }
 
     /// What `--resume` takes.
@@ -252,14 +241,43 @@ impl RunFolder {
     }
 }
 
+/// The recipe and the data that the run in `path` was begun with.
+///
+/// # Errors
+/// When it holds no run, or its files are damaged.
+pub(crate) fn read(path: &Path) -> Result<(Recipe, Data), TrainError> {
+    let file = path.join(RUN);
+    let text = match fs::read_to_string(&file) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Err(TrainError::NoRun(path.to_owned()));
+        }
+        text => text.map_err(|e| TrainError::read(&file, e))?,
+    };
+    let contents: Contents = serde_json::from_str(&text)
+        .map_err(|e| TrainError::damaged(&file, format!("does not describe a run ({e}); restore the file")))?;
+    if contents.version != VERSION {
+        let reason = format!("is of version {}, this program resumes version {VERSION}", contents.version);
+        return Err(TrainError::damaged(&file, reason));
+    }
+    let file = path.join(RECIPE);
+    let text = fs::read_to_string(&file).map_err(|e| TrainError::read(&file, e))?;
+    let recipe = Recipe::resolve(None, Some(&text), &[]).map_err(|source| TrainError::Recipe { path: file, source })?;
+    Ok((recipe, contents.data))
+}
+
 /// # Errors
 /// The first key in which the recipes differ.
 pub(crate) fn same_recipe(path: &Path, begun: &Recipe, given: &Recipe) -> Result<(), TrainError> {
-    let table = |recipe: &Recipe| Value::try_from(recipe).expect("a recipe is made of tables and plain values");
-    match difference("", Some(&table(begun)), Some(&table(given))) {
+    match recipe_difference(begun, given) {
         Some((key, begun, given)) => Err(TrainError::OtherRecipe { path: path.to_owned(), key, begun, given }),
         None => Ok(()),
     }
+}
+
+/// The first dotted key in which two recipes differ, and both values.
+pub(crate) fn recipe_difference(a: &Recipe, b: &Recipe) -> Option<(String, String, String)> {
+    let table = |recipe: &Recipe| Value::try_from(recipe).expect("a recipe is made of tables and plain values");
+    difference("", Some(&table(a)), Some(&table(b)))
 }
 
 /// The first dotted key with different values, and both.

@@ -126,8 +126,42 @@ const JOINT_COLUMNS: &str = "ap,val_loss";
 pub fn epochs_done(run: &Path) -> Vec<Epoch> {
     let text = std::fs::read(run.join(JOURNAL)).unwrap_or_default();
     // A last line may be half written.
-    let lines = text.split(|b| *b == b'\n').map_while(|line| serde_json::from_slice(line).ok());
-    let epochs = lines.filter_map(|line| match line {
+    epochs(text.split(|b| *b == b'\n').map_while(|line| serde_json::from_slice(line).ok()))
+}
+
+/// As [`epochs_done`], of a run that must be whole but for a last line that is half written.
+///
+/// # Errors
+/// When `metrics.jsonl` cannot be read or is not what was written.
+pub(crate) fn read_epochs(run: &Path) -> Result<Vec<Epoch>, TrainError> {
+    let path = run.join(JOURNAL);
+    let text = text(&path)?;
+    let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+    Ok(epochs(lines(&path, &text[..whole])?))
+}
+
+/// The bytes of `metrics.jsonl`; none where no line was written yet.
+fn text(path: &Path) -> Result<Vec<u8>, TrainError> {
+    match std::fs::read(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        text => text.map_err(|e| TrainError::read(path, e)),
+    }
+}
+
+/// The lines of `metrics.jsonl`.
+fn lines(path: &Path, text: &[u8]) -> Result<Vec<Line>, TrainError> {
+    let lines = text.split_inclusive(|b| *b == b'\n').enumerate().map(|(i, line)| {
+        serde_json::from_slice(line).map_err(|e| damaged(path, format!("line {} is no metrics ({e})", i + 1)))
+    });
+    lines.collect()
+}
+
+fn damaged(path: &Path, reason: String) -> TrainError {
+    TrainError::damaged(path, reason + "; restore the file, or begin anew with --force")
+}
+
+fn epochs(lines: impl IntoIterator<Item = Line>) -> Vec<Epoch> {
+    let epochs = lines.into_iter().filter_map(|line| match line {
         Line::Epoch(epoch) => Some(epoch),
         Line::Step(_) => None,
     });
@@ -146,18 +180,11 @@ impl Journal {
     /// When a file cannot be opened, or `metrics.jsonl` is not what was written.
     pub fn open(folder: &RunFolder, bytes: u64) -> Result<(Self, Vec<Line>), TrainError> {
         let path = folder.file(JOURNAL);
-        let text = match std::fs::read(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-            text => text.map_err(|e| TrainError::read(&path, e))?,
-        };
-        let damaged =
-            |reason: String| TrainError::damaged(&path, reason + "; restore the file, or begin anew with --force");
+        let text = text(&path)?;
         let kept = usize::try_from(bytes).ok().and_then(|bytes| text.get(..bytes));
-        let kept = kept.ok_or_else(|| damaged(format!("is shorter than the {bytes} bytes that were written")))?;
-        let lines = kept.split_inclusive(|b| *b == b'\n').enumerate().map(|(i, line)| {
-            serde_json::from_slice(line).map_err(|e| damaged(format!("line {} is no metrics ({e})", i + 1)))
-        });
-        let lines = lines.collect::<Result<Vec<Line>, _>>()?;
+        let kept =
+            kept.ok_or_else(|| damaged(&path, format!("is shorter than the {bytes} bytes that were written")))?;
+        let lines = lines(&path, kept)?;
         let mut journal = Self {
             lines: Log::open(path.clone(), bytes)?,
             csv: Log::open(folder.file(CSV), 0)?,

@@ -18,6 +18,7 @@ mod lesson;
 mod loss;
 mod optimizer;
 mod recipe;
+mod record;
 mod report;
 mod run;
 mod schedule;
@@ -39,6 +40,7 @@ pub use recipe::{
     AugmentRecipe, BUILT_IN, BuiltIn, DataRecipe, ImageSize, ModelRecipe, OptimizerKind, Recipe, RecipeError, Schedule,
     TemperatureRecipe, TemperatureSchedule, TrainRecipe,
 };
+pub use record::RunRecord;
 pub use run::{Event, Trained, train};
 pub use setup::{Setup, SetupError, open, setup, static_twin, task};
 pub use start::{StartError, Started, start};

@@ -8,7 +8,7 @@ use anyhow::Context;
 use dyconv::data::Dataset;
 use dyconv::file::write_atomically;
 use dyconv::graph::cost;
-use dyconv::metrics::{Sample, Welch};
+use dyconv::metrics::Sample;
 use dyconv::train::{Axis, Cell, Epoch, Recipe, RunFolder, epochs_done};
 use serde::Serialize;
 
@@ -16,6 +16,7 @@ use super::Run;
 use crate::cli::bank::Bank;
 use crate::cli::latency::latencies;
 use crate::cli::output::{print, thousands};
+use crate::cli::scores::{COMPARED, Difference, Metric, in_percent, spread};
 use crate::cli::table::Table;
 
 /// The table as Markdown, and with everything in it as JSON.
@@ -23,8 +24,7 @@ const FILES: [&str; 2] = ["table.md", "table.json"];
 
 /// Everything that was found.
 pub struct Results {
-    /// What is scored: accuracy or, of keypoint networks, AP; in percent.
-    metric: &'static str,
+    metric: Metric,
     axes: Vec<String>,
     rows: Vec<Row>,
     recipe: String,
@@ -73,18 +73,11 @@ struct Failure {
     reason: String,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
-struct Difference {
-    mean: f64,
-    #[serde(flatten)]
-    welch: Option<Welch>,
-}
-
 #[derive(Serialize)]
 pub struct Json<'a> {
     data: &'a str,
-    /// What `score` is: `accuracy` or `AP`.
-    metric: &'static str,
+    /// What `score` is.
+    metric: Metric,
     /// Complete, before the grid's values and the seed.
     recipe: &'a str,
     cells: &'a [Row],
@@ -134,9 +127,9 @@ pub fn collect(
     }
     let first = rows[0].score;
     for row in rows.iter_mut().skip(1) {
-        row.difference = Some(Difference { mean: row.score.mean - first.mean, welch: row.score.welch(&first) });
+        row.difference = Some(Difference::of(&row.score, &first));
     }
-    let metric = if dataset.people().is_some() { "AP" } else { "accuracy" };
+    let metric = Metric::of(dataset.people().is_some());
     Ok(Results { metric, axes: axes.iter().map(|a| a.key.clone()).collect(), rows, recipe: base.to_toml() })
 }
 
@@ -145,7 +138,7 @@ impl RunRow {
     fn of(run: &Run) -> Option<Self> {
         let epochs = epochs_done(&run.path);
         let last = epochs.last().filter(|_| epochs.len() >= run.epochs)?;
-        let percent = |epoch: &Epoch| 100.0 * epoch.validation.score().unwrap_or(f64::NAN);
+        let percent = |epoch: &Epoch| in_percent(epoch).unwrap_or(f64::NAN);
         // Of equal ones the last is kept, as in the model file.
         let best = epochs.iter().max_by(|a, b| percent(a).total_cmp(&percent(b)))?;
         let rates = epochs.iter().map(|e| e.time.images_per_second);
@@ -191,16 +184,12 @@ impl Results {
 
     fn notes(&self) -> String {
         let compared = match self.rows.len() {
-            1 => "",
-            _ => " Difference: to the first row, in points, with Welch's t and its two-sided p.",
+            1 => String::new(),
+            _ => format!(" Difference: to the first row, {COMPARED}."),
         };
-        let (score, one) = match self.metric {
-            "AP" => ("AP: OKS average precision on the held-out persons", "person"),
-            _ => ("Accuracy: top-1 on the held-out images", "image"),
-        };
+        let (score, one) = (self.metric.meaning(), self.metric.item());
         format!(
-            "{score} after the last epoch, mean ± sample standard deviation over runs. Best: after the best epoch, chosen by the \
-             same {one}s.{compared} Latency: one {one}, one thread, median."
+            "{score} Best: after the best epoch, chosen by the same {one}s.{compared} Latency: one {one}, one thread, median."
         )
     }
 
@@ -208,9 +197,9 @@ impl Results {
     fn cells(&self) -> (Vec<String>, Vec<Vec<String>>) {
         let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
         let mut headings = if self.axes.is_empty() { words(&["network"]) } else { self.axes.clone() };
-        headings.extend(["runs".to_owned(), format!("{}, %", self.metric), "best, %".to_owned()]);
+        headings.extend(words(&["runs", self.metric.heading(), "best, %"]));
         if self.rows.len() > 1 {
-            headings.extend(words(&["difference", "t", "p"]));
+            headings.extend(words(&Difference::HEADINGS));
         }
         headings.extend(words(&["params", "MAdds", "latency"]));
         let none = || "–".to_owned();
@@ -223,37 +212,11 @@ impl Results {
             cells.push(row.runs.len().to_string());
             cells.extend([row.score, row.best_score].map(spread));
             if self.rows.len() > 1 {
-                let welch = row.difference.and_then(|d| d.welch);
-                cells.push(row.difference.map_or_else(none, |d| format!("{:+.2}", d.mean)));
-                cells.push(welch.map_or_else(none, |w| format!("{:.2}", w.t)));
-                cells.push(welch.map_or_else(none, |w| probability(w.p)));
+                cells.extend(Difference::words(row.difference));
             }
             cells.extend([thousands(row.params), thousands(row.madds), format!("{:.3} ms", row.latency_ms)]);
             cells
         });
         (headings, rows.collect())
-    }
-}
-
-/// `71.85 ± 1.32`.
-fn spread(sample: Sample) -> String {
-    let deviation = sample.deviation.map_or(String::new(), |d| format!(" ± {d:.2}"));
-    format!("{:.2}{deviation}", sample.mean)
-}
-
-/// Four digits, or the order of what is smaller.
-fn probability(p: f64) -> String {
-    if p < 0.0001 { format!("{p:.0e}") } else { format!("{p:.4}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_short() {
-        assert_eq!(spread(Sample::of(&[70.0, 72.0])), "71.00 ± 1.41");
-        assert_eq!(spread(Sample::of(&[70.125])), "70.12");
-        assert_eq!([0.5, 0.00123, 0.00001234].map(probability), ["0.5000", "0.0012", "1e-5"]);
     }
 }

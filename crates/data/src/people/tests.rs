@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -337,22 +337,4 @@ fn persons_and_classes_are_not_mixed_up() {
     let wrong = PoseAugment { rotate: 1e9, ..PoseAugment::default() };
     let error = first(Loader::joints(&data, Split::Train, &transform(), MAPS, 1.0, Some(wrong), &options, 0));
     assert!(error.starts_with("augment.rotate"), "{error}");
-}
-
-/// Thousands of persons are read in well under a second.
-#[test]
-#[ignore = "a measurement: run with --release --ignored --nocapture"]
-fn time_of_reading() {
-    let annotations = (0..60_000).map(|id| {
-        let mut a = annotation(id, 11 + id % 2);
-        a["segmentation"] = json!([vec![123.25; 60]]);
-        a
-    });
-    let text = document(11, annotations.collect()).to_string();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("a.json");
-    std::fs::write(&path, &text).unwrap();
-    let started = std::time::Instant::now();
-    let data = Dataset::open_annotations(&path, Path::new(dir.path()), Some(&animal())).unwrap();
-    println!("{} MB, {} persons: {:?}", text.len() / 1_000_000, data.len(Split::Val), started.elapsed());
 }

@@ -1,0 +1,238 @@
+//! Shape rules: the output of every op for its inputs, or what is wrong with them, in words.
+//!
+//! The limits keep every size that a graph may name small enough to compute with, whatever a file claims.
+
+use crate::op::{Conv2d, ConvTranspose2d, Linear, Op, Pool2d};
+use crate::shape::Shape;
+
+/// Largest channel count, feature count or kernel-bank size that a graph may name.
+const MAX_CHANNELS: usize = 1 << 16;
+/// Largest height or width of a map, in pixels.
+const MAX_SIDE: usize = 1 << 14;
+/// Largest stride of a transposed convolution: each remainder modulo the stride is computed in its own way.
+const MAX_UPSCALE: usize = 64;
+/// Most elements that one tensor (activation or parameter) may hold.
+const MAX_ELEMENTS: usize = 1 << 31;
+
+impl Op {
+    /// Shape of the output for these input shapes, or what is wrong with them.
+    pub(crate) fn infer(&self, inputs: &[Shape]) -> Result<Shape, String> {
+        if inputs.len() != self.arity() {
+            return Err(format!("`{}` takes {} inputs, got {}", self.name(), self.arity(), inputs.len()));
+        }
+        match self {
+            Op::Input => Err("`input` is written by the graph itself".into()),
+            Op::Conv(conv) => conv.infer(inputs[0], 1),
+            Op::MixConv(mix) => {
+                check_coefficients(mix.kernels, inputs[1])?;
+                mix.conv.infer(inputs[0], mix.kernels)
+            }
+            Op::ConvTranspose(conv) => conv.infer(inputs[0]),
+            Op::Linear(linear) => linear.infer(inputs[0], 1),
+            Op::MixLinear(mix) => {
+                check_coefficients(mix.kernels, inputs[1])?;
+                mix.linear.infer(inputs[0], mix.kernels)
+            }
+            Op::BatchNorm { eps } => {
+                if !(eps.is_finite() && *eps > 0.0) {
+                    return Err(format!("eps must be positive, got {eps}"));
+                }
+                map(inputs[0]).map(Shape::Map)
+            }
+            Op::Activation(_) => Ok(inputs[0]),
+            Op::Softmax => match inputs[0] {
+                Shape::Vector(_) => Ok(inputs[0]),
+                other => Err(format!("expects a vector, got {other}")),
+            },
+            Op::Add => {
+                if inputs[0] == inputs[1] {
+                    Ok(inputs[0])
+                } else {
+                    Err(format!("adds equal shapes, got {} and {}", inputs[0], inputs[1]))
+                }
+            }
+            Op::Scale => {
+                let [channels, ..] = map(inputs[0])?;
+                if inputs[1] == Shape::Vector(channels) {
+                    Ok(inputs[0])
+                } else {
+                    Err(format!("expects one factor for each of the {channels} channels, got {}", inputs[1]))
+                }
+            }
+            Op::GlobalAvgPool => map(inputs[0]).map(|[channels, ..]| Shape::Vector(channels)),
+            Op::MaxPool(pool) => pool.infer(inputs[0]),
+            Op::Upsample { scale } => {
+                let map = map(inputs[0])?;
+                check_side("scale", *scale)?;
+                resized(map, map[0], |_, size| check_side("output side", size * scale))
+            }
+            Op::Dropout { rate } => {
+                if (0.0..1.0).contains(rate) {
+                    Ok(inputs[0])
+                } else {
+                    Err(format!("rate must lie in [0, 1), got {rate}"))
+                }
+            }
+        }
+    }
+}
+
+impl Conv2d {
+    /// With so many kernels to mix, or one.
+    fn infer(&self, input: Shape, kernels: usize) -> Result<Shape, String> {
+        let map = map(input)?;
+        check_channels(map[0], self.out_channels, self.groups)?;
+        let shape = resized(map, self.out_channels, |axis, size| {
+            window(size, self.kernel[axis], self.stride[axis], self.padding[axis], self.dilation[axis])
+        })?;
+        check_bank(kernels, self.weights(map[0]))?;
+        Ok(shape)
+    }
+}
+
+impl ConvTranspose2d {
+    fn infer(&self, input: Shape) -> Result<Shape, String> {
+        let map = map(input)?;
+        check_channels(map[0], self.out_channels, self.groups)?;
+        let shape = resized(map, self.out_channels, |axis, size| {
+            let (kernel, stride, padding) = (self.kernel[axis], self.stride[axis], self.padding[axis]);
+            check_side("kernel", kernel)?;
+            if !(1..=MAX_UPSCALE).contains(&stride) {
+                return Err(format!("stride must lie in 1..={MAX_UPSCALE}, got {stride}"));
+            }
+            check_padding(padding)?;
+            let added = self.output_padding[axis];
+            if added >= stride {
+                return Err(format!("output_padding {added} must be smaller than the stride {stride}"));
+            }
+            let whole = (size - 1) * stride + kernel + added;
+            if whole <= 2 * padding {
+                return Err(format!("padding {padding} leaves nothing of {whole} pixels"));
+            }
+            check_side("output side", whole - 2 * padding)
+        })?;
+        check_bank(1, self.weights(map[0]))?;
+        Ok(shape)
+    }
+}
+
+impl Pool2d {
+    fn infer(&self, input: Shape) -> Result<Shape, String> {
+        let map = map(input)?;
+        resized(map, map[0], |axis, size| {
+            let (kernel, padding) = (self.kernel[axis], self.padding[axis]);
+            check_padding(padding)?;
+            if 2 * padding > kernel {
+                return Err(format!("padding {padding} is more than half the window {kernel}"));
+            }
+            window(size, kernel, self.stride[axis], padding, 1)
+        })
+    }
+}
+
+impl Linear {
+    /// With so many weight matrices to mix, or one.
+    fn infer(&self, input: Shape, kernels: usize) -> Result<Shape, String> {
+        check_count("out_features", self.out_features)?;
+        let Shape::Vector(features) = input else {
+            return Err(format!("expects a vector, got {input}; put `global_avg_pool` before it"));
+        };
+        check_bank(kernels, self.out_features * features)?;
+        Ok(Shape::Vector(self.out_features))
+    }
+}
+
+/// Checks the shape of a network input.
+pub(crate) fn check_input(dims: [usize; 3]) -> Result<Shape, String> {
+    check_count("input channels", dims[0])?;
+    for side in &dims[1..] {
+        if *side == 0 || *side > MAX_SIDE {
+            return Err(format!("input sides must lie in 1..={MAX_SIDE} pixels, got {} × {}", dims[1], dims[2]));
+        }
+    }
+    checked(Shape::Map(dims))
+}
+
+/// The dimensions of a map `[C, H, W]`.
+fn map(shape: Shape) -> Result<[usize; 3], String> {
+    match shape {
+        Shape::Map(dims) => Ok(dims),
+        other => Err(format!("expects a map [C, H, W], got {other}")),
+    }
+}
+
+/// A map of `channels`; `side` gives each side by its axis and the input's side.
+fn resized(
+    input: [usize; 3],
+    channels: usize,
+    side: impl Fn(usize, usize) -> Result<usize, String>,
+) -> Result<Shape, String> {
+    checked(Shape::Map([channels, side(0, input[1])?, side(1, input[2])?]))
+}
+
+/// Number of positions of a sliding window along one axis.
+fn window(size: usize, kernel: usize, stride: usize, padding: usize, dilation: usize) -> Result<usize, String> {
+    for (what, n) in [("kernel", kernel), ("stride", stride), ("dilation", dilation)] {
+        check_side(what, n)?;
+    }
+    check_padding(padding)?;
+    let padded = size + 2 * padding;
+    let reach = dilation * (kernel - 1) + 1;
+    if reach > padded {
+        return Err(format!(
+            "a window reaching over {reach} pixels does not fit into {size} pixels padded to {padded}"
+        ));
+    }
+    Ok((padded - reach) / stride + 1)
+}
+
+/// The shape, unless it has too many elements.
+fn checked(shape: Shape) -> Result<Shape, String> {
+    match shape.dims().iter().try_fold(1usize, |n, d| n.checked_mul(*d)) {
+        Some(n) if n <= MAX_ELEMENTS => Ok(shape),
+        _ => Err(format!("a tensor of shape {shape} is too large")),
+    }
+}
+
+fn check_coefficients(kernels: usize, coefficients: Shape) -> Result<(), String> {
+    check_count("kernels", kernels)?;
+    if coefficients == Shape::Vector(kernels) {
+        Ok(())
+    } else {
+        Err(format!("expects one coefficient for each of its {kernels} kernels, got {coefficients}"))
+    }
+}
+
+fn check_bank(kernels: usize, weights: usize) -> Result<(), String> {
+    match kernels.checked_mul(weights) {
+        Some(n) if n <= MAX_ELEMENTS => Ok(()),
+        _ => Err(format!("a bank of {kernels} kernels of {weights} weights is too large")),
+    }
+}
+
+fn check_channels(inputs: usize, outputs: usize, groups: usize) -> Result<(), String> {
+    check_count("out_channels", outputs)?;
+    check_count("groups", groups)?;
+    if inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups) {
+        Ok(())
+    } else {
+        Err(format!("groups {groups} must divide the {inputs} input and {outputs} output channels"))
+    }
+}
+
+fn check_count(what: &str, n: usize) -> Result<(), String> {
+    if (1..=MAX_CHANNELS).contains(&n) {
+        Ok(())
+    } else {
+        Err(format!("{what} must lie in 1..={MAX_CHANNELS}, got {n}"))
+    }
+}
+
+/// The side itself, if it may be.
+fn check_side(what: &str, n: usize) -> Result<usize, String> {
+    if (1..=MAX_SIDE).contains(&n) { Ok(n) } else { Err(format!("{what} must lie in 1..={MAX_SIDE}, got {n}")) }
+}
+
+fn check_padding(n: usize) -> Result<(), String> {
+    if n <= MAX_SIDE { Ok(()) } else { Err(format!("padding must be at most {MAX_SIDE}, got {n}")) }
+}

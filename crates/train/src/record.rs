@@ -1,0 +1,63 @@
+//! What the folder of a run tells, without holding it.
+
+use std::path::{Path, PathBuf};
+
+use crate::folder::{Data, read, recipe_difference};
+use crate::journal::read_epochs;
+use crate::{Epoch, Recipe, TrainError};
+
+/// A run as its folder tells it: finished, stopped, or going on in another process.
+#[derive(Debug)]
+pub struct RunRecord {
+    path: PathBuf,
+    recipe: Recipe,
+    data: Data,
+    epochs: Vec<Epoch>,
+}
+
+impl RunRecord {
+    /// Reads the folder of a run that was begun. Nothing in it is changed.
+    ///
+    /// # Errors
+    /// When it holds no run, or its files are damaged.
+    pub fn read(path: &Path) -> Result<Self, TrainError> {
+        let (recipe, data) = read(path)?;
+        Ok(Self { path: path.to_owned(), recipe, data, epochs: read_epochs(path)? })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The epochs done so far.
+    pub fn epochs(&self) -> &[Epoch] {
+        &self.epochs
+    }
+
+    /// Whether all epochs of the recipe are done.
+    pub fn is_finished(&self) -> bool {
+        self.epochs.len() >= self.recipe.train.epochs
+    }
+
+    /// Whether it is the run of a keypoint network, which is scored by AP, and not of a classifier.
+    pub fn of_joints(&self) -> bool {
+        self.data.of_joints()
+    }
+
+    /// Whether both were trained and scored on the same items with the same labels, wherever the data lie.
+    pub fn has_data_of(&self, other: &Self) -> bool {
+        self.data.difference(&other.data).is_none()
+    }
+
+    /// The first dotted key, the seed aside, in which the recipes differ, with this one's value and the other's.
+    pub fn recipe_difference(&self, other: &Self) -> Option<(String, String, String)> {
+        let other = Recipe { seed: self.recipe.seed, ..other.recipe.clone() };
+        recipe_difference(&self.recipe, &other)
+    }
+}
