@@ -1,124 +1,68 @@
 //! A block of pixels as the columns of a matrix, and back.
 //!
 //! Row (c, i, j) of the matrix holds, for every output pixel of the block, the input that tap (i, j) of channel c sees,
-//! or zero outside the map. Where neighbouring outputs see neighbouring inputs a whole run of rows is one copy, whose
-//! ends of lines are then cleared.
+//! or zero outside the map. Each plane goes through its [`Phases`], where a tap sees a line of outputs in one piece.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use super::geometry::{BatchConv, Block};
+use super::phases::Phases;
+use crate::Isa;
+use crate::buffer::Buffer;
 
-/// What one tap sees of one sample: output rows `rows` that lie inside the map, output columns `columns` likewise, and the
-/// input position of the first of them.
-struct Sight {
+/// The phases that a block of rows of a convolution sees, with room for them.
+struct Seen {
+    c: BatchConv,
     rows: Range<usize>,
-    columns: Range<usize>,
-    first: [usize; 2],
+    phases: Phases,
+    /// Zero where planes are padded.
+    inputs: Buffer<f32>,
+    gradients: Buffer<f32>,
 }
 
-/// Outputs `o` in `among` whose input `o·stride + shift − padding` lies in `0..size`.
-fn inside(among: &Range<usize>, stride: usize, shift: usize, padding: usize, size: usize) -> Range<usize> {
-    let first = padding.saturating_sub(shift).div_ceil(stride).max(among.start);
-    let end = (size + padding).saturating_sub(shift).div_ceil(stride).min(among.end);
-    first.min(end)..end
+thread_local! {
+    /// What this thread has seen last: the samples of a batch ask for the same, one after the other.
+    static LAST: Cell<Option<Box<Seen>>> = const { Cell::new(None) };
 }
 
-impl Sight {
-    fn new(c: &BatchConv, tap: usize, rows: &Range<usize>) -> Option<Self> {
-        let shift = [tap / c.kernel[1] * c.dilation[0], tap % c.kernel[1] * c.dilation[1]];
-        let rows = inside(rows, c.stride[0], shift[0], c.padding[0], c.input[1]);
-        let columns = inside(&(0..c.output()[1]), c.stride[1], shift[1], c.padding[1], c.input[2]);
-        if rows.is_empty() || columns.is_empty() {
-            return None;
-        }
-        let first =
-            [rows.start * c.stride[0] + shift[0] - c.padding[0], columns.start * c.stride[1] + shift[1] - c.padding[1]];
-        Some(Self { rows, columns, first })
-    }
-}
+/// Values of the phases that are added to together, about: a channel is added to again only after the others, when the memory has
+/// taken what was written.
+const TOGETHER: usize = 1 << 12;
 
-/// Whether a run of output rows sees a run of input rows of the same width.
-fn runs(c: &BatchConv) -> bool {
-    c.stride == [1, 1] && c.output()[1] == c.input[2]
+/// Lends out what rows of a convolution see.
+fn with_seen(c: &BatchConv, rows: &Range<usize>, work: impl FnOnce(&mut Seen)) {
+    let last = LAST.take().filter(|seen| seen.c == *c && seen.rows == *rows);
+    let mut seen = last.unwrap_or_else(|| {
+        let phases = Phases::new(c, rows.clone());
+        let inputs = Buffer::zeroed(phases.buffer());
+        Box::new(Seen { c: *c, rows: rows.clone(), phases, inputs, gradients: Buffer::new() })
+    });
+    work(&mut seen);
+    LAST.set(Some(seen));
 }
 
 /// Writes the columns of `channels` into `to` `[channels · taps, pixels of the block]`.
-pub(super) fn gather(c: &BatchConv, x: &[f32], channels: Range<usize>, block: &Block, to: &mut [f32]) {
+pub(super) fn gather(isa: Isa, c: &BatchConv, x: &[f32], channels: Range<usize>, block: &Block, to: &mut [f32]) {
     let (taps, all, each) = (c.taps(), block.pixels(c), block.pixels_each(c));
-    for tap in 0..taps {
-        let sight = Sight::new(c, tap, &block.rows);
-        let table = sight.as_ref().filter(|_| each <= TINY).map(|sight| positions(c, sight, block));
-        for (row, channel) in channels.clone().enumerate() {
+    with_seen(c, &block.rows, |Seen { phases, inputs, .. }| {
+        for (row, channel) in channels.enumerate() {
             for (i, n) in block.samples.clone().enumerate() {
                 let plane = &x[(n * c.input[0] + channel) * c.input_pixels()..][..c.input_pixels()];
-                let to = &mut to[(row * taps + tap) * all + i * each..][..each];
-                match (&table, &sight) {
-                    (Some(table), _) => {
-                        to.iter_mut().zip(table).for_each(|(t, at)| *t = plane.get(*at).copied().unwrap_or(0.0));
-                    }
-                    (None, Some(sight)) => gather_tap(c, plane, sight, block.rows.start, to),
-                    (None, None) => to.fill(0.0),
-                }
+                phases.fill(isa, plane, inputs);
+                phases.gather(isa, inputs, &mut to[row * taps * all + i * each..(row + 1) * taps * all], all);
             }
         }
-    }
-}
-
-fn gather_tap(c: &BatchConv, plane: &[f32], s: &Sight, start: usize, to: &mut [f32]) {
-    let width = c.output()[1];
-    let (before, after) = ((s.rows.start - start) * width, (s.rows.end - start) * width);
-    to[..before].fill(0.0);
-    to[after..].fill(0.0);
-    let to = &mut to[before..after];
-    if runs(c) {
-        let from = s.first[0] * width + s.first[1];
-        let len = to.len() - s.columns.start - (width - s.columns.end);
-        to[s.columns.start..][..len].copy_from_slice(&plane[from..][..len]);
-        if s.columns.len() < width {
-            clear_ends(to, width, &s.columns);
-        }
-        return;
-    }
-    for (i, line) in to.chunks_exact_mut(width).enumerate() {
-        let from = &plane[(s.first[0] + i * c.stride[0]) * c.input[2] + s.first[1]..];
-        line[..s.columns.start].fill(0.0);
-        line[s.columns.end..].fill(0.0);
-        for (t, f) in line[s.columns.clone()].iter_mut().zip(from.iter().step_by(c.stride[1])) {
-            *t = *f;
-        }
-    }
-}
-
-/// Clears what stands before and after `keep` in each line.
-fn clear_ends(lines: &mut [f32], width: usize, keep: &Range<usize>) {
-    for column in (0..keep.start).chain(keep.end..width) {
-        lines.iter_mut().skip(column).step_by(width).for_each(|v| *v = 0.0);
-    }
-}
-
-/// Largest map, in pixels, that is gathered through a table of positions rather than line by line.
-const TINY: usize = 32;
-/// A position outside the map.
-const OUTSIDE: usize = usize::MAX;
-
-/// The input position that one tap sees for each output pixel of the block.
-fn positions(c: &BatchConv, sight: &Sight, block: &Block) -> [usize; TINY] {
-    let width = c.output()[1];
-    let mut table = [OUTSIDE; TINY];
-    for (i, row) in sight.rows.clone().enumerate() {
-        for (j, column) in sight.columns.clone().enumerate() {
-            table[(row - block.rows.start) * width + column] =
-                (sight.first[0] + i * c.stride[0]) * c.input[2] + sight.first[1] + j * c.stride[1];
-        }
-    }
-    table
+    });
 }
 
 /// Adds the columns of one sample's `channels` back to where they came from: `columns` `[channels · taps, all]`, of which
-/// the sample's pixels start at `at`; `to` `[channels, H, W]`. Columns outside the map are cleared on the way.
+/// the sample's pixels start at `at`; `to` `[channels, H, W]`.
+#[allow(clippy::too_many_arguments, reason = "a matrix, a place in it, and where it goes")]
 pub(super) fn scatter(
+    isa: Isa,
     c: &BatchConv,
-    columns: &mut [f32],
+    columns: &[f32],
     all: usize,
     at: usize,
     channels: usize,
@@ -126,32 +70,17 @@ pub(super) fn scatter(
     to: &mut [f32],
 ) {
     let taps = c.taps();
-    let each = rows.len() * c.output()[1];
-    for tap in 0..taps {
-        let Some(sight) = Sight::new(c, tap, rows) else { continue };
-        for channel in 0..channels {
-            let plane = &mut to[channel * c.input_pixels()..][..c.input_pixels()];
-            scatter_tap(c, &mut columns[(channel * taps + tap) * all + at..][..each], &sight, rows.start, plane);
+    with_seen(c, rows, |Seen { phases, gradients, .. }| {
+        let len = phases.buffer();
+        let together = (TOGETHER / len).clamp(1, channels);
+        for first in (0..channels).step_by(together) {
+            let count = together.min(channels - first);
+            let buffer = gradients.room(count * len);
+            buffer.fill(0.0);
+            phases.scatter(isa, &columns[first * taps * all + at..], all, buffer);
+            for (channel, from) in buffer.chunks_exact(len).enumerate() {
+                phases.add(isa, from, &mut to[(first + channel) * c.input_pixels()..][..c.input_pixels()]);
+            }
         }
-    }
-}
-
-fn scatter_tap(c: &BatchConv, from: &mut [f32], s: &Sight, start: usize, plane: &mut [f32]) {
-    let width = c.output()[1];
-    let from = &mut from[(s.rows.start - start) * width..(s.rows.end - start) * width];
-    if runs(c) {
-        if s.columns.len() < width {
-            clear_ends(from, width, &s.columns);
-        }
-        let len = from.len() - s.columns.start - (width - s.columns.end);
-        let to = &mut plane[s.first[0] * width + s.first[1]..][..len];
-        to.iter_mut().zip(&from[s.columns.start..]).for_each(|(t, f)| *t += f);
-        return;
-    }
-    for (i, line) in from.chunks_exact(width).enumerate() {
-        let to = &mut plane[(s.first[0] + i * c.stride[0]) * c.input[2] + s.first[1]..];
-        for (t, f) in to.iter_mut().step_by(c.stride[1]).zip(&line[s.columns.clone()]) {
-            *t += f;
-        }
-    }
+    });
 }

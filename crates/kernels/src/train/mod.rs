@@ -22,6 +22,7 @@ mod geometry;
 mod job;
 mod per_bank;
 mod per_sample;
+mod phases;
 mod pool;
 mod product;
 mod sgd;

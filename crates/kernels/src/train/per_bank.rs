@@ -66,7 +66,7 @@ impl Forward<'_> {
             return &self.x[(block.samples.start * self.c.input[0] + channels.start) * self.c.pixels()..];
         }
         let to = to.room(self.c.row() * block.pixels(self.c));
-        gather(self.c, self.x, channels, block, to);
+        gather(self.isa, self.c, self.x, channels, block, to);
         to
     }
 
@@ -84,7 +84,7 @@ impl Forward<'_> {
             let run = &runs[job];
             // SAFETY: every channel belongs to one job.
             let to = unsafe { shared.slice(run.start * each, run.len() * each) };
-            gather(self.c, self.x, channels.start + run.start..channels.start + run.end, block, to);
+            gather(self.isa, self.c, self.x, channels.start + run.start..channels.start + run.end, block, to);
         });
         to
     }
@@ -245,7 +245,7 @@ impl Backward<'_> {
             }
         }
         if !plain && (self.dbank.is_some() || self.pi.is_some()) {
-            gather(c, self.x, self.channels.clone(), block, s.columns.room(rows * all));
+            gather(self.isa, c, self.x, self.channels.clone(), block, s.columns.room(rows * all));
         }
         // Weights of this run of channels start here in kernel k.
         let weight_at = |k: usize| {
@@ -278,7 +278,7 @@ impl Backward<'_> {
                         let first = k == 0 && block.rows.start == 0;
                         // SAFETY: as above; zeros come first.
                         let to = unsafe { if first { dx.zeroed(input(n), len) } else { dx.slice(input(n), len) } };
-                        scatter(c, back, all, i * each, self.channels.len(), &block.rows, to);
+                        scatter(self.isa, c, back, all, i * each, self.channels.len(), &block.rows, to);
                     }
                 }
             }

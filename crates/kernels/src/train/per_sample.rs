@@ -39,7 +39,7 @@ pub(super) fn forward(isa: Isa, c: &BatchConv, x: &[f32], pi: &[f32], bank: &[f3
                     View::new(&x[(n * c.input[0] + channels.start) * pixels..], row, all, pixels)
                 } else {
                     let to = s.columns.room(row * all);
-                    gather(c, x, channels.clone(), &block, to);
+                    gather(isa, c, x, channels.clone(), &block, to);
                     View::new(to, row, all, all)
                 };
                 let at = (n * c.out_channels + first) * pixels + block.rows.start * c.output()[1];
@@ -144,9 +144,9 @@ impl Backward<'_> {
                 let len = channels * c.input_pixels();
                 // SAFETY: as above; zeros come first.
                 let dx = unsafe { if i == 0 { self.dx.zeroed(input, len) } else { self.dx.slice(input, len) } };
-                scatter(c, back, all, 0, channels, &block.rows, dx);
+                scatter(self.isa, c, back, all, 0, channels, &block.rows, dx);
                 let to = s.columns.room(columns * all);
-                gather(c, self.x, first..first + channels, &block, to);
+                gather(self.isa, c, self.x, first..first + channels, &block, to);
                 View::new(to, columns, all, all)
             };
             product(self.isa, gradient, columns, i > 0, dy, seen.t());

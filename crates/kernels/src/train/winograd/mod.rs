@@ -333,7 +333,9 @@ impl<'a> Plan<'a> {
             let pixels = s.columns.room(self.pixels_len(points.columns, border));
             pixels.fill(0.0);
             let grid = self.grid(i, points, border);
-            self.to_pixels(x, samples.start + i, self.c.input, self.origin(), &grid, pixels);
+            let each = self.c.input.iter().product();
+            let planes = &x[(samples.start + i) * each..][..each];
+            tiles::planes_to_pixels(self.isa, planes, self.c.input, self.origin(), grid, pixels);
             // SAFETY: the tiles of this sample belong to this job.
             unsafe { tiles::inputs(self.isa, grid, pixels, shared) };
         });
@@ -350,49 +352,12 @@ impl<'a> Plan<'a> {
             let pixels = s.columns.room(self.pixels_len(points.columns, 0));
             pixels.fill(0.0);
             let grid = self.grid(i, points, 0);
-            self.to_pixels(dy, samples.start + i, [self.c.out_channels, h, w], [0, 0], &grid, pixels);
+            let planes = &dy[(samples.start + i) * self.c.out_channels * h * w..][..self.c.out_channels * h * w];
+            tiles::planes_to_pixels(self.isa, planes, [self.c.out_channels, h, w], [0, 0], grid, pixels);
             // SAFETY: the tiles of this sample belong to this job.
             unsafe { tiles::output_gradients(self.isa, grid, pixels, shared) };
         });
         to
-    }
-
-    /// Copies planes `[C, H, W]` of sample `n` to pixels, `from` rows and columns away from the first; what does not fit is left
-    /// out.
-    fn to_pixels(&self, x: &[f32], n: usize, [c, h, w]: [usize; 3], from: [usize; 2], g: &Grid, pixels: &mut [f32]) {
-        let size = [pixels.len() / g.row, g.row / g.points.columns];
-        let planes = &x[n * c * h * w..][..c * h * w];
-        for block in (0..c).step_by(LANES) {
-            let planes = &planes[block * h * w..(block + LANES).min(c) * h * w];
-            for y in 0..h.min(size[0].saturating_sub(from[0])) {
-                let to = &mut pixels[(y + from[0]) * g.row + from[1] * g.points.columns + block..];
-                for x in 0..w.min(size[1].saturating_sub(from[1])) {
-                    let to = &mut to[x * g.points.columns..][..planes.len() / (h * w)];
-                    let from = planes[y * w + x..].iter().step_by(h * w);
-                    to.iter_mut().zip(from).for_each(|(t, f)| *t = *f);
-                }
-            }
-        }
-    }
-
-    /// The reverse: every value of the planes `[C, H, W]` `to` is written, those that no tile reaches with zeros.
-    fn to_planes(&self, pixels: &[f32], [c, h, w]: [usize; 3], from: [usize; 2], g: &Grid, to: &mut [f32]) {
-        let size = [pixels.len() / g.row, g.row / g.points.columns];
-        let (rows, columns) = (h.min(size[0].saturating_sub(from[0])), w.min(size[1].saturating_sub(from[1])));
-        if [rows, columns] != [h, w] {
-            to.fill(0.0);
-        }
-        for block in (0..c).step_by(LANES) {
-            let planes = &mut to[block * h * w..(block + LANES).min(c) * h * w];
-            let count = planes.len() / (h * w);
-            for y in 0..rows {
-                let from = &pixels[(y + from[0]) * g.row + from[1] * g.points.columns + block..];
-                for x in 0..columns {
-                    let from = &from[x * g.points.columns..][..count];
-                    planes[y * w + x..].iter_mut().step_by(h * w).zip(from).for_each(|(t, f)| *t = *f);
-                }
-            }
-        }
     }
 
     /// M = V·U, `[tiles, O]` for each point.
@@ -451,7 +416,7 @@ impl<'a> Plan<'a> {
             tiles::outputs(self.isa, grid, m, pixels);
             // SAFETY: this sample belongs to this job.
             let to = unsafe { y.zeroed((samples.start + i) * each, each) };
-            self.to_planes(pixels, [self.c.out_channels, h, w], [0, 0], &grid, to);
+            tiles::pixels_to_planes(self.isa, pixels, [self.c.out_channels, h, w], [0, 0], grid, to);
         });
     }
 
@@ -465,7 +430,7 @@ impl<'a> Plan<'a> {
             tiles::input_gradients(self.isa, grid, dv, pixels);
             // SAFETY: this sample belongs to this job.
             let to = unsafe { dx.zeroed((samples.start + i) * each, each) };
-            self.to_planes(pixels, self.c.input, self.origin(), &grid, to);
+            tiles::pixels_to_planes(self.isa, pixels, self.c.input, self.origin(), grid, to);
         });
     }
 }

@@ -249,6 +249,109 @@ fn kernel_gradients_of<L: Lanes, M: Axis>(l: L, r: Rows, points: &[f32], taps: &
     }
 }
 
+/// Planes `[C, H, W]` → pixels, `from` rows and columns away from the first; what does not fit is left out.
+pub(super) fn planes_to_pixels(
+    isa: Isa,
+    planes: &[f32],
+    size: [usize; 3],
+    from: [usize; 2],
+    g: Grid,
+    pixels: &mut [f32],
+) {
+    dispatch!(
+        isa,
+        planes_to_pixels_body(planes: &[f32], size: [usize; 3], from: [usize; 2], g: Grid, pixels: &mut [f32])
+    );
+}
+
+#[inline(always)]
+fn planes_to_pixels_body<L: Lanes>(
+    l: L,
+    planes: &[f32],
+    [c, h, w]: [usize; 3],
+    from: [usize; 2],
+    g: Grid,
+    pixels: &mut [f32],
+) {
+    let (all, len) = (h * w, pixels.len());
+    for channel in (0..c).step_by(LANES) {
+        let planes = &planes[channel * all..(channel + LANES).min(c) * all];
+        for first in (0..all).step_by(LANES) {
+            let count = LANES.min(all - first);
+            let vectors = columns(l, &planes[first..], all, [planes.len() / all, count]);
+            let (mut y, mut x) = (first / w, first % w);
+            for v in vectors.into_iter().take(count) {
+                if let Some(at) = pixel(&g, [y + from[0], x + from[1]], len) {
+                    l.store(v, lanes_mut(pixels, at + channel));
+                }
+                (y, x) = if x + 1 < w { (y, x + 1) } else { (y + 1, 0) };
+            }
+        }
+    }
+}
+
+/// Where a pixel begins, unless it lies beyond the last column or row.
+#[inline(always)]
+fn pixel(g: &Grid, [y, x]: [usize; 2], len: usize) -> Option<usize> {
+    let (at, column) = (y * g.row, x * g.points.columns);
+    (column < g.row && at < len).then_some(at + column)
+}
+
+/// The reverse of [`planes_to_pixels`]: every value of the planes is written, those that no tile reaches with zeros.
+pub(super) fn pixels_to_planes(
+    isa: Isa,
+    pixels: &[f32],
+    size: [usize; 3],
+    from: [usize; 2],
+    g: Grid,
+    planes: &mut [f32],
+) {
+    dispatch!(
+        isa,
+        pixels_to_planes_body(pixels: &[f32], size: [usize; 3], from: [usize; 2], g: Grid, planes: &mut [f32])
+    );
+}
+
+#[inline(always)]
+fn pixels_to_planes_body<L: Lanes>(
+    l: L,
+    pixels: &[f32],
+    [c, h, w]: [usize; 3],
+    from: [usize; 2],
+    g: Grid,
+    planes: &mut [f32],
+) {
+    let all = h * w;
+    for channel in (0..c).step_by(LANES) {
+        let planes = &mut planes[channel * all..(channel + LANES).min(c) * all];
+        for first in (0..all).step_by(LANES) {
+            let count = LANES.min(all - first);
+            let mut block = [l.splat(0.0); LANES];
+            let (mut y, mut x) = (first / w, first % w);
+            for v in block.iter_mut().take(count) {
+                if let Some(at) = pixel(&g, [y + from[0], x + from[1]], pixels.len()) {
+                    *v = l.load(lanes(pixels, at + channel));
+                }
+                (y, x) = if x + 1 < w { (y, x + 1) } else { (y + 1, 0) };
+            }
+            for (v, plane) in l.transpose(block).into_iter().zip(planes.chunks_exact_mut(all)) {
+                l.store_partial(v, &mut plane[first..first + count]);
+            }
+        }
+    }
+}
+
+/// The `count` columns of `rows` rows, `step` apart; lanes without a row are zero.
+#[inline(always)]
+fn columns<L: Lanes>(l: L, from: &[f32], step: usize, [rows, count]: [usize; 2]) -> [L::V; LANES] {
+    let mut block = [l.splat(0.0); LANES];
+    for (row, v) in block.iter_mut().enumerate().take(rows) {
+        let from = &from[row * step..];
+        *v = if from.len() >= LANES { l.load(lanes(from, 0)) } else { l.load_partial(&from[..count]) };
+    }
+    l.transpose(block)
+}
+
 /// `rows` rows of `len` values, `step` apart, → `[len, 16]`; lanes without a row are zero.
 pub(super) fn rows_to_lanes(isa: Isa, from: &[f32], step: usize, [rows, len]: [usize; 2], to: &mut [f32]) {
     let size = [rows, len];
@@ -259,12 +362,7 @@ pub(super) fn rows_to_lanes(isa: Isa, from: &[f32], step: usize, [rows, len]: [u
 fn rows_to_lanes_body<L: Lanes>(l: L, from: &[f32], step: usize, [rows, len]: [usize; 2], to: &mut [f32]) {
     for i in (0..len).step_by(LANES) {
         let count = LANES.min(len - i);
-        let mut block = [l.splat(0.0); LANES];
-        for (row, v) in block.iter_mut().enumerate().take(rows) {
-            let from = &from[row * step + i..];
-            *v = if from.len() >= LANES { l.load(lanes(from, 0)) } else { l.load_partial(&from[..count]) };
-        }
-        for (j, v) in l.transpose(block).into_iter().enumerate().take(count) {
+        for (j, v) in columns(l, &from[i..], step, [rows, count]).into_iter().enumerate().take(count) {
             l.store(v, lanes_mut(to, (i + j) * LANES));
         }
     }
