@@ -105,6 +105,7 @@ pub(crate) trait Lanes: Copy {
 
     /// Vector j of the result holds lane j of every vector.
     #[inline(always)]
+    #[cfg_attr(not(feature = "train"), allow(dead_code, reason = "only training transposes"))]
     fn transpose(self, rows: [Self::V; LANES]) -> [Self::V; LANES] {
         let mut columns = [[0.0; LANES]; LANES];
         for (i, row) in rows.into_iter().enumerate() {

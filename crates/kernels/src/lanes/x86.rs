@@ -194,6 +194,7 @@ impl Lanes for Avx2 {
 /// # Safety
 /// The CPU has AVX.
 #[inline(always)]
+#[cfg_attr(not(feature = "train"), allow(dead_code, reason = "only training transposes"))]
 unsafe fn transpose_eight(r: &mut [__m256; 8]) {
     let mut t = *r;
     // SAFETY: the caller vouches for AVX.
