@@ -4,7 +4,7 @@
 /// Keeps freed memory in this process, on large pages where the system has them, instead of giving it back to the system.
 ///
 /// A training step allocates every activation and frees it again. Maps of many megabytes come from the system each time, page
-/// by page and zeroed, which is 7 to 15 % of a step. A program that trains calls this once, before anything large; it
+/// by page and zeroed, which is a good part of a step. A program that trains calls this once, before anything large; it
 /// never gives memory back afterwards. It does something on Linux with the GNU C library, and nothing elsewhere.
 ///
 /// ```

@@ -143,6 +143,20 @@ pub(crate) trait Lanes: Copy {
     }
 }
 
+/// Sixteen values of a slice, from `at` on.
+#[cfg(feature = "train")]
+#[inline(always)]
+pub(crate) fn lanes(from: &[f32], at: usize) -> &[f32; LANES] {
+    from[at..at + LANES].try_into().expect("as many as lanes")
+}
+
+/// As [`lanes`], to write to.
+#[cfg(feature = "train")]
+#[inline(always)]
+pub(crate) fn lanes_mut(from: &mut [f32], at: usize) -> &mut [f32; LANES] {
+    (&mut from[at..at + LANES]).try_into().expect("as many as lanes")
+}
+
 /// The nearest bf16, ties to even, in the low half of a word; not a number stays so.
 #[inline(always)]
 pub(crate) fn bf16(x: f32) -> u32 {

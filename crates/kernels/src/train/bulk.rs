@@ -2,7 +2,7 @@
 
 use super::job::Shared;
 use crate::Isa;
-use crate::lanes::{LANES, Lanes, dispatch};
+use crate::lanes::{LANES, Lanes, dispatch, lanes, lanes_mut};
 
 /// One tile of a bank `[K, …]`: `rows` rows of `columns` weights, the first at `at`, `row_step` apart; kernels are
 /// `kernel_step` apart.
@@ -43,16 +43,6 @@ fn mix_body<L: Lanes>(l: L, bank: &[f32], tile: Tile, pi: &[f32], to: &mut [f32]
             i += len;
         }
     }
-}
-
-#[inline(always)]
-fn lanes(from: &[f32], at: usize) -> &[f32; LANES] {
-    from[at..at + LANES].try_into().expect("as many as lanes")
-}
-
-#[inline(always)]
-fn lanes_mut(from: &mut [f32], at: usize) -> &mut [f32; LANES] {
-    (&mut from[at..at + LANES]).try_into().expect("as many as lanes")
 }
 
 /// The reverse of [`mix`] for the gradient `g` `[rows, columns]` of a mixed tile: tile k of `to` (+)= π_k · g, and

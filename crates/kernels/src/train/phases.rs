@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::geometry::BatchConv;
 use crate::Isa;
-use crate::lanes::{LANES, Lanes, dispatch};
+use crate::lanes::{LANES, Lanes, dispatch, lanes, lanes_mut};
 
 /// Where everything stands in the phases of one plane.
 pub(super) struct Phases {
@@ -197,16 +197,6 @@ fn scatter_body<L: Lanes>(l: L, phases: &Phases, from: &[f32], step: usize, to: 
             }
         }
     }
-}
-
-#[inline(always)]
-fn lanes(from: &[f32], at: usize) -> &[f32; LANES] {
-    from[at..at + LANES].try_into().expect("as many as lanes")
-}
-
-#[inline(always)]
-fn lanes_mut(from: &mut [f32], at: usize) -> &mut [f32; LANES] {
-    (&mut from[at..at + LANES]).try_into().expect("as many as lanes")
 }
 
 /// Copies a line, which is short most of the time.

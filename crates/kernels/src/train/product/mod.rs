@@ -1,8 +1,8 @@
 //! Matrix products on strided views.
 //!
 //! The `gemm` crate multiplies, but where a long right matrix is transposed and the left one has few rows, as in gradients of kernels
-//! with few output channels: it then transposes the larger of both for little arithmetic, and [`turned`] is up to 1.6 times as
-//! fast. Products whose right matrix is made in the order in which it is read use [`strip`] itself.
+//! with few output channels: it then transposes the larger of both for little arithmetic, and [`turned`] is faster.
+//! Products whose right matrix is made in the order in which it is read use [`strip`] itself.
 
 mod tile;
 mod turned;

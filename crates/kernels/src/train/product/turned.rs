@@ -9,7 +9,7 @@ use std::cell::Cell;
 use super::{DEPTH, Strip, View, panel_width, strip};
 use crate::Isa;
 use crate::buffer::Buffer;
-use crate::lanes::{LANES, Lanes, dispatch};
+use crate::lanes::{LANES, Lanes, dispatch, lanes_mut};
 
 /// Most rows of a for which this was seen to be faster.
 const MOST: usize = 128;
@@ -76,8 +76,7 @@ fn turn_body<L: Lanes>(l: L, a: View<'_>, first: usize, depth: usize, width: usi
         for i in (0..depth).step_by(LANES) {
             let size = [LANES.min(a.rows - row), LANES.min(depth - i)];
             for (j, v) in block(l, a, [row, first + i], size).into_iter().enumerate().take(size[1]) {
-                let to = (&mut to[(i + j) * step..][..LANES]).try_into().expect("as many as lanes");
-                l.store(v, to);
+                l.store(v, lanes_mut(to, (i + j) * step));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::super::product::{DEPTH, Strip, View, strip};
 use crate::Isa;
-use crate::lanes::{LANES, Lanes, dispatch};
+use crate::lanes::{LANES, Lanes, dispatch, lanes, lanes_mut};
 
 /// A matrix whose columns stand in panels, one after the other, in each all rows. The last panel may be narrower.
 #[derive(Debug, Clone, Copy)]
@@ -21,16 +21,6 @@ impl Panels {
         let first = column / self.width * self.width;
         first * self.rows + row * self.width.min(self.columns - first) + column - first
     }
-}
-
-#[inline(always)]
-fn lanes(from: &[f32], at: usize) -> &[f32; LANES] {
-    from[at..at + LANES].try_into().expect("as many as lanes")
-}
-
-#[inline(always)]
-fn lanes_mut(from: &mut [f32], at: usize) -> &mut [f32; LANES] {
-    (&mut from[at..at + LANES]).try_into().expect("as many as lanes")
 }
 
 /// `to` (+)= a · b; b stands as `layout` says, and so does the result, of as many rows as a.

@@ -8,7 +8,7 @@ use super::lines::{Axis, Four, Line, Two, Whole};
 use super::panels::Panels;
 use super::{Form, TAPS};
 use crate::Isa;
-use crate::lanes::{LANES, Lanes, dispatch};
+use crate::lanes::{LANES, Lanes, dispatch, lanes, lanes_mut};
 
 /// A tile: rows of values.
 type Plane<L> = [Line<L>; 6];
@@ -62,16 +62,6 @@ macro_rules! for_every_form {
             }
         }
     };
-}
-
-#[inline(always)]
-fn lanes(from: &[f32], at: usize) -> &[f32; LANES] {
-    from[at..at + LANES].try_into().expect("as many as lanes")
-}
-
-#[inline(always)]
-fn lanes_mut(from: &mut [f32], at: usize) -> &mut [f32; LANES] {
-    (&mut from[at..at + LANES]).try_into().expect("as many as lanes")
 }
 
 /// Reads `n` × `n` vectors, rows `row` and columns `column` values apart.
