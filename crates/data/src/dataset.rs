@@ -170,6 +170,11 @@ impl Dataset {
         self.contents.images.load(self.image(split, i))
     }
 
+    /// CRC-32 of the content of item `i` of a part: the bytes of its file or member, or its pixels.
+    pub(crate) fn checksum(&self, split: Split, i: usize) -> Result<u32, DataError> {
+        self.contents.images.checksum(self.image(split, i))
+    }
+
     /// Loads and decodes an image by its index among all images; where the items are persons, among
     /// [`People::images`].
     ///

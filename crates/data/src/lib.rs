@@ -34,6 +34,7 @@ mod draw;
 mod encode;
 mod error;
 mod figures;
+mod fingerprint;
 mod heatmap;
 mod image;
 mod jpeg;
@@ -41,6 +42,7 @@ mod loader;
 mod people;
 mod preprocessing;
 mod raster;
+mod regular;
 mod resize;
 mod source;
 mod split;
@@ -57,6 +59,7 @@ pub use error::DataError;
 pub use figures::{
     FigureOptions, FigurePart, FigurePicture, FigureSummary, LabelledFigure, figure_picture, make_figures,
 };
+pub use fingerprint::{DataMatch, Fingerprint};
 pub use heatmap::{FoundJoint, HeatMaps};
 pub use image::Image;
 pub use loader::{Batch, Broken, Classes, Epoch, Joints, Loader, LoaderOptions, Targets};

@@ -6,6 +6,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh64::xxh64;
 
 use crate::error::DataError;
 
@@ -42,6 +43,11 @@ impl std::fmt::Display for Split {
             Self::All => "all",
         })
     }
+}
+
+/// What decides by name alone: XXH64 of the name in UTF-8.
+pub(crate) fn name_hash(name: &str, seed: u64) -> u64 {
+    xxh64(name.as_bytes(), seed)
 }
 
 /// Draws a validation part that has every class in proportion; returns the indices (training, validation), ascending.

@@ -6,12 +6,16 @@ mod folder;
 mod mnist;
 mod shards;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::decode;
+use flate2::{Crc, CrcReader};
+
+use crate::decode::{self, MAX_FILE_BYTES};
 use crate::error::DataError;
 use crate::image::Image;
 use crate::people::{self, People};
+use crate::regular;
 use shards::Shards;
 
 /// What a source found: images with labels, in a fixed order.
@@ -104,6 +108,18 @@ impl Images {
         }
     }
 
+    /// CRC-32 of an image's bytes, as they lie in the file.
+    pub fn checksum(&self, index: usize) -> Result<u32, DataError> {
+        match self {
+            Self::Files { root, paths } => {
+                let path = root.join(&paths[index]);
+                checksum(regular::open(&path)?).map_err(|e| DataError::at(&path, format!("cannot be read: {e}")))
+            }
+            Self::Shards(shards) => shards.bytes(index).map(|(_, bytes)| crc(&bytes)),
+            Self::Packed(packed) => Ok(crc(packed.pixels(index))),
+        }
+    }
+
     pub fn load(&self, index: usize) -> Result<Image, DataError> {
         match self {
             // The error names the whole path: that is what a person can open.
@@ -114,10 +130,28 @@ impl Images {
     }
 }
 
+fn crc(bytes: &[u8]) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
+/// CRC-32 of what a reader has, at most the size of an image file.
+fn checksum(reader: impl Read) -> std::io::Result<u32> {
+    let mut content = CrcReader::new(reader.take(MAX_FILE_BYTES));
+    std::io::copy(&mut content, &mut std::io::sink())?;
+    Ok(content.crc().sum())
+}
+
 impl Packed {
+    fn pixels(&self, index: usize) -> &[u8] {
+        let len = self.channels * self.height * self.width;
+        &self.pixels[index * len..][..len]
+    }
+
     fn get(&self, index: usize) -> Image {
         let (c, plane) = (self.channels, self.height * self.width);
-        let planes = &self.pixels[index * c * plane..][..c * plane];
+        let planes = self.pixels(index);
         let data = (0..plane).flat_map(|i| (0..c).map(move |channel| planes[channel * plane + i])).collect();
         Image { width: self.width, height: self.height, channels: c, data }
     }

@@ -8,7 +8,6 @@ mod index;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use super::{Contents, read_file};
 use crate::decode;
 use crate::error::DataError;
 use crate::image::Image;
+use crate::regular;
 use index::Index;
 
 /// Images inside tar files.
@@ -49,10 +49,17 @@ impl Shards {
     }
 
     pub fn load(&self, index: usize) -> Result<Image, DataError> {
+        let (name, bytes) = self.bytes(index)?;
+        decode::decode(&bytes, &name)
+    }
+
+    /// Whole path and bytes of an image.
+    pub fn bytes(&self, index: usize) -> Result<(String, Vec<u8>), DataError> {
         let place = &self.images[index];
         let name = self.root.join(self.name(index)).display().to_string();
         let unreadable = |e: io::Error| DataError::new(&name, format!("cannot be read: {e}"));
-        let mut file = File::open(self.root.join(&self.files[place.shard as usize])).map_err(unreadable)?;
+        let shard = regular::open(&self.root.join(&self.files[place.shard as usize]));
+        let mut file = shard.map_err(|e| DataError { name: name.clone(), ..e })?;
         file.seek(SeekFrom::Start(place.offset)).map_err(unreadable)?;
         let size = place.size as usize;
         let mut bytes = Vec::new();
@@ -61,7 +68,7 @@ impl Shards {
             let message = format!("{} of {size} bytes: the shard is shorter than when it was opened", bytes.len());
             return Err(DataError::new(name, message));
         }
-        decode::decode(&bytes, &name)
+        Ok((name, bytes))
     }
 }
 
