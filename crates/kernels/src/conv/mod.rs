@@ -545,8 +545,8 @@ impl Job<'_> {
     ) {
         match panel.width {
             1 => self.run_chunk::<L, 1, PAIRS>(l, panel, block, weights, chunk, ahead),
-            2 if L::TILE_ROWS[1] > 0 => self.run_chunk::<L, 2, PAIRS>(l, panel, block, weights, chunk, ahead),
-            3 if L::TILE_ROWS[2] > 0 => self.run_chunk::<L, 3, PAIRS>(l, panel, block, weights, chunk, ahead),
+            2 if const { L::TILE_ROWS[1] > 0 } => self.run_chunk::<L, 2, PAIRS>(l, panel, block, weights, chunk, ahead),
+            3 if const { L::TILE_ROWS[2] > 0 } => self.run_chunk::<L, 3, PAIRS>(l, panel, block, weights, chunk, ahead),
             width => unreachable!("a panel of {width} vectors"),
         }
     }

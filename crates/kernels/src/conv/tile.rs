@@ -68,7 +68,7 @@ pub(super) unsafe fn run_tile<L: Lanes, const N: usize, const PAIRS: bool>(
         ($($rows:literal)*) => {
             match rows {
                 // SAFETY: by the caller's promise.
-                $($rows if $rows <= L::TILE_ROWS[N - 1] => unsafe { run::<L, N, $rows, PAIRS>(l, panel, place, ahead) },)*
+                $($rows if const { $rows <= L::TILE_ROWS[N - 1] } => unsafe { run::<L, N, $rows, PAIRS>(l, panel, place, ahead) },)*
                 _ => unreachable!("a tile of {rows} pixels"),
             }
         };

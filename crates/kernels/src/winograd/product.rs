@@ -41,7 +41,7 @@ pub(super) unsafe fn product<L: Lanes, const N: usize>(
             ($($rows:literal)*) => {
                 match tiles.len() {
                     // SAFETY: by the caller's promise.
-                    $($rows if $rows <= L::TILE_ROWS[N - 1] => unsafe { rows::<L, N, $rows>(l, sizes, v, u, sums, ahead) },)*
+                    $($rows if const { $rows <= L::TILE_ROWS[N - 1] } => unsafe { rows::<L, N, $rows>(l, sizes, v, u, sums, ahead) },)*
                     rows => unreachable!("a group of {rows} tiles"),
                 }
             };

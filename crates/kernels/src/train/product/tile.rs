@@ -39,7 +39,7 @@ fn vectors_of<L: Lanes>(l: L, s: Strip, vectors: usize, a: *const f32, b: *const
     unsafe {
         match vectors {
             1 => groups::<L, 1>(l, &s, a, b, to),
-            2 if L::TILE_ROWS[1] > 0 => groups::<L, 2>(l, &s, a, b, to),
+            2 if const { L::TILE_ROWS[1] > 0 } => groups::<L, 2>(l, &s, a, b, to),
             n => unreachable!("a panel of {n} vectors"),
         }
     }
@@ -57,7 +57,7 @@ unsafe fn groups<L: Lanes, const N: usize>(l: L, s: &Strip, a: *const f32, b: *c
             ($($rows:literal)*) => {
                 match rows.len() {
                     // SAFETY: by the caller's promise.
-                    $($rows if $rows <= L::TILE_ROWS[N - 1] => unsafe {
+                    $($rows if const { $rows <= L::TILE_ROWS[N - 1] } => unsafe {
                         if s.a_steps[1] == 1 {
                             tile::<L, N, $rows, true>(l, s, a, b, to);
                         } else {
