@@ -15,12 +15,15 @@ mod interrupt;
 #[cfg(feature = "train")]
 mod latency;
 mod make_figures;
+mod memory;
 mod model_args;
 mod models;
 mod name_or_file;
 mod new;
 mod npy;
 mod output;
+mod panic;
+mod pixels;
 mod pose_eval;
 mod pose_predict;
 mod predict;
@@ -32,6 +35,8 @@ mod run;
 #[cfg(feature = "train")]
 mod scores;
 mod table;
+mod text;
+mod threads;
 #[cfg(feature = "train")]
 mod train;
 #[cfg(feature = "train")]
@@ -39,9 +44,13 @@ mod train_table;
 #[cfg(feature = "train")]
 mod train_view;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use output::{note, written};
+use text::printable;
 
 /// Trains, measures and runs networks whose kernels depend on the input.
 #[derive(Parser)]
@@ -90,7 +99,14 @@ enum Verb {
 
 /// Runs the verb; errors are one line on standard error.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().verb {
+    panic::caught(|| match Cli::try_parse() {
+        Ok(cli) => status(run(cli.verb)),
+        Err(words) => usage(&words),
+    })
+}
+
+fn run(verb: Verb) -> anyhow::Result<()> {
+    match verb {
         #[cfg(feature = "train")]
         Verb::Train(args) => train::run(&args),
         Verb::Eval(args) => eval::run(&args),
@@ -109,17 +125,73 @@ pub fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args),
         Verb::New(args) => new::run(&args),
         Verb::MakeFigures(args) => make_figures::run(&args),
-    };
+    }
+}
+
+fn status(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         #[cfg(feature = "train")]
         Err(error) if interrupt::is(&error) => {
-            eprintln!("{error}");
+            note(error);
             ExitCode::from(interrupt::STATUS)
         }
         Err(error) => {
-            eprintln!("error: {}", format!("{error:#}").replace('\n', " "));
+            note(format_args!("error: {}", chain(&error)));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Says what clap has to say: help on standard output, wrong usage on standard error.
+fn usage(words: &clap::Error) -> ExitCode {
+    if words.use_stderr() {
+        // It repeats what was typed, which is not for a terminal to act on.
+        let plain = std::env::args_os().all(|arg| printable(&arg.to_string_lossy()) == arg.to_string_lossy());
+        if plain {
+            // Where nobody can hear it, it is left unsaid.
+            let _ = words.print();
+        } else {
+            words.render().to_string().lines().for_each(note);
+        }
+        return ExitCode::from(2);
+    }
+    match written(words.print().and_then(|()| io::stdout().flush())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => status(Err(error)),
+    }
+}
+
+/// An error and its causes, each told once: many an error's own words tell its cause already.
+pub fn chain(error: &anyhow::Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if cause.starts_with(&words) {
+            words = cause;
+        } else if !words.contains(&cause) {
+            words = words + ": " + &cause;
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::{Context, anyhow};
+
+    #[test]
+    fn no_cause_is_told_twice() {
+        let error = anyhow!("No space left").context("a.csv: cannot be written: No space left. Go on").context("train");
+        assert_eq!(chain(&error), "train: a.csv: cannot be written: No space left. Go on");
+        let error = anyhow!("a.st: is no model").context("a.st").context("--from");
+        assert_eq!(chain(&error), "--from: a.st: is no model");
+        let error = Err::<(), _>(anyhow!("not found")).context("a.json: cannot be read").unwrap_err();
+        assert_eq!(chain(&error), "a.json: cannot be read: not found");
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use dyconv::train::{Epoch, Event, Recipe, Step, Validation};
 use indicatif::ProgressBar;
 
-use super::output::{bar, percent};
+use super::output::{bar, note_above, percent};
 
 /// How often a line tells of a long epoch where there is no terminal.
 const EVERY: Duration = Duration::from_secs(60);
@@ -111,10 +111,7 @@ impl View {
 
     /// Said even to those who want quiet.
     fn warn(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
-        }
+        note_above(self.bar.as_ref(), text);
     }
 
     pub fn finish(&self) {

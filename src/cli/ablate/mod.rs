@@ -12,7 +12,7 @@ use dyconv::data::{Dataset, Split};
 use dyconv::train::{Axis, Cell, Recipe, RunFolder, cells, epochs_done, open, setup};
 
 use super::interrupt::{self, Stopped};
-use super::output::print_json;
+use super::output::{note, print_json};
 use super::recipe::{self, DIGITS, key_value};
 
 /// Train a grid of recipes with several seeds each, and compare
@@ -96,8 +96,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if !args.quiet {
         let done = runs.iter().filter(|run| run.is_done()).count();
         let known = if done > 0 { format!(", {done} done before") } else { String::new() };
-        eprintln!("{}: {}", args.data, dataset.describe());
-        eprintln!("{} cells × {} seeds: {} runs{known}", cells.len(), args.seeds, runs.len());
+        note(format_args!("{}: {}", args.data, dataset.describe()));
+        note(format_args!("{} cells × {} seeds: {} runs{known}", cells.len(), args.seeds, runs.len()));
     }
     let failed = workers::train(&runs, &args.data, args.jobs as usize, args.quiet, &stop)?;
     let done = runs.iter().filter(|run| run.is_done()).count();

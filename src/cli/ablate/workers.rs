@@ -14,7 +14,7 @@ use anyhow::Context;
 use indicatif::ProgressBar;
 
 use super::Run;
-use crate::cli::output::{bar, percent};
+use crate::cli::output::{bar, note_above, percent};
 use crate::cli::train_view::time;
 
 /// How often the processes are looked at.
@@ -101,7 +101,7 @@ impl Worker {
                 if let Some(words) = line.strip_prefix("error: ") {
                     last = words.to_owned();
                 } else if line.starts_with("warning: ") || line.starts_with("skipped: ") {
-                    say(bar.as_ref(), &format!("{name}: {line}"));
+                    note_above(bar.as_ref(), format_args!("{name}: {line}"));
                 }
             }
             last
@@ -117,13 +117,6 @@ fn interrupt(child: &mut Child) {
     let _ = rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT);
     #[cfg(not(unix))]
     let _ = child.kill();
-}
-
-fn say(bar: Option<&ProgressBar>, text: &str) {
-    match bar {
-        Some(bar) => bar.println(text),
-        None => eprintln!("{text}"),
-    }
 }
 
 /// What a person sees.
@@ -189,7 +182,7 @@ impl<'a> View<'a> {
 
     /// Said even to those who want quiet.
     fn say(&self, text: &str) {
-        say(self.bar.as_ref(), text);
+        note_above(self.bar.as_ref(), text);
     }
 
     fn close(&self) {

@@ -1,0 +1,85 @@
+//! Text of others (names of files and classes, messages about them) made fit for a terminal.
+
+use std::path::Path;
+
+/// Characters of a name that a table or a message shows.
+pub const NAME: usize = 60;
+
+/// Whether a terminal acts on a character instead of showing it: control characters, and those that turn the direction of
+/// what follows.
+fn acts(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The text with everything escaped that a terminal would act on, but line feeds: `\u{1b}` for an escape.
+pub fn printable(text: &str) -> String {
+    escaped(text, |c| acts(c) && c != '\n')
+}
+
+/// A name in a table or a message: nothing that a terminal would act on, and its middle left out where it is long.
+pub fn name(text: &str) -> String {
+    shortened(&escaped(text, acts), NAME)
+}
+
+/// At most `most` characters: `…` stands for the middle of a longer text.
+pub fn shortened(text: &str, most: usize) -> String {
+    let length = text.chars().count();
+    if length <= most {
+        return text.to_owned();
+    }
+    let tail = most.saturating_sub(1) / 2;
+    let head: String = text.chars().take(most.saturating_sub(1) - tail).collect();
+    let tail: String = text.chars().skip(length - tail).collect();
+    format!("{head}…{tail}")
+}
+
+/// A path as a shell takes it, for commands that a message suggests.
+pub fn shell(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    // A command would take it for an option.
+    let text = if text.starts_with('-') { format!("./{text}") } else { text.into_owned() };
+    shlex::try_quote(&text).map_or_else(|_| text.clone(), Into::into)
+}
+
+fn escaped(text: &str, escape: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if escape(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_escaped() {
+        assert_eq!(printable("a\x1b[2Jb\nc\r\x07\u{9b}\u{202e}é"), "a\\u{1b}[2Jb\nc\\r\\u{7}\\u{9b}\\u{202e}é");
+        assert_eq!(name("two\nlines\tof\0it"), "two\\nlines\\tof\\u{0}it");
+    }
+
+    #[test]
+    fn long_names_lose_their_middle() {
+        assert_eq!(shortened("abcdefghij", 10), "abcdefghij");
+        assert_eq!(shortened("abcdefghijk", 10), "abcde…hijk");
+        assert_eq!(shortened("éééééé", 3), "é…é");
+        assert_eq!([0, 1, 2].map(|most| shortened("abc", most)), ["…", "…", "a…"]);
+        let long = name(&"x".repeat(3_000_000));
+        assert_eq!(long.chars().count(), NAME);
+    }
+
+    #[test]
+    fn paths_are_quoted_where_a_shell_needs_it() {
+        let quoted = |path: &str| shell(Path::new(path));
+        assert_eq!(quoted("runs/digits-1"), "runs/digits-1");
+        assert_eq!(quoted("my photos/it's"), "\"my photos/it's\"");
+        assert_eq!(quoted("$HOME;x"), "'$HOME;x'");
+        assert_eq!(quoted("-x"), "./-x");
+        assert_eq!(quoted(""), "''");
+    }
+}
