@@ -1,6 +1,7 @@
 //! Memory that begins on a cache line, so that no vector straddles two, and on large pages where it is large.
 #![allow(unsafe_code, reason = "views lines of bytes as numbers, and asks the kernel for large pages")]
 
+use std::collections::TryReserveError;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
@@ -53,16 +54,28 @@ impl<T: Plain> Buffer<T> {
     }
 
     /// `len` zeros.
+    ///
+    /// # Panics
+    /// When there is no memory for them.
     pub fn zeroed(len: usize) -> Self {
-        let bytes = len.checked_mul(size_of::<T>()).expect("a length that fits into memory");
+        Self::try_zeroed(len).unwrap_or_else(|e| panic!("no memory for {len} values: {e}"))
+    }
+
+    /// `len` zeros.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub fn try_zeroed(len: usize) -> Result<Self, TryReserveError> {
+        let bytes = len.saturating_mul(size_of::<T>());
         let count = bytes.div_ceil(LINE);
-        let mut lines: Vec<Line> = Vec::with_capacity(count);
+        let mut lines: Vec<Line> = Vec::new();
+        lines.try_reserve_exact(count)?;
         #[cfg(target_os = "linux")]
         if bytes >= LARGE {
             large_pages(lines.as_mut_ptr().cast(), count * LINE);
         }
         lines.resize(count, Line([0; LINE]));
-        Self { lines, len, of: PhantomData }
+        Ok(Self { lines, len, of: PhantomData })
     }
 }
 
@@ -120,6 +133,14 @@ impl<T: Plain> From<&[T]> for Buffer<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_that_cannot_be_had_is_an_error() {
+        for len in [usize::MAX, usize::MAX / 4, 1 << 60] {
+            assert!(Buffer::<f32>::try_zeroed(len).is_err(), "{len}");
+        }
+        assert_eq!(*Buffer::<f32>::try_zeroed(3).unwrap(), [0.0; 3]);
+    }
 
     #[test]
     fn begins_on_a_line_and_holds_what_was_put_in() {

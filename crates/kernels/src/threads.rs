@@ -9,11 +9,13 @@
 //!    work of a sleeping or preempted worker itself.
 //! 2. A caller that finds the pool busy with another caller's task runs all parts alone: sessions that share a pool never
 //!    wait for each other.
-//! 3. Which thread runs a part must not matter to the result; that is the duty of the tasks.
+//! 3. Which thread runs a part must not matter to the result; that is the duty of the tasks. So a pool may have fewer threads
+//!    than were asked for, where the system refuses more.
 #![allow(unsafe_code, reason = "hands a borrowed task to other threads and waits for them")]
 
 use std::any::Any;
 use std::cell::UnsafeCell;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex};
@@ -122,13 +124,29 @@ impl Shared {
     }
 }
 
+/// What starts a worker: it is given the worker's number, from 1 on, and what the worker does.
+type Spawn<'a> = &'a mut dyn FnMut(usize, Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
+
 impl Pool {
-    /// A pool of `threads` threads, the caller's included; one means that everything runs on the caller.
+    /// Most threads of a pool.
+    pub const MAX_THREADS: usize = 1024;
+
+    /// A pool of `threads` threads, the caller's included; one means that everything runs on the caller. There are fewer where
+    /// the system refuses to start more (a limit on processes, or on memory), and never more than
+    /// [`MAX_THREADS`](Self::MAX_THREADS): [`threads`](Self::threads) tells.
     ///
     /// # Panics
-    /// When there are no threads, or the system refuses to start one.
+    /// When there are no threads.
     pub fn new(threads: usize) -> Self {
+        Self::with_spawn(threads, &mut |number, work| {
+            std::thread::Builder::new().name(format!("dyconv-{number}")).spawn(work)
+        })
+    }
+
+    /// As [`new`](Self::new), with another way to start threads.
+    fn with_spawn(threads: usize, spawn: Spawn<'_>) -> Self {
         assert!(threads > 0, "a pool has at least the thread of the caller");
+        let threads = threads.min(Self::MAX_THREADS);
         let shared = Arc::new(Shared {
             task: UnsafeCell::new(None),
             tickets: Line(AtomicUsize::new(0)),
@@ -140,12 +158,12 @@ impl Pool {
         });
         let start = |me: usize| {
             let theirs = Arc::clone(&shared);
-            let handle = std::thread::Builder::new().name(format!("dyconv-{}", me + 1));
-            let handle = handle.spawn(move || theirs.work(me)).expect("the system starts a thread");
+            // After the first refusal no more are asked for.
+            let handle = spawn(me + 1, Box::new(move || theirs.work(me))).ok()?;
             shared.sleepers.lock().unwrap_or_else(|e| e.into_inner())[me] = Some(handle.thread().clone());
-            handle
+            Some(handle)
         };
-        let workers = (0..threads - 1).map(start).collect();
+        let workers = (0..threads - 1).map_while(start).collect();
         Self { shared, workers, busy: AtomicBool::new(false) }
     }
 
@@ -262,6 +280,30 @@ mod tests {
             sum.fetch_add(i, Ordering::Relaxed);
         });
         assert_eq!(sum.load(Ordering::Relaxed), 28);
+    }
+
+    #[test]
+    fn a_refused_thread_makes_the_pool_smaller() {
+        for given in 0..3 {
+            let mut asked = 0;
+            let pool = Pool::with_spawn(8, &mut |number, work| {
+                asked += 1;
+                if number > given {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                std::thread::Builder::new().spawn(work)
+            });
+            assert_eq!((pool.threads(), asked), (given + 1, given + 1), "nobody asks again after a refusal");
+            let sum = AtomicUsize::new(0);
+            for _ in 0..50 {
+                pool.run(8, &|i| {
+                    sum.fetch_add(i, Ordering::Relaxed);
+                });
+            }
+            assert_eq!(sum.load(Ordering::Relaxed), 50 * 28);
+        }
+        let mut refuse = |_, _| Err(io::ErrorKind::OutOfMemory.into());
+        assert_eq!(Pool::with_spawn(usize::MAX, &mut refuse).threads(), 1, "absurd numbers cost nothing");
     }
 
     #[test]

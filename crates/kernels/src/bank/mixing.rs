@@ -213,6 +213,44 @@ mod tests {
         mix_vectors::<L, true>(l, bank, pi, range, columns, out);
     }
 
+    /// Each kernel of a bank of the largest, the smallest and infinite weights alone: finite in every narrow storage, and near
+    /// where the weight is finite; rounded mixtures too.
+    #[test]
+    fn extreme_weights_stay_finite() {
+        let extremes = [f32::MAX, f32::MIN, 3.4e38, 3.39e38, -3.3895e38, 1e38, f32::MIN_POSITIVE, 1e-45, 0.0];
+        let weights: Vec<f32> = extremes.into_iter().chain([f32::INFINITY, f32::NEG_INFINITY]).collect();
+        for kernels in [1, 4, 9] {
+            for storage in [Storage::Bf16, Storage::Int8] {
+                let mut packer = Packer::new(kernels, vec![0; weights.len()], storage);
+                for (k, (v, w)) in (0..kernels).flat_map(|k| weights.iter().enumerate().map(move |w| (k, w))) {
+                    (0..LANES).for_each(|lane| packer.set(k, v, lane, *w));
+                }
+                let bank = packer.finish();
+                for (isa, k) in Isa::available().into_iter().flat_map(|isa| (0..kernels).map(move |k| (isa, k))) {
+                    let one: Vec<f32> = (0..kernels).map(|i| f32::from(u8::from(i == k))).collect();
+                    let mut out = vec![f32::NAN; weights.len() * LANES];
+                    let (bank, pi, to) = (&bank, &one[..], &mut out[..]);
+                    let (range, at) = ([0, weights.len()], [0, 1]);
+                    dispatch!(isa, body(bank: &Bank, pi: &[f32], range: [usize; 2], at: [usize; 2], to: &mut [f32]));
+                    for (found, w) in out.iter().zip(weights.iter().flat_map(|w| [*w; LANES])) {
+                        // The bytes of all weights share the scale of the largest.
+                        let largest = f64::from(f32::MAX) / 127.9;
+                        let near = f64::from(w.abs()) / 256.0 + 1e-40;
+                        let unit = if storage == Storage::Bf16 { near.min(largest) } else { largest };
+                        let error = (f64::from(*found) - f64::from(w.clamp(f32::MIN, f32::MAX))).abs();
+                        assert!(found.is_finite(), "{storage:?} {} {w:e}: {found}", isa.name());
+                        assert!(error <= unit, "{storage:?} {w:e}: {found:e}");
+                    }
+                    let mut words = vec![f32::NAN; out.len() / 2];
+                    let to = &mut words[..];
+                    dispatch_bf16!(isa, rounded(bank: &Bank, pi: &[f32], range: [usize; 2], at: [usize; 2], to: &mut [f32]));
+                    let halves = words.iter().flat_map(|w| [w.to_bits() << 16, w.to_bits() & 0xffff_0000]);
+                    assert!(halves.into_iter().all(|h| f32::from_bits(h).is_finite()), "{storage:?} {}", isa.name());
+                }
+            }
+        }
+    }
+
     /// Every storage, odd sizes of banks, the middle of a bank: against the sum in f64, as exact as the storage allows.
     #[test]
     fn every_storage_mixes() {

@@ -2,7 +2,8 @@
 //!
 //! A packed kernel is a list of vectors of sixteen weights. A bank holds, for vector after vector, the K versions of it:
 //! as f32; as bf16, two kernels to a word (the first in the low half); or as bytes with one scale for each kernel and
-//! output channel. The mix Σ_k π_k·W_k is always formed in f32.
+//! output channel. The mix Σ_k π_k·W_k is always formed in f32. A weight beyond the range of its storage becomes the largest
+//! that there is, so a narrow bank of finite weights is finite.
 //!
 //! Convolutions that multiply bf16 round the mixture when it is written. A kernel that is never mixed is kept rounded.
 
@@ -10,7 +11,7 @@ mod mixing;
 
 use crate::buffer::Buffer;
 use crate::geometry::Span;
-use crate::lanes::{LANES, bf16};
+use crate::lanes::{LANES, bf16_weight};
 pub(crate) use mixing::mix_vectors;
 
 /// How the weights of a bank are stored.
@@ -80,7 +81,7 @@ impl Packer {
             Packing::Exact(values, _) => values[(vector * self.kernels + kernel) * LANES + lane] = weight,
             Packing::Halves(words) => {
                 let word = &mut words[(vector * self.kernels.div_ceil(2) + kernel / 2) * LANES + lane];
-                *word |= bf16(weight) << (kernel % 2 * 16);
+                *word |= bf16_weight(weight) << (kernel % 2 * 16);
             }
         }
     }
@@ -92,7 +93,7 @@ impl Packer {
     pub(crate) fn finish_rounded(self) -> Bank {
         assert_eq!(self.kernels, 1, "one kernel");
         let Packing::Exact(values, Storage::F32) = self.weights else { panic!("an exact kernel") };
-        let word = |pair: &[f32; 2]| f32::from_bits(bf16(pair[0]) | bf16(pair[1]) << 16);
+        let word = |pair: &[f32; 2]| f32::from_bits(bf16_weight(pair[0]) | bf16_weight(pair[1]) << 16);
         let mut words = Buffer::zeroed(values.len() / 2);
         for (to, pair) in words.iter_mut().zip(values.as_chunks::<2>().0) {
             *to = word(pair);
@@ -112,19 +113,22 @@ impl Packer {
     }
 }
 
+/// Largest scale: any byte times it is finite.
+const MAX_SCALE: f32 = f32::MAX / 128.0;
+
 /// Bytes and scales of the weights `[vector, K, 16]`.
 fn bytes(kernels: usize, columns: &[u32], values: &[f32]) -> Data {
     let row = kernels * LANES;
     let mut scales = Buffer::<f32>::zeroed(columns.iter().max().map_or(0, |c| *c as usize + 1) * row);
     for (vector, column) in values.chunks_exact(row).zip(columns) {
         for (scale, w) in scales[*column as usize * row..][..row].iter_mut().zip(vector) {
-            *scale = scale.max(w.abs() / 127.0);
+            *scale = scale.max(w.abs() / 127.0).min(MAX_SCALE);
         }
     }
     let mut bytes = Buffer::<i8>::zeroed(values.len());
     for ((vector, column), to) in values.chunks_exact(row).zip(columns).zip(bytes.chunks_exact_mut(row)) {
         for ((w, scale), to) in vector.iter().zip(&scales[*column as usize * row..]).zip(to) {
-            *to = if *scale > 0.0 { (w / scale).round() as i8 } else { 0 };
+            *to = if *scale > 0.0 { (w / scale).round().clamp(-127.0, 127.0) as i8 } else { 0 };
         }
     }
     Data::Int8(bytes, scales)

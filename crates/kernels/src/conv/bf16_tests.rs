@@ -26,6 +26,42 @@ fn coarse(n: usize, seed: u64, bits: i32) -> Vec<f32> {
     values(n, seed).iter().map(|v| (v / unit).floor() * unit).collect()
 }
 
+/// The largest weights round to the largest bf16, kept for products or mixed from any storage.
+#[test]
+fn extreme_kernels_stay_finite() {
+    let g = ConvGeometry {
+        input: [1, 1, 2],
+        out_channels: 2,
+        kernel: [1; 2],
+        stride: [1; 2],
+        padding: [0; 2],
+        dilation: [1; 2],
+        groups: 1,
+    };
+    let kernel = [f32::MAX, 0.0, f32::MIN, 3.395e38];
+    for isa in Isa::available() {
+        let conv = PanelConv::rounding(g, isa);
+        let banks = [Storage::F32, Storage::Bf16, Storage::Int8].map(|s| conv.pack(1, &kernel, s));
+        for (bank, pi) in banks.iter().map(|b| (b, &[1.0][..])).chain([(&conv.pack_fixed(&kernel), &[][..])]) {
+            let mut y = [f32::NAN; 2];
+            let run = ConvRun {
+                bank,
+                coefficients: pi,
+                input_scale: &[],
+                residual: &[],
+                x: &[0.5, 0.25],
+                y: &mut y,
+                sums: &mut [],
+                scratch: &mut vec![0.0; conv.scratch_len(true, 1)],
+                epilogue: Epilogue::default(),
+                upcoming: [Span::default(); 2],
+            };
+            conv.run(Exec { isa, pool: &Pool::new(1) }, run);
+            assert!(y[0] > 1.6e38 && y[1] < -8e37 && y.iter().all(|v| v.is_finite()), "{:?} {y:?}", bank.storage());
+        }
+    }
+}
+
 /// Fixed, mixed and scaled kernels in every storage, residual and sums, on one thread and two.
 fn check(g: ConvGeometry, kernels: usize) {
     let g = ConvGeometry { input: [g.input[0], g.input[1], g.input[2] / g.groups], groups: 1, ..g };

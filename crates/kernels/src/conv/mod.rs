@@ -40,7 +40,7 @@ use std::ops::Range;
 use crate::activation::Activation;
 use crate::bank::{Bank, Packer, Storage, mix_vectors};
 use crate::geometry::{ConvGeometry, ConvRun, Exec, Span, Upcoming};
-use crate::lanes::{Isa, LANES, Lanes, dispatch, dispatch_bf16};
+use crate::lanes::{Isa, LANES, Lanes, bf16_range, dispatch, dispatch_bf16};
 use crate::threads::share;
 use rounding::round_map;
 use tile::{MAX_ROWS, Panel, Place, Segment, run_tile};
@@ -233,7 +233,8 @@ impl PanelConv {
                     let row = tap * values + c / per;
                     let lane = o % LANES * per + c % per;
                     let vector = (panel.vector + row * panel.width + o / LANES) * per + lane / LANES;
-                    packer.set(k, vector, lane % LANES, *w);
+                    // A mixture of kernels in the range is in it too, and rounds to finite values.
+                    packer.set(k, vector, lane % LANES, if self.rounds { bf16_range(*w) } else { *w });
                 }
             }
         }

@@ -164,6 +164,21 @@ pub(crate) fn bf16(x: f32) -> u32 {
     if x.is_nan() { bits >> 16 | 0x40 } else { (bits + 0x7fff + (bits >> 16 & 1)) >> 16 }
 }
 
+/// Largest finite bf16.
+const BF16_MAX: f32 = f32::from_bits(0x7f7f_0000);
+
+/// The nearest weight that stays finite as bf16.
+#[inline(always)]
+pub(crate) fn bf16_range(weight: f32) -> f32 {
+    weight.clamp(-BF16_MAX, BF16_MAX)
+}
+
+/// The nearest finite bf16, as [`bf16`]: where that would round a large weight to infinity, the largest there is.
+#[inline(always)]
+pub(crate) fn bf16_weight(weight: f32) -> u32 {
+    bf16(bf16_range(weight))
+}
+
 /// An instruction set that this CPU has. Chosen once, when a plan is built, and handed to every kernel.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -198,8 +213,13 @@ impl Isa {
     /// # Errors
     /// A sentence that says what there is instead of what was asked for.
     pub fn chosen() -> Result<Self, String> {
-        match std::env::var("DYCONV_ISA") {
-            Ok(name) if !name.is_empty() => Self::by_name(&name),
+        Self::named(std::env::var_os("DYCONV_ISA").as_deref())
+    }
+
+    /// As [`chosen`](Self::chosen), for this value of the variable; none and an empty one are no choice.
+    fn named(name: Option<&std::ffi::OsStr>) -> Result<Self, String> {
+        match name {
+            Some(name) if !name.is_empty() => Self::by_name(&name.to_string_lossy()),
             _ => Ok(Self::detect()),
         }
     }
@@ -214,6 +234,7 @@ impl Isa {
         found.ok_or_else(|| {
             let known = Self::NAMES.contains(&name);
             let reason = if known { "this CPU lacks it" } else { "there is no such instruction set" };
+            let name: String = name.chars().take(40).flat_map(char::escape_debug).collect();
             format!("invalid value `{name}`: {reason}; possible values on this CPU: {}", names.join(", "))
         })
     }
@@ -413,6 +434,40 @@ mod tests {
             assert_eq!(f32::from_bits(bf16(x) << 16), expected);
         }
         assert!(f32::from_bits(bf16(f32::from_bits(0x7f80_0001)) << 16).is_nan());
+    }
+
+    #[test]
+    fn weights_stay_finite_as_bf16() {
+        let largest = f32::from_bits(0x7f7f_0000);
+        for (w, expected) in [
+            (f32::MAX, largest),
+            (f32::MIN, -largest),
+            (f32::INFINITY, largest),
+            (largest, largest),
+            (largest * 0.99, f32::from_bits(bf16(largest * 0.99) << 16)),
+            (-1.0, -1.0),
+        ] {
+            assert_eq!(f32::from_bits(bf16_weight(w) << 16), expected, "{w:e}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_names_nothing_is_an_error() {
+        let named = |name: &str| Isa::named(Some(std::ffi::OsStr::new(name)));
+        assert!(Isa::named(None).is_ok() && named("").is_ok() && named("portable").is_ok());
+        let error = named("mmx").unwrap_err();
+        assert!(error.contains("`mmx`: there is no such instruction set") && error.contains("portable"), "{error}");
+        assert!(named(" portable").is_err() && named("PORTABLE").is_err());
+        let error = named(&format!("\u{1b}[31m{}", "x".repeat(1 << 20))).unwrap_err();
+        assert!(error.len() < 300 && !error.contains('\u{1b}'), "{error}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_variable_that_is_no_text_is_an_error() {
+        use std::os::unix::ffi::OsStrExt;
+        let error = Isa::named(Some(std::ffi::OsStr::from_bytes(b"avx\xff"))).unwrap_err();
+        assert!(error.contains("`avx\u{fffd}`: there is no such instruction set"), "{error}");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use super::{ROWS, finish, shared};
 use crate::buffer::Buffer;
 use crate::geometry::{Epilogue, Exec};
-use crate::lanes::{LANES, Lanes, bf16, dispatch};
+use crate::lanes::{LANES, Lanes, bf16_weight, dispatch};
 
 /// Weights of a block.
 const BLOCK: usize = 2 * LANES;
@@ -25,7 +25,7 @@ pub fn pack_linear_halves(outputs: usize, weight: &[f32]) -> Buffer<u32> {
     for (o, row) in weight.chunks_exact(inputs.max(1)).enumerate() {
         for (i, w) in row.iter().enumerate() {
             let word = &mut packed[o * words + i / BLOCK * LANES + i % LANES];
-            *word |= bf16(*w) << (i % BLOCK / LANES * 16);
+            *word |= bf16_weight(*w) << (i % BLOCK / LANES * 16);
         }
     }
     packed
@@ -91,6 +91,7 @@ mod tests {
     use super::*;
     use crate::activation::Activation;
     use crate::activation::tests::naive;
+    use crate::lanes::bf16;
     use crate::testing::{assert_close, values};
     use crate::{Isa, Pool};
     use proptest::prelude::*;
@@ -114,6 +115,16 @@ mod tests {
                 linear_halves(Exec { isa, pool: &Pool::new(1) }, &packed, epilogue, &x, &mut y);
                 assert_close(&y, &expected, 1e-5, isa.name());
             }
+        }
+    }
+
+    #[test]
+    fn extreme_weights_stay_finite() {
+        for isa in Isa::available() {
+            let mut y = [f32::NAN; 2];
+            let weight = pack_linear_halves(2, &[f32::MAX, 0.0, f32::MIN, 1.0]);
+            linear_halves(Exec { isa, pool: &Pool::new(1) }, &weight, Epilogue::default(), &[0.5, 0.25], &mut y);
+            assert!(y[0] > 1.6e38 && y[1] < -1.6e38 && y.iter().all(|v| v.is_finite()), "{y:?}");
         }
     }
 

@@ -28,6 +28,7 @@ mod product;
 mod sgd;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod upsample;
 mod winograd;
 
@@ -36,6 +37,7 @@ pub use batch_norm::{AddUp, BatchNorm, batch_norm_backward, batch_norm_forward};
 pub use geometry::{BatchConv, Formulation};
 pub use pool::{pool_backward, pool_backward_add, pool_forward};
 pub use sgd::{SgdRule, sgd};
+pub use threads::{start_threads, wanted_threads};
 pub use upsample::{upsample_backward, upsample_forward};
 
 use self::job::{Shared, written};

@@ -99,8 +99,12 @@ pub(super) fn products<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
         let next = if unit + 1 < units.end { conv.panels.get(unit % panels + 1) } else { None };
         match panel.width {
             1 => job.run_panel::<L, 1>(l, part, block, unit % panels, next, &mut upcoming),
-            2 if const { L::TILE_ROWS[1] > 0 } => job.run_panel::<L, 2>(l, part, block, unit % panels, next, &mut upcoming),
-            3 if const { L::TILE_ROWS[2] > 0 } => job.run_panel::<L, 3>(l, part, block, unit % panels, next, &mut upcoming),
+            2 if const { L::TILE_ROWS[1] > 0 } => {
+                job.run_panel::<L, 2>(l, part, block, unit % panels, next, &mut upcoming)
+            }
+            3 if const { L::TILE_ROWS[2] > 0 } => {
+                job.run_panel::<L, 3>(l, part, block, unit % panels, next, &mut upcoming)
+            }
             width => unreachable!("a panel of {width} vectors"),
         }
     }
