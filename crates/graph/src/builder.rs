@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::error::GraphError;
 use crate::graph::{Graph, Node, NodeId};
-use crate::infer::check_input;
+use crate::infer::{MAX_OPERATIONS, check_input, operations};
 use crate::op::Op;
 use crate::shape::Shape;
 
@@ -16,6 +16,8 @@ const MAX_NODES: usize = 10_000;
 pub struct Builder {
     nodes: Vec<Node>,
     names: HashSet<String>,
+    /// Operations of all nodes for one sample.
+    operations: u64,
 }
 
 impl Builder {
@@ -26,7 +28,7 @@ impl Builder {
     pub fn new(input: [usize; 3]) -> Result<Self, GraphError> {
         let shape = check_input(input).map_err(|m| GraphError::new("input", m))?;
         let node = Node { name: "input".into(), op: Op::Input, inputs: Vec::new(), shape };
-        Ok(Self { names: HashSet::from([node.name.clone()]), nodes: vec![node] })
+        Ok(Self { names: HashSet::from([node.name.clone()]), nodes: vec![node], operations: 0 })
     }
 
     /// The input node.
@@ -42,7 +44,7 @@ impl Builder {
     /// Adds a node.
     ///
     /// # Errors
-    /// When the name is taken or empty, or the shapes do not fit the op.
+    /// When the name is taken or empty, the shapes do not fit the op, or one sample would take absurdly many operations.
     pub fn push(&mut self, name: &str, op: Op, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
         if name.is_empty()
             || name.len() > 200
@@ -54,10 +56,19 @@ impl Builder {
             return Err(GraphError::new(name, format!("more than {MAX_NODES} nodes")));
         }
         let shapes: Vec<Shape> = inputs.iter().map(|i| self.nodes[i.0].shape).collect();
-        let shape = op.infer(&shapes).map_err(|m| GraphError::new(name, m))?;
+        let fail = |message: String| GraphError::new(name, message);
+        let shape = op.infer(&shapes).map_err(fail)?;
+        let count = operations(&op, shapes[0], shape).map_err(fail)?;
+        if self.operations + count > MAX_OPERATIONS {
+            let all = self.operations + count;
+            return Err(fail(format!(
+                "with it the network takes {all} operations for one sample, more than {MAX_OPERATIONS}"
+            )));
+        }
         if !self.names.insert(name.to_owned()) {
             return Err(GraphError::new(name, "a node of this name exists already"));
         }
+        self.operations += count;
         self.nodes.push(Node { name: name.to_owned(), op, inputs: inputs.to_vec(), shape });
         Ok(NodeId(self.nodes.len() - 1))
     }
@@ -124,6 +135,68 @@ mod tests {
         let mix = MixConv { kernels: 4, conv: Conv2d::new(4, [1, 1]) };
         let error = b.push("mix", Op::MixConv(mix), &[x, pooled]).unwrap_err().to_string();
         assert_eq!(error, "node `mix`: expects one coefficient for each of its 4 kernels, got [3]");
+    }
+
+    #[test]
+    fn padding_and_windows_are_bounded_by_the_map() {
+        let conv = |c: Conv2d, input| message(Op::Conv(c), input);
+        let lost = Conv2d { padding: [16_384; 2], stride: [16_384; 2], ..Conv2d::new(1, [1, 1]) };
+        let error = conv(lost.clone(), [1, 8, 8]);
+        assert!(error.contains("padding [16384, 16384] makes a map [1, 32776, 32776] of [1, 8, 8]"), "{error}");
+        assert!(conv(Conv2d { dilation: [16_383; 2], kernel: [2, 2], ..lost }, [3, 1, 1]).contains("nearly all of it"));
+        // What atrous networks ask of small maps, and odd padding of 1 × 1 kernels, is as good as ever.
+        for (c, input) in [
+            (Conv2d { padding: [72; 2], dilation: [72; 2], ..Conv2d::new(256, [3, 3]) }, [2048, 1, 1]),
+            (Conv2d { padding: [3; 2], ..Conv2d::new(8, [1, 1]) }, [8, 1, 1]),
+            (Conv2d { padding: [2048, 0], ..Conv2d::new(1, [4097, 1]) }, [1, 2048, 2048]),
+        ] {
+            let mut b = Builder::new(input).unwrap();
+            let x = b.input();
+            b.push("n", Op::Conv(c), &[x]).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_node_is_bounded() {
+        let pool = |kernel, padding| Op::MaxPool(Pool2d { kernel: [kernel; 2], stride: [1, 1], padding: [padding; 2] });
+        let error = message(pool(2048, 1024), [3, 2048, 2048]);
+        let count = 2048u64 * 2048 * 2049 * 2049 * 3;
+        let expected = format!("windows [3, 2048, 2048] at {} places compare {count} values", 2049 * 2049);
+        assert!(error.starts_with("node `n`: ") && error.contains(&expected), "{error}");
+        let error = message(Op::Conv(Conv2d { padding: [1; 2], ..Conv2d::new(1024, [3, 3]) }), [1024, 1024, 1024]);
+        assert!(error.contains("takes 9895604649984 multiply-adds for one sample, more than 4398046511104"), "{error}");
+        let linear = Op::Linear(Linear { out_features: 1, bias: false });
+        // The pools of real networks: a stem's on the largest map, a pyramid's, one over the whole map.
+        for (op, input) in
+            [(pool(3, 1), [8, 16_384, 16_384]), (pool(13, 6), [1024, 80, 80]), (pool(2048, 0), [3, 2048, 2048])]
+        {
+            let mut b = Builder::new(input).unwrap();
+            let x = b.input();
+            let y = b.push("pool", op, &[x]).unwrap();
+            let y = b.push("mean", Op::GlobalAvgPool, &[y]).unwrap();
+            b.push("linear", linear.clone(), &[y]).unwrap();
+        }
+        let mut b = Builder::new([512, 1024, 1024]).unwrap();
+        let mut x = b.input();
+        let wide = Conv2d { padding: [1; 2], ..Conv2d::new(512, [3, 3]) };
+        let error = (0..).find_map(|i| match b.push(&format!("n{i}"), Op::Conv(wide.clone()), &[x]) {
+            Ok(y) => {
+                x = y;
+                None
+            }
+            Err(error) => Some((i, error.to_string())),
+        });
+        let (nodes, error) = error.unwrap();
+        assert!(nodes == 28 && error.contains("node `n28`: with it the network takes 71743"), "{nodes} {error}");
+    }
+
+    #[test]
+    fn messages_do_not_repeat_names_of_megabytes() {
+        let mut b = Builder::new([3, 8, 8]).unwrap();
+        let x = b.input();
+        let name = "\u{1b}".repeat(1 << 20);
+        let error = b.push(&name, Op::Activation(Activation::Relu), &[x]).unwrap_err().to_string();
+        assert!(error.len() < 1000 && error.contains("1 to 200 letters") && !error.contains('\u{1b}'), "{error}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Shape rules: the output of every op for its inputs, or what is wrong with them, in words.
 //!
-//! The limits keep every size that a graph may name small enough to compute with, whatever a file claims.
+//! The limits keep every size that a graph may name small enough to compute with, whatever a file claims: the time of a node
+//! and what padding adds to its memory follow from its sizes.
 
 use crate::op::{Conv2d, ConvTranspose2d, Linear, Op, Pool2d};
 use crate::shape::Shape;
@@ -13,6 +14,19 @@ const MAX_SIDE: usize = 1 << 14;
 const MAX_UPSCALE: usize = 64;
 /// Most elements that one tensor (activation or parameter) may hold.
 const MAX_ELEMENTS: usize = 1 << 31;
+/// Most elements that padding may make of a smaller map, unless they are at most [`MAX_PADDED`] times the map: as many as
+/// where a window reaches over twice the map.
+const MAX_PADDED_ELEMENTS: usize = 1 << 26;
+/// See [`MAX_PADDED_ELEMENTS`].
+const MAX_PADDED: usize = 9;
+/// Most operations of one node for one sample: a minute on a fast processor. The largest convolutions of published networks
+/// have a fortieth.
+const MAX_NODE_OPERATIONS: u64 = 1 << 42;
+/// Most values that a pool may compare for one sample: as many as 3 × 3 windows on the largest map that there may be, three
+/// times over.
+const MAX_COMPARISONS: u64 = 1 << 36;
+/// Most operations of a whole graph for one sample.
+pub(crate) const MAX_OPERATIONS: u64 = 1 << 46;
 
 impl Op {
     /// Shape of the output for these input shapes, or what is wrong with them.
@@ -86,6 +100,7 @@ impl Conv2d {
             window(size, self.kernel[axis], self.stride[axis], self.padding[axis], self.dilation[axis])
         })?;
         check_bank(kernels, self.weights(map[0]))?;
+        check_padded(map, self.padding)?;
         Ok(shape)
     }
 }
@@ -184,6 +199,47 @@ fn window(size: usize, kernel: usize, stride: usize, padding: usize, dilation: u
         ));
     }
     Ok((padded - reach) / stride + 1)
+}
+
+/// Whether a map is not lost in its padding.
+fn check_padded(map: [usize; 3], padding: [usize; 2]) -> Result<(), String> {
+    let padded = [map[0], map[1] + 2 * padding[0], map[2] + 2 * padding[1]];
+    let elements: usize = padded.iter().product();
+    if elements <= MAX_PADDED_ELEMENTS.max(MAX_PADDED * map.iter().product::<usize>()) {
+        Ok(())
+    } else {
+        let (padded, map) = (Shape::Map(padded), Shape::Map(map));
+        Err(format!("padding {padding:?} makes a map {padded} of {map}, nearly all of it zeros"))
+    }
+}
+
+/// Multiply-adds of a node for one sample, comparisons of a pool, or elements, where they are more.
+pub(crate) fn operations(op: &Op, input: Shape, output: Shape) -> Result<u64, String> {
+    let (channels, pixels) = (input.channels(), output.pixels() as u64);
+    let elements = input.elements().max(output.elements()) as u64;
+    let count = match op {
+        Op::Conv(conv) => conv.weights(channels) as u64 * pixels,
+        Op::MixConv(mix) => mix.conv.weights(channels) as u64 * (pixels + mix.kernels as u64),
+        Op::ConvTranspose(conv) => conv.weights(channels) as u64 * input.pixels() as u64,
+        Op::Linear(linear) => (channels * linear.out_features) as u64,
+        Op::MixLinear(mix) => (channels * mix.linear.out_features) as u64 * (1 + mix.kernels as u64),
+        Op::MaxPool(pool) => {
+            let [height, width] = pool.kernel;
+            let count = output.elements() as u64 * (height * width) as u64;
+            if count > MAX_COMPARISONS {
+                let at = Shape::Map([channels, height, width]);
+                return Err(format!(
+                    "windows {at} at {pixels} places compare {count} values for one sample, more than {MAX_COMPARISONS}"
+                ));
+            }
+            count
+        }
+        _ => elements,
+    };
+    if count > MAX_NODE_OPERATIONS {
+        return Err(format!("takes {count} multiply-adds for one sample, more than {MAX_NODE_OPERATIONS}"));
+    }
+    Ok(count.max(elements))
 }
 
 /// The shape, unless it has too many elements.

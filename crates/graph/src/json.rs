@@ -10,6 +10,7 @@ use crate::builder::Builder;
 use crate::error::GraphError;
 use crate::graph::{Graph, NodeId};
 use crate::op::Op;
+use crate::words::short_name;
 
 /// A graph as JSON: `{"input": [C, H, W], "nodes": […], "output": "name"}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -58,6 +59,7 @@ impl TryFrom<GraphJson> for Graph {
                 .iter()
                 .map(|name| {
                     ids.get(name).copied().ok_or_else(|| {
+                        let name = short_name(name);
                         GraphError::new(&node.name, format!("reads `{name}`, which no node before it is called"))
                     })
                 })
@@ -65,10 +67,9 @@ impl TryFrom<GraphJson> for Graph {
             let id = builder.push(&node.name, node.op, &inputs)?;
             ids.insert(node.name, id);
         }
-        let output = ids
-            .get(&json.output)
-            .copied()
-            .ok_or_else(|| GraphError::new("graph", format!("the output `{}` is not a node", json.output)))?;
+        let output = ids.get(&json.output).copied().ok_or_else(|| {
+            GraphError::new("graph", format!("the output `{}` is not a node", short_name(&json.output)))
+        })?;
         builder.finish(output)
     }
 }

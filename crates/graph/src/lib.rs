@@ -32,6 +32,7 @@ mod op;
 mod router;
 mod shape;
 mod weights;
+mod words;
 
 pub use builder::Builder;
 pub use cost::{Cost, Madds, NetworkCost, cost};
@@ -43,3 +44,4 @@ pub use op::{Activation, Conv2d, ConvTranspose2d, Linear, MixConv, MixLinear, Op
 pub use router::{Gate, Router};
 pub use shape::Shape;
 pub use weights::{Tensor, TensorSource, Weights, WeightsError, check_shapes, check_values};
+pub use words::{short_name, short_text};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::graph::{Graph, Parameter};
+use crate::words::{short_name, short_shape};
 
 /// A dense f32 tensor in row-major order.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +34,7 @@ impl Tensor {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WeightsError {
     /// A tensor of the graph is absent.
-    #[error("tensor `{name}` {expected:?} is missing")]
+    #[error("tensor `{}` {expected:?} is missing", short_name(name))]
     Missing {
         /// Its name.
         name: String,
@@ -41,7 +42,7 @@ pub enum WeightsError {
         expected: Vec<usize>,
     },
     /// A tensor has another shape.
-    #[error("tensor `{name}` has shape {found:?}, the graph expects {expected:?}")]
+    #[error("tensor `{}` has shape {}, the graph expects {expected:?}", short_name(name), short_shape(found))]
     Shape {
         /// Its name.
         name: String,
@@ -51,10 +52,13 @@ pub enum WeightsError {
         expected: Vec<usize>,
     },
     /// A tensor that no node owns.
-    #[error("tensor `{0}` belongs to no node of the graph")]
+    #[error("tensor `{}` belongs to no node of the graph", short_name(.0))]
     Unknown(String),
     /// A value that is not a number, or infinite.
-    #[error("tensor `{name}` holds {value} at position {position}: the weights are damaged or training diverged")]
+    #[error(
+        "tensor `{}` holds {value} at position {position}: the weights are damaged or training diverged",
+        short_name(name)
+    )]
     NotFinite {
         /// Its name.
         name: String,
@@ -64,7 +68,7 @@ pub enum WeightsError {
         value: String,
     },
     /// A variance below zero.
-    #[error("tensor `{name}` holds the negative variance {value} at position {position}")]
+    #[error("tensor `{}` holds the negative variance {value} at position {position}", short_name(name))]
     NegativeVariance {
         /// Its name.
         name: String,

@@ -1,0 +1,74 @@
+//! Names of others in our messages: whatever a file calls a thing, a message stays one short line.
+
+/// Characters of a name that are shown.
+const NAME: usize = 80;
+
+/// Dimensions of a shape that are shown.
+const DIMENSIONS: usize = 8;
+
+/// A name as it may stand in a message: control characters and marks that turn the direction of writing are escaped, and of a
+/// long name the beginning is shown.
+///
+/// ```
+/// use dyconv_graph::short_name;
+///
+/// assert_eq!(short_name("conv.weight"), "conv.weight");
+/// assert_eq!(short_name("a\u{1b}[2J\n"), "a\\u{1b}[2J\\n");
+/// assert!(short_name(&"x".repeat(1 << 20)).ends_with("x… (1048576 bytes)"));
+/// ```
+pub fn short_name(name: &str) -> String {
+    short_text(name, NAME)
+}
+
+/// As [`short_name`], for a text of which `most` characters are shown.
+pub fn short_text(text: &str, most: usize) -> String {
+    let mut shown = String::new();
+    let mut characters = text.chars();
+    for c in characters.by_ref().take(most) {
+        if unseen(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    if characters.next().is_some() {
+        shown += &format!("… ({} bytes)", text.len());
+    }
+    shown
+}
+
+/// Whether a terminal obeys the character instead of showing it.
+fn unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A shape as it may stand in a message.
+pub(crate) fn short_shape(shape: &[usize]) -> String {
+    if shape.len() <= DIMENSIONS {
+        format!("{shape:?}")
+    } else {
+        let shown: Vec<String> = shape[..DIMENSIONS].iter().map(usize::to_string).collect();
+        format!("[{}, … ({} dimensions)]", shown.join(", "), shape.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_any_script_are_kept() {
+        for name in ["", "Straße", "犬", "naïve `quoted` \\ \"name\"", &"é".repeat(80)] {
+            assert_eq!(short_name(name), name);
+        }
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_shown() {
+        let hidden = "a\u{0}\u{7f}\u{9b}31m\r\u{202e}b\u{feff}";
+        assert_eq!(short_name(hidden), r"a\u{0}\u{7f}\u{9b}31m\r\u{202e}b\u{feff}");
+    }
+
+    #[test]
+    fn long_shapes_are_cut() {
+        assert_eq!(short_shape(&[1, 2, 3]), "[1, 2, 3]");
+        assert_eq!(short_shape(&[7; 100_000]), "[7, 7, 7, 7, 7, 7, 7, 7, … (100000 dimensions)]");
+    }
+}
