@@ -23,10 +23,10 @@ mod options;
 pub mod pose;
 pub mod resnet;
 
-use dyconv_graph::{Graph, GraphError, NodeId};
+use dyconv_graph::{Graph, GraphError, NodeId, short_name};
 
-pub use blocks::matches;
 use blocks::{Features, Net};
+pub use blocks::{MAX_PATTERN, matches};
 pub use name::{ModelName, dynamic_form, static_twin, suggest};
 pub use options::{DynamicParts, Options};
 pub use pose::Head;
@@ -126,7 +126,7 @@ pub fn pose_names() -> impl Iterator<Item = String> {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ModelError {
     /// No such architecture.
-    #[error("unknown model `{name}`; did you mean `{suggestion}`? (`dyconv models` lists all)")]
+    #[error("unknown model `{}`; did you mean `{suggestion}`? (`dyconv models` lists all)", short_name(name))]
     Unknown {
         /// What was asked for.
         name: String,
@@ -153,9 +153,60 @@ pub enum ModelError {
 pub fn build(name: &str, options: &Options) -> Result<Graph, ModelError> {
     let name: ModelName = name.parse()?;
     options.check()?;
-    let (net, x) = (name.family.features)(options.width.unwrap_or(name.width), name.dynamic, options)?;
+    let width = options.width.unwrap_or(name.width);
+    options::check_width("width", width)?;
+    let (net, x) = (name.family.features)(width, name.dynamic, options)?;
     match name.head {
         Some(head) => pose::end(head, net, x),
         None => (name.family.classify)(net, x),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every number at its largest and beyond: a network or an error, whatever the family.
+    #[test]
+    fn absurd_numbers_are_errors() {
+        let error = |name: &str, options: &Options| build(name, options).map(|_| ()).unwrap_err().to_string();
+        for width in ["x99999999", "x1e300", "x9e999", "x0", "x17", "x0_001", "x0_0"] {
+            for family in FAMILIES {
+                for name in [format!("dy_{}_{width}", family.name), format!("pose_{}_{width}_b", family.name)] {
+                    let error = error(&name, &Options::default());
+                    assert!(error.starts_with("model option `width`: must lie in 0.01..=16"), "{name}: {error}");
+                }
+            }
+        }
+        let change = |change: fn(&mut Options)| {
+            let mut options = Options::default();
+            change(&mut options);
+            options
+        };
+        for options in [
+            change(|o| o.kernels = 1_000_000_000),
+            change(|o| o.kernels = usize::MAX),
+            change(|o| o.reduction = usize::MAX),
+            change(|o| o.min_hidden = usize::MAX),
+            change(|o| (o.classes, o.joints) = (usize::MAX, usize::MAX)),
+            change(|o| o.in_channels = usize::MAX),
+            change(|o| o.image_size = [usize::MAX; 2]),
+            change(|o| o.width = Some(1e9)),
+            change(|o| o.width = Some(f64::NAN)),
+            change(|o| o.head_width = f64::INFINITY),
+            change(|o| (o.width, o.kernels, o.image_size) = (Some(16.0), 65_536, [16_384; 2])),
+            change(|o| o.layer_kernels = [("*".repeat(1 << 20), 2)].into()),
+            change(|o| o.layer_kernels = [("x".repeat(999), 2)].into()),
+        ] {
+            for name in FAMILIES.iter().flat_map(|f| [format!("dy_{}", f.name), format!("pose_dy_{}_a", f.name)]) {
+                let error = error(&name, &options);
+                assert!(error.len() < 400, "{name}: {error}");
+            }
+        }
+        // The largest that is no error may be built or not, but nothing overflows.
+        let largest = change(|o| (o.width, o.kernels, o.reduction, o.min_hidden) = (Some(16.0), 64, 65_536, 65_536));
+        for name in FAMILIES.iter().flat_map(|f| [f.name.to_owned(), format!("pose_dy_{}_b", f.name)]) {
+            let _ = build(&name, &largest);
+        }
     }
 }

@@ -84,8 +84,9 @@ fn nearest_model(name: &str) -> String {
     suggest(name, known.iter().map(String::as_str)).unwrap_or(ALL[0]).to_owned()
 }
 
-/// The candidate nearest to `word` by edit distance.
+/// The candidate nearest to `word` by edit distance; of a long word the first hundred characters count.
 pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.char_indices().nth(100).map_or(word, |(end, _)| &word[..end]);
     candidates.into_iter().min_by_key(|c| strsim::damerau_levenshtein(word, c))
 }
 
@@ -130,5 +131,8 @@ mod tests {
         assert_eq!(suggestion("dy_mobilenetv2_x1_0"), "dy_mobilenet_v2_x1_0");
         assert_eq!(suggestion("dy_mobilenet_v3_smal"), "dy_mobilenet_v3_small");
         assert_eq!(suggestion("mobilenet_v2_x0_x"), "mobilenet_v2_x0_5");
+        let long = "resnet18_".to_owned() + &"é".repeat(1 << 20);
+        let error = long.parse::<ModelName>().map(|_| ()).unwrap_err().to_string();
+        assert!(error.len() < 400 && error.contains("unknown model `resnet18_éé"), "{error}");
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use dyconv_graph::{Gate, Router};
+use dyconv_graph::{Gate, Router, short_name};
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
+use crate::blocks::MAX_PATTERN;
 
 /// Settings of a network beside its name. The defaults are the paper's (K = 4, hidden = C/4, stem, head, shortcuts,
 /// squeeze-and-excitation and classifier static).
@@ -91,6 +92,15 @@ impl Default for Options {
     }
 }
 
+/// Checks a width multiplier.
+pub(crate) fn check_width(option: &'static str, width: f64) -> Result<(), ModelError> {
+    if (0.01..=16.0).contains(&width) {
+        Ok(())
+    } else {
+        Err(ModelError::Option { option, message: format!("must lie in 0.01..=16, got {width}") })
+    }
+}
+
 impl Options {
     pub(crate) fn check(&self) -> Result<(), ModelError> {
         let fail = |option, message: String| Err(ModelError::Option { option, message });
@@ -107,12 +117,12 @@ impl Options {
                 return fail(option, format!("must lie in 1..=65536, got {n}"));
             }
         }
-        for (option, width) in [("width", self.width.unwrap_or(1.0)), ("head_width", self.head_width)] {
-            if !(0.01..=16.0).contains(&width) {
-                return fail(option, format!("must lie in 0.01..=16, got {width}"));
-            }
+        if let Some(pattern) = self.layer_kernels.keys().find(|pattern| pattern.len() > MAX_PATTERN) {
+            let pattern = short_name(pattern);
+            return fail("layer_kernels", format!("a pattern has at most {MAX_PATTERN} bytes, got `{pattern}`"));
         }
-        Ok(())
+        check_width("width", self.width.unwrap_or(1.0))?;
+        check_width("head_width", self.head_width)
     }
 
     pub(crate) fn router(&self, kernels: usize) -> Router {
