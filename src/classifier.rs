@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dyconv_data::{DataError, Image, Transform, load};
+use dyconv_data::{DataError, DecodeOptions, Image, Transform, load};
 use dyconv_engine::{EngineError, Plan, Session};
 use dyconv_file::{FileError, Model};
 use dyconv_graph::{Shape, TensorSource};
@@ -114,16 +114,33 @@ impl Classifier {
         assert_eq!(plan.input_dims(), model.graph.input_dims(), "a plan of this model");
         assert_eq!(plan.output_shape(), Shape::Vector(model.classes().len()), "a plan of this model");
         let transform = Transform::new(model.preprocessing.clone())?;
-        Ok(Self { model, session: Session::new(plan), transform })
+        Ok(Self { model, session: Session::try_with_threads(plan, 1)?, transform })
     }
 
-    /// The same classifier on so many threads, the caller's included. Answers do not depend on their number.
+    /// The same classifier on so many threads, the caller's included; on fewer where the system refuses more
+    /// ([`threads`](Self::threads)). Answers do not depend on their number.
     ///
     /// # Panics
     /// When there are no threads.
     #[must_use]
     pub fn with_threads(self, threads: usize) -> Self {
         Self { session: compiled::with_threads(self.session, threads), ..self }
+    }
+
+    /// Number of threads, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.session.threads()
+    }
+
+    /// The same classifier for images of up to so many pixels; 100 million where nobody says.
+    #[must_use]
+    pub fn with_max_pixels(self, max_pixels: usize) -> Self {
+        Self { transform: self.transform.with_max_pixels(max_pixels), ..self }
+    }
+
+    /// How image files are to be decoded for the model.
+    pub fn decode_options(&self) -> DecodeOptions {
+        self.transform.decode_options()
     }
 
     /// The model, without its weights: the classifier holds them packed.
@@ -145,12 +162,12 @@ impl Classifier {
         Ok(Prediction { classes: self.model.classes(), probabilities: softmax(&logits) })
     }
 
-    /// Answers for an image file (JPEG, PNG or WebP).
+    /// Answers for an image file.
     ///
     /// # Errors
     /// When the file cannot be read or is no whole image.
     pub fn predict_file(&mut self, path: &Path) -> Result<Prediction<'_>, Error> {
-        self.predict(&load(path)?)
+        self.predict(&load(path, &self.decode_options())?)
     }
 }
 

@@ -75,13 +75,14 @@ pub fn evaluate_poses(
     let sigmas = people.sigmas();
     let (mut answers, mut suppressed, mut done) = (Vec::new(), 0, 0);
     let (mut broken, mut unread) = (Vec::new(), HashSet::new());
+    let decoding = estimator.decode_options();
     let (sender, images) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
         // One thread decodes ahead; it ends when nobody listens any more.
         let wanted = by_image.iter().enumerate().filter(|(_, boxes)| !boxes.is_empty());
         scope.spawn(move || {
             for (image, boxes) in wanted {
-                if sender.send((image, boxes, dataset.load_image(image))).is_err() {
+                if sender.send((image, boxes, dataset.load_image(image, &decoding))).is_err() {
                     return;
                 }
             }

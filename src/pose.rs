@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dyconv_data::{FoundJoint, HeatMaps, Image, PersonBox, PersonCrop, Transform};
+use dyconv_data::{DecodeOptions, FoundJoint, HeatMaps, Image, PersonBox, PersonCrop, Transform};
 use dyconv_engine::{Plan, Session};
 use dyconv_file::{Model, Skeleton};
 use dyconv_graph::{Shape, TensorSource};
@@ -20,7 +20,7 @@ const GROUP: usize = 8;
 /// use dyconv::data::{PersonBox, load};
 ///
 /// let mut estimator = PoseEstimator::open("model.safetensors".as_ref())?;
-/// let image = load("person.jpg".as_ref())?;
+/// let image = load("person.jpg".as_ref(), &estimator.decode_options())?;
 /// let joints = estimator.predict(&image, &[PersonBox::whole(&image)])?;
 /// for (name, joint) in estimator.skeleton().joints.iter().zip(&joints[0]) {
 ///     println!("{name}: ({:.1}, {:.1}), {:.2}", joint.x, joint.y, joint.score);
@@ -73,10 +73,11 @@ impl PoseEstimator {
         };
         let transform = Transform::new(model.preprocessing.clone())?;
         let maps = HeatMaps { input: model.preprocessing.image_size, map: [height, width] };
-        Ok(Self { model, skeleton, session: Session::new(plan), transform, maps, flip: None })
+        Ok(Self { model, skeleton, session: Session::try_with_threads(plan, 1)?, transform, maps, flip: None })
     }
 
-    /// The same estimator on so many threads, the caller's included. Answers do not depend on their number.
+    /// The same estimator on so many threads, the caller's included; on fewer where the system refuses more
+    /// ([`threads`](Self::threads)). Answers do not depend on their number.
     ///
     /// # Panics
     /// When there are no threads.
@@ -85,11 +86,27 @@ impl PoseEstimator {
         Self { session: compiled::with_threads(self.session, threads), ..self }
     }
 
+    /// Number of threads, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.session.threads()
+    }
+
     /// The same estimator with the flip test: every person is looked at once more mirrored, and the heat maps are averaged.
     /// Twice the work, and usually a little better.
     #[must_use]
     pub fn with_flip(self) -> Self {
         Self { flip: Some(self.skeleton.mirrored()), ..self }
+    }
+
+    /// The same estimator for images of up to so many pixels; 100 million where nobody says.
+    #[must_use]
+    pub fn with_max_pixels(self, max_pixels: usize) -> Self {
+        Self { transform: self.transform.with_max_pixels(max_pixels), ..self }
+    }
+
+    /// How image files are to be decoded for the model.
+    pub fn decode_options(&self) -> DecodeOptions {
+        self.transform.decode_options()
     }
 
     /// The model, without its weights: the estimator holds them packed.

@@ -16,7 +16,7 @@ fn model(classes: &[String]) -> Model {
         weights: init(&graph, Init::default()),
         graph,
         tau: 1.0,
-        preprocessing: Preprocessing { channels: 1, image_size: [8, 8], resize: 8, mean: vec![0.5], std: vec![0.5] },
+        preprocessing: Preprocessing::usual(1, [8, 8], 8),
         task: Task::Classification { classes: classes.to_vec() },
         provenance: Provenance::default(),
     }

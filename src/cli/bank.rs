@@ -10,6 +10,9 @@ use dyconv::graph::{Graph, TensorSource};
 use dyconv::{Classifier, PoseEstimator};
 use serde::Serialize;
 
+use super::output::note;
+use super::threads::tell;
+
 /// `auto` keeps the smallest bank whose answers to probe inputs deviate by at most this much of the largest answer.
 const AUTO_BOUND: f64 = 0.01;
 
@@ -53,7 +56,7 @@ impl Bank {
         let (plan, deviation) = (self.compile(&model.graph, weights, model.tau, Options::default()))
             .with_context(|| path.display().to_string())?;
         if let Some(deviation) = deviation {
-            eprintln!("{}", choice(&plan, deviation));
+            note(choice(&plan, deviation));
         }
         Ok(plan)
     }
@@ -62,12 +65,18 @@ impl Bank {
     pub fn open(self, path: &Path, threads: usize) -> anyhow::Result<Opened> {
         let (model, weights) = Model::open(path)?.split();
         let plan = self.plan(path, &model, &weights)?;
-        Ok(match model.task {
+        let opened = match model.task {
             Task::Classification { .. } => {
                 Opened::Classifier(Classifier::with_plan(model, plan)?.with_threads(threads))
             }
             Task::Keypoints(_) => Opened::Pose(PoseEstimator::with_plan(model, plan)?.with_threads(threads)),
-        })
+        };
+        let given = match &opened {
+            Opened::Classifier(classifier) => classifier.threads(),
+            Opened::Pose(estimator) => estimator.threads(),
+        };
+        tell(threads, given);
+        Ok(opened)
     }
 }
 
@@ -78,6 +87,14 @@ pub enum Opened {
 }
 
 impl Opened {
+    /// The same for images of up to so many pixels.
+    pub fn with_max_pixels(self, max_pixels: usize) -> Self {
+        match self {
+            Self::Classifier(classifier) => Self::Classifier(classifier.with_max_pixels(max_pixels)),
+            Self::Pose(estimator) => Self::Pose(estimator.with_max_pixels(max_pixels)),
+        }
+    }
+
     /// The model, without its weights.
     #[cfg(feature = "train")]
     pub fn model(&self) -> &Model<()> {

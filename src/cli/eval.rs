@@ -1,14 +1,16 @@
 //! `dyconv eval`: how good is a model on a data set?
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use dyconv::data::{Dataset, OpenOptions, Split};
+use anyhow::Context;
+use dyconv::data::Split;
 use dyconv::{Evaluation, EvaluationOptions, evaluate};
 use serde::Serialize;
 
 use super::bank::{Bank, Opened, refuse};
-use super::output::{percent, print, print_json, skipped, thousands, threads, with_bar};
+use super::held_out::{self, HeldOut};
+use super::output::{note, percent, print, print_json, skipped, thousands, threads, with_bar};
+use super::pixels::max_pixels;
 use super::pose_eval;
 use super::table::Table;
 
@@ -20,7 +22,7 @@ const WORST: usize = 20;
 /// Score a model on a data set: top-1, top-5, every class, confusions; or the average precision of joints
 #[derive(clap::Args)]
 #[command(
-    after_help = "The data are a folder with one folder per class (or with train/ and val/ of such), CIFAR or MNIST files, or `digits`, the handwritten digits inside this program. Without a val/ of their own, the part that the model's recipe held out is scored; `--split all` scores everything.
+    after_help = "The data are a folder with one folder per class (or with train/ and val/ of such), CIFAR or MNIST files, or `digits`, the handwritten digits inside this program. Without a val/ of their own, the part that the model's recipe held out is scored, and of data that it was not trained on everything; `--split` decides otherwise.
 
 A keypoint network is scored on COCO keypoints: a folder with annotations/person_keypoints_val2017.json and val2017/ (and the same for train2017), or a file of annotations with --images. Without --boxes the persons' own boxes are taken; with them, persons are scored by box and joints, and second answers for one person are dropped. --out writes results as COCO's tools read them.
 
@@ -36,7 +38,7 @@ pub struct Args {
     /// Data set: a folder, or `digits`; for joints also a file of COCO keypoints annotations
     #[arg(long)]
     pub data: String,
-    /// Classifiers: part to score, val (the default), train or all
+    /// Classifiers: part to score, val, train, test or all; unset: what was held out, or all of data that the model was not trained on
     #[arg(long)]
     split: Option<Split>,
     /// Classifiers: images a batch [default: 32]
@@ -55,7 +57,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Threads to compute with; unset: one per processor
-    #[arg(long)]
+    #[arg(long, value_parser = super::threads::number)]
     threads: Option<usize>,
     /// How kernel banks are stored
     #[arg(long, value_enum, default_value = "f32")]
@@ -63,6 +65,9 @@ pub struct Args {
     /// Broken images that are skipped before it is an error
     #[arg(long, default_value_t = 10)]
     pub max_broken: usize,
+    /// Largest image that is read, in millions of pixels
+    #[arg(long = "max-megapixels", value_name = "N", default_value = "100", value_parser = max_pixels)]
+    max_pixels: usize,
     /// Write JSON
     #[arg(long)]
     pub json: bool,
@@ -88,7 +93,7 @@ struct ClassJson<'a> {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let mut classifier = match args.bank.open(&args.model, threads(args.threads))? {
+    let mut classifier = match args.bank.open(&args.model, threads(args.threads))?.with_max_pixels(args.max_pixels) {
         Opened::Classifier(classifier) => classifier,
         Opened::Pose(estimator) => {
             refuse(&[("--split", args.split.is_some()), ("--batch", args.batch.is_some())], "a keypoint network")?;
@@ -102,10 +107,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ("--out", args.out.is_some()),
     ];
     refuse(&of_joints, "a classifier")?;
-    let split = args.split.unwrap_or(Split::Val);
-    let open = held_out(&classifier.model().provenance.recipe);
-    let dataset = Arc::new(Dataset::open(&args.data, &open)?);
-    eprintln!("{}: {}; scoring {}", args.data, dataset.describe(), name(split));
+    let HeldOut { dataset, split, what, warnings } = held_out::open(classifier.model(), &args.data, args.split)
+        .with_context(|| args.model.display().to_string())?;
+    note(format_args!("{}: {}; scoring {what}", args.data, dataset.describe()));
+    warnings.iter().for_each(|text| note(format_args!("warning: {text}")));
     let options = EvaluationOptions { split, batch: args.batch.unwrap_or(32), max_broken: args.max_broken };
     let evaluation = with_bar(dataset.len(split), "{bar:40} {pos}/{len} images, {per_sec}, {eta} left", |progress| {
         evaluate(&mut classifier, &dataset, &options, progress)
@@ -115,27 +120,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         print_json(&json(&evaluation, classifier.classes()))
     } else {
         report(&evaluation, classifier.classes())
-    }
-}
-
-/// The split that the model's recipe made, so that what was held out is what is scored.
-pub fn held_out(recipe: &str) -> OpenOptions {
-    let mut options = OpenOptions::default();
-    let Ok(table) = recipe.parse::<toml::Table>() else { return options };
-    if let Some(seed) = table.get("seed").and_then(toml::Value::as_integer) {
-        options.seed = seed as u64;
-    }
-    if let Some(fraction) = table.get("data").and_then(|d| d.get("val_fraction")).and_then(toml::Value::as_float) {
-        options.val_fraction = fraction as f32;
-    }
-    options
-}
-
-fn name(split: Split) -> &'static str {
-    match split {
-        Split::Train => "the training part",
-        Split::Val => "the held-out part",
-        Split::All => "all of it",
     }
 }
 

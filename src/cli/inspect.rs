@@ -1,18 +1,24 @@
 //! `dyconv inspect`: what is the attention of a trained network worth?
 
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use anyhow::{Context, bail};
-use dyconv::data::{Dataset, Split};
+use anyhow::{Context, bail, ensure};
+use dyconv::data::Split;
 use dyconv::file::{Model, write_atomically};
 use dyconv::train::{InspectOptions, Inspection, inspect};
 use dyconv::{Error, match_classes};
 use serde::Serialize;
 
-use super::eval::held_out;
-use super::output::{bar, percent, print, print_json, skipped, thousands};
+use super::held_out::{self, HeldOut};
+use super::output::{bar, note, percent, print, print_json, skipped, thousands};
+use super::pixels::max_pixels;
 use super::table::Table;
+
+/// What a report has within its first bytes, so many at most.
+const PAGE_TITLE: &str = "Attention of ";
+const PAGE_HEAD: u64 = 4096;
 
 /// Replace the attention of a dynamic network, and see what that costs
 #[derive(clap::Args)]
@@ -29,9 +35,9 @@ pub struct Args {
     /// Data set: a folder, or `digits`
     #[arg(long)]
     data: String,
-    /// Part to look at: val, train or all
-    #[arg(long, default_value = "val")]
-    split: Split,
+    /// Part to look at: val, train, test or all; unset: what was held out, or all of data that the model was not trained on
+    #[arg(long)]
+    split: Option<Split>,
     /// Most images, drawn by the seed; unset: all
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
@@ -47,6 +53,9 @@ pub struct Args {
     /// The report; unset: beside the model, MODEL.inspect.html
     #[arg(long, value_name = "FILE.html")]
     out: Option<PathBuf>,
+    /// Largest image that is read, in millions of pixels
+    #[arg(long = "max-megapixels", value_name = "N", default_value = "100", value_parser = max_pixels)]
+    max_pixels: usize,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -66,16 +75,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(skeleton) = model.skeleton() {
         bail!(Error::NotAClassifier(skeleton.joints.len()));
     }
-    let dataset = Arc::new(Dataset::open(&args.data, &held_out(&model.provenance.recipe))?);
+    let path = report_path(args)?;
+    let HeldOut { dataset, split, what, warnings } =
+        held_out::open(&model, &args.data, args.split).with_context(|| args.model.display().to_string())?;
     let labels = match_classes(model.classes(), &dataset)?;
     let options = InspectOptions {
-        split: args.split,
+        split,
         limit: args.limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
         batch: args.batch as usize,
         seed: args.seed,
         max_broken: args.max_broken,
+        max_pixels: args.max_pixels,
     };
-    eprintln!("{}: {}", args.data, dataset.describe());
+    note(format_args!("{}: {}; looking at {what}", args.data, dataset.describe()));
+    warnings.iter().for_each(|text| note(format_args!("warning: {text}")));
     let bar = bar(0, "{bar:40} {percent} %, {per_sec} images, {eta} left");
     let result = inspect(&model, &dataset, &labels, &options, &mut |done, all| {
         if let Some(bar) = &bar {
@@ -88,8 +101,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let inspection = result.with_context(|| args.model.display().to_string())?;
     skipped(&inspection.broken);
-    let path = args.out.clone().unwrap_or_else(|| args.model.with_extension("inspect.html"));
-    let page = inspection.html(&model, &args.data, &dataset, args.split);
+    let page = inspection.html(&model, &args.data, &dataset, split);
     write_atomically(&path, page.as_bytes()).with_context(|| format!("{}: cannot be written", path.display()))?;
     let report = path.display().to_string();
     if args.json {
@@ -102,6 +114,23 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         sizes(&inspection),
         warnings(&inspection)
     ))
+}
+
+/// Where the report goes: where `--out` says, or beside the model, but not over a file of somebody else.
+fn report_path(args: &Args) -> anyhow::Result<PathBuf> {
+    if let Some(path) = &args.out {
+        let is_model = fs::canonicalize(path).is_ok_and(|a| fs::canonicalize(&args.model).is_ok_and(|b| a == b));
+        ensure!(!is_model, "--out {}: is the model itself; name another file", path.display());
+        return Ok(path.clone());
+    }
+    let path = args.model.with_extension("inspect.html");
+    if path.exists() {
+        let mut head = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(PAGE_HEAD).read_to_end(&mut head));
+        let ours = read.is_ok() && String::from_utf8_lossy(&head).contains(PAGE_TITLE);
+        ensure!(ours, "{}: stands there and is no report of inspect; name another file with --out", path.display());
+    }
+    Ok(path)
 }
 
 /// Points of a share more or less than another.

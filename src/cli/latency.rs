@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use dyconv::data::{Dataset, Image, PersonBox, Split};
+use dyconv::data::{Dataset, DecodeOptions, Image, PersonBox, Split};
 
 use super::bank::Opened;
 
@@ -12,8 +12,8 @@ const LATENCY_TIME: Duration = Duration::from_millis(400);
 
 /// Median time of one image, or one person, through each network, measured alternately.
 pub fn latencies(networks: &mut [Opened], dataset: &Dataset) -> anyhow::Result<Vec<Duration>> {
-    let image =
-        (0..dataset.len(Split::All)).find_map(|i| dataset.load(Split::All, i).ok()).context("no image can be read")?;
+    let load = |i| dataset.load(Split::All, i, &DecodeOptions::default()).ok();
+    let image = (0..dataset.len(Split::All)).find_map(load).context("no image can be read")?;
     let mut times = vec![Vec::new(); networks.len()];
     let started = Instant::now();
     while started.elapsed() < LATENCY_TIME * networks.len() as u32 || times[0].len() < 5 {

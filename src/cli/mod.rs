@@ -8,6 +8,8 @@ mod bench;
 mod compare;
 mod cost;
 mod eval;
+mod file_size;
+mod held_out;
 #[cfg(feature = "train")]
 mod inspect;
 #[cfg(feature = "train")]
@@ -99,6 +101,7 @@ enum Verb {
 
 /// Runs the verb; errors are one line on standard error.
 pub fn main() -> ExitCode {
+    file_size::survive_bounds();
     panic::caught(|| match Cli::try_parse() {
         Ok(cli) => status(run(cli.verb)),
         Err(words) => usage(&words),

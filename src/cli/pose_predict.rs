@@ -8,7 +8,7 @@ use dyconv::PoseEstimator;
 use dyconv::data::{FoundJoint, Image, PersonBox, draw_skeleton, load};
 use serde::{Deserialize, Serialize};
 
-use super::output::{print, print_json};
+use super::output::{note, print, print_json};
 use super::predict::Args;
 use super::table::Table;
 
@@ -52,12 +52,12 @@ pub fn run(args: &Args, estimator: PoseEstimator) -> anyhow::Result<()> {
     let mut results = Vec::new();
     let mut failed = 0;
     for (i, path) in args.images.iter().enumerate() {
-        let mut image = match load(path) {
+        let mut image = match load(path, &estimator.decode_options()) {
             Ok(image) => image,
             Err(error) if args.images.len() == 1 => return Err(error.into()),
             Err(error) => {
                 failed += 1;
-                eprintln!("skipped: {error}");
+                note(format_args!("skipped: {error}"));
                 continue;
             }
         };

@@ -7,7 +7,8 @@ use dyconv::data::PersonBox;
 use serde::Serialize;
 
 use super::bank::{Bank, Opened, refuse};
-use super::output::{print, print_json, threads};
+use super::output::{note, print, print_json, threads};
+use super::pixels::max_pixels;
 use super::pose_predict;
 use super::table::Table;
 
@@ -27,7 +28,7 @@ A keypoint network looks at the whole image where no box is given. A file of box
 pub struct Args {
     /// Model file
     model: PathBuf,
-    /// Image files: JPEG, PNG or WebP
+    /// Image files: JPEG, PNG, WebP, BMP, GIF or TIFF
     #[arg(required = true)]
     pub images: Vec<PathBuf>,
     /// Classifiers: answers for each image [default: 5]
@@ -46,11 +47,14 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub draw: Option<PathBuf>,
     /// Threads to compute with; unset: one per processor
-    #[arg(long)]
+    #[arg(long, value_parser = super::threads::number)]
     threads: Option<usize>,
     /// How kernel banks are stored
     #[arg(long, value_enum, default_value = "f32")]
     bank: Bank,
+    /// Largest image that is read, in millions of pixels
+    #[arg(long = "max-megapixels", value_name = "N", default_value = "100", value_parser = max_pixels)]
+    max_pixels: usize,
     /// Write JSON
     #[arg(long)]
     pub json: bool,
@@ -85,7 +89,7 @@ struct AnswerJson {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let mut classifier = match args.bank.open(&args.model, threads(args.threads))? {
+    let mut classifier = match args.bank.open(&args.model, threads(args.threads))?.with_max_pixels(args.max_pixels) {
         Opened::Classifier(classifier) => classifier,
         Opened::Pose(estimator) => {
             refuse(&[("--top", args.top.is_some())], "a keypoint network")?;
@@ -114,7 +118,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             Err(error) if args.images.len() == 1 => return Err(error.into()),
             Err(error) => {
                 failed += 1;
-                eprintln!("skipped: {error}");
+                note(format_args!("skipped: {error}"));
             }
         }
     }

@@ -1,19 +1,23 @@
 //! A labelled data set and its two parts.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use dyconv_file::Skeleton;
 
-use crate::error::{DataError, thousands};
+use crate::decode::DecodeOptions;
+use crate::error::{DataError, listed, thousands};
 use crate::image::Image;
 use crate::people::{self, People, Person};
 use crate::source::{self, Contents, Images, Labels};
-use crate::split::{Split, stratified};
+use crate::split::{Split, drawn};
 
 /// How data that come in one piece are split; without effect where the source has its own split.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OpenOptions {
-    /// Share of the images kept for validation, at least 0 and below 1. With 0 nothing is kept.
+    /// Share of the images kept for validation, about: the name of each decides. At least 0 and below 1; with 0 nothing is
+    /// kept.
     pub val_fraction: f32,
     /// Seed of the split.
     pub seed: u64,
@@ -30,10 +34,13 @@ impl Default for OpenOptions {
 #[derive(Debug)]
 pub struct Dataset {
     contents: Contents,
-    /// Training items first, then those for validation: indices into `contents`.
+    /// Training items first, then those for validation, then those for testing: indices into `contents`.
     order: Vec<usize>,
     /// How many of `order` are for training.
     train: usize,
+    /// Where in `order` those for validation and for testing are; the same where a source has a part for testing alone.
+    val: Range<usize>,
+    test: Range<usize>,
     options: OpenOptions,
 }
 
@@ -45,17 +52,20 @@ impl Dataset {
     /// - CIFAR-10 (`data_batch_1.bin` …, `test_batch.bin`, `batches.meta.txt`) or CIFAR-100 (`train.bin`, `test.bin`,
     ///   `fine_label_names.txt`) in binary form; test and name files may be missing;
     /// - MNIST and relatives: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same for `t10k`, also with a
-    ///   dot before `idx`, also gzipped; the `t10k` files may be missing;
-    /// - tar files in WebDataset's layout: members `key.jpg` (jpeg, png, webp) and `key.cls` (a number from 0, or the
-    ///   name of a class) side by side, others are ignored; in `train/` and one of `val/`, `validation/`, `valid/`,
-    ///   `test/`, or side by side with names that begin so, or all for training; names of numbered classes, if wanted,
-    ///   in `classes.txt` (one a line) or `classes.json` (an array);
-    /// - images (jpg, jpeg, png, webp) in one folder per class, at any depth inside it; directly or below `train/` and
-    ///   one of `val/`, `validation/`, `valid/`, `test/`. Names that begin with a dot and other files are ignored;
+    ///   dot before `idx`, also gzipped; the `t10k` files may be missing; EMNIST: `emnist-letters-train-images-idx3-ubyte` …,
+    ///   whose images are stored transposed and are turned upright;
+    /// - tar files in WebDataset's layout: members `key.jpg` (or another ending of an image) and `key.cls` (a number from 0,
+    ///   or the name of a class), other members are left out; in folders that are called after their part, or side by side
+    ///   with names that have the part's name as a word in them (`imagenet1k-train-0000.tar`); names of numbered classes, if
+    ///   wanted, in `classes.txt` (one a line) or `classes.json` (an array);
+    /// - images (jpg, jpeg, jfif, jpe, png, webp, bmp, gif, tif, tiff) in one folder per class, at any depth inside it;
+    ///   directly or below folders that are called after their part;
     /// - COCO keypoints: `annotations/person_keypoints_train2017.json`, the same for `val2017`, and the images in
     ///   `train2017/` and `val2017/`; the items are persons. See [`Dataset::open_people`] for joints that are not COCO's.
     ///
-    /// Without a part of its own for validation, one is drawn by `options`: seeded, every class in proportion.
+    /// Parts are called `train` or `training`; `val`, `valid`, `validation` or `dev`; `test` or `testing`, in any case. Where
+    /// there is a part for testing and none for validation, it serves as both. Without either, images for validation are drawn
+    /// by `options` from their names: see [`OpenOptions`]. What was left out is told by [`Dataset::left_out_note`].
     ///
     /// # Errors
     /// One line that names the path, what was found and what was expected.
@@ -64,13 +74,24 @@ impl Dataset {
             let message = format!("{}, expected at least 0 and below 1", options.val_fraction);
             return Err(DataError::new("val_fraction", message));
         }
-        let contents = source::open(spec)?;
-        if let Labels::Classes { names, .. } = &contents.labels
+        Ok(Self::new(source::open(spec)?, options))
+    }
+
+    /// Whether a network can learn from these data, which `spec` names: that needs images for training, of two classes.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn check_training(&self, spec: &str) -> Result<(), DataError> {
+        if let Labels::Classes { names, .. } = &self.contents.labels
             && names.len() < 2
         {
-            return Err(DataError::new(spec, format!("only one class ({names:?}), expected at least two")));
+            let message = format!("only one class ({}), expected at least two", listed(names));
+            return Err(DataError::new(spec, message));
         }
-        Ok(Self::new(contents, options))
+        if self.is_empty(Split::Train) {
+            return Err(DataError::new(spec, format!("no part for training: {}", self.describe())));
+        }
+        Ok(())
     }
 
     /// Whether `spec` names COCO keypoints, as [`Dataset::open`] knows them.
@@ -94,18 +115,51 @@ impl Dataset {
         people::file(file, images, skeleton).map(|contents| Self::new(contents, &OpenOptions::default()))
     }
 
-    fn new(contents: Contents, options: &OpenOptions) -> Self {
-        let (order, train) = match (&contents.labels, contents.train) {
-            (Labels::Classes { names, of }, None) => {
-                let (mut train, val) = stratified(of, names.len(), options.val_fraction, options.seed);
-                let count = train.len();
-                train.extend(val);
-                (train, count)
-            }
-            (Labels::Classes { of, .. }, Some(train)) => ((0..of.len()).collect(), train),
-            (Labels::People(people), train) => ((0..people.persons.len()).collect(), train.unwrap_or(0)),
+    fn new(mut contents: Contents, options: &OpenOptions) -> Self {
+        let count = match &contents.labels {
+            Labels::Classes { of, .. } => of.len(),
+            Labels::People(people) => people.persons.len(),
         };
-        Self { contents, order, train, options: *options }
+        let (mut order, mut train): (Vec<usize>, usize) = ((0..count).collect(), 0);
+        let (mut val, mut test) = (0..count, count..count);
+        match (&contents.labels, contents.split) {
+            (_, Some(own)) => {
+                train = own.train;
+                test = own.train + own.val..count;
+                val = if own.val > 0 { own.train..own.train + own.val } else { test.clone() };
+            }
+            (Labels::Classes { names, of }, None) => {
+                let name = |i| contents.images.name(i);
+                let (chosen, held_out) = drawn(of, names.len(), name, options.val_fraction, options.seed);
+                train = chosen.len();
+                val = train..count;
+                order = chosen;
+                order.extend(held_out);
+            }
+            (Labels::People(_), None) => {}
+        }
+        if let Labels::Classes { names, of } = &contents.labels {
+            let mut has = vec![false; names.len()];
+            order[..train].iter().for_each(|i| has[of[*i]] = true);
+            let without = names.iter().zip(&has).filter(|(_, has)| !**has).map(|(name, _)| name);
+            let without: Vec<&String> = if train > 0 { without.collect() } else { Vec::new() };
+            if !without.is_empty() {
+                let (n, all) = (thousands(without.len()), thousands(names.len()));
+                contents.left_out.note(format!("no training images of {n} of {all} classes: {}", listed(&without)));
+            }
+        }
+        Self { contents, order, train, val, test, options: *options }
+    }
+
+    /// Whether a part has anything in it, of the data that `spec` names.
+    ///
+    /// # Errors
+    /// Says which parts there are.
+    pub fn check_part(&self, spec: &str, split: Split) -> Result<(), DataError> {
+        if !self.is_empty(split) {
+            return Ok(());
+        }
+        Err(DataError::new(spec, format!("nothing in the part `{split}`: {}", self.describe())))
     }
 
     /// Names of the classes, in the order of their labels; none where the items are persons.
@@ -162,12 +216,12 @@ impl Dataset {
         }
     }
 
-    /// Loads and decodes the image of item `i` of a part.
+    /// Loads and decodes the image of item `i` of a part. Images of a size that is known are not affected by the options.
     ///
     /// # Errors
     /// If its file cannot be read or is no image; see [`crate::load`].
-    pub fn load(&self, split: Split, i: usize) -> Result<Image, DataError> {
-        self.contents.images.load(self.image(split, i))
+    pub fn load(&self, split: Split, i: usize, options: &DecodeOptions) -> Result<Image, DataError> {
+        self.load_image(self.image(split, i), options)
     }
 
     /// CRC-32 of the content of item `i` of a part: the bytes of its file or member, or its pixels.
@@ -179,12 +233,17 @@ impl Dataset {
     /// [`People::images`].
     ///
     /// # Errors
-    /// As [`Dataset::load`].
+    /// As [`Dataset::load`]; where the items are persons, also if its size is not that of the annotations.
     ///
     /// # Panics
     /// If there are not so many images.
-    pub fn load_image(&self, image: usize) -> Result<Image, DataError> {
-        self.contents.images.load(image)
+    pub fn load_image(&self, image: usize, options: &DecodeOptions) -> Result<Image, DataError> {
+        let loaded = self.contents.images.load(image, options)?;
+        if let Some(people) = self.people() {
+            let wrong = |message| DataError::new(self.image_name(image), message);
+            people.check_size(image, &loaded, options.orientation).map_err(wrong)?;
+        }
+        Ok(loaded)
     }
 
     /// Name of an image by its index among all images: see [`Dataset::load_image`].
@@ -219,28 +278,52 @@ impl Dataset {
 
     /// Whether the source itself says which images are for validation.
     pub fn has_own_split(&self) -> bool {
-        self.contents.train.is_some()
+        self.contents.split.is_some()
     }
 
-    /// One line for a person: `1,797 images, 10 classes (1,437 train, 360 val, split seed 0)`, or `1,200 persons in 1,000
-    /// images, 17 joints (1,000 train, 200 val, own split)`.
+    /// What lay beside the data and was not taken: how many files, by reason. A reason is the ending of a file's name, such
+    /// as `heic`, or words that follow a number, such as `without a label`.
+    pub fn left_out(&self) -> &BTreeMap<String, usize> {
+        self.contents.left_out.counts()
+    }
+
+    /// One line for a person of what was not taken, folders too: `12 files left out: 4 heic, 4 txt, 4 without a label; 1 folder
+    /// left out: runs (holds runs)`. Nothing where all was taken.
+    pub fn left_out_note(&self) -> Option<String> {
+        self.contents.left_out.sentence()
+    }
+
+    /// One line for a person: `1,797 images, 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 (1,426 train, 371 val, split seed 0)`, or
+    /// `1,200 persons in 1,000 images, 17 joints (1,000 train, 200 val, own split)`. Of many classes the first are named.
     pub fn describe(&self) -> String {
-        let [all, train, val] = [Split::All, Split::Train, Split::Val].map(|split| thousands(self.len(split)));
+        let [all, train, val, test] =
+            [Split::All, Split::Train, Split::Val, Split::Test].map(|split| thousands(self.len(split)));
         let split =
             if self.has_own_split() { "own split".to_owned() } else { format!("split seed {}", self.options.seed) };
+        let held_out = if self.test.is_empty() {
+            format!("{val} val")
+        } else if self.test == self.val {
+            format!("{test} test, also used as val")
+        } else {
+            format!("{val} val, {test} test")
+        };
         let what = match &self.contents.labels {
-            Labels::Classes { names, .. } => format!("images, {} classes", names.len()),
+            Labels::Classes { names, .. } => {
+                let noun = if names.len() == 1 { "class" } else { "classes" };
+                format!("images, {} {noun}: {}", thousands(names.len()), listed(names))
+            }
             Labels::People(people) => {
                 format!("persons in {} images, {} joints", thousands(people.images.len()), people.skeleton.joints.len())
             }
         };
-        format!("{all} {what} ({train} train, {val} val, {split})")
+        format!("{all} {what} ({train} train, {held_out}, {split})")
     }
 
     fn part(&self, split: Split) -> &[usize] {
         match split {
             Split::Train => &self.order[..self.train],
-            Split::Val => &self.order[self.train..],
+            Split::Val => &self.order[self.val.clone()],
+            Split::Test => &self.order[self.test.clone()],
             Split::All => &self.order,
         }
     }

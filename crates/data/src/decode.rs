@@ -5,16 +5,32 @@ use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use dyconv_file::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use crate::error::{DataError, thousands};
 use crate::image::Image;
 use crate::jpeg;
 
-/// Largest image that is decoded, in pixels: 64 million, e.g. 8,000 × 8,000.
-///
-/// What a header claims is compared with this before memory is taken for it.
-pub const MAX_PIXELS: usize = 64_000_000;
+/// Names of image files end so, after a dot and in letters of either case.
+pub(crate) const EXTENSIONS: [&str; 10] = ["jpg", "jpeg", "jfif", "jpe", "png", "webp", "bmp", "gif", "tif", "tiff"];
+
+/// How files become pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// Whether photographs are turned as their EXIF orientation says.
+    pub orientation: Orientation,
+    /// Largest image that is decoded, in pixels. What a header claims is compared with this before memory is taken for
+    /// it.
+    pub max_pixels: usize,
+}
+
+impl Default for DecodeOptions {
+    /// Photographs are turned upright, and have at most 100 million pixels.
+    fn default() -> Self {
+        Self { orientation: Orientation::Exif, max_pixels: 100_000_000 }
+    }
+}
 
 /// Largest image file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 512 << 20;
@@ -29,15 +45,15 @@ const MAX_DEFLATE_RATIO: u64 = 1032;
 /// orientation are not applied.
 ///
 /// # Errors
-/// If the format is none of the three, the file is damaged or cut off, or the image has more than [`MAX_PIXELS`].
-pub fn decode(bytes: &[u8], name: &str) -> Result<Image, DataError> {
+/// If the format is none of the three, the file is damaged or cut off, or the image has more pixels than the options allow.
+pub fn decode(bytes: &[u8], name: &str, options: &DecodeOptions) -> Result<Image, DataError> {
     // The decoders are other people's code and the bytes are anybody's: a panic there is an answer here.
     let decoded = catch_unwind(AssertUnwindSafe(|| match format(bytes)? {
-        Format::Jpeg => jpeg::decode(bytes),
-        Format::Png => by_image_crate(bytes, ImageFormat::Png, "PNG"),
+        Format::Jpeg => jpeg::decode(bytes, options),
+        Format::Png => by_image_crate(bytes, ImageFormat::Png, "PNG", options),
         Format::WebP => {
             check_riff(bytes)?;
-            by_image_crate(bytes, ImageFormat::WebP, "WebP")
+            by_image_crate(bytes, ImageFormat::WebP, "WebP", options)
         }
     }));
     decoded.unwrap_or_else(|_| Err("damaged: the decoder gave up".to_owned())).map_err(|e| DataError::new(name, e))
@@ -47,7 +63,7 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<Image, DataError> {
 ///
 /// # Errors
 /// Those of [`decode`]; and if the file cannot be read or has more than [`MAX_FILE_BYTES`].
-pub fn load(path: &Path) -> Result<Image, DataError> {
+pub fn load(path: &Path, options: &DecodeOptions) -> Result<Image, DataError> {
     let unreadable = |e: std::io::Error| DataError::at(path, format!("cannot be read: {e}"));
     let file = File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
@@ -58,7 +74,7 @@ pub fn load(path: &Path) -> Result<Image, DataError> {
             format!("larger than {} MiB, the limit of an image file", MAX_FILE_BYTES >> 20),
         ));
     }
-    decode(&bytes, &path.display().to_string())
+    decode(&bytes, &path.display().to_string(), options)
 }
 
 enum Format {
@@ -86,24 +102,32 @@ fn check_riff(bytes: &[u8]) -> Result<(), String> {
     Err(format!("cut off: the WebP has {} of {size} bytes", bytes.len()))
 }
 
-/// Refuses sizes above [`MAX_PIXELS`].
-pub(crate) fn check_size(width: usize, height: usize) -> Result<(), String> {
+/// Refuses sizes above the limit.
+pub(crate) fn check_size(width: usize, height: usize, limit: usize) -> Result<(), String> {
     match width.checked_mul(height) {
         Some(0) => Err(format!("the image is empty: {width}x{height} pixels")),
-        Some(pixels) if pixels <= MAX_PIXELS => Ok(()),
-        _ => Err(format!("{width}x{height} pixels, but the limit is {} pixels in all", thousands(MAX_PIXELS))),
+        Some(pixels) if pixels <= limit => Ok(()),
+        _ => {
+            let limit = thousands(limit);
+            Err(format!("{width}x{height} pixels, but the limit is {limit} in all (`max_megapixels` sets it)"))
+        }
     }
 }
 
-fn by_image_crate(bytes: &[u8], format: ImageFormat, format_name: &str) -> Result<Image, String> {
+fn by_image_crate(
+    bytes: &[u8],
+    format: ImageFormat,
+    format_name: &str,
+    options: &DecodeOptions,
+) -> Result<Image, String> {
     let damaged = |e: image::ImageError| format!("damaged {format_name}: {e}");
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
-    limits.max_alloc = Some(10 * MAX_PIXELS as u64);
+    limits.max_alloc = Some(10 * options.max_pixels as u64);
     reader.limits(limits);
     let decoder = reader.into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
-    check_size(width as usize, height as usize)?;
+    check_size(width as usize, height as usize, options.max_pixels)?;
     if format == ImageFormat::Png && decoder.total_bytes() / 8 > MAX_DEFLATE_RATIO * bytes.len() as u64 {
         return Err(format!("damaged PNG: {width}x{height} pixels cannot be in {} bytes", bytes.len()));
     }
@@ -140,7 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn error(bytes: &[u8]) -> String {
-        decode(bytes, "x").unwrap_err().to_string()
+        decode(bytes, "x", &DecodeOptions::default()).unwrap_err().to_string()
     }
 
     /// A PNG that has only its header: of that size, RGB, 8 bits.
@@ -163,9 +187,9 @@ mod tests {
         assert_eq!(error(b"hello, I am text"), "x: not a JPEG, PNG or WebP image");
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("text.png");
-        assert!(load(&path).unwrap_err().to_string().contains("text.png: cannot be read: "));
+        assert!(load(&path, &DecodeOptions::default()).unwrap_err().to_string().contains("text.png: cannot be read: "));
         std::fs::write(&path, "not a picture").unwrap();
-        assert!(load(&path).unwrap_err().to_string().ends_with("text.png: not a JPEG, PNG or WebP image"));
+        assert!(load(&path, &DecodeOptions::default()).unwrap_err().to_string().ends_with("text.png: not a JPEG, PNG or WebP image"));
     }
 
     #[test]
@@ -173,12 +197,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("really_a_jpeg.png");
         std::fs::copy(testdata::path("jpeg_444.in.jpg"), &path).unwrap();
-        assert_eq!(load(&path).unwrap().width, 75);
+        assert_eq!(load(&path, &DecodeOptions::default()).unwrap().width, 75);
     }
 
     #[test]
     fn sizes_are_refused_before_memory_is_taken() {
-        let limit = "but the limit is 64,000,000 pixels in all";
+        let limit = "but the limit is 100,000,000 in all (`max_megapixels` sets it)";
         assert_eq!(error(&png_header(20_000, 20_000)), format!("x: 20000x20000 pixels, {limit}"));
         assert!(error(&png_header(u32::MAX >> 1, u32::MAX >> 1)).starts_with("x: "));
         assert!(error(&png_header(8_000, 8_000)).contains("8000x8000 pixels cannot be in "));
@@ -202,13 +226,13 @@ mod tests {
             let bytes = testdata::bytes(name);
             assert_eq!(&bytes[bytes.len() - 2..], [0xff, 0xd9]);
             for len in 0..bytes.len() {
-                assert!(decode(&bytes[..len], name).is_err(), "{name} cut to {len} of {} bytes", bytes.len());
+                assert!(decode(&bytes[..len], name, &DecodeOptions::default()).is_err(), "{name} cut to {len} of {} bytes", bytes.len());
             }
         }
         for (name, tail) in [("convert_rgba.png", 16), ("convert_lossless.webp", 1), ("convert_lossy.webp", 1)] {
             let bytes = testdata::bytes(name);
             for len in 0..bytes.len() - tail {
-                assert!(decode(&bytes[..len], name).is_err(), "{name} cut to {len} of {} bytes", bytes.len());
+                assert!(decode(&bytes[..len], name, &DecodeOptions::default()).is_err(), "{name} cut to {len} of {} bytes", bytes.len());
             }
         }
     }
@@ -220,7 +244,7 @@ mod tests {
         bytes.splice(2..2, [0xff, 0xe1, 0, 6, 0xff, 0xd9, 0xff, 0xd9]);
         assert_eq!(error(&bytes), "x: cut off: the JPEG ends before its end marker");
         bytes.extend([0xff, 0xd9]);
-        assert!(decode(&bytes, "x").is_ok());
+        assert!(decode(&bytes, "x", &DecodeOptions::default()).is_ok());
     }
 
     proptest! {
@@ -243,7 +267,7 @@ mod tests {
             if let Some(cut) = cut {
                 bytes.truncate(cut.index(bytes.len()));
             }
-            if let Ok(image) = decode(&bytes, "x") {
+            if let Ok(image) = decode(&bytes, "x", &DecodeOptions::default()) {
                 prop_assert_eq!(image.data.len(), image.width * image.height * image.channels);
             }
         }

@@ -53,7 +53,7 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::load;
+    use crate::decode::{DecodeOptions, load};
 
     fn slope(channels: usize) -> Image {
         Image::new(40, 30, channels, (0..40 * 30 * channels).map(|i| (i / channels / 8) as u8).collect())
@@ -67,7 +67,7 @@ mod tests {
             for name in ["a.png", "b.jpg", "c.JPEG"] {
                 let path = dir.path().join(name);
                 image.save(&path).unwrap();
-                let back = load(&path).unwrap();
+                let back = load(&path, &DecodeOptions::default()).unwrap();
                 assert_eq!((back.width, back.height, back.channels), (40, 30, channels), "{name}");
                 let most = back.data.iter().zip(&image.data).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
                 assert!(most <= if name == "a.png" { 0 } else { 6 }, "{name}: {most}");

@@ -8,23 +8,23 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-use crate::decode::check_size;
+use crate::decode::{DecodeOptions, check_size};
 use crate::image::Image;
 
 /// Every block of 8 × 8 samples costs at least one bit, and a component may be halved twice (or quartered) each way.
 const MAX_PIXELS_PER_BYTE: usize = 64 * 8 * 16;
 
 /// Decodes a whole JPEG file.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Image, String> {
+pub(crate) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image, String> {
     if !has_end(bytes) {
         return Err("cut off: the JPEG ends before its end marker".to_owned());
     }
     let damaged = |e| format!("damaged JPEG: {e}");
-    let options = DecoderOptions::default().set_strict_mode(true).set_max_width(65_535).set_max_height(65_535);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    let strict = DecoderOptions::default().set_strict_mode(true).set_max_width(65_535).set_max_height(65_535);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), strict);
     decoder.decode_headers().map_err(damaged)?;
     let (width, height) = decoder.dimensions().ok_or("damaged JPEG: no size")?;
-    check_size(width, height)?;
+    check_size(width, height, options.max_pixels)?;
     if width * height / MAX_PIXELS_PER_BYTE > bytes.len() {
         return Err(format!("damaged JPEG: {width}x{height} pixels cannot be in {} bytes", bytes.len()));
     }
@@ -32,7 +32,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Image, String> {
         Some(ColorSpace::Luma) => (1, ColorSpace::Luma),
         _ => (3, ColorSpace::RGB),
     };
-    decoder.set_options(options.jpeg_set_out_colorspace(colours));
+    decoder.set_options(strict.jpeg_set_out_colorspace(colours));
     let mut data = vec![0; width * height * channels];
     decoder.decode_into(&mut data).map_err(damaged)?;
     Ok(Image { width, height, channels, data })

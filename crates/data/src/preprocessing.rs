@@ -3,6 +3,7 @@
 use dyconv_file::Preprocessing;
 
 use crate::crop::PersonCrop;
+use crate::decode::DecodeOptions;
 use crate::error::DataError;
 use crate::image::Image;
 use crate::resize::{Window, resize_window};
@@ -12,7 +13,10 @@ use crate::resize::{Window, resize_window};
 /// The same steps as torchvision's `Resize(resize)`, `CenterCrop(image_size)`, `ToTensor()`, `Normalize(mean, std)` on
 /// a Pillow image: the result differs by at most one grey level.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Transform(Preprocessing);
+pub struct Transform {
+    description: Preprocessing,
+    max_pixels: usize,
+}
 
 impl Transform {
     /// Checks the description.
@@ -21,17 +25,28 @@ impl Transform {
     /// Those of [`Preprocessing::check`].
     pub fn new(description: Preprocessing) -> Result<Self, DataError> {
         description.check().map_err(|message| DataError::new("preprocessing", message))?;
-        Ok(Self(description))
+        Ok(Self { description, max_pixels: DecodeOptions::default().max_pixels })
+    }
+
+    /// The same for images of up to so many pixels; 100 million where nobody says.
+    #[must_use]
+    pub fn with_max_pixels(self, max_pixels: usize) -> Self {
+        Self { max_pixels, ..self }
+    }
+
+    /// How image files are to be decoded for this.
+    pub fn decode_options(&self) -> DecodeOptions {
+        DecodeOptions { orientation: self.description.orientation, max_pixels: self.max_pixels }
     }
 
     /// The description.
     pub fn description(&self) -> &Preprocessing {
-        &self.0
+        &self.description
     }
 
     /// Shape `[channels, height, width]` of one input.
     pub fn shape(&self) -> [usize; 3] {
-        [self.0.channels, self.0.image_size[0], self.0.image_size[1]]
+        [self.description.channels, self.description.image_size[0], self.description.image_size[1]]
     }
 
     /// Elements of one input.
@@ -47,12 +62,12 @@ impl Transform {
     /// The input for a trained keypoint network: the part of the image that the crop shows, normalised. `[channels, height,
     /// width]`; `resize` has no meaning.
     pub fn crop(&self, image: &Image, crop: PersonCrop) -> Vec<f32> {
-        self.normalise(&crop.cut(&self.recoloured(image), self.0.image_size))
+        self.normalise(&crop.cut(&self.recoloured(image), self.description.image_size))
     }
 
     /// Grey where one channel is wanted. (One channel becomes three in [`Self::normalise`], where it costs nothing.)
     pub(crate) fn recoloured<'a>(&self, image: &'a Image) -> std::borrow::Cow<'a, Image> {
-        if self.0.channels == 1 && image.channels == 3 {
+        if self.description.channels == 1 && image.channels == 3 {
             std::borrow::Cow::Owned(image.clone().into_grey())
         } else {
             std::borrow::Cow::Borrowed(image)
@@ -63,10 +78,10 @@ impl Transform {
     ///
     /// Only the pixels of the centre are computed, so an image of 1 × 60,000 pixels is as cheap as any other.
     pub(crate) fn centre(&self, image: &Image) -> Image {
-        let [height, width] = self.0.image_size;
+        let [height, width] = self.description.image_size;
         let (long, short) = (image.width.max(image.height), image.width.min(image.height));
-        let long = self.0.resize * long / short;
-        let (w, h) = if image.width <= image.height { (self.0.resize, long) } else { (long, self.0.resize) };
+        let long = self.description.resize * long / short;
+        let (w, h) = if image.width <= image.height { (self.description.resize, long) } else { (long, self.description.resize) };
         let (x, y) = (Span::centre(w, width), Span::centre(h, height));
         let (sx, sy) = (image.width as f64 / w as f64, image.height as f64 / h as f64);
         let window = Window {
@@ -86,9 +101,9 @@ impl Transform {
     /// Bytes to numbers: (value / 255 − mean) / std, `[height, width, channels]` to `[channels, height, width]`.
     pub(crate) fn normalise(&self, image: &Image) -> Vec<f32> {
         let pixels = image.width * image.height;
-        let mut out = vec![0.0; self.0.channels * pixels];
+        let mut out = vec![0.0; self.description.channels * pixels];
         for (channel, plane) in out.chunks_exact_mut(pixels).enumerate() {
-            let (mean, std) = (self.0.mean[channel], self.0.std[channel]);
+            let (mean, std) = (self.description.mean[channel], self.description.std[channel]);
             let table: [f32; 256] = std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
             let source = channel.min(image.channels - 1);
             for (out, pixel) in plane.iter_mut().zip(image.data.chunks_exact(image.channels)) {
@@ -123,7 +138,7 @@ mod tests {
     use super::*;
 
     fn transform(channels: usize, image_size: [usize; 2], resize: usize, mean: Vec<f32>, std: Vec<f32>) -> Transform {
-        Transform::new(Preprocessing { channels, image_size, resize, mean, std }).unwrap()
+        Transform::new(Preprocessing { mean, std, ..Preprocessing::usual(channels, image_size, resize) }).unwrap()
     }
 
     fn grey(size: [usize; 2], resize: usize) -> Transform {
@@ -171,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_wrong_description_is_refused() {
-        let error = Transform::new(Preprocessing { channels: 2, ..grey([8, 8], 8).0 }).unwrap_err();
+        let error = Transform::new(Preprocessing { channels: 2, ..grey([8, 8], 8).description }).unwrap_err();
         assert_eq!(error.to_string(), "preprocessing: channels must be 1 or 3, got 2");
     }
 }

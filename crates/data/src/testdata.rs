@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::image::Image;
 use crate::preprocessing::Transform;
-use crate::{DataError, load};
+use crate::{DataError, DecodeOptions, load};
 use dyconv_file::Preprocessing;
 
 /// A file of the folder `testdata`.
@@ -17,7 +17,7 @@ pub(crate) fn bytes(name: &str) -> Vec<u8> {
 }
 
 fn image(name: &str) -> Image {
-    load(&path(name)).unwrap()
+    load(&path(name), &DecodeOptions::default()).unwrap()
 }
 
 /// Largest difference of two images of the same form, in grey levels, and the share of differing bytes.
@@ -55,7 +55,11 @@ fn resize_and_centre_crop_are_pillows() {
     for (name, resize, image_size) in cases {
         let (input, expected) = (image(&format!("resize_{name}.in.png")), image(&format!("resize_{name}.out.png")));
         let channels = input.channels;
-        let pre = Preprocessing { channels, image_size, resize, mean: vec![0.0; channels], std: vec![1.0; channels] };
+        let pre = Preprocessing {
+            mean: vec![0.0; channels],
+            std: vec![1.0; channels],
+            ..Preprocessing::usual(channels, image_size, resize)
+        };
         let pre = Transform::new(pre).unwrap();
         let (most, share) = difference(&pre.centre(&input), &expected);
         println!("{name}: at most {most} levels, {:.1} % of the bytes differ", share * 100.0);
@@ -103,14 +107,7 @@ fn every_kind_of_png_and_webp_is_converted_as_pillow_does() {
 
 #[test]
 fn a_photograph_goes_all_the_way() -> Result<(), DataError> {
-    let pre = Preprocessing {
-        channels: 3,
-        image_size: [32, 32],
-        resize: 40,
-        mean: vec![0.485, 0.456, 0.406],
-        std: vec![0.229, 0.224, 0.225],
-    };
-    let pre = Transform::new(pre)?;
+    let pre = Transform::new(Preprocessing::usual(3, [32, 32], 40))?;
     let ours = pre.evaluate(&image("jpeg_420.in.jpg"));
     let pillow = pre.evaluate(&image("jpeg_420.out.png"));
     // Resizing averages: the differences of single pixels shrink.

@@ -6,12 +6,24 @@ use dyconv_graph::{Graph, Shape};
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{Model, Problem, Skeleton, VERSION};
+use crate::{Fingerprint, Model, Problem, Skeleton, VERSION};
 
 /// Metadata key of the header.
 pub(crate) const KEY: &str = "dyconv";
 
-/// How an image becomes the network's input: resize of the shorter side, centre crop, /255, (x − mean) / std.
+/// What is done with the EXIF orientation of a photograph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Orientation {
+    /// The picture is turned as the camera says, so that it is upright.
+    #[default]
+    Exif,
+    /// The pixels stay as they lie in the file.
+    Ignore,
+}
+
+/// How an image becomes the network's input: turned upright or not, resize of the shorter side, centre crop, /255,
+/// (x − mean) / std.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
@@ -25,16 +37,18 @@ pub struct Preprocessing {
     pub mean: Vec<f32>,
     /// Standard deviation of each channel, on the scale 0 to 1.
     pub std: Vec<f32>,
+    /// Whether photographs are turned as their EXIF orientation says.
+    pub orientation: Orientation,
 }
 
 impl Preprocessing {
-    /// The usual statistics: ImageNet's for colour, 0.5 for grey.
+    /// The usual statistics: ImageNet's for colour, 0.5 for grey. Photographs are turned upright.
     pub fn usual(channels: usize, image_size: [usize; 2], resize: usize) -> Self {
         let (mean, std) = match channels {
             3 => (vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
             n => (vec![0.5; n], vec![0.5; n]),
         };
-        Self { channels, image_size, resize, mean, std }
+        Self { channels, image_size, resize, mean, std, orientation: Orientation::Exif }
     }
 
     /// Checks the bounds of every field.
@@ -95,6 +109,9 @@ pub struct Provenance {
     pub model: String,
     /// The complete recipe it was trained by, as TOML; empty for an untrained model.
     pub recipe: String,
+    /// What the data are known by that it was trained on; files of version 1 do not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Fingerprint>,
 }
 
 #[derive(Serialize, Deserialize)]

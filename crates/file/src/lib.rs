@@ -7,6 +7,7 @@
 //! by one ([`TensorSource`]). The one module with unsafe code is the mapping.
 
 mod atomic;
+mod fingerprint;
 mod header;
 mod map;
 mod read;
@@ -14,11 +15,12 @@ mod skeleton;
 
 use std::path::{Path, PathBuf};
 
-use dyconv_graph::{Graph, Tensor, TensorSource, Weights, WeightsError};
+use dyconv_graph::{Graph, Tensor, TensorSource, Weights, WeightsError, short_name};
 
 pub use atomic::write_atomically;
-pub use header::{Preprocessing, Provenance, Task};
-pub use read::{MAX_FILE_BYTES, Mapped};
+pub use fingerprint::{DataMatch, Fingerprint};
+pub use header::{Orientation, Preprocessing, Provenance, Task};
+pub use read::{MAX_FILE_BYTES, MAX_HEADER_BYTES, Mapped};
 pub use skeleton::Skeleton;
 
 /// A network with everything that is needed to use it.
@@ -67,14 +69,14 @@ pub enum Problem {
     Foreign,
     /// Written in a format that this program does not know.
     #[error(
-        "has model-file version {0}, this program reads version {VERSION}; use the dyconv that wrote it or a newer one"
+        "has model-file version {0}, this program reads versions 1 to {VERSION}; use the dyconv that wrote it or a newer one"
     )]
     Version(u64),
     /// The description in the header is malformed.
     #[error("has a header that cannot be used: {0}")]
     Header(String),
     /// A tensor is not stored as 32-bit floats.
-    #[error("tensor `{name}` is stored as {found}, expected F32")]
+    #[error("tensor `{}` is stored as {found}, expected F32", short_name(name))]
     Dtype {
         /// Its name.
         name: String,
@@ -86,8 +88,8 @@ pub enum Problem {
     Weights(#[from] WeightsError),
 }
 
-/// Version of the format that is written, and the only one that is read.
-pub const VERSION: u64 = 1;
+/// Version of the format that is written. All from 1 on are read.
+pub const VERSION: u64 = 2;
 
 impl Model {
     /// Reads and verifies a model file.
@@ -118,10 +120,12 @@ impl Model {
     /// The bytes of the model file; the same model gives the same bytes.
     ///
     /// # Errors
-    /// When the weights do not fit the graph.
+    /// When the weights do not fit the graph, or what describes them would be more than 16 MiB: no such file is read.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Problem> {
         self.weights.check(&self.graph)?;
-        header::to_bytes(self)
+        let bytes = header::to_bytes(self)?;
+        read::check_header_length(&bytes)?;
+        Ok(bytes)
     }
 
     /// Writes the model file in one step: a reader sees the old file or the whole new one, whatever happens.

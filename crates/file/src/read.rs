@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use dyconv_graph::{Tensor, TensorSource, Weights, WeightsError, check_shapes, check_values};
+use dyconv_graph::{Tensor, TensorSource, Weights, WeightsError, check_shapes, check_values, short_text};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
@@ -13,6 +13,12 @@ use crate::{Model, Problem, VERSION};
 
 /// Files above this size are refused.
 pub const MAX_FILE_BYTES: u64 = 8 << 30;
+
+/// Largest header of a file, in bytes: what is read of it takes about twenty times as much memory.
+pub const MAX_HEADER_BYTES: u64 = 16 << 20;
+
+/// Characters of a parser's message that are shown: it may quote the file.
+const MESSAGE: usize = 300;
 
 /// Bytes of the file that are looked at before they are given back.
 const PIECE: usize = 1 << 20;
@@ -71,7 +77,8 @@ pub(crate) fn model(bytes: &[u8]) -> Result<Model, Problem> {
 
 /// Checks everything but the values of the tensors.
 fn parse(bytes: &[u8]) -> Result<(Header, Places), Problem> {
-    let container = |e: safetensors::SafeTensorError| Problem::Container(e.to_string());
+    let container = |e: safetensors::SafeTensorError| Problem::Container(short_text(&e.to_string(), MESSAGE));
+    check_header_length(bytes)?;
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(container)?;
     let json = metadata.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or(Problem::Foreign)?;
     let header = header(json)?;
@@ -89,11 +96,33 @@ fn parse(bytes: &[u8]) -> Result<(Header, Places), Problem> {
     Ok((header, places))
 }
 
+/// Adds to a header of version 1 what it left unsaid: photographs were not turned.
+fn complete_version_1(header: &mut serde_json::Value) -> Result<(), Problem> {
+    let Some(preprocessing) = header.get_mut("preprocessing").and_then(serde_json::Value::as_object_mut) else {
+        return Ok(());
+    };
+    match preprocessing.insert("orientation".into(), "ignore".into()) {
+        Some(_) => Err(Problem::Header("preprocessing: unknown field `orientation`, which came with version 2".into())),
+        None => Ok(()),
+    }
+}
+
+/// Whether the header is one that dyconv reads. One that is longer than the file is none at all.
+pub(crate) fn check_header_length(bytes: &[u8]) -> Result<(), Problem> {
+    let Some((length, rest)) = bytes.split_first_chunk() else { return Ok(()) };
+    let length = u64::from_le_bytes(*length);
+    if length > MAX_HEADER_BYTES && length <= rest.len() as u64 {
+        return Err(Problem::Header(format!("it has {length} bytes, and may have at most {MAX_HEADER_BYTES}")));
+    }
+    Ok(())
+}
+
 fn header(json: &str) -> Result<Header, Problem> {
-    let malformed = |e: serde_json::Error| Problem::Header(e.to_string());
+    let malformed = |e: serde_json::Error| Problem::Header(short_text(&e.to_string(), MESSAGE));
     // The version first: the rest of another version may mean anything.
-    let value: serde_json::Value = serde_json::from_str(json).map_err(malformed)?;
+    let mut value: serde_json::Value = serde_json::from_str(json).map_err(malformed)?;
     match value.get("version").and_then(serde_json::Value::as_u64) {
+        Some(1) => complete_version_1(&mut value)?,
         Some(VERSION) => {}
         Some(other) => return Err(Problem::Version(other)),
         None => return Err(Problem::Header("the field `version` is missing or no whole number".into())),

@@ -23,13 +23,7 @@ fn model() -> Model {
         weights: init(&graph, Init::default()),
         graph,
         tau: 3.7,
-        preprocessing: Preprocessing {
-            channels: 1,
-            image_size: [6, 5],
-            resize: 6,
-            mean: vec![0.485],
-            std: vec![0.229],
-        },
+        preprocessing: Preprocessing { mean: vec![0.485], std: vec![0.229], ..Preprocessing::usual(1, [6, 5], 6) },
         task: Task::Classification { classes: vec!["cat".into(), "dog".into()] },
         provenance: Provenance { model: "tiny".into(), ..Provenance::default() },
     }
@@ -90,10 +84,13 @@ fn every_lie_is_named() {
     let says = |found: String, expected: &str| assert!(found.contains(expected), "`{found}` does not say `{expected}`");
     says(lie(|_, _, m| drop(m.insert("other".into(), "x".into()))), "its metadata has no key `dyconv`");
     says(lie(|_, _, m| drop(m.insert("dyconv".into(), "{".into()))), "header that cannot be used");
-    says(lie(|h, _, _| h["version"] = 2.into()), "has model-file version 2, this program reads version 1");
+    says(lie(|h, _, _| h["version"] = 3.into()), "has model-file version 3, this program reads versions 1 to 2");
     says(lie(|h, _, _| drop(h.as_object_mut().unwrap().remove("version"))), "`version` is missing");
     says(lie(|h, _, _| drop(h.as_object_mut().unwrap().remove("tau"))), "missing field `tau`");
     says(lie(|h, _, _| h["tau"] = 0.into()), "tau must be a positive number, got 0");
+    says(lie(|h, _, _| drop(h["preprocessing"].as_object_mut().unwrap().remove("orientation"))), "field `orientation`");
+    says(lie(|h, _, _| h["preprocessing"]["orientation"] = "up".into()), "unknown variant `up`, expected `exif` or");
+    says(lie(|h, _, _| h["version"] = 1.into()), "unknown field `orientation`");
     says(lie(|h, _, _| h["colour"] = 0.into()), "unknown field `colour`");
     says(lie(|h, _, _| h["preprocessing"]["std"][0] = 0.into()), "preprocessing: std holds");
     says(lie(|h, _, _| h["preprocessing"]["mean"] = serde_json::json!([0.1, 0.2])), "one value for each of 1 channels");
@@ -143,6 +140,46 @@ fn every_lie_is_named() {
             (t[i].1, t[i].3) = (Dtype::F16, vec![0; 4]);
         }),
         "tensor `classifier.bias` is stored as F16, expected F32",
+    );
+}
+
+#[test]
+fn long_headers_are_refused_before_they_are_read() {
+    // Not JSON at all: a parser would say so.
+    let long = 16 * 1024 * 1024 + 1;
+    let mut bytes = (long as u64).to_le_bytes().to_vec();
+    bytes.resize(8 + long, b'[');
+    let error = Model::from_bytes(&bytes).unwrap_err().to_string();
+    assert_eq!(error, "has a header that cannot be used: it has 16777217 bytes, and may have at most 16777216");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.safetensors");
+    std::fs::write(&path, &bytes).unwrap();
+    let error = Model::open(&path).unwrap_err().to_string();
+    assert!(error.contains("long.safetensors: has a header that cannot be used: it has 16777217 bytes"), "{error}");
+    // One byte less is read, and found to be nonsense.
+    bytes[..8].copy_from_slice(&(long as u64 - 1).to_le_bytes());
+    assert!(Model::from_bytes(&bytes).unwrap_err().to_string().contains("not a whole safetensors file"));
+    // What could not be read again is not written.
+    let mut model = model();
+    model.provenance.recipe = "#".repeat(long);
+    assert!(model.to_bytes().unwrap_err().to_string().contains("and may have at most 16777216"));
+}
+
+#[test]
+fn names_of_megabytes_are_not_repeated() {
+    let short = |error: String, what: &str| assert!(error.len() < 1500 && error.contains(what), "{what}: {error}");
+    let name = "n\u{1b}".repeat(1 << 18);
+    short(lie(|_, t, _| t.push((name.clone(), Dtype::F32, vec![1], vec![0; 4]))), "belongs to no node");
+    short(lie(|_, t, _| t.push((name.clone(), Dtype::F16, vec![1], vec![0; 2]))), "is stored as F16");
+    short(lie(|h, _, _| h[name.as_str()] = 0.into()), "unknown field");
+    short(lie(|h, _, _| h["graph"]["output"] = name.as_str().into()), "is not a node");
+    short(lie(|h, _, _| h["graph"]["nodes"][0]["name"] = name.as_str().into()), "1 to 200 letters");
+    short(lie(|h, _, _| h["graph"]["nodes"][0]["inputs"][0] = name.as_str().into()), "reads `n");
+    short(lie(|h, _, _| h["graph"]["nodes"][0]["op"] = name.as_str().into()), "unknown variant");
+    let ones = vec![1; 1 << 16];
+    short(
+        lie(|_, t, _| t.iter_mut().find(|t| t.0 == "classifier.bias").unwrap().2 = [vec![2], ones].concat()),
+        "shape",
     );
 }
 

@@ -128,7 +128,8 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
     };
     let graph = build(&m.name, &options)?;
     let weights = init(&graph, Init { seed: recipe.seed, router: m.router_init });
-    let mut preprocessing = Preprocessing::usual(channels, size, resize);
+    let usual = Preprocessing::usual(channels, size, resize);
+    let mut preprocessing = Preprocessing { orientation: recipe.data.orientation, ..usual };
     for (own, usual) in [(&recipe.data.mean, &mut preprocessing.mean), (&recipe.data.std, &mut preprocessing.std)] {
         if !own.is_empty() {
             usual.clone_from(own);
@@ -164,7 +165,7 @@ fn check_frozen(patterns: &[String], graph: &Graph) -> Result<(), RecipeError> {
         return Err(RecipeError::unknown("train.freeze", "layer", unused, &names));
     }
     if names.iter().all(|n| patterns.iter().any(|pattern| matches(pattern, n))) {
-        return Err(RecipeError("`train.freeze` leaves nothing to train".into()));
+        return Err(RecipeError::new("`train.freeze` leaves nothing to train"));
     }
     Ok(())
 }

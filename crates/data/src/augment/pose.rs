@@ -154,14 +154,8 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     fn transform() -> Transform {
-        Transform::new(Preprocessing {
-            channels: 3,
-            image_size: [32, 24],
-            resize: 32,
-            mean: vec![0.0; 3],
-            std: vec![1.0; 3],
-        })
-        .unwrap()
+        let plain = Preprocessing { mean: vec![0.0; 3], std: vec![1.0; 3], ..Preprocessing::usual(3, [32, 24], 32) };
+        Transform::new(plain).unwrap()
     }
 
     fn noise(width: usize, height: usize) -> Image {

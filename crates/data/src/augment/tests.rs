@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 fn rgb(image_size: [usize; 2], resize: usize) -> Transform {
-    let pre = Preprocessing { channels: 3, image_size, resize, mean: vec![0.0; 3], std: vec![1.0; 3] };
+    let pre = Preprocessing { mean: vec![0.0; 3], std: vec![1.0; 3], ..Preprocessing::usual(3, image_size, resize) };
     Transform::new(pre).unwrap()
 }
 
@@ -59,7 +59,7 @@ fn boxes_that_cannot_fit_fall_back_to_the_centre() {
 
 #[test]
 fn every_change_of_pixels_is_pillows() {
-    let load = |name: &str| crate::load(&crate::testdata::path(name)).unwrap();
+    let load = |name: &str| crate::load(&crate::testdata::path(name), &crate::DecodeOptions::default()).unwrap();
     let (input, expected) = (load("augment.in.png"), load("augment.out.png"));
     let mut all: Vec<(String, Image)> = Vec::new();
     let mut add = |name: String, change: &dyn Fn(&mut Image)| {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::*;
-use crate::decode::load;
+use crate::decode::{DecodeOptions, load};
 
 const VAL: FigureOptions = FigureOptions { train: 0, val: 4, seed: 3, threads: 1, overwrite: false };
 
@@ -86,7 +86,7 @@ fn annotations_are_those_of_coco() {
     }
     assert_eq!((part.persons as usize, part.joints_seen as usize), (ids.len(), seen));
     for image in truth["images"].as_array().unwrap() {
-        let picture = load(&part.images_dir.join(image["file_name"].as_str().unwrap())).unwrap();
+        let picture = load(&part.images_dir.join(image["file_name"].as_str().unwrap()), &DecodeOptions::default()).unwrap();
         assert_eq!((picture.width, picture.height, picture.channels), {
             (image["width"].as_u64().unwrap() as usize, image["height"].as_u64().unwrap() as usize, 3)
         });

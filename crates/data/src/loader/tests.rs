@@ -12,7 +12,7 @@ fn digits() -> Arc<Dataset> {
 
 fn pre(channels: usize, side: usize) -> Transform {
     let [mean, std] = [vec![0.5; channels], vec![0.25; channels]];
-    Transform::new(Preprocessing { channels, image_size: [side, side], resize: side, mean, std }).unwrap()
+    Transform::new(Preprocessing { mean, std, ..Preprocessing::usual(channels, [side, side], side) }).unwrap()
 }
 
 /// Two classes of twenty pictures each; those in `broken` are text.
@@ -58,7 +58,7 @@ fn an_epoch_has_every_image_once() {
     for batch in &batches {
         for (n, (&i, &label)) in batch.indices.iter().zip(&batch.classes().labels).enumerate() {
             assert_eq!(label, data.item(Split::Val, i).0);
-            let expected = pre(1, 8).evaluate(&data.load(Split::Val, i).unwrap());
+            let expected = pre(1, 8).evaluate(&data.load(Split::Val, i, &crate::DecodeOptions::default()).unwrap());
             assert_eq!(batch.images[n * 64..][..64], expected);
         }
     }
@@ -99,7 +99,7 @@ fn broken_images_are_left_out_and_listed() {
     assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [4, 5, 5, 5, 5, 5, 4]);
     assert_eq!(batches.iter().map(|b| b.number).collect::<Vec<_>>(), [0, 1, 3, 4, 5, 6, 7]);
     assert_eq!(batches[0].indices, [0, 1, 2, 4]);
-    let fourth = pre(3, 6).evaluate(&data.load(Split::All, 4).unwrap());
+    let fourth = pre(3, 6).evaluate(&data.load(Split::All, 4, &crate::DecodeOptions::default()).unwrap());
     assert_eq!(batches[0].images[3 * fourth.len()..], fourth);
     let names: Vec<&str> = epoch.broken().iter().map(|broken| broken.name.as_str()).collect();
     assert_eq!(names, ["a/03.png", "a/10.png", "a/11.png", "a/12.png", "a/13.png", "a/14.png", "b/39.png"]);

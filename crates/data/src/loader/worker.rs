@@ -74,26 +74,37 @@ impl Slot {
 impl Recipe {
     /// Loads images until the queue is closed.
     pub fn work(&self, jobs: &Mutex<Receiver<Job>>) {
-        while let Ok(Job { slot, place }) = { jobs.lock().unwrap_or_else(PoisonError::into_inner).recv() } {
+        while let Ok(job) = { jobs.lock().unwrap_or_else(PoisonError::into_inner).recv() } {
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            let index = slot.indices[place];
-            let loaded = catch_unwind(AssertUnwindSafe(|| self.load(index)))
-                .unwrap_or_else(|_| Err(DataError::new("loader", "gave up: a mistake in dyconv")));
-            let mut filling = slot.lock();
-            match loaded {
-                Ok(loaded) => loaded.store(&mut filling.batch, place),
-                Err(error) => {
-                    let name = self.dataset.item(self.split, index).1;
-                    filling.broken.push((place, Broken { name, reason: error.to_string() }));
-                }
+            self.fill(job);
+        }
+    }
+
+    /// Loads one image, if one is queued.
+    pub fn work_once(&self, jobs: &Mutex<Receiver<Job>>) -> bool {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).try_recv();
+        job.map(|job| self.fill(job)).is_ok()
+    }
+
+    /// Loads an image into its place.
+    fn fill(&self, Job { slot, place }: Job) {
+        let index = slot.indices[place];
+        let loaded = catch_unwind(AssertUnwindSafe(|| self.load(index)))
+            .unwrap_or_else(|_| Err(DataError::new("loader", "gave up: a mistake in dyconv")));
+        let mut filling = slot.lock();
+        match loaded {
+            Ok(loaded) => loaded.store(&mut filling.batch, place),
+            Err(error) => {
+                let name = self.dataset.item(self.split, index).1;
+                filling.broken.push((place, Broken { name, reason: error.to_string() }));
             }
-            filling.missing -= 1;
-            if filling.missing == 0 {
-                self.finish(&mut filling);
-                slot.full.notify_one();
-            }
+        }
+        filling.missing -= 1;
+        if filling.missing == 0 {
+            self.finish(&mut filling);
+            slot.full.notify_one();
         }
     }
 
@@ -131,7 +142,7 @@ impl Recipe {
 
     /// One item.
     fn load(&self, index: usize) -> Result<Loaded, DataError> {
-        let image = self.dataset.load(self.split, index)?;
+        let image = self.dataset.load(self.split, index, &self.pre.decode_options())?;
         let mut rng = generator(self.seed, self.epoch, Stream::Image(index));
         match &self.lesson {
             Lesson::Classes(Some(augment)) => {

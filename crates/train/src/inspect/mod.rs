@@ -15,7 +15,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use dyconv_data::{Batch, Broken, Dataset, Loader, LoaderOptions, Split, Transform};
 use dyconv_file::Model;
-use dyconv_metrics::{TopK, softmax, top_k};
+use dyconv_metrics::{TopK, answer, softmax};
 use dyconv_nn::{Network, Value};
 use serde::Serialize;
 
@@ -43,6 +43,8 @@ pub struct InspectOptions {
     pub seed: u64,
     /// Broken images that are skipped before it is an error.
     pub max_broken: usize,
+    /// Pixels of the largest image that is read.
+    pub max_pixels: usize,
 }
 
 /// What was found.
@@ -196,29 +198,31 @@ pub fn inspect(
             progress(batch.len());
         }
     })?;
-    let score = |(probe, [top1, top5]): &(Probe, [TopK; 2])| Score {
-        replacement: probe.replacement,
-        top1: top1.accuracy(),
-        top5: top5.accuracy(),
+    // Images may be gone when they are read again.
+    let score = |replacement, [top1, top5]: [TopK; 2]| match (top1.accuracy(), top5.accuracy()) {
+        (Some(top1), Some(top5)) => Ok(Score { replacement, top1, top5 }),
+        _ => Err(InspectError::NoImages),
     };
-    let [top1, top5] = normal.counts.map(|c| c.accuracy());
-    let mut scores = vec![Score { replacement: Replacement::Normal, top1, top5 }];
-    scores.extend(probes.iter().filter(|(p, _)| p.size.is_none()).map(score));
+    let of = |size: Option<[usize; 2]>| -> Result<Vec<Score>, InspectError> {
+        probes.iter().filter(|(p, _)| p.size == size).map(|(p, counts)| score(p.replacement, *counts)).collect()
+    };
+    let mut scores = vec![score(Replacement::Normal, normal.counts)?];
+    scores.extend(of(None)?);
     let sizes = sizes.iter().map(|size| {
         let layers: Vec<&Layer> = normal.layers.iter().filter(|l| l.size == *size).collect();
         let mean = |value: fn(&Layer) -> f64| layers.iter().map(|l| value(l)).sum::<f64>() / layers.len() as f64;
-        SizeScores {
+        Ok(SizeScores {
             size: *size,
             layers: layers.len(),
             entropy_nats: mean(|l| l.attention.entropy * (l.attention.usage.len() as f64).ln()),
             entropy: mean(|l| l.attention.entropy),
-            scores: probes.iter().filter(|(p, _)| p.size == Some(*size)).map(score).collect(),
-        }
+            scores: of(Some(*size))?,
+        })
     });
     Ok(Inspection {
         images: normal.images,
         scores,
-        sizes: sizes.collect(),
+        sizes: sizes.collect::<Result<_, InspectError>>()?,
         classes: normal.classes,
         warnings: normal.warnings,
         examples: normal.examples,
@@ -247,10 +251,10 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Gives each batch with the model's classes to `each`.
     fn read(&self, each: &mut dyn FnMut(&Batch, &[usize])) -> Result<Vec<Broken>, TrainError> {
-        let InspectOptions { split, limit, batch, seed, max_broken } = *self.options;
+        let InspectOptions { split, limit, batch, seed, max_broken, max_pixels } = *self.options;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let loader = LoaderOptions { batch, threads, seed, shuffle: true, max_broken, ..LoaderOptions::default() };
-        let transform = Transform::new(self.model.preprocessing.clone())?;
+        let transform = Transform::new(self.model.preprocessing.clone())?.with_max_pixels(max_pixels);
         let mut left = limit.unwrap_or(usize::MAX);
         let mut batches = Loader::epoch(self.dataset, split, &transform, None, &loader, 0);
         while left > 0
@@ -341,7 +345,7 @@ impl<'a> Normal<'a> {
             // One of a class, as long as there is room.
             if *images == 1 && self.examples.len() < EXAMPLES {
                 let row = &answers[i * self.classes.len()..][..self.classes.len()];
-                self.examples.push(self.reader.example(batch.indices[i], *label, row, &attention));
+                self.examples.extend(self.reader.example(batch.indices[i], *label, row, &attention));
             }
         }
         self.images += batch.len();
@@ -373,16 +377,17 @@ impl<'a> Normal<'a> {
 }
 
 impl Reader<'_> {
-    fn example(&self, index: usize, label: usize, answers: &[f32], attention: &[&[f32]]) -> Example {
+    /// An image with its answer, if it has one.
+    fn example(&self, index: usize, label: usize, answers: &[f32], attention: &[&[f32]]) -> Option<Example> {
         let names = self.model.classes();
-        let answer = top_k(answers, 1)[0].0;
-        Example {
+        let answer = answer(answers)?;
+        Some(Example {
             image: self.dataset.item(self.options.split, index).1,
             index,
             label: names[label].clone(),
             answer: names[answer].clone(),
             probability: softmax(answers)[answer],
             attention: attention.iter().map(|pi| pi.to_vec()).collect(),
-        }
+        })
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use dyconv_data::{Dataset, Split};
-use dyconv_file::Model;
+use dyconv_file::{Model, Orientation};
 
 use super::{Example, Inspection, Layer};
 use crate::report::bars::{Bar, bars};
@@ -34,7 +34,7 @@ impl Inspection {
         self.replaced(&mut page);
         self.by_layer(&mut page);
         self.by_class(&mut page);
-        self.examples(&mut page, dataset, split);
+        self.examples(&mut page, dataset, split, model.preprocessing.orientation);
         page + "</html>\n"
     }
 
@@ -137,12 +137,12 @@ impl Inspection {
         page.push_str(&heat("Attention entropy, share of ln K (dark: few kernels)", &rows.collect::<Vec<_>>(), &names));
     }
 
-    fn examples(&self, page: &mut String, dataset: &Dataset, split: Split) {
+    fn examples(&self, page: &mut String, dataset: &Dataset, split: Split, orientation: Orientation) {
         page.push_str("<h2>Examples</h2>\n<p class=\"note\">A row is a layer, the first on top. Kernels: ");
         self.legend(page);
         page.push_str("</p>\n<div class=\"row\">\n");
         for example in &self.examples {
-            let picture = data_uri(dataset, split, example.index).unwrap_or_default();
+            let picture = data_uri(dataset, split, example.index, orientation).unwrap_or_default();
             let _ = writeln!(
                 page,
                 "<figure><div style=\"display:flex;gap:6px;align-items:flex-start\"><img alt=\"{0}\" title=\"{0}\" src=\"{picture}\">{1}</div><figcaption>{2}, taken for {3} ({4:.0} %)</figcaption></figure>",

@@ -2,12 +2,13 @@
 
 use dyconv_data::{Augment, Crop, PoseAugment};
 
+use super::errors::fail_at;
 use super::{AugmentRecipe, Recipe, RecipeError, fail};
 
 impl Recipe {
     pub(super) fn check(&self) -> Result<(), RecipeError> {
         let t = &self.train;
-        let bounds: [(&str, f64, f64, f64); 22] = [
+        let bounds: [(&str, f64, f64, f64); 23] = [
             ("train.epochs", t.epochs as f64, 1.0, 1e6),
             ("train.batch", t.batch as f64, 1.0, 65_536.0),
             ("train.accumulate", t.accumulate as f64, 1.0, t.batch as f64),
@@ -29,35 +30,40 @@ impl Recipe {
             ("temperature.end", f64::from(self.temperature.end), 1e-3, 1e6),
             ("temperature.epochs", self.temperature.epochs, 0.0, 1e6),
             ("data.heatmap_sigma", self.data.heatmap_sigma, 0.1, 100.0),
+            ("data.max_megapixels", self.data.max_megapixels, 0.001, 10_000.0),
             ("data.val_fraction", f64::from(self.data.val_fraction), 0.0, 0.9),
         ];
         for (key, value, low, high) in bounds {
             if !(low..=high).contains(&value) {
-                return fail(format!("`{key}` must lie in {low}..={high}, got {value}"));
+                return fail_at(key, format!("`{key}` must lie in {low}..={high}, got {value}"));
             }
         }
         if !t.milestones.is_sorted_by(|a, b| a < b) || t.milestones.iter().any(|m| !(*m > 0.0 && m.is_finite())) {
-            return fail(format!("`train.milestones` are epochs in rising order, got {:?}", t.milestones));
+            return fail_at("train.milestones", format!("`train.milestones` are epochs in rising order, got {:?}", t.milestones));
         }
         if let Some((class, weight)) = t.class_weights.iter().find(|(_, w)| !(1e-6..=1e6).contains(*w)) {
-            return fail(format!("`train.class_weights` must lie in 0.000001..=1000000, got {weight} for `{class}`"));
+            return fail_at("train.class_weights", format!("`train.class_weights` must lie in 0.000001..=1000000, got {weight} for `{class}`"));
         }
         if let Some(channels) = self.data.channels.filter(|c| ![1, 3].contains(c)) {
-            return fail(format!("`data.channels` must be 1 or 3, got {channels}"));
+            return fail_at("data.channels", format!("`data.channels` must be 1 or 3, got {channels}"));
         }
         if let Some(share) = self.data.crop_pct.filter(|share| !(0.1..=1.0).contains(share)) {
-            return fail(format!("`data.crop_pct` must lie in 0.1..=1, got {share}"));
+            return fail_at("data.crop_pct", format!("`data.crop_pct` must lie in 0.1..=1, got {share}"));
         }
         let a = &self.augment;
         let ordered = |[low, high]: [f32; 2]| 0.0 < low && low <= high && high.is_finite();
         if !ordered(a.crop_scale) || a.crop_scale[1] > 1.0 {
-            return fail(format!("`augment.crop_scale` needs 0 < low <= high <= 1, got {:?}", a.crop_scale));
+            return fail_at("augment.crop_scale", format!("`augment.crop_scale` needs 0 < low <= high <= 1, got {:?}", a.crop_scale));
         }
         if !ordered(a.crop_ratio) {
-            return fail(format!("`augment.crop_ratio` needs 0 < low <= high, got {:?}", a.crop_ratio));
+            return fail_at("augment.crop_ratio", format!("`augment.crop_ratio` needs 0 < low <= high, got {:?}", a.crop_ratio));
         }
         let both = a.augment().validate().and_then(|()| a.pose().validate());
-        both.map_err(|e| RecipeError(e.to_string()))
+        both.or_else(|e| {
+            // It begins with the key.
+            let message = e.to_string();
+            fail_at(message.split(':').next().unwrap_or_default(), message.as_str())
+        })
     }
 
     /// Whether nothing is asked for that the data, persons with joints or images with classes, have no use for.

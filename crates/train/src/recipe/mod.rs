@@ -2,16 +2,20 @@
 
 mod built_in;
 mod check;
+mod errors;
 mod resolve;
 
 use std::collections::BTreeMap;
 
-use dyconv_data::RandAugment;
+use dyconv_data::{Orientation, RandAugment};
 use dyconv_graph::{Gate, RouterInit};
 use dyconv_models::DynamicParts;
 use serde::{Deserialize, Serialize};
 
 pub use built_in::{BUILT_IN, BuiltIn};
+pub use errors::RecipeError;
+pub(crate) use errors::fail;
+pub use resolve::{FineTuning, toml_value};
 
 /// Everything that decides a training run, but the data and the output folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,7 +67,7 @@ pub struct ModelRecipe {
 
 /// Size of the network's input in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "`model.image_size`: expected a side in pixels, or [height, width]")]
+#[serde(untagged, expecting = "expected a side in pixels, or [height, width]")]
 pub enum ImageSize {
     /// A square.
     Side(usize),
@@ -89,6 +93,10 @@ pub struct DataRecipe {
     pub val_fraction: f32,
     /// Broken images that are skipped before the run stops.
     pub max_broken: usize,
+    /// Whether photographs are turned as their EXIF orientation says.
+    pub orientation: Orientation,
+    /// Millions of pixels of the largest image that is read.
+    pub max_megapixels: f64,
     /// Decoding threads; 0 is one per processor.
     pub threads: usize,
     /// Channels of the network's input, 1 or 3; unset: the data's own, or 3.
@@ -106,6 +114,13 @@ pub struct DataRecipe {
     pub mean: Vec<f32>,
     /// Deviation per channel on the scale 0 to 1; empty for the usual one.
     pub std: Vec<f32>,
+}
+
+impl DataRecipe {
+    /// Pixels of the largest image that is read.
+    pub fn max_pixels(&self) -> usize {
+        (self.max_megapixels * 1e6) as usize
+    }
 }
 
 /// What varies in training images.
@@ -238,22 +253,4 @@ pub enum TemperatureSchedule {
     Linear,
     /// Always `end`.
     Constant,
-}
-
-/// A recipe that cannot be followed: names the key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("recipe: {0}")]
-pub struct RecipeError(pub(crate) String);
-
-pub(crate) fn fail<T>(message: impl Into<String>) -> Result<T, RecipeError> {
-    Err(RecipeError(message.into()))
-}
-
-impl RecipeError {
-    /// A name that stands for nothing, with the nearest that does.
-    pub(crate) fn unknown(key: &str, what: &str, name: &str, known: &[String]) -> Self {
-        let near = dyconv_models::suggest(name, known.iter().map(String::as_str));
-        let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-        Self(format!("`{key}`: no {what} is called `{name}`{near}"))
-    }
 }

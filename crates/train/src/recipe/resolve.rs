@@ -1,10 +1,11 @@
 //! Recipes from their layers: defaults, a model to go on from, a built-in recipe, a file, single settings.
 
 use dyconv_file::Model;
-use dyconv_models::suggest;
+use dyconv_models::{static_twin, suggest};
 use toml::{Table, Value};
 
-use super::built_in::{BUILT_IN, DEFAULT};
+use super::built_in::{BUILT_IN, BuiltIn, DEFAULT};
+use super::errors::{fail_at, nearest};
 use super::{Recipe, RecipeError, fail};
 use crate::setup::SMALL_SIDE;
 
@@ -36,6 +37,36 @@ impl Recipe {
         layered(base(model)?, built_in, file, settings)
     }
 
+    /// The complete recipe of a run, as [`Recipe::to_toml`] wrote it. Keys that came later say what was done before them.
+    ///
+    /// # Errors
+    /// As [`Recipe::resolve`].
+    pub fn begun(text: &str) -> Result<Self, RecipeError> {
+        layered(parse(BEFORE)?, None, Some(text), &[])
+    }
+
+    /// As [`Recipe::resolve_from`] where no recipe is named and the model was trained: fine-tuning. The rates are those of the
+    /// built-in recipe `finetune`, augmentation and what keypoint networks are taught by stay the model's own, and so does
+    /// the temperature; but a dynamic network on a static one has new routers, for which it begins high.
+    ///
+    /// # Errors
+    /// As [`Recipe::resolve_from`].
+    pub fn resolve_fine_tuning(
+        model: &Model,
+        joints: bool,
+        settings: &[(String, String)],
+    ) -> Result<(Self, Option<FineTuning>), RecipeError> {
+        let plain = Self::resolve_from(model, None, None, settings)?;
+        if model.provenance.recipe.is_empty() || joints != model.skeleton().is_some() {
+            return Ok((plain, None));
+        }
+        let dynamic = static_twin(&plain.model.name).is_some();
+        let new_routers = dynamic && model.graph.dynamic_layers() == 0;
+        let below = fine_tuning(model, joints, new_routers)?;
+        let recipe = layered(below, None, None, settings)?;
+        Ok((recipe, Some(FineTuning { dynamic, new_routers })))
+    }
+
     /// This recipe, changed by `key=value` settings.
     ///
     /// # Errors
@@ -50,6 +81,18 @@ impl Recipe {
     }
 }
 
+/// What was done before there were keys for it.
+const BEFORE: &str = "data = { orientation = \"ignore\", max_megapixels = 64 }";
+
+/// What fine-tuning starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FineTuning {
+    /// Whether the network has routers.
+    pub dynamic: bool,
+    /// Whether the model has none yet.
+    pub new_routers: bool,
+}
+
 fn layered(
     base: Table,
     built_in: Option<&str>,
@@ -59,13 +102,7 @@ fn layered(
     let mut table = parse(DEFAULT)?;
     overlay(&mut table, base);
     if let Some(name) = built_in {
-        let Some(recipe) = BUILT_IN.iter().find(|r| r.name == name) else {
-            let nearest = suggest(name, BUILT_IN.iter().map(|r| r.name)).unwrap_or_default();
-            return fail(format!(
-                "no built-in recipe is called `{name}`; did you mean `{nearest}`? (`dyconv recipes` lists all)"
-            ));
-        };
-        overlay(&mut table, parse(recipe.text)?);
+        overlay(&mut table, parse(named(name)?.text)?);
     }
     if let Some(text) = file {
         overlay(&mut table, parse(text)?);
@@ -73,15 +110,70 @@ fn layered(
     for (key, value) in settings {
         set(&mut table, key, value)?;
     }
-    let recipe: Recipe =
-        Value::Table(table).try_into().map_err(|e: toml::de::Error| RecipeError(explain(e.message())))?;
-    recipe.check()?;
-    Ok(recipe)
+    let checked = serde_path_to_error::deserialize(Value::Table(table))
+        .map_err(|e| RecipeError::of_value(&e.path().to_string(), e.inner().message()))
+        .and_then(|recipe: Recipe| recipe.check().map(|()| recipe));
+    checked.map_err(|error| {
+        // What is set last counts.
+        let set = |key: &str| settings.iter().any(|(k, _)| key == k || key.strip_prefix(k).is_some_and(|r| r.starts_with(['.', '['])));
+        match file {
+            Some(text) if !error.key.as_deref().is_some_and(set) => error.in_text(text),
+            _ => error,
+        }
+    })
+}
+
+fn named(name: &str) -> Result<&'static BuiltIn, RecipeError> {
+    BUILT_IN.iter().find(|r| r.name == name).map_or_else(
+        || {
+            let nearest = suggest(name, BUILT_IN.iter().map(|r| r.name)).unwrap_or_default();
+            fail(format!("no built-in recipe is called `{name}`; did you mean `{nearest}`? (`dyconv recipes` lists all)"))
+        },
+        Ok,
+    )
+}
+
+/// What lies below the settings of fine-tuning.
+fn fine_tuning(model: &Model, joints: bool, new_routers: bool) -> Result<Table, RecipeError> {
+    let own = own(model)?;
+    let get = |table: &str, key: &str| own.get(table).and_then(|t| t.get(key)).cloned();
+    let mut below = base(model)?;
+    let keep = |key: &str| own.get(key).map(|value| (key.to_owned(), value.clone()));
+    overlay(&mut below, keep("augment").into_iter().collect());
+    overlay(&mut below, parse(named("finetune")?.text)?);
+    let mut change = Table::new();
+    let mut put = |table: &str, key: &str, value: Option<Value>| {
+        let inner = change.entry(table).or_insert_with(|| Value::Table(Table::new()));
+        if let (Some(inner), Some(value)) = (inner.as_table_mut(), value) {
+            inner.insert(key.to_owned(), value);
+        }
+    };
+    put("temperature", "end", Some(Value::Float(f64::from(model.tau))));
+    if new_routers {
+        put("temperature", "schedule", Some(Value::String("linear".into())));
+    }
+    if joints {
+        // The size of a loss of heat maps is another, and its rate belongs to its update rule.
+        for key in ["optimizer", "momentum", "nesterov", "betas", "alpha", "eps", "weight_decay"] {
+            put("train", key, get("train", key));
+        }
+        let rate = get("train", "lr").and_then(|lr| lr.as_float().or(lr.as_integer().map(|lr| lr as f64)));
+        put("train", "lr", rate.map(|lr| Value::Float(lr / 10.0)));
+        put("train", "label_smoothing", Some(Value::Float(0.0)));
+        put("data", "heatmap_sigma", get("data", "heatmap_sigma"));
+    }
+    overlay(&mut below, change);
+    Ok(below)
+}
+
+/// The recipe of a model file, as it stands there.
+fn own(model: &Model) -> Result<Table, RecipeError> {
+    parse(&model.provenance.recipe).map_err(|e| e.within("in the model file"))
 }
 
 /// What a recipe that goes on from a model takes from it.
 fn base(model: &Model) -> Result<Table, RecipeError> {
-    let own = parse(&model.provenance.recipe).map_err(|e| RecipeError(format!("in the model file, {}", e.0)))?;
+    let own = own(model)?;
     let mut network = match own.get("model") {
         Some(Value::Table(network)) => network.clone(),
         _ => Table::from_iter([("name".to_owned(), Value::String(model.provenance.model.clone()))]),
@@ -95,20 +187,23 @@ fn base(model: &Model) -> Result<Table, RecipeError> {
     // Of images that all have one size the shorter side is kept whole, of others the longer.
     let kept = if h.max(w) <= p.resize { h.max(w) } else { h.min(w) };
     let numbers = |values: &[f32]| Value::Array(values.iter().map(|v| Value::Float(f64::from(*v))).collect());
-    let data = Table::from_iter([
+    let mut data = Table::from_iter([
         ("channels".to_owned(), Value::Integer(p.channels as i64)),
         ("crop_pct".to_owned(), Value::Float((kept as f64 / p.resize as f64).min(1.0))),
         ("mean".to_owned(), numbers(&p.mean)),
         ("std".to_owned(), numbers(&p.std)),
+        ("orientation".to_owned(), Value::try_from(p.orientation).expect("a word")),
     ]);
-    Ok(Table::from_iter([("model".to_owned(), Value::Table(network)), ("data".to_owned(), Value::Table(data))]))
+    // What was held out stays so, if the images are the same.
+    let fraction = own.get("data").and_then(|d| d.get("val_fraction"));
+    data.extend(fraction.map(|fraction| ("val_fraction".to_owned(), fraction.clone())));
+    let seed = own.get("seed").map(|seed| ("seed".to_owned(), seed.clone()));
+    let tables = [("model".to_owned(), Value::Table(network)), ("data".to_owned(), Value::Table(data))];
+    Ok(tables.into_iter().chain(seed).collect())
 }
 
 fn parse(text: &str) -> Result<Table, RecipeError> {
-    text.parse::<Table>().map_err(|e| {
-        let line = e.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-        RecipeError(format!("line {line}: {}", e.message().lines().next().unwrap_or_default()))
-    })
+    text.parse::<Table>().map_err(|e| RecipeError::of_text(text, &e))
 }
 
 /// Tables whose keys are names of the user's; they are replaced as a whole.
@@ -126,8 +221,12 @@ fn overlay(base: &mut Table, change: Table) {
 
 /// Sets `train.lr` or another dotted key to a value in TOML's notation; a bare word is a string.
 fn set(table: &mut Table, key: &str, value: &str) -> Result<(), RecipeError> {
-    let parsed = format!("v = {value}").parse::<Table>().ok().and_then(|mut t| t.remove("v"));
-    let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
+    let value = match toml_value(value) {
+        Value::String(word) if is_huge(&word) => {
+            return fail_at(key, format!("`{key}` is {word}, beyond TOML's whole numbers, which end at {}", i64::MAX));
+        }
+        value => value,
+    };
     let mut parts: Vec<&str> = key.split('.').collect();
     let last = parts.pop().unwrap_or_default();
     let mut table = table;
@@ -135,36 +234,32 @@ fn set(table: &mut Table, key: &str, value: &str) -> Result<(), RecipeError> {
         let known: Vec<String> = table.iter().filter(|(_, v)| v.is_table()).map(|(k, _)| k.clone()).collect();
         match table.get_mut(part) {
             Some(Value::Table(inner)) => table = inner,
-            _ => return fail(format!("unknown key `{key}`: there is no table `{part}`{}", nearest(part, &known))),
+            _ => {
+                return fail_at(key, format!("unknown key `{key}`: there is no table `{part}`{}", nearest(part, &known)));
+            }
         }
     }
-    table.insert(last.to_owned(), value);
+    overlay(table, Table::from_iter([(last.to_owned(), value)]));
     Ok(())
 }
 
-/// Adds the near miss to serde's list of what it expected.
-fn explain(message: &str) -> String {
-    let message = message.lines().next().unwrap_or_default();
-    let Some(rest) = message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))
-    else {
-        return message.to_owned();
-    };
-    let Some((word, rest)) = rest.split_once('`') else { return message.to_owned() };
-    let known: Vec<String> = rest.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-    format!("unknown key or value `{word}`{}", nearest(word, &known))
+/// A value in TOML's notation; a bare word is a string.
+pub fn toml_value(text: &str) -> Value {
+    let parsed = format!("v = {text}").parse::<Table>().ok().filter(|t| t.len() == 1).and_then(|mut t| t.remove("v"));
+    parsed.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-fn nearest(word: &str, known: &[String]) -> String {
-    match suggest(word, known.iter().map(String::as_str)) {
-        Some(near) => format!("; did you mean `{near}`?"),
-        None => String::new(),
-    }
+/// Whether a word is a whole number that TOML does not have.
+fn is_huge(word: &str) -> bool {
+    let digits = word.trim_start_matches(['-', '+']);
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && word.parse::<i64>().is_err()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ImageSize;
+    use dyconv_data::Orientation;
 
     fn settings(pairs: &[(&str, &str)]) -> Result<Recipe, RecipeError> {
         let pairs: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -211,16 +306,28 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_was_begun_before_a_key_was_known_goes_on_as_it_did() {
+        let now = Recipe::resolve(None, None, &[]).unwrap();
+        assert_eq!((now.data.orientation, now.data.max_pixels()), (Orientation::Exif, 100_000_000));
+        assert_eq!(Recipe::begun(&now.to_toml()).unwrap(), now);
+        let text = now.to_toml();
+        let new = |line: &&str| !line.starts_with("orientation") && !line.starts_with("max_megapixels");
+        let old: Vec<&str> = text.lines().filter(new).collect();
+        let old = Recipe::begun(&old.join("\n")).unwrap();
+        assert_eq!((old.data.orientation, old.data.max_pixels()), (Orientation::Ignore, 64_000_000));
+    }
+
+    #[test]
     fn unknown_keys_suggest_the_nearest() {
         let says = |result: Result<Recipe, RecipeError>, expected: &str| {
             let message = result.unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
             assert!(!message.contains('\n'), "{message}");
         };
-        says(settings(&[("train.epoch", "3")]), "unknown key or value `epoch`; did you mean `epochs`?");
+        says(settings(&[("train.epoch", "3")]), "unknown key `train.epoch`; did you mean `train.epochs`?");
         says(settings(&[("trian.epochs", "3")]), "there is no table `trian`; did you mean `train`?");
         says(settings(&[("model.gate", "\"softmx\"")]), "did you mean `softmax`?");
-        says(settings(&[("train.lr", "fast")]), "expected f64");
+        says(settings(&[("train.lr", "fast")]), "expected a number, got the text \"fast\"");
         says(settings(&[("train.batch", "0")]), "`train.batch` must lie in 1..=65536, got 0");
         says(settings(&[("augment.crop_scale", "[0.5, 0.2]")]), "0 < low <= high");
         says(Recipe::resolve(None, Some("[train]\nepochs = = 3"), &[]), "line 2:");

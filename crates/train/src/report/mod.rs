@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use dyconv_data::{Dataset, Split};
+use dyconv_data::{Dataset, Orientation, Split};
 use dyconv_file::write_atomically;
 use dyconv_graph::Graph;
 
@@ -57,7 +57,10 @@ fn page(folder: &RunFolder, dataset: &Arc<Dataset>, epochs: &[Epoch], graph: &Gr
     let evaluation = Evaluation::read(&folder.file(EVALUATION));
     if let Some(e) = &evaluation {
         let best = match &e.scores {
-            Scores::Classes(scores) => format!("{:.2} % of the held-out images", 100.0 * scores.accuracy),
+            Scores::Classes(scores) => match scores.accuracy {
+                Some(share) => format!("{:.2} % of the held-out images", 100.0 * share),
+                None => "not defined: no held-out image could be read".to_owned(),
+            },
             Scores::Joints(scores) => format!("an AP of {} on the held-out persons", points(scores.ap)),
         };
         let _ = write!(page, "; best: {best} after epoch {}", e.epoch);
@@ -89,7 +92,7 @@ fn page(folder: &RunFolder, dataset: &Arc<Dataset>, epochs: &[Epoch], graph: &Gr
         match scores {
             Scores::Classes(scores) => {
                 confusions(&mut page, *epoch, scores);
-                mistakes(&mut page, scores, dataset);
+                mistakes(&mut page, scores, dataset, recipe.data.orientation);
             }
             Scores::Joints(scores) => precision(&mut page, *epoch, scores),
         }
@@ -177,14 +180,14 @@ fn confusions(page: &mut String, epoch: usize, evaluation: &ClassScores) {
     page.push_str("</table>\n");
 }
 
-fn mistakes(page: &mut String, evaluation: &ClassScores, dataset: &Dataset) {
+fn mistakes(page: &mut String, evaluation: &ClassScores, dataset: &Dataset, orientation: Orientation) {
     if evaluation.mistakes.is_empty() {
         return;
     }
     page.push_str("<h2>Surest mistakes</h2>\n<div class=\"row\">\n");
     for m in &evaluation.mistakes {
         let [label, answer] = [m.label, m.answer].map(|c| escape(evaluation.classes.get(c).map_or("", String::as_str)));
-        let picture = picture::data_uri(dataset, Split::Val, m.index).unwrap_or_default();
+        let picture = picture::data_uri(dataset, Split::Val, m.index, orientation).unwrap_or_default();
         let _ = writeln!(
             page,
             "<figure><img alt=\"{0}\" title=\"{0}\" src=\"{picture}\"><figcaption>{label}, taken for<br>{answer} ({1:.0} %)</figcaption></figure>",

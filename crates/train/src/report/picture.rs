@@ -2,17 +2,19 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dyconv_data::{Dataset, Image, Split};
+use dyconv_data::{Dataset, DecodeOptions, Image, Orientation, Split};
 
 /// Longer side in pixels of what is shown.
 const SIDE: usize = 128;
 
-/// An image as a data URI, or `None` where it cannot be read any more.
-pub(crate) fn data_uri(dataset: &Dataset, split: Split, index: usize) -> Option<String> {
+/// An image that was read before, as a data URI, or `None` where it cannot be read any more.
+pub(crate) fn data_uri(dataset: &Dataset, split: Split, index: usize, orientation: Orientation) -> Option<String> {
     if index >= dataset.len(split) {
         return None;
     }
-    let bytes = png(&shrunk(&dataset.load(split, index).ok()?))?;
+    // Its size was within the limit when it was read.
+    let options = DecodeOptions { orientation, max_pixels: usize::MAX };
+    let bytes = png(&shrunk(&dataset.load(split, index, &options).ok()?))?;
     Some(format!("data:image/png;base64,{}", STANDARD.encode(bytes)))
 }
 

@@ -28,7 +28,7 @@ use crate::checkpoint::{Best, Checkpoint, State, Tensors};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::folder::RunFolder;
 use crate::journal::{Epoch, Step, Timing, Validation, unix};
-use crate::learner::{Fault, Learner};
+use crate::learner::{Fault, Learner, StepError};
 use crate::schedule::{learning_rate, temperature};
 use crate::{Recipe, Setup, TemperatureSchedule, TrainError, World};
 use keeper::Keeper;
@@ -133,7 +133,11 @@ impl<'a> Run<'a> {
         let found = match folder {
             Some(folder) => {
                 folder.check_data(dataset)?;
-                keeper::newest(folder, observe)?
+                let found = keeper::newest(folder, observe)?;
+                if let (None, Some(from)) = (&found, folder.lost_start()) {
+                    return Err(TrainError::LostStart { path: folder.path().to_owned(), from: from.to_owned() });
+                }
+                found
             }
             None => None,
         };
@@ -142,14 +146,14 @@ impl<'a> Run<'a> {
         let mut checkpoint = shared(found.unwrap_or_else(first), world)?;
         let learner = Learner::new(recipe, setup, world, &mut checkpoint)?;
         let losses = checkpoint.take("epoch").remove("losses").map_or(Vec::new(), |t| t.data);
-        let keeper = folder.map(|folder| Keeper::open(folder, &checkpoint.state)).transpose()?;
+        let keeper = folder.map(|folder| Keeper::open(folder, dataset, &checkpoint.state)).transpose()?;
         let mut run = Self {
             recipe,
             dataset,
             setup,
             world,
             stop,
-            transform: Transform::new(setup.preprocessing.clone())?,
+            transform: Transform::new(setup.preprocessing.clone())?.with_max_pixels(recipe.data.max_pixels()),
             loader,
             batches,
             learner,
@@ -245,6 +249,10 @@ impl<'a> Run<'a> {
             time,
         };
         self.warn(&line, observe);
+        if evaluation.is_some() && line.validation.score().is_none() && self.told.insert("no score".into()) {
+            let text = "nothing that was held out could be scored: its score is not defined, and the best network is the last";
+            observe(Event::Warning(text.into()));
+        }
         let score = line.validation.score();
         if self.state.best.is_none_or(|old| old.score <= score) {
             if let Some(keeper) = &self.keeper {
@@ -295,7 +303,10 @@ impl<'a> Run<'a> {
         // Dropout draws from a stream for each iteration and process, so that there is nothing to save.
         let seed = self.recipe.seed.wrapping_add((self.world.rank() as u64) << 32);
         let loss = self.learner.step(batch, lr, stream(seed, self.step()));
-        self.losses.push(loss.map_err(|fault| self.diverged(fault))?);
+        self.losses.push(loss.map_err(|error| match error {
+            StepError::NonFinite(fault) => self.diverged(fault),
+            StepError::Threads(e) => TrainError::World(format!("the devices cannot have a thread each: {e}; name fewer")),
+        })?);
         Ok(())
     }
 
