@@ -25,9 +25,9 @@ pub(crate) fn compile<W: TensorSource>(model: Model<W>) -> Result<(Model<()>, Pl
     Ok((model, plan))
 }
 
-/// The same session on so many threads.
+/// The same session on so many threads; on one where there is no memory for the work of more.
 pub(crate) fn with_threads(session: Session, threads: usize) -> Session {
     let plan = Arc::clone(session.plan());
     drop(session);
-    Session::with_threads(plan, threads)
+    Session::try_with_threads(Arc::clone(&plan), threads).unwrap_or_else(|_| Session::new(plan))
 }

@@ -16,9 +16,11 @@ use dyconv::models::static_twin;
 use serde::Serialize;
 
 use super::bank::{Bank, name};
+use super::memory;
 use super::model_args::ModelArgs;
 use super::name_or_file::NameOrFile;
 use super::output::print_json;
+use super::threads::tell;
 use first_answer::{FirstAnswer, first_answer};
 use nodes::{NodeRow, per_node};
 use report::report;
@@ -43,7 +45,7 @@ pub struct Args {
     #[arg(value_name = "NAME|FILE")]
     what: String,
     /// Threads to time with, e.g. 1,2
-    #[arg(long, value_delimiter = ',', default_value = "1")]
+    #[arg(long, value_delimiter = ',', default_value = "1", value_parser = super::threads::number)]
     threads: Vec<usize>,
     /// Batch sizes to time, e.g. 1,8
     #[arg(long, value_delimiter = ',', default_value = "1")]
@@ -146,15 +148,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         "--seconds must lie above 0 and below 600, got {}",
         args.seconds
     );
-    let bounded = |what: &str, list: &[usize], most: usize| {
-        ensure!(
-            list.iter().all(|n| (1..=most).contains(n)),
-            "--{what} takes whole numbers from 1 to {most}, got {list:?}"
-        );
-        Ok(())
-    };
-    bounded("threads", &args.threads, 256)?;
-    bounded("batch", &args.batch, 1024)?;
+    ensure!(
+        args.batch.iter().all(|n| (1..=1024).contains(n)),
+        "--batch takes whole numbers from 1 to 1024, got {:?}",
+        args.batch
+    );
     let what = NameOrFile::new(&args.what)?;
     let first_answer = match &what {
         NameOrFile::File(path) if args.first_answer => return first_answer::answer(path, args.bank, args.threads[0]),
@@ -215,6 +213,8 @@ fn subjects(args: &Args, what: NameOrFile) -> anyhow::Result<(Vec<Subject>, f64)
             let each = args.precision.iter().flat_map(|p| names.iter().map(move |name| (*p, name)));
             let all = each.map(|(precision, name)| {
                 let graph = args.model.build(name)?;
+                let bytes = 4 * graph.parameters().iter().map(|p| p.elements() as u64).sum::<u64>();
+                memory::check(bytes, || format!("{name}: making its weights"))?;
                 subject(name, precision, &graph, &init(&graph, Init::default()), 1.0)
             });
             all.collect::<anyhow::Result<_>>()?
@@ -226,9 +226,10 @@ fn subjects(args: &Args, what: NameOrFile) -> anyhow::Result<(Vec<Subject>, f64)
 
 fn measure_machine(plan: &Plan, threads: usize) -> Machine {
     let pool = Pool::new(threads);
+    tell(threads, pool.threads());
     let exec = Exec { isa: plan.isa(), pool: &pool };
     Machine {
-        threads,
+        threads: pool.threads(),
         gmadds_per_second: peak_madds(exec) / 1e9,
         gbytes_per_second: peak_read(exec, plan.weight_bytes()) / 1e9,
     }
@@ -236,14 +237,18 @@ fn measure_machine(plan: &Plan, threads: usize) -> Machine {
 
 /// Times all networks in turn, so that a disturbance hits them alike.
 fn measure(subjects: &[Subject], machine: Machine, batch: usize, seconds: f64) -> anyhow::Result<Vec<Row>> {
-    let mut runs: Vec<_> = subjects
-        .iter()
-        .map(|s| {
-            let input = vec![0.5f32; batch * s.plan.input_dims().iter().product::<usize>()];
-            let output = vec![0f32; batch * s.plan.output_shape().elements()];
-            (Session::with_threads(Arc::clone(&s.plan), machine.threads), input, output, Vec::new())
-        })
-        .collect();
+    let sizes = |s: &Subject| {
+        let [input, output] = [s.plan.input_dims().iter().product(), s.plan.output_shape().elements()];
+        [input, output].map(|n: usize| batch * n)
+    };
+    let values: usize = subjects.iter().flat_map(sizes).sum();
+    memory::check(4 * values as u64, || format!("a batch of {batch}"))?;
+    let subject = |s: &Subject| {
+        let [input, output] = sizes(s);
+        let session = Session::try_with_threads(Arc::clone(&s.plan), machine.threads)?;
+        anyhow::Ok((session, vec![0.5f32; input], vec![0f32; output], Vec::new()))
+    };
+    let mut runs = subjects.iter().map(subject).collect::<anyhow::Result<Vec<_>>>()?;
     for (session, input, output, _) in &mut runs {
         session.run(input, batch, output)?;
     }

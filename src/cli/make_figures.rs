@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Threads to work on; unset: one per processor
-    #[arg(long)]
+    #[arg(long, value_parser = super::threads::number)]
     threads: Option<usize>,
     /// Write into a folder that is not empty, over files of the same names; other files stay
     #[arg(long)]

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
-use dyconv::file::{Model, Preprocessing, Provenance, Skeleton, Task};
+use dyconv::file::{MAX_FILE_BYTES, Model, Preprocessing, Provenance, Skeleton, Task};
 use dyconv::graph::{Init, RouterInit, cost, init};
 use dyconv::models::ModelName;
 
+use super::memory;
 use super::model_args::ModelArgs;
 use super::output::{print, thousands};
 
@@ -73,16 +74,25 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bail!("{} exists already; choose another file", args.out.display());
     }
     let graph = args.model.build(&args.name)?;
+    let task = args.task()?;
+    let bytes = 4 * graph.parameters().iter().map(|p| p.elements() as u64).sum::<u64>();
+    ensure!(
+        bytes <= MAX_FILE_BYTES,
+        "{} would have {bytes} bytes of weights, and a model file has at most {MAX_FILE_BYTES}; ask for a smaller network",
+        args.name
+    );
+    // The weights, their bytes, and the file.
+    memory::check(3 * bytes, || format!("{}: writing it", args.out.display()))?;
     let router = if args.large_router_init { RouterInit::Large } else { RouterInit::Small };
     let [channels, height, width] = graph.input_dims();
     let model = Model {
         weights: init(&graph, Init { seed: args.seed, router }),
-        preprocessing: Preprocessing::usual(channels, [height, width], height.min(width) * 256 / 224),
-        task: args.task()?,
+        preprocessing: Preprocessing::usual(channels, [height, width], (height.min(width) * 256 / 224).min(16_384)),
+        task,
         provenance: Provenance {
             producer: concat!("dyconv ", env!("CARGO_PKG_VERSION")).into(),
             model: args.name.clone(),
-            recipe: String::new(),
+            ..Provenance::default()
         },
         tau: args.tau,
         graph,

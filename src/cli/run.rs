@@ -10,7 +10,7 @@ use dyconv::graph::Shape;
 
 use super::bank::Bank;
 use super::npy;
-use super::output::print;
+use super::output::{note, print};
 
 /// Run a model on raw tensors, for checks against other tools
 #[derive(clap::Args)]
@@ -91,9 +91,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn finish(args: &Args, batch: usize, shape: Shape, answers: &[f32]) -> anyhow::Result<()> {
+    if let Some(words) = not_finite(answers) {
+        note(words);
+    }
     let Some(path) = &args.output else { return Ok(()) };
     write(path, batch, shape, answers)?;
     print(&format!("{}: {batch} × {shape}\n", path.display()))
+}
+
+/// What to say of answers that are no numbers to compare with.
+fn not_finite(answers: &[f32]) -> Option<String> {
+    let nan = answers.iter().filter(|v| v.is_nan()).count();
+    let infinite = answers.iter().filter(|v| v.is_infinite()).count();
+    let all = answers.len();
+    (nan + infinite > 0)
+        .then(|| format!("note: of {all} values of the answers {nan} are NaN and {infinite} are infinite"))
 }
 
 fn write(path: &Path, batch: usize, shape: Shape, values: &[f32]) -> anyhow::Result<()> {
@@ -111,7 +123,7 @@ fn run_network(
 ) -> anyhow::Result<Vec<f32>> {
     if args.engine == Engine::Plan {
         let (model, weights) = model.split();
-        let mut session = Session::new(args.bank.plan(&args.model, &model, &weights)?);
+        let mut session = Session::try_with_threads(args.bank.plan(&args.model, &model, &weights)?, 1)?;
         return Ok(match visit {
             Some(visit) => session.run_all(input, batch, visit)?,
             None => session.predict(input, batch)?,
@@ -129,6 +141,8 @@ fn run_network(
 #[cfg(feature = "train")]
 fn through_burn(model: &Model, input: &[f32], batch: usize, visit: Visit<'_>) -> anyhow::Result<Vec<f32>> {
     use burn::tensor::{Device, Tensor, TensorData};
+    let wanted = dyconv::nn::wanted_threads();
+    super::threads::tell(wanted, dyconv::nn::start_threads());
     let device = Device::flex();
     let network = dyconv::nn::Network::new(&model.graph, &model.weights, model.tau, &device)?;
     let [c, h, w] = model.graph.input_dims();
@@ -140,4 +154,16 @@ fn through_burn(model: &Model, input: &[f32], batch: usize, visit: Visit<'_>) ->
 #[cfg(not(feature = "train"))]
 fn through_burn(_: &Model, _: &[f32], _: usize, _: Visit<'_>) -> anyhow::Result<Vec<f32>> {
     anyhow::bail!("this build has no Burn: build with the feature `train`, or use --engine plan or oracle")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_that_are_not_finite_are_counted() {
+        assert_eq!(not_finite(&[0.0, f32::MAX]), None);
+        let words = not_finite(&[f32::NAN, 1.0, f32::INFINITY, f32::NEG_INFINITY]).unwrap();
+        assert_eq!(words, "note: of 4 values of the answers 1 are NaN and 2 are infinite");
+    }
 }

@@ -28,13 +28,19 @@ pub enum EngineError {
         /// Shape of one sample, as text.
         sample: String,
     },
-    /// The working memory would be absurdly large.
+    /// More memory is needed than there is, or than a plan may ask for.
     #[error("running the network needs {bytes} bytes of working memory, more than the limit of {limit}")]
     TooLarge {
         /// Bytes needed.
         bytes: usize,
-        /// Bytes allowed.
+        /// Bytes that are there, or allowed.
         limit: usize,
+    },
+    /// The system refuses memory.
+    #[error("the system refuses {bytes} bytes of memory")]
+    Memory {
+        /// Bytes asked for.
+        bytes: usize,
     },
 }
 

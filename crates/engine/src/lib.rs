@@ -30,6 +30,7 @@ mod arena;
 mod error;
 mod kernel;
 mod lowered;
+mod memory;
 mod narrow;
 pub mod oracle;
 mod passes;
@@ -40,5 +41,6 @@ mod session;
 /// can do at most.
 pub use dyconv_kernels::{Exec, Isa, Pool, Storage, peak_madds, peak_read};
 pub use error::EngineError;
+pub use memory::available_memory;
 pub use plan::{Options, Plan, Precision, StepInfo};
 pub use session::Session;

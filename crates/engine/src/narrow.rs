@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dyconv_graph::{Graph, TensorSource};
 use dyconv_kernels::Storage;
 
+use crate::memory::zeros;
 use crate::{EngineError, Options, Plan, Session};
 
 /// Probe inputs: so many patches a side, of values up to so much on either side of the mean image. What is far from any image,
@@ -47,7 +48,8 @@ impl Plan {
     }
 
     fn answer_probes(self: &Arc<Self>) -> Result<Vec<f32>, EngineError> {
-        Session::new(Arc::clone(self)).predict(&probes(self.input_dims()), PROBES.len())
+        let mut session = Session::try_with_threads(Arc::clone(self), 1)?;
+        session.predict(&probes(self.input_dims())?, PROBES.len())
     }
 }
 
@@ -67,7 +69,7 @@ fn deviation(found: &[f32], expected: &[f32]) -> f64 {
 }
 
 /// Patches of random values about the mean image, the same every time: `[PROBES, C, H, W]`.
-fn probes([channels, height, width]: [usize; 3]) -> Vec<f32> {
+fn probes([channels, height, width]: [usize; 3]) -> Result<Vec<f32>, EngineError> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut next = || {
         state ^= state << 13;
@@ -75,7 +77,8 @@ fn probes([channels, height, width]: [usize; 3]) -> Vec<f32> {
         state ^= state << 17;
         (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     };
-    let mut values = Vec::with_capacity(PROBES.len() * channels * height * width);
+    let mut values = zeros(PROBES.len() * channels * height * width)?;
+    values.clear();
     for (patches, spread) in PROBES {
         let side = height.max(width).div_ceil(patches);
         for _ in 0..channels {
@@ -85,5 +88,5 @@ fn probes([channels, height, width]: [usize; 3]) -> Vec<f32> {
             values.extend((0..height * width).map(pixel));
         }
     }
-    values
+    Ok(values)
 }

@@ -7,6 +7,7 @@ use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Graph, Node, Op, Pool2d,
 
 use crate::EngineError;
 use crate::error::{check_len, check_tau};
+use crate::memory::check_memory;
 
 /// Runs the network on `input` (NCHW, `batch` × C×H×W) and returns its answers (`batch` × output shape, channels first).
 ///
@@ -52,6 +53,8 @@ fn evaluate(
     check_tau(tau)?;
     let [c, h, w] = graph.input_dims();
     check_len("input", input.len(), batch, Shape::Map([c, h, w]))?;
+    let elements: usize = graph.nodes().iter().map(|n| n.shape.elements()).fold(0, usize::saturating_add);
+    check_memory(elements.saturating_mul(batch).saturating_mul(size_of::<f64>()))?;
     let mut values: Vec<Vec<f64>> = vec![Vec::new(); graph.nodes().len()];
     values[0] = input.iter().map(|v| f64::from(*v)).collect();
     for (i, node) in graph.nodes().iter().enumerate().skip(1) {

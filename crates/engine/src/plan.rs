@@ -1,6 +1,6 @@
 //! Everything that can be decided once: which kernels run, in which order, on which places of one arena.
 
-use dyconv_graph::{Graph, Shape, TensorSource};
+use dyconv_graph::{Graph, Op, Parameter, Shape, TensorSource};
 use dyconv_kernels::{Isa, Storage, settle};
 
 use crate::EngineError;
@@ -8,6 +8,7 @@ use crate::arena::{Life, Slot, place};
 use crate::error::check_tau;
 use crate::kernel::Kernel;
 use crate::lowered::Lowered;
+use crate::memory::check_memory;
 use crate::passes::optimise;
 
 /// Most bytes of working memory (arena and scratch) that a plan may ask for.
@@ -94,8 +95,9 @@ impl Plan {
     /// time is in memory beside what is packed.
     ///
     /// # Errors
-    /// When the weights are not those of the graph, τ is not positive and finite, the working memory would exceed 16 GiB, or
-    /// the environment variable `DYCONV_ISA` names an instruction set that this CPU lacks.
+    /// When the weights are not those of the graph, τ is not positive and finite, the working memory would exceed 16 GiB or
+    /// the memory that there is ([`available_memory`](crate::available_memory)), or the environment variable `DYCONV_ISA` names
+    /// no instruction set that this CPU has.
     pub fn new(graph: &Graph, weights: &dyn TensorSource, tau: f32) -> Result<Self, EngineError> {
         Self::with_options(graph, weights, tau, Options::default())
     }
@@ -124,11 +126,14 @@ impl Plan {
             Some(isa) => isa,
             None => Isa::chosen().map_err(EngineError::Isa)?,
         };
+        let parameters = graph.parameters();
+        check_memory(weight_bytes(graph, &parameters, options.bank))?;
         let mut lowered = optimise(Lowered::new(graph, weights)?);
         let shapes: Vec<Shape> = lowered.steps.iter().map(|s| s.shape).collect();
-        let largest = graph.parameters().iter().map(|p| p.elements()).max();
+        let largest = parameters.iter().map(Parameter::elements).max().unwrap_or(0);
         // Once and as large as it will be, so that the system gets it back whole.
-        let mut room = Vec::with_capacity(largest.unwrap_or(0));
+        let mut room = Vec::new();
+        room.try_reserve_exact(largest).map_err(|_| EngineError::Memory { bytes: largest * size_of::<f32>() })?;
         let mut kernels = Vec::with_capacity(lowered.steps.len());
         for step in &mut lowered.steps {
             let input = step.inputs.first().map_or(step.shape, |i| shapes[*i]);
@@ -156,6 +161,7 @@ impl Plan {
         if bytes > MEMORY_LIMIT {
             return Err(EngineError::TooLarge { bytes, limit: MEMORY_LIMIT });
         }
+        check_memory(bytes)?;
         let output = slots[lowered.output];
         let shapes: Vec<Shape> = lowered.steps.iter().map(|s| s.shape).collect();
         let tail = tail(&kernels, &shapes);
@@ -221,6 +227,23 @@ impl Plan {
     pub fn describe(&self) -> Vec<StepInfo> {
         self.steps.iter().map(|step| step.info(self.isa)).collect()
     }
+}
+
+/// Bytes that the weights of a graph take at least: all of them packed, and the largest once more while it is packed.
+fn weight_bytes(graph: &Graph, parameters: &[Parameter], bank: Storage) -> usize {
+    let mixed = match bank {
+        Storage::F32 => 4,
+        Storage::Bf16 => 2,
+        Storage::Int8 => 1,
+    };
+    // Anything but exact banks stores linear layers of routers narrower, too.
+    let exact = if bank == Storage::F32 { 4 } else { 2 };
+    let each = |p: &Parameter| match graph.node(p.node).op {
+        Op::MixConv(_) | Op::MixLinear(_) => p.elements().saturating_mul(mixed),
+        _ => p.elements().saturating_mul(exact),
+    };
+    let largest = parameters.iter().map(Parameter::elements).max().unwrap_or(0);
+    parameters.iter().map(each).fold(largest.saturating_mul(4), usize::saturating_add)
 }
 
 impl PlanStep {

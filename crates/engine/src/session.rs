@@ -8,6 +8,7 @@ use dyconv_kernels::{Buffer, Exec, Pool, Span, chw_to_hwc, hwc_to_chw};
 
 use crate::error::check_len;
 use crate::kernel::Places;
+use crate::memory::{check_memory, zeros};
 use crate::plan::PlanStep;
 use crate::{EngineError, Plan, StepInfo};
 
@@ -34,23 +35,55 @@ pub struct Session {
 
 impl Session {
     /// Allocates the memory of `plan` (a [`Plan`] or an `Arc<Plan>`); runs on the caller's thread.
+    ///
+    /// # Panics
+    /// When there is not so much memory.
     pub fn new(plan: impl Into<Arc<Plan>>) -> Self {
         Self::with_threads(plan, 1)
     }
 
-    /// A session with its own pool of so many threads, the caller's included.
+    /// A session with its own pool of so many threads, the caller's included; of fewer where the system refuses more
+    /// ([`threads`](Self::threads)).
     ///
     /// # Panics
-    /// When there are no threads.
+    /// When there are no threads, or not so much memory.
     pub fn with_threads(plan: impl Into<Arc<Plan>>, threads: usize) -> Self {
         Self::with_pool(plan, Arc::new(Pool::new(threads)))
     }
 
     /// A session on a pool that others may use too.
+    ///
+    /// # Panics
+    /// When there is not so much memory.
     pub fn with_pool(plan: impl Into<Arc<Plan>>, pool: Arc<Pool>) -> Self {
+        Self::try_with_pool(plan, pool).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// As [`with_threads`](Self::with_threads).
+    ///
+    /// # Errors
+    /// When there is not so much memory.
+    ///
+    /// # Panics
+    /// When there are no threads.
+    pub fn try_with_threads(plan: impl Into<Arc<Plan>>, threads: usize) -> Result<Self, EngineError> {
+        Self::try_with_pool(plan, Arc::new(Pool::new(threads)))
+    }
+
+    /// As [`with_pool`](Self::with_pool).
+    ///
+    /// # Errors
+    /// When there is not so much memory.
+    pub fn try_with_pool(plan: impl Into<Arc<Plan>>, pool: Arc<Pool>) -> Result<Self, EngineError> {
         let plan = plan.into();
-        let (arena, scratch) = (Buffer::zeroed(plan.arena_len), Buffer::zeroed(plan.scratch_len(pool.threads())));
-        Self { arena, tails: Vec::new(), scratch, plan, pool }
+        let scratch = plan.scratch_len(pool.threads());
+        check_memory(plan.arena_len.saturating_add(scratch).saturating_mul(size_of::<f32>()))?;
+        Ok(Self { arena: buffer(plan.arena_len)?, tails: Vec::new(), scratch: buffer(scratch)?, plan, pool })
+    }
+
+    /// Number of threads, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
     }
 
     /// The plan that is run.
@@ -64,7 +97,8 @@ impl Session {
     /// more than maps, in the late steps. Allocates only when a batch is larger than all before.
     ///
     /// # Errors
-    /// When a buffer has the wrong length; nothing is written then.
+    /// When a buffer has the wrong length, or there is no memory for a batch that is larger than all before; nothing is
+    /// written then.
     pub fn run(&mut self, input: &[f32], batch: usize, output: &mut [f32]) -> Result<(), EngineError> {
         self.check_input(input, batch)?;
         let shape = self.plan.output_shape();
@@ -72,6 +106,9 @@ impl Session {
         let sample = self.sample_len();
         let arena_bytes = self.plan.arena_bytes().max(1);
         let group = batch.min(GROUP).min(GROUP_BYTES / arena_bytes).max(1);
+        if group > 1 {
+            self.grow(group)?;
+        }
         let inputs = input.chunks(sample * group);
         for (x, y) in inputs.zip(output.chunks_mut(shape.elements() * group)) {
             if x.len() == sample {
@@ -90,7 +127,7 @@ impl Session {
     /// When the input has the wrong length.
     pub fn predict(&mut self, input: &[f32], batch: usize) -> Result<Vec<f32>, EngineError> {
         self.check_input(input, batch)?;
-        let mut output = vec![0.0; batch * self.plan.output_shape().elements()];
+        let mut output = zeros(batch.saturating_mul(self.plan.output_shape().elements()))?;
         self.run(input, batch, &mut output)?;
         Ok(output)
     }
@@ -111,8 +148,11 @@ impl Session {
         self.check_input(input, batch)?;
         let plan = Arc::clone(&self.plan);
         let shape = plan.output_shape();
-        let mut answers = vec![0.0; batch * shape.elements()];
-        let mut values: Vec<Vec<f32>> = plan.steps.iter().map(|s| vec![0.0; batch * s.shape.elements()]).collect();
+        let elements = plan.steps.iter().map(|s| s.shape.elements()).fold(0, usize::saturating_add);
+        check_memory(batch.saturating_mul(elements).saturating_mul(size_of::<f32>()))?;
+        let mut answers = zeros(batch * shape.elements())?;
+        let each = plan.steps.iter().map(|s| zeros(batch * s.shape.elements()));
+        let mut values = each.collect::<Result<Vec<Vec<f32>>, _>>()?;
         for (n, x) in input.chunks_exact(self.sample_len()).enumerate() {
             self.run_sample(x, &mut |i, value| {
                 let to = &mut values[i][n * value.len()..][..value.len()];
@@ -160,13 +200,21 @@ impl Session {
         }
     }
 
-    /// Runs a few samples: the head of the plan for one after the other, then each step of the tail for all of them.
+    /// An arena for each of `group` samples.
+    fn grow(&mut self, group: usize) -> Result<(), EngineError> {
+        while self.tails.len() < group {
+            self.tails.push(buffer(self.plan.arena_len)?);
+        }
+        Ok(())
+    }
+
+    /// Runs a few samples: the head of the plan for one after the other, then each step of the tail for all of them. There is
+    /// an arena for each.
     fn run_group(&mut self, x: &[f32], y: &mut [f32]) {
         let (sample, outputs) = (self.sample_len(), self.plan.output_shape().elements());
         let Self { plan, pool, arena, tails, scratch } = self;
         let exec = Exec { isa: plan.isa, pool };
         let group = x.len() / sample;
-        tails.extend((tails.len()..group).map(|_| Buffer::zeroed(plan.arena_len)));
         for (x, tail) in x.chunks_exact(sample).zip(tails.iter_mut()) {
             for i in 0..plan.tail {
                 run_step(plan, exec, i, x, upcoming(&plan.steps[i + 1..]), arena, scratch);
@@ -186,6 +234,11 @@ impl Session {
             hwc_to_chw(plan.output_shape().channels(), &tail[plan.output.range()], y);
         }
     }
+}
+
+/// Zeros, or the error that there is no memory for them.
+fn buffer(len: usize) -> Result<Buffer<f32>, EngineError> {
+    Buffer::try_zeroed(len).map_err(|_| EngineError::Memory { bytes: len.saturating_mul(size_of::<f32>()) })
 }
 
 /// Runs step `i`; step 0 takes the sample `x`.

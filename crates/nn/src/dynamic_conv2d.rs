@@ -4,6 +4,7 @@ use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Distribution, Tensor};
 use dyconv_graph::{Gate, Router, RouterInit};
+use dyconv_kernels::train::start_threads;
 
 use crate::attention::Attention;
 use crate::ops::{self, ConvGeometry, mix_conv};
@@ -63,6 +64,7 @@ impl DynamicConv2dConfig {
     /// # Panics
     /// When a size is zero or the groups do not divide the channels.
     pub fn init(&self, device: &Device) -> DynamicConv2d {
+        start_threads();
         let [c_in, c_out] = self.channels;
         let [kh, kw] = self.kernel_size;
         assert!(

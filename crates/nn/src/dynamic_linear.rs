@@ -4,6 +4,7 @@ use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Distribution, Tensor};
 use dyconv_graph::{Gate, Router, RouterInit};
+use dyconv_kernels::train::start_threads;
 
 use crate::attention::Attention;
 use crate::ops::mix_linear;
@@ -46,6 +47,7 @@ impl DynamicLinearConfig {
     /// # Panics
     /// When a size is zero.
     pub fn init(&self, device: &Device) -> DynamicLinear {
+        start_threads();
         let Self { d_input, d_output, kernels, reduction, .. } = *self;
         assert!(d_input > 0 && d_output > 0 && kernels > 0, "d_input, d_output and kernels must be positive");
         let bound = 1.0 / (d_input as f64).sqrt();

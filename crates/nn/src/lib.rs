@@ -29,6 +29,7 @@ mod trained;
 pub use attention::Attention;
 pub use batch_norm::BatchNorm;
 pub use dyconv_kernels::keep_freed_memory;
+pub use dyconv_kernels::train::{start_threads, wanted_threads};
 pub use dynamic_conv2d::{DynamicConv2d, DynamicConv2dConfig};
 pub use dynamic_linear::{DynamicLinear, DynamicLinearConfig};
 pub use network::{Network, NetworkError, Value};

@@ -8,6 +8,7 @@ use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
 use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Graph, Node, NodeId, Op, Pool2d, Weights, WeightsError};
+use dyconv_kernels::train::start_threads;
 
 use crate::layer::Layer;
 use crate::ops::{self, ConvGeometry, TransposedGeometry};
@@ -128,12 +129,14 @@ fn fuse(graph: &Graph) -> Vec<Option<Activation>> {
 }
 
 impl Network {
-    /// Loads checked weights onto a device.
+    /// Loads checked weights onto a device, and starts the threads that layers run on
+    /// ([`start_threads`](crate::start_threads)).
     ///
     /// # Errors
     /// When the weights do not fit the graph, or τ is not a positive number.
     pub fn new(graph: &Graph, weights: &Weights, tau: f32, device: &Device) -> Result<Self, NetworkError> {
         weights.check(graph)?;
+        start_threads();
         let mut layers = Vec::new();
         let mut layer = Vec::new();
         for node in graph.nodes() {

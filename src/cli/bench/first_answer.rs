@@ -66,7 +66,7 @@ pub fn answer(path: &Path, bank: Bank, threads: usize) -> anyhow::Result<()> {
         }
         Task::Keypoints(_) => {
             let input = vec![0.0; plan.input_dims().iter().product()];
-            Session::with_threads(plan, threads).predict(&input, 1)?;
+            Session::try_with_threads(plan, threads)?.predict(&input, 1)?;
         }
     }
     print_json(&Said { peak_resident_bytes: peak_resident_bytes() })

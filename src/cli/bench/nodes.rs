@@ -35,7 +35,7 @@ pub struct Bound {
 
 /// Median time of every step, batch 1.
 pub fn per_node(subject: &Subject, machine: Machine, seconds: f64) -> anyhow::Result<Vec<NodeRow>> {
-    let mut session = Session::with_threads(Arc::clone(&subject.plan), machine.threads);
+    let mut session = Session::try_with_threads(Arc::clone(&subject.plan), machine.threads)?;
     let input = vec![0.5f32; subject.plan.input_dims().iter().product()];
     let mut profiles = vec![session.profile(&input)?];
     let started = Instant::now();
