@@ -9,6 +9,12 @@ use crate::image::Image;
 /// How much more than the box the input shows, by each side: SimpleBaseline's margin.
 const MARGIN: f64 = 1.25;
 
+/// A box that has less inside its image, across or down, shows nothing: half a pixel.
+const LEAST: f64 = 0.5;
+
+/// Bounds of what an input shows of an image, in pixels across: so that the map there and the map back are both finite.
+const WIDTHS: [f64; 2] = [1e-6, 1e12];
+
 /// An upright box in an image, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PersonBox {
@@ -28,13 +34,18 @@ impl PersonBox {
         Self { x: 0.0, y: 0.0, width: image.width as f64, height: image.height as f64 }
     }
 
-    /// The part of the box inside an image of `width` × `height` pixels, or `None` where nothing of it is inside or a number
-    /// is not finite.
+    /// The part of the box inside an image of `width` × `height` pixels, or `None` where less than half a pixel of it, across
+    /// or down, is inside or a number is not finite.
     pub fn clipped(self, width: usize, height: usize) -> Option<Self> {
         let (x, y) = (self.x.max(0.0), self.y.max(0.0));
         let (right, bottom) = ((self.x + self.width).min(width as f64), (self.y + self.height).min(height as f64));
         let finite = [self.x, self.y, self.width, self.height].iter().all(|v| v.is_finite());
-        (finite && right > x && bottom > y).then_some(Self { x, y, width: right - x, height: bottom - y })
+        (finite && right - x >= LEAST && bottom - y >= LEAST).then_some(Self {
+            x,
+            y,
+            width: right - x,
+            height: bottom - y,
+        })
     }
 
     pub(crate) fn centre(self) -> [f64; 2] {
@@ -47,7 +58,8 @@ impl PersonBox {
 pub struct PersonCrop {
     /// Point of the image that lies at the middle of the input.
     pub centre: [f64; 2],
-    /// Width in image pixels of what the input shows.
+    /// Width in image pixels of what the input shows. Below a millionth of a pixel and above a million million it counts as
+    /// that.
     pub width: f64,
     /// Degrees by which the part of the image is turned.
     pub rotation: f64,
@@ -75,7 +87,7 @@ impl PersonCrop {
 
     /// From points of an input of `[height, width]` pixels to points of the image.
     pub fn to_image(self, [h, w]: [usize; 2]) -> Affine {
-        let scale = self.width / w as f64;
+        let scale = self.width.clamp(WIDTHS[0], WIDTHS[1]) / w as f64;
         let (sin, cos) = self.rotation.to_radians().sin_cos();
         let side = if self.mirrored { -1.0 } else { 1.0 };
         // image = centre + scale · R · M · (input − middle), M mirroring columns.
@@ -220,6 +232,31 @@ mod tests {
         assert_eq!(box_(20.0, 2.0, 10.0, 10.0).clipped(20, 30), None);
         assert_eq!(box_(3.0, 2.0, 0.0, 10.0).clipped(20, 30), None);
         assert_eq!(box_(f64::NAN, 2.0, 3.0, f64::NAN).clipped(20, 30), None);
+        // Too little to be seen.
+        for side in [0.49, 1e-3, 1e-200, 5e-324] {
+            assert_eq!(box_(3.0, 2.0, side, 10.0).clipped(20, 30), None);
+            assert_eq!(box_(3.0, 2.0, 10.0, side).clipped(20, 30), None);
+            assert_eq!(box_(20.0 - side, 2.0, 10.0, 10.0).clipped(20, 30), None);
+        }
+        assert!(box_(3.0, 2.0, 0.5, 0.5).clipped(20, 30).is_some());
+        // Too large for any number.
+        assert_eq!(box_(-1.0, -1.0, f64::MAX, 1e300).clipped(20, 30), Some(box_(0.0, 0.0, 20.0, 30.0)));
+        assert_eq!(box_(f64::MAX, 0.0, f64::MAX, 1.0).clipped(20, 30), None);
+        assert_eq!(box_(-f64::MAX, 0.0, f64::MAX, 1.0).clipped(20, 30), None);
+    }
+
+    #[test]
+    fn no_box_is_too_small_or_too_large_for_a_crop() {
+        let image = noise(8, 6, 3);
+        let sides = [5e-324, 1e-300, 1e-200, 1e-9, 1.0, 1e9, 1e200, f64::MAX];
+        for (width, height) in sides.into_iter().flat_map(|w| sides.map(|h| (w, h))) {
+            for start in [0.0, 1e-300, -1e300, f64::MAX] {
+                let crop = PersonCrop::around(PersonBox { x: start, y: start, width, height }, [4, 3]);
+                assert_eq!(crop.cut(&image, [4, 3]).data.len(), 36);
+                let (there, back) = (crop.to_image([4, 3]), crop.to_image([4, 3]).inverse());
+                back.apply(there.apply([1.0, 2.0]));
+            }
+        }
     }
 
     proptest! {

@@ -37,6 +37,11 @@ impl FoundJoint {
         let [x, y] = map.apply([self.x, self.y]);
         Self { x, y, ..self }
     }
+
+    /// Whether the network had an answer: place and score are numbers.
+    pub fn is_known(&self) -> bool {
+        self.x.is_finite() && self.y.is_finite() && self.score.is_finite()
+    }
 }
 
 impl HeatMaps {
@@ -78,8 +83,8 @@ impl HeatMaps {
     }
 
     /// Where the joints are, in pixels of the input, from `maps` `[joints, height, width]`: the cell with the largest
-    /// value, a quarter of a cell toward the larger neighbour across and down (not at the border). Values that are no
-    /// numbers do not count; a map of nothing else gives the first cell with score 0.
+    /// value, a quarter of a cell toward the larger neighbour across and down (not at the border). Where a map holds NaN or
+    /// infinity, the network has no answer: place and score of the joint are NaN, see [`FoundJoint::is_known`].
     ///
     /// # Panics
     /// When `maps` holds no whole number of maps.
@@ -87,12 +92,13 @@ impl HeatMaps {
         assert!(maps.len().is_multiple_of(self.cells()), "maps of {:?} cells", self.map);
         let ([height, width], [down, across]) = (self.map, self.stride());
         let found = maps.chunks_exact(self.cells()).map(|map| {
-            let largest = |best: Option<(usize, f32)>, (at, &value): (usize, &f32)| match best {
-                _ if value.is_nan() => best,
-                Some((_, most)) if value <= most => best,
-                _ => Some((at, value)),
-            };
-            let (at, score) = map.iter().enumerate().fold(None, largest).unwrap_or((0, 0.0));
+            if map.iter().any(|value| !value.is_finite()) {
+                return FoundJoint { x: f64::NAN, y: f64::NAN, score: f32::NAN };
+            }
+            // Of equals the first.
+            let largest =
+                |best: (usize, f32), (at, &value): (usize, &f32)| if value > best.1 { (at, value) } else { best };
+            let (at, score) = map.iter().enumerate().fold((0, f32::NEG_INFINITY), largest);
             let (i, j) = (at % width, at / width);
             let x = i as f64 + if i > 0 && i + 1 < width { quarter(map[at - 1], map[at + 1]) } else { 0.0 };
             let y = j as f64 + if j > 0 && j + 1 < height { quarter(map[at - width], map[at + width]) } else { 0.0 };
@@ -205,11 +211,21 @@ mod tests {
         assert_eq!(found, FoundJoint { x: 0.0, y: 2.5, score: 3.0 });
         let found = decode([0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 2., 3.]);
         assert_eq!(found, FoundJoint { x: 6.0, y: 4.0, score: 3.0 });
-        // Of equals the first; what is no number does not count.
-        assert_eq!(decode([f32::NAN, 1., 0., 1., 0., 0., 0., 0., 0., 0., 0., 0.]).x, 2.0);
-        assert_eq!(decode([f32::NAN; 12]), FoundJoint { x: 0.0, y: 0.0, score: 0.0 });
+        // Of equals the first.
+        assert_eq!(decode([0., 1., 0., 1., 0., 0., 0., 0., 0., 0., 0., 0.]).x, 2.0);
         let low = decode([-3., -2., -3., -3., -4., -4., -4., -4., -4., -4., -4., -4.]);
         assert_eq!((low.x, low.score), (2.0, -2.0));
+    }
+
+    #[test]
+    fn a_map_with_nan_or_infinity_has_no_joint() {
+        let sizes = HeatMaps { input: [4, 4], map: [2, 2] };
+        for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let found = sizes.decode(&[[0.0, 1.0, 2.0, odd], [odd; 4], [0.0, 1.0, 2.0, 0.0]].concat());
+            assert_eq!([0, 1, 2].map(|i| found[i].is_known()), [false, false, true], "{odd}");
+            let moved = found[0].through(&Affine([1.0, 0.0, 3.0, 0.0, 1.0, 3.0]));
+            assert!(!moved.is_known() && moved.x.is_nan() && moved.score.is_nan());
+        }
     }
 
     #[test]

@@ -2,18 +2,24 @@
 //!
 //! A person stands for anything that has joints: hands, faces and animals too.
 
+mod box_file;
 mod boxes;
 mod coco;
+mod json;
+mod number;
 mod open;
 mod score;
+mod size;
 mod skeleton;
 #[cfg(test)]
 pub(crate) mod tests;
+mod told;
 
 use dyconv_file::Skeleton;
 
 use crate::crop::PersonBox;
 
+pub use box_file::BoxFile;
 pub use boxes::{DetectedBox, DetectedBoxes};
 pub(crate) use open::{file, folder, is_here};
 
@@ -98,6 +104,6 @@ pub struct People {
     pub persons: Vec<Person>,
     /// The other annotations of the validation part, which scoring needs to know of.
     pub rest: Vec<Person>,
-    /// What was left out, in words.
+    /// What was left out or read otherwise than it is written, in words.
     pub notes: Vec<String>,
 }

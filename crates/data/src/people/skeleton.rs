@@ -2,22 +2,29 @@
 
 use dyconv_file::Skeleton;
 
-/// What the annotations say of the joints: names, and bones that count joints from 1.
+use super::number::Whole;
+use crate::error::shown;
+
+/// What the annotations say of the joints: names, and bones.
 pub(super) struct Described<'a> {
     pub joints: &'a [String],
-    pub bones: &'a [[usize; 2]],
+    pub bones: &'a [[Whole; 2]],
 }
 
-/// The skeleton of joints with these names: `given`, or COCO's where the names are COCO's.
+/// The skeleton of joints with these names: `given`, or COCO's where the names are COCO's; and a note where its bones are not
+/// written as COCO writes them.
 ///
 /// # Errors
 /// When `given` has other joints, or nothing is given and the joints are not COCO's.
-pub(super) fn skeleton(described: &Described<'_>, given: Option<&Skeleton>) -> Result<Skeleton, String> {
+pub(super) fn skeleton(
+    described: &Described<'_>,
+    given: Option<&Skeleton>,
+) -> Result<(Skeleton, Option<String>), String> {
     let Described { joints, bones } = *described;
     if let Some(given) = given {
         return match difference(&given.joints, joints) {
             Some(difference) => Err(difference),
-            None => Ok(given.clone()),
+            None => Ok((given.clone(), None)),
         };
     }
     let coco = Skeleton::coco();
@@ -30,11 +37,27 @@ pub(super) fn skeleton(described: &Described<'_>, given: Option<&Skeleton>) -> R
         ));
     }
     let mut skeleton = coco;
+    let mut note = None;
     if !bones.is_empty() {
-        // Joint 0 does not exist there; it wraps round to one that does not exist here.
-        skeleton.bones = bones.iter().map(|bone| bone.map(|joint| joint.wrapping_sub(1))).collect();
+        (skeleton.bones, note) = counted(bones, joints.len())?;
     }
-    skeleton.check().map(|()| skeleton)
+    skeleton.check().map(|()| (skeleton, note))
+}
+
+/// Bones whose joints count from 0. In the file they count from 1, as COCO's do; but from 0 where a joint 0 is named.
+fn counted(bones: &[[Whole; 2]], joints: usize) -> Result<(Vec<[usize; 2]>, Option<String>), String> {
+    let named = || bones.iter().flatten().map(|joint| joint.value);
+    if let Some(joint) = named().find(|joint| *joint > joints as u64) {
+        return Err(format!("bones: `skeleton` names joint {joint} of {joints}"));
+    }
+    let from_0 = named().any(|joint| joint == 0);
+    if from_0 && named().any(|joint| joint == joints as u64) {
+        let message = "so they count neither from 1, as COCO's do, nor from 0";
+        return Err(format!("bones: `skeleton` names joint 0 and joint {joints} of {joints}, {message}"));
+    }
+    let first = if from_0 { 0 } else { 1 };
+    let note = from_0.then(|| "its bones name a joint 0: read as counted from 0, where COCO counts from 1".to_owned());
+    Ok((bones.iter().map(|bone| bone.map(|joint| (joint.value - first) as usize)).collect(), note))
 }
 
 /// How the joints of the annotations differ from those that are expected.
@@ -49,11 +72,11 @@ fn difference(expected: &[String], found: &[String]) -> Option<String> {
         ));
     }
     let (i, (a, b)) = expected.iter().zip(found).enumerate().find(|(_, (a, b))| a != b)?;
-    Some(format!("joint {} is called `{b}`, expected `{a}`", i + 1))
+    Some(format!("joint {} is called `{}`, expected `{a}`", i + 1, shown(b, 60)))
 }
 
 /// The first names of a list.
 fn some(names: &[String]) -> String {
-    let shown: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
-    shown.join(", ") + if names.len() > 3 { ", …" } else { "" }
+    let first: Vec<String> = names.iter().take(3).map(|name| shown(name, 60)).collect();
+    first.join(", ") + if names.len() > 3 { ", …" } else { "" }
 }

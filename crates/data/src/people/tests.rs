@@ -1,3 +1,5 @@
+mod odd;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -88,7 +90,7 @@ fn coco_s_layout_is_two_parts_of_persons() {
     assert_eq!((person.image, person.area, person.labelled), (3, 60.0, 2));
     assert_eq!(person.joints[2], Joint { x: 8.5, y: 3.25, visibility: Visibility::Occluded });
     assert_eq!(person.joints[1].visibility, Visibility::Missing);
-    assert_eq!(data.load(Split::Val, 0).unwrap().width, 17);
+    assert_eq!(data.load(Split::Val, 0, &crate::DecodeOptions::default()).unwrap().width, 17);
     assert_eq!(data.image_name(0), "train2017/1.png");
 }
 
@@ -108,10 +110,6 @@ fn coco_s_own_joints_need_no_description() {
     let expected = Skeleton { bones: vec![[15, 13], [0, 1]], ..coco };
     assert_eq!(data.people().unwrap().skeleton, expected);
     assert_eq!((data.len(Split::Train), data.len(Split::Val)), (0, 1));
-    value["categories"][0]["skeleton"] = json!([[0, 14]]);
-    std::fs::write(&file, value.to_string()).unwrap();
-    let error = Dataset::open_annotations(&file, &dir.path().join("images"), None).unwrap_err().to_string();
-    assert!(error.contains("category 1 (`animal`): bones: "), "{error}");
 }
 
 #[test]
@@ -130,7 +128,7 @@ fn what_cannot_be_learned_from_is_left_out_and_told() {
             changed(4, "bbox", json!([3.0, 3.0, 0.0, 5.0])),
             changed(5, "bbox", json!([17.0, 3.0, 4.0, 5.0])),
             changed(6, "area", json!(0.0)),
-            changed(7, "bbox", json!([-20.0, 3.0, 40.0, 500.0])),
+            changed(7, "bbox", json!([-20.0, 3.0, 40.0, 100.0])),
             changed(8, "category_id", json!(2)),
         ],
     );
@@ -138,12 +136,13 @@ fn what_cannot_be_learned_from_is_left_out_and_told() {
     let data = read(&value).unwrap();
     let people = data.people().unwrap();
     let ids = |persons: &[Person]| persons.iter().map(|p| p.id).collect::<Vec<_>>();
-    assert_eq!((ids(&people.persons), ids(&people.rest)), (vec![1, 7], vec![2, 3, 4, 5, 6]));
+    assert_eq!((ids(&people.persons), ids(&people.rest)), (vec![1, 6, 7], vec![2, 3, 4, 5]));
     assert_eq!(
         people.notes,
         [
-            "3 persons whose box has no area inside the image, left out (annotations 4, 5, 6)",
-            "1 annotations of other categories, left out (annotations 8)"
+            "2 persons whose box has less than half a pixel inside the image, left out (annotations 4, 5)",
+            "1 annotations of other categories, left out (annotations 8)",
+            "1 annotations without an area, that of their box taken (annotations 6)"
         ]
     );
 }
@@ -162,7 +161,7 @@ fn every_wrong_record_is_named() {
     fn without(value: &mut Value, field: &str) {
         value.as_object_mut().unwrap().remove(field);
     }
-    for field in ["image_id", "category_id", "bbox", "area"] {
+    for field in ["image_id", "category_id", "bbox"] {
         says(&|v| without(&mut v["annotations"][1], field), &format!("annotation 17: missing field `{field}`"));
     }
     says(&|v| without(&mut v["annotations"][1], "id"), "annotation number 2: missing field `id`");
@@ -171,18 +170,18 @@ fn every_wrong_record_is_named() {
     says(&|v| without(&mut v["categories"][0], "name"), "category 1: missing field `name`");
     says(&|v| without(v, "images"), "missing field `images`");
     says(&|v| *v = json!([]), "is a list, as results are, expected COCO annotations");
-    says(&|v| *second(v, "bbox") = json!([1, 2, 3]), "annotation 17: invalid length 3");
+    says(&|v| *second(v, "bbox") = json!([1, 2, 3]), "annotation 17: bbox [1.0, 2.0, 3.0] is none");
     says(&|v| *second(v, "bbox") = json!([1, 2, -3, 4]), "annotation 17: bbox [1.0, 2.0, -3.0, 4.0] is none");
     says(&|v| *second(v, "area") = json!(-1), "annotation 17: area -1, expected");
     says(&|v| *second(v, "category_id") = json!(9), "annotation 17: category_id 9 is no category");
     says(&|v| *second(v, "image_id") = json!(99), "annotation 17: image_id 99 is no image");
-    says(&|v| *second(v, "id") = json!(4), "annotation 4: stands there twice");
+    says(&|v| *second(v, "id") = json!(4), "annotation 4: stands there twice; give every annotation an id of its own");
     says(
         &|v| *second(v, "keypoints") = json!([1, 2, 2]),
         "annotation 17: has 3 numbers in `keypoints`, expected 3 for",
     );
-    says(&|v| second(v, "keypoints")[5] = json!(7), "annotation 17: joint 2 has v = 7, expected 0, 1 or 2");
-    says(&|v| second(v, "keypoints")[0] = json!("x"), "annotation 17: invalid type: string");
+    says(&|v| second(v, "keypoints")[5] = json!(7), "annotation 17: joint 2 has v = 7.0, expected 0, 1 or 2");
+    says(&|v| second(v, "keypoints")[0] = json!("x"), "annotation 17: `keypoints`: invalid value: string");
     says(&|v| v["images"][1]["id"] = json!(11), "image 11: stands there twice");
     says(&|v| v["images"][1]["width"] = json!(0), "image 12: 0 × 13 pixels");
     for name in ["../x.png", "/etc/x.png", ""] {
@@ -245,7 +244,10 @@ fn detected_boxes_are_those_of_the_validation_images() {
     assert_eq!(boxes.boxes, [DetectedBox { image: 3, bbox: inside, score: 0.5 }]);
     assert_eq!(
         boxes.notes,
-        ["1 boxes of other categories, left out", "1 boxes without area inside their image, left out (number 3)"]
+        [
+            "1 boxes of other categories, left out",
+            "1 boxes with less than half a pixel inside their image, left out (numbers 3)"
+        ]
     );
     let says = |value: Value, expected: &str| {
         let error = boxes_of(&value).unwrap_err().to_string();
@@ -255,12 +257,29 @@ fn detected_boxes_are_those_of_the_validation_images() {
     says(json!([{"image_id": 12, "category_id": 1, "score": 0.5}]), "box 1: missing field `bbox`");
     says(json!([found(12, 1, [1.0, 1.0, -1.0, 1.0])]), "box 1: bbox [1.0, 1.0, -1.0, 1.0] is none");
     says(json!([found(12, 2, [1.0; 4])]), "none of its 1 boxes is of category 1");
+    says(
+        json!([{"image_id": 12, "category_id": 1.5, "bbox": [1, 1, 1, 1], "score": 1}]),
+        "box 1: `category_id`: invalid",
+    );
+    says(
+        json!([{"image_id": 12, "category_id": 1, "bbox": [1, 1, 1, 1], "score": null}]),
+        "box 1: score null, expected",
+    );
+    says(json!([found(12, 1, [1.0, 1.0, 1e-200, 1.0])]), "none of its 1 boxes is of category 1 and inside");
+    let text = json!([{"image_id": "12", "category_id": 1.0, "bbox": [1, 1, "5", 5], "score": 0.5}]);
+    assert_eq!(
+        boxes_of(&text).unwrap().notes,
+        [
+            "1 boxes with whole numbers written as 17.0, read as 17 (boxes 1)",
+            "1 boxes with numbers written as text, read as numbers (boxes 1)"
+        ]
+    );
     says(json!([]), "none of its 0 boxes");
     says(json!({}), "is no list, expected boxes");
 }
 
 fn transform() -> Transform {
-    let pre = Preprocessing { channels: 3, image_size: [16, 12], resize: 16, mean: vec![0.5; 3], std: vec![0.25; 3] };
+    let pre = Preprocessing { mean: vec![0.5; 3], std: vec![0.25; 3], ..Preprocessing::usual(3, [16, 12], 16) };
     Transform::new(pre).unwrap()
 }
 
@@ -282,7 +301,9 @@ fn batches_hold_crops_and_heat_maps() {
         for n in 0..batch.len() {
             let person = data.person(Split::Train, 2 * i + n).unwrap();
             let crop = PersonCrop::around(person.bbox, [16, 12]);
-            let input = transform().normalise(&crop.cut(&data.load(Split::Train, 2 * i + n).unwrap(), [16, 12]));
+            let input = transform().normalise(
+                &crop.cut(&data.load(Split::Train, 2 * i + n, &crate::DecodeOptions::default()).unwrap(), [16, 12]),
+            );
             assert_eq!(batch.images[n * input.len()..][..input.len()], input);
             let back = crop.to_image([16, 12]).inverse();
             let joints = person.joints.iter().map(|j| {

@@ -1,0 +1,69 @@
+//! What is told of records that were left out, or read otherwise than they are written.
+
+use super::number::Written;
+use crate::error::thousands;
+
+/// Some records: how many, and the first of them.
+#[derive(Default)]
+pub(super) struct Records {
+    count: usize,
+    first: Vec<u64>,
+}
+
+impl Records {
+    /// So many are named.
+    const SHOWN: usize = 3;
+
+    pub fn push(&mut self, id: u64) {
+        self.count += 1;
+        if self.first.len() < Self::SHOWN {
+            self.first.push(id);
+        }
+    }
+
+    /// `3 persons without …, left out (annotations 17, 18, …)`, or `None` where there are none.
+    pub fn note(&self, what: &str, records: &str) -> Option<String> {
+        if self.count == 0 {
+            return None;
+        }
+        let ids: Vec<String> = self.first.iter().map(u64::to_string).collect();
+        let more = if self.count > Self::SHOWN { ", …" } else { "" };
+        Some(format!("{} {what} ({records} {}{more})", thousands(self.count), ids.join(", ")))
+    }
+}
+
+/// Records whose numbers are not written as COCO writes them.
+#[derive(Default)]
+pub(super) struct Unusual {
+    decimals: Records,
+    texts: Records,
+    words: Records,
+}
+
+impl Unusual {
+    /// Takes note of how the numbers of a record are written.
+    pub fn see(&mut self, id: u64, numbers: &[Written]) {
+        let kinds = [
+            (Written::Decimal, &mut self.decimals),
+            (Written::Text, &mut self.texts),
+            (Written::Word, &mut self.words),
+        ];
+        for (written, records) in kinds {
+            if numbers.contains(&written) {
+                records.push(id);
+            }
+        }
+    }
+
+    /// What there is to say; `records` is what they are called.
+    pub fn notes(&self, records: &str) -> impl Iterator<Item = String> {
+        let says = |records_: &Records, how: &str| records_.note(&format!("{records} {how}"), records);
+        [
+            says(&self.decimals, "with whole numbers written as 17.0, read as 17"),
+            says(&self.texts, "with numbers written as text, read as numbers"),
+            says(&self.words, "with true, false or null for iscrowd, read as 1, 0 and 0"),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
