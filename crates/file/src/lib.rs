@@ -102,6 +102,9 @@ impl Model {
         let mut weights = Weights::default();
         for parameter in model.graph.parameters() {
             let mut data = Vec::new();
+            // The tensor is in the file, so this is no claim; memory may be shorter.
+            let refused = |_| fail(Problem::Io { what: "read", source: std::io::ErrorKind::OutOfMemory.into() });
+            data.try_reserve_exact(parameter.elements()).map_err(refused)?;
             mapped.read(&parameter.name, &mut data).map_err(|e| fail(e.into()))?;
             weights.0.insert(parameter.name, Tensor::new(&parameter.shape, data));
         }

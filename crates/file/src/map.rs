@@ -22,13 +22,13 @@ pub(crate) struct Map(Mmap);
 impl Map {
     pub(crate) fn open(path: &Path) -> Result<Self, Problem> {
         let io = |source| Problem::Io { what: "read", source };
-        let file = File::open(path).map_err(io)?;
-        let metadata = file.metadata().map_err(io)?;
-        if !metadata.is_file() {
+        // Before it is opened: to open a pipe is to wait for who writes into it.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
             let message = "it is a folder, a pipe or a device, expected a file";
             return Err(io(io::Error::new(io::ErrorKind::InvalidInput, message)));
         }
-        match metadata.len() {
+        let file = File::open(path).map_err(io)?;
+        match file.metadata().map_err(io)?.len() {
             0 => return Err(Problem::Container("it is empty".into())),
             size if size > MAX_FILE_BYTES => {
                 return Err(Problem::Container(format!("{size} bytes, more than {MAX_FILE_BYTES}")));

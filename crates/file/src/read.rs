@@ -18,7 +18,7 @@ pub const MAX_FILE_BYTES: u64 = 8 << 30;
 pub const MAX_HEADER_BYTES: u64 = 16 << 20;
 
 /// Characters of a parser's message that are shown: it may quote the file.
-const MESSAGE: usize = 300;
+const MESSAGE: usize = 500;
 
 /// Bytes of the file that are looked at before they are given back.
 const PIECE: usize = 1 << 20;

@@ -166,6 +166,18 @@ fn long_headers_are_refused_before_they_are_read() {
 }
 
 #[test]
+#[cfg(unix)]
+fn what_is_no_file_is_refused_without_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [&pipe, folder.path(), std::path::Path::new("/dev/null")] {
+        let error = Model::open(path).unwrap_err().to_string();
+        assert!(error.contains("it is a folder, a pipe or a device, expected a file"), "{error}");
+    }
+}
+
+#[test]
 fn names_of_megabytes_are_not_repeated() {
     let short = |error: String, what: &str| assert!(error.len() < 1500 && error.contains(what), "{what}: {error}");
     let name = "n\u{1b}".repeat(1 << 18);
