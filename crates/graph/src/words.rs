@@ -20,15 +20,17 @@ pub fn short_name(name: &str) -> String {
     short_text(name, NAME)
 }
 
-/// As [`short_name`], for a text of which `most` characters are shown.
+/// As [`short_name`], for a text of which `most` characters are shown, escapes counted as they are written.
 pub fn short_text(text: &str, most: usize) -> String {
     let mut shown = String::new();
-    let mut characters = text.chars();
-    for c in characters.by_ref().take(most) {
-        if unseen(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    if characters.next().is_some() {
-        shown += &format!("… ({} bytes)", text.len());
+    let mut left = most;
+    for c in text.chars() {
+        let seen = if unseen(c) { c.escape_default().to_string() } else { c.to_string() };
+        let Some(rest) = left.checked_sub(seen.chars().count()) else {
+            return format!("{shown}… ({} bytes)", text.len());
+        };
+        left = rest;
+        shown += &seen;
     }
     shown
 }
@@ -64,6 +66,8 @@ mod tests {
     fn nothing_that_a_terminal_obeys_is_shown() {
         let hidden = "a\u{0}\u{7f}\u{9b}31m\r\u{202e}b\u{feff}";
         assert_eq!(short_name(hidden), r"a\u{0}\u{7f}\u{9b}31m\r\u{202e}b\u{feff}");
+        let many = short_name(&"\u{1b}".repeat(1 << 20));
+        assert!(many.starts_with(r"\u{1b}\u{1b}") && many.chars().count() <= 100, "{many}");
     }
 
     #[test]
