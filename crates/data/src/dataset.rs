@@ -293,7 +293,7 @@ impl Dataset {
         self.contents.left_out.sentence()
     }
 
-    /// One line for a person: `1,797 images, 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 (1,426 train, 371 val, split seed 0)`, or
+    /// One line for a person: `1,797 images, 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 (1,432 train, 365 val, split seed 0)`, or
     /// `1,200 persons in 1,000 images, 17 joints (1,000 train, 200 val, own split)`. Of many classes the first are named.
     pub fn describe(&self) -> String {
         let [all, train, val, test] =
@@ -336,10 +336,14 @@ mod tests {
     #[test]
     fn digits_describe_themselves() {
         let data = Dataset::open("digits", &OpenOptions::default()).unwrap();
-        assert_eq!(data.describe(), "1,797 images, 10 classes (1,437 train, 360 val, split seed 0)");
+        let classes = "0, 1, 2, 3, 4, 5, 6, 7, 8, 9";
+        assert_eq!(
+            data.describe(),
+            format!("1,797 images, 10 classes: {classes} (1,432 train, 365 val, split seed 0)")
+        );
         assert_eq!((data.native_size(), data.native_channels(), data.has_own_split()), (Some([8, 8]), Some(1), false));
         assert_eq!(data.len(Split::All), data.len(Split::Train) + data.len(Split::Val));
-        assert_eq!(data.item(Split::All, 1437), data.item(Split::Val, 0));
+        assert_eq!(data.item(Split::All, 1432), data.item(Split::Val, 0));
         let (label, name) = data.item(Split::Val, 7);
         assert_eq!(label, data.label(Split::Val, 7));
         assert!(name.starts_with("digits["));
@@ -374,6 +378,10 @@ mod tests {
         );
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(open(file.path().to_str().unwrap(), 0.2).contains(": is a file, expected a directory"));
+        std::fs::write(file.path(), b"PK\x03\x04").unwrap();
+        assert!(
+            open(file.path().to_str().unwrap(), 0.2).ends_with(": is a zip archive: unpack it and name the folder")
+        );
         assert_eq!(open("digits", 1.0), "val_fraction: 1, expected at least 0 and below 1");
         assert_eq!(open("digits", f32::NAN), "val_fraction: NaN, expected at least 0 and below 1");
     }

@@ -2,9 +2,6 @@
 
 use std::str::FromStr;
 
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::xxh64;
 
@@ -16,9 +13,11 @@ use crate::error::DataError;
 pub enum Split {
     /// What a network learns from.
     Train,
-    /// What it is measured on.
+    /// What it is measured on while it is made; where a source has a part for testing and none for validation, that part.
     Val,
-    /// Both, training part first.
+    /// What it is measured on in the end, where the source has such a part; otherwise nothing.
+    Test,
+    /// All of them, in this order.
     All,
 }
 
@@ -29,8 +28,9 @@ impl FromStr for Split {
         match text {
             "train" => Ok(Self::Train),
             "val" => Ok(Self::Val),
+            "test" => Ok(Self::Test),
             "all" => Ok(Self::All),
-            _ => Err(DataError::new("split", format!("`{text}`, expected `train`, `val` or `all`"))),
+            _ => Err(DataError::new("split", format!("`{text}`, expected `train`, `val`, `test` or `all`"))),
         }
     }
 }
@@ -40,6 +40,7 @@ impl std::fmt::Display for Split {
         f.write_str(match self {
             Self::Train => "train",
             Self::Val => "val",
+            Self::Test => "test",
             Self::All => "all",
         })
     }
@@ -50,90 +51,151 @@ pub(crate) fn name_hash(name: &str, seed: u64) -> u64 {
     xxh64(name.as_bytes(), seed)
 }
 
-/// Draws a validation part that has every class in proportion; returns the indices (training, validation), ascending.
+/// Draws a validation part; returns the indices (training, validation), ascending.
 ///
-/// ⌈`fraction` · images⌉ images are shared out among the classes by largest remainder. A class of two or more gives at
-/// least one image and keeps at least one; a class of one keeps it. A fraction of 0 gives none.
-pub(crate) fn stratified(labels: &[usize], classes: usize, fraction: f32, seed: u64) -> (Vec<usize>, Vec<usize>) {
-    let mut members = vec![Vec::new(); classes];
-    labels.iter().enumerate().for_each(|(i, label)| members[*label].push(i));
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+/// `name` gives the name of an item, relative to the data set. An item is for validation if XXH64 of its name, seeded with
+/// `seed`, is less than `fraction` of all hashes. So it stays where it is, whatever is added or removed beside it.
+///
+/// One exception: a class of two or more gives at least one item, that of the smallest hash, and keeps at least one, that of
+/// the largest; only in classes so small that this decides may an item change sides. A class of one keeps it. A fraction of 0
+/// gives none.
+pub(crate) fn drawn(
+    labels: &[usize],
+    classes: usize,
+    name: impl Fn(usize) -> String,
+    fraction: f32,
+    seed: u64,
+) -> (Vec<usize>, Vec<usize>) {
+    if fraction <= 0.0 {
+        return ((0..labels.len()).collect(), Vec::new());
+    }
     let mut chosen = vec![false; labels.len()];
-    let counts: Vec<usize> = members.iter().map(Vec::len).collect();
-    for (members, quota) in members.iter_mut().zip(quotas(&counts, fraction)) {
-        members.shuffle(&mut rng);
-        members[..quota].iter().for_each(|i| chosen[*i] = true);
+    let mut members = vec![Members::default(); classes];
+    for (i, label) in labels.iter().enumerate() {
+        let hash = name_hash(&name(i), seed);
+        // The upper 53 bits are a fraction that an f64 holds exactly.
+        chosen[i] = ((hash >> 11) as f64 / (1u64 << 53) as f64) < f64::from(fraction);
+        members[*label].add(i, hash, chosen[i]);
+    }
+    for class in members.iter().filter(|class| class.count > 0) {
+        if class.chosen == class.count {
+            chosen[class.largest.1] = false;
+        } else if class.chosen == 0 && class.count > 1 {
+            chosen[class.smallest.1] = true;
+        }
     }
     (0..labels.len()).partition(|i| !chosen[*i])
 }
 
-/// How many images each class gives.
-fn quotas(counts: &[usize], fraction: f32) -> Vec<usize> {
-    if fraction <= 0.0 {
-        return vec![0; counts.len()];
+/// The items of a class, as far as they decide.
+#[derive(Clone, Default)]
+struct Members {
+    count: usize,
+    chosen: usize,
+    /// Hash and index.
+    smallest: (u64, usize),
+    largest: (u64, usize),
+}
+
+impl Members {
+    fn add(&mut self, i: usize, hash: u64, chosen: bool) {
+        let first = self.count == 0;
+        if first || (hash, i) < self.smallest {
+            self.smallest = (hash, i);
+        }
+        if first || (hash, i) > self.largest {
+            self.largest = (hash, i);
+        }
+        self.count += 1;
+        self.chosen += usize::from(chosen);
     }
-    // f32 knows 0.2 as 0.2000000030: a thousandth of an image is no image.
-    let share = |count: usize| f64::from(fraction) * count as f64;
-    let wanted = (share(counts.iter().sum()) - 1e-3).ceil() as usize;
-    let floors: Vec<usize> = counts.iter().map(|count| share(*count) as usize).collect();
-    let mut by_remainder: Vec<usize> = (0..counts.len()).collect();
-    let remainder = |class: usize| share(counts[class]) - floors[class] as f64;
-    by_remainder.sort_by(|a, b| remainder(*b).total_cmp(&remainder(*a)));
-    let mut quotas = floors.clone();
-    for class in by_remainder.into_iter().take(wanted.saturating_sub(floors.iter().sum())) {
-        quotas[class] += 1;
-    }
-    let bounded = |(quota, count): (usize, &usize)| if *count < 2 { 0 } else { quota.clamp(1, count - 1) };
-    quotas.into_iter().zip(counts).map(bounded).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    /// The validation part of items with these names, the class of each being its first letter.
+    fn val(names: &[String], fraction: f32, seed: u64) -> BTreeSet<String> {
+        let labels: Vec<usize> = names.iter().map(|name| usize::from(name.as_bytes()[0] - b'a')).collect();
+        let (train, val) = drawn(&labels, 3, |i| names[i].clone(), fraction, seed);
+        let mut all = [train, val.clone()].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..names.len()).collect::<Vec<_>>());
+        val.into_iter().map(|i| names[i].clone()).collect()
+    }
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|i| format!("{}/{i}.png", ["a", "b", "c"][i % 3])).collect()
+    }
 
     #[test]
-    fn a_fifth_of_ten_is_two() {
-        assert_eq!(quotas(&[5, 5], 0.2), vec![1, 1]);
-        assert_eq!(quotas(&[10, 3, 2, 1, 0], 0.2), vec![2, 1, 1, 0, 0]);
-        assert_eq!(quotas(&[10, 10], 0.0), vec![0, 0]);
-        assert_eq!(quotas(&[3, 3], 0.99), vec![2, 2]);
+    fn the_hash_is_xxh64() {
+        // Published test values: the empty text, and "a".
+        assert_eq!(name_hash("", 0), 0xef46_db37_51d8_e999);
+        assert_eq!(name_hash("a", 0), 0xd24e_c4f1_a98c_6e5b);
+        assert_ne!(name_hash("a", 1), name_hash("a", 0));
+    }
+
+    #[test]
+    fn about_the_share_that_was_asked_for_is_drawn() {
+        for (fraction, least, most) in [(0.2, 560, 640), (0.5, 1420, 1580), (0.01, 15, 45)] {
+            let count = val(&names(3000), fraction, 0).len();
+            assert!((least..=most).contains(&count), "{count} of 3,000 at {fraction}");
+        }
+        assert!(val(&names(3000), 0.0, 0).is_empty());
+    }
+
+    #[test]
+    fn pictures_that_come_and_go_move_no_other_across() {
+        let before = names(300);
+        let held_out = val(&before, 0.2, 7);
+        let mut after: Vec<String> =
+            before.iter().enumerate().filter(|(i, _)| i % 17 != 0).map(|(_, n)| n.clone()).collect();
+        after.extend((0..40).map(|i| format!("{}/-new{i}.png", ["a", "b"][i % 2])));
+        after.sort();
+        let (now, names): (_, BTreeSet<String>) = (val(&after, 0.2, 7), before.into_iter().collect());
+        for name in after.iter().filter(|name| names.contains(*name)) {
+            assert_eq!(now.contains(name), held_out.contains(name), "{name}");
+        }
     }
 
     #[test]
     fn names_come_back() {
-        for split in [Split::Train, Split::Val, Split::All] {
+        for split in [Split::Train, Split::Val, Split::Test, Split::All] {
             assert_eq!(split.to_string().parse::<Split>().unwrap(), split);
             assert_eq!(serde_json::to_string(&split).unwrap(), format!("\"{split}\""));
         }
-        let error = "test".parse::<Split>().unwrap_err();
-        assert_eq!(error.to_string(), "split: `test`, expected `train`, `val` or `all`");
+        let error = "tests".parse::<Split>().unwrap_err();
+        assert_eq!(error.to_string(), "split: `tests`, expected `train`, `val`, `test` or `all`");
     }
 
     proptest! {
         #[test]
-        fn a_split_is_a_partition_with_every_class_in_proportion(
-            labels in prop::collection::vec(0usize..6, 0..120), fraction in 0.01f32..0.99, seed: u64,
-        ) {
-            let (train, val) = stratified(&labels, 6, fraction, seed);
-            prop_assert_eq!(&stratified(&labels, 6, fraction, seed), &(train.clone(), val.clone()));
-            let mut all = [train.clone(), val.clone()].concat();
-            all.sort_unstable();
-            prop_assert_eq!(all, (0..labels.len()).collect::<Vec<_>>());
-            for class in 0..6 {
-                let count = |part: &[usize]| part.iter().filter(|i| labels[**i] == class).count();
-                let (t, v) = (count(&train), count(&val));
-                prop_assert!(t >= 1 || v == 0);
-                prop_assert!(v >= 1 || t < 2);
-                let ideal = f64::from(fraction) * (t + v) as f64;
-                prop_assert!((v as f64 - ideal).abs() <= 1.001, "{v} of {}, {ideal} wanted", t + v);
+        fn every_class_of_two_is_in_both_parts(count in 0usize..40, fraction in 0.001f32..0.999, seed: u64) {
+            let names = names(count);
+            let held_out = val(&names, fraction, seed);
+            prop_assert_eq!(&val(&names, fraction, seed), &held_out);
+            for class in ["a", "b", "c"] {
+                let all = names.iter().filter(|name| name.starts_with(class)).count();
+                let given = held_out.iter().filter(|name| name.starts_with(class)).count();
+                prop_assert!(given < all || all == 0);
+                prop_assert!(given >= 1 || all < 2);
             }
         }
 
         #[test]
         fn the_seed_decides(a: u64, b: u64) {
-            let labels: Vec<usize> = (0..200).map(|i| i % 2).collect();
-            prop_assert_eq!(a == b, stratified(&labels, 2, 0.3, a) == stratified(&labels, 2, 0.3, b));
+            prop_assert_eq!(a == b, val(&names(300), 0.3, a) == val(&names(300), 0.3, b));
+        }
+
+        #[test]
+        fn the_order_does_not_decide(seed: u64, turn in 0usize..60) {
+            let mut turned = names(60);
+            turned.rotate_left(turn);
+            prop_assert_eq!(val(&names(60), 0.3, seed), val(&turned, 0.3, seed));
         }
     }
 }

@@ -60,14 +60,16 @@ pub enum SetupError {
 /// Opens the recipe's data set: `digits` or a path.
 ///
 /// # Errors
-/// The data set's, and those of the file that `data.skeleton` names.
+/// The data set's, those of the file that `data.skeleton` names, and where there is nothing to learn from.
 pub fn open(spec: &str, recipe: &Recipe) -> Result<Arc<Dataset>, DataError> {
     if Dataset::is_people(spec) {
         let skeleton = recipe.data.skeleton.as_deref().map(read_skeleton).transpose()?;
         return Ok(Arc::new(Dataset::open_people(Path::new(spec), skeleton.as_ref())?));
     }
     let options = OpenOptions { val_fraction: recipe.data.val_fraction, seed: recipe.seed };
-    Ok(Arc::new(Dataset::open(spec, &options)?))
+    let dataset = Dataset::open(spec, &options)?;
+    dataset.check_training(spec)?;
+    Ok(Arc::new(dataset))
 }
 
 /// Reads the TOML file that describes a skeleton.

@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::thread::Builder;
 
 use serde::Serialize;
 
@@ -38,6 +39,9 @@ pub struct FigureSummary {
     pub train: Option<FigurePart>,
     /// What was made for validation; `None` where nothing was asked for.
     pub val: Option<FigurePart>,
+    /// That the system refused threads, and how many worked.
+    #[serde(skip)]
+    pub note: Option<String>,
 }
 
 /// What was made of one split.
@@ -83,13 +87,14 @@ pub fn make_figures(
     if !options.overwrite && fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(DataError::at(out, "is not empty; choose another folder, or write over what is there (--force)"));
     }
+    let mut note = None;
     let mut make = |split, count, before| {
         let mut report = |done| progress(before + done);
-        (count > 0).then(|| make_part(out, options, split, count, &mut report)).transpose()
+        (count > 0).then(|| make_part(out, options, split, count, &mut report, &mut note)).transpose()
     };
     let train = make(Split::Train, options.train, 0)?;
     let val = make(Split::Val, options.val, options.train)?;
-    Ok(FigureSummary { train, val })
+    Ok(FigureSummary { train, val, note })
 }
 
 /// A picture that lies on disk.
@@ -106,6 +111,7 @@ fn make_part(
     split: Split,
     count: u64,
     progress: &mut dyn FnMut(u64),
+    note: &mut Option<String>,
 ) -> Result<FigurePart, DataError> {
     let name = format!("{split}2017");
     let images_dir = out.join(&name);
@@ -115,7 +121,7 @@ fn make_part(
     }
     let annotations = annotations.join(format!("person_keypoints_{name}.json"));
     let mut part = FigurePart { images_dir, annotations, images: count, ..FigurePart::default() };
-    let mut made = make_pictures(&part.images_dir, options, split, count, progress)?;
+    let mut made = make_pictures(&part.images_dir, options, split, count, progress, note)?;
     made.sort_by_key(|picture| picture.index);
 
     let mut truth = Annotations {
@@ -147,20 +153,23 @@ fn file_name(index: u64) -> String {
     format!("{:012}.jpg", index + 1)
 }
 
-/// Draws and writes pictures on all threads; in no order.
+/// Draws and writes pictures on all threads that can be had, at least on this one; in no order.
 fn make_pictures(
     dir: &Path,
     options: &FigureOptions,
     split: Split,
     count: u64,
     progress: &mut dyn FnMut(u64),
+    note: &mut Option<String>,
 ) -> Result<Vec<Made>, DataError> {
     let next = AtomicU64::new(0);
     let (sender, receiver) = mpsc::channel();
+    let wanted = count.min(options.threads.max(1) as u64);
     std::thread::scope(|scope| {
-        for _ in 0..options.threads.max(1) {
+        let mut started = 0;
+        while started < wanted {
             let (next, sender) = (&next, sender.clone());
-            scope.spawn(move || {
+            let work = move || {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     // The other end is gone once something has failed.
@@ -168,14 +177,24 @@ fn make_pictures(
                         return;
                     }
                 }
-            });
+            };
+            if let Err(e) = Builder::new().name("figures".to_owned()).spawn_scoped(scope, work) {
+                *note = Some(format!("{started} of {wanted} threads could be started: {e}"));
+                break;
+            }
+            started += 1;
         }
         drop(sender);
         let mut made = Vec::new();
-        for picture in receiver {
+        let mut take = |picture: Result<Made, DataError>| {
             made.push(picture?);
             progress(made.len() as u64);
+            Ok(())
+        };
+        if started == 0 {
+            (0..count).try_for_each(|index| take(make_picture(dir, options.seed, split, index)))?;
         }
+        receiver.into_iter().try_for_each(take)?;
         Ok(made)
     })
 }

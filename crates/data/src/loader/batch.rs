@@ -9,7 +9,8 @@ use crate::error::DataError;
 pub struct LoaderOptions {
     /// Images per batch, at least 1; where several processes share the work, those of all of them together.
     pub batch: usize,
-    /// Threads that load images; 0 counts as 1. Has no effect on what is loaded.
+    /// Threads that load images; 0 counts as 1, and no more are started than images may be under way. Where the system
+    /// refuses some, fewer do: see [`Epoch::note`](super::Epoch::note). Has no effect on what is loaded.
     pub threads: usize,
     /// Most batches under way or ready at a time; 0 counts as 1. This and `batch` bound the memory.
     pub prefetch: usize,
@@ -19,8 +20,8 @@ pub struct LoaderOptions {
     pub shuffle: bool,
     /// Whether a last batch that is not full is left out.
     pub drop_last: bool,
-    /// Most images of an epoch that may be broken; they are left out. One more is an error. Every process counts its
-    /// own.
+    /// Most images of an epoch that may be broken; they are left out. One more is an error, and so are more than half of the
+    /// epoch's images, whatever this says. Every process counts its own.
     pub max_broken: usize,
     /// Which of the processes that share an epoch this one is, from 0.
     pub rank: usize,

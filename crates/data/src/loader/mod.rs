@@ -12,9 +12,9 @@ mod worker;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
@@ -100,8 +100,10 @@ impl Loader {
             order,
             next: 0,
             under_way: VecDeque::new(),
-            jobs: None,
+            queue: None,
+            spawn: |work| Builder::new().name("loader".to_owned()).spawn(work),
             threads: Vec::new(),
+            note: None,
             broken: Vec::new(),
             waited: Duration::ZERO,
             wrong: options.check().err().or(wrong),
@@ -122,12 +124,23 @@ pub struct Epoch {
     /// Number of the next batch to be queued.
     next: usize,
     under_way: VecDeque<Arc<Slot>>,
-    jobs: Option<Sender<Job>>,
+    queue: Option<Queue>,
+    spawn: Spawn,
     threads: Vec<JoinHandle<()>>,
+    note: Option<String>,
     broken: Vec<Broken>,
     waited: Duration,
     wrong: Option<DataError>,
 }
+
+/// Where jobs go in, and where whoever works takes them out.
+struct Queue {
+    jobs: Sender<Job>,
+    work: Arc<Mutex<Receiver<Job>>>,
+}
+
+/// Starts a thread; may be refused.
+type Spawn = fn(Box<dyn FnOnce() + Send>) -> std::io::Result<JoinHandle<()>>;
 
 impl Epoch {
     /// Number of batches, counted from the first, whether it was skipped or not.
@@ -145,6 +158,12 @@ impl Epoch {
     /// The images left out so far, in the order of the epoch.
     pub fn broken(&self) -> &[Broken] {
         &self.broken
+    }
+
+    /// What the caller should know, once it has been asked for the first batch: that the system refused threads, and how many
+    /// of them load images now.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// How long `next` has waited for images so far.
@@ -166,34 +185,45 @@ impl Epoch {
             };
             let filling = Mutex::new(Filling { batch, broken: Vec::new(), missing });
             let slot = Arc::new(Slot { indices, filling, full: Condvar::new() });
+            let queue = self.queue();
             for place in 0..missing {
-                self.queue()
-                    .send(Job { slot: Arc::clone(&slot), place })
-                    .expect("a thread listens until the epoch ends");
+                let job = Job { slot: Arc::clone(&slot), place };
+                queue.jobs.send(job).expect("the queue holds its other end");
             }
             self.under_way.push_back(slot);
             self.next += 1;
         }
     }
 
-    /// The queue; the threads that empty it start with it.
-    fn queue(&mut self) -> &Sender<Job> {
-        let (threads, recipe) = (&mut self.threads, &self.recipe);
-        let wanted = self.options.threads.max(1);
-        self.jobs.get_or_insert_with(|| {
-            let (sender, receiver) = channel();
-            let receiver = Arc::new(Mutex::new(receiver));
-            threads.extend((0..wanted).map(|_| {
-                let (recipe, receiver) = (Arc::clone(recipe), Arc::clone(&receiver));
-                std::thread::spawn(move || recipe.work(&receiver))
-            }));
-            sender
-        })
+    /// The queue; the threads that empty it start with it. Where none can be had, [`Epoch::take`] does their work.
+    fn queue(&mut self) -> &Queue {
+        if self.queue.is_none() {
+            let (jobs, work) = channel();
+            let work = Arc::new(Mutex::new(work));
+            let most = self.options.batch.saturating_mul(self.options.prefetch.max(1));
+            let wanted = self.options.threads.clamp(1, most.max(1));
+            for started in 0..wanted {
+                let (recipe, work) = (Arc::clone(&self.recipe), Arc::clone(&work));
+                match (self.spawn)(Box::new(move || recipe.work(&work))) {
+                    Ok(thread) => self.threads.push(thread),
+                    Err(e) => {
+                        let note = format!("{started} of {wanted} loader threads could be started: {e}");
+                        self.note = Some(note);
+                        break;
+                    }
+                }
+            }
+            self.queue = Some(Queue { jobs, work });
+        }
+        self.queue.as_ref().expect("it was made above")
     }
 
     /// Waits for a batch and takes it.
     fn take(&mut self, slot: &Slot) -> Batch {
         let started = Instant::now();
+        if let (true, Some(queue)) = (self.threads.is_empty(), &self.queue) {
+            while slot.lock().missing > 0 && self.recipe.work_once(&queue.work) {}
+        }
         let filling = slot.full.wait_while(slot.lock(), |filling| filling.missing > 0);
         let mut filling = filling.unwrap_or_else(PoisonError::into_inner);
         self.waited += started.elapsed();
@@ -202,17 +232,24 @@ impl Epoch {
     }
 
     fn too_many_broken(&self) -> Option<DataError> {
-        if self.broken.len() <= self.options.max_broken {
+        let (broken, all) = (self.broken.len(), self.order.len());
+        let half = broken > all / 2;
+        if broken <= self.options.max_broken && !half {
             return None;
         }
         const SHOWN: usize = 3;
         let mut list: Vec<&str> = self.broken.iter().take(SHOWN).map(|broken| broken.reason.as_str()).collect();
-        if self.broken.len() > SHOWN {
+        if broken > SHOWN {
             list.push("…");
         }
-        let (count, allowed) = (thousands(self.broken.len()), thousands(self.options.max_broken));
-        let images = if self.broken.len() == 1 { "image" } else { "images" };
-        let message = format!("{count} broken {images}, but at most {allowed} are allowed: {}", list.join("; "));
+        let (count, list) = (thousands(broken), list.join("; "));
+        let images = if broken == 1 { "image" } else { "images" };
+        let message = if broken > self.options.max_broken {
+            let allowed = thousands(self.options.max_broken);
+            format!("{count} broken {images}, but at most {allowed} are allowed: {list}")
+        } else {
+            format!("{count} of {} images broken, which is more than half: {list}", thousands(all))
+        };
         Some(DataError::new(format!("{} images", self.recipe.split), message))
     }
 
@@ -221,7 +258,7 @@ impl Epoch {
         self.recipe.stop.store(true, Ordering::Relaxed);
         self.next = self.batches;
         self.under_way.clear();
-        self.jobs = None;
+        self.queue = None;
         for thread in self.threads.drain(..) {
             // A thread reports what it cannot load; it has nothing else to say.
             let _ = thread.join();

@@ -47,14 +47,14 @@ fn an_epoch_has_every_image_once() {
     let epoch = Loader::epoch(&data, Split::Val, &pre(1, 8), None, &options, 0);
     assert_eq!(epoch.batches(), 4);
     let batches = all(epoch);
-    assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [100, 100, 100, 60]);
+    assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [100, 100, 100, 65]);
     assert_eq!(batches.iter().map(|b| b.number).collect::<Vec<_>>(), [0, 1, 2, 3]);
-    assert_eq!(batches[3].shape(), [60, 1, 8, 8]);
-    assert_eq!(batches[3].images.len(), 60 * 64);
+    assert_eq!(batches[3].shape(), [65, 1, 8, 8]);
+    assert_eq!(batches[3].images.len(), 65 * 64);
     let mut seen = indices(&batches);
-    assert_ne!(seen, (0..360).collect::<Vec<_>>());
+    assert_ne!(seen, (0..365).collect::<Vec<_>>());
     seen.sort_unstable();
-    assert_eq!(seen, (0..360).collect::<Vec<_>>());
+    assert_eq!(seen, (0..365).collect::<Vec<_>>());
     for batch in &batches {
         for (n, (&i, &label)) in batch.indices.iter().zip(&batch.classes().labels).enumerate() {
             assert_eq!(label, data.item(Split::Val, i).0);
@@ -71,7 +71,7 @@ fn options_decide_about_order_and_the_last_batch() {
         indices(&all(Loader::epoch(&data, Split::Val, &pre(1, 8), None, options, epoch)))
     };
     let in_order = LoaderOptions { batch: 100, ..LoaderOptions::default() };
-    assert_eq!(run(&in_order, 3), (0..360).collect::<Vec<_>>());
+    assert_eq!(run(&in_order, 3), (0..365).collect::<Vec<_>>());
     assert_eq!(run(&LoaderOptions { drop_last: true, ..in_order.clone() }, 0), (0..300).collect::<Vec<_>>());
     let shuffled = LoaderOptions { shuffle: true, ..in_order };
     assert_eq!(run(&shuffled, 0), run(&shuffled, 0));
@@ -216,4 +216,55 @@ proptest! {
 
 fn all_of(epoch: &mut Epoch) -> Vec<Batch> {
     epoch.collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn more_than_half_broken_is_an_error_whatever_is_allowed() {
+    let run = |broken: &[usize]| {
+        let (_dir, data) = folder(broken);
+        let options = LoaderOptions { batch: 5, max_broken: 40, ..LoaderOptions::default() };
+        Loader::epoch(&data, Split::All, &pre(3, 6), None, &options, 0).collect::<Result<Vec<Batch>, _>>()
+    };
+    assert_eq!(run(&(0..20).collect::<Vec<_>>()).unwrap().iter().map(Batch::len).sum::<usize>(), 20);
+    for broken in [21, 40] {
+        let error = run(&(0..broken).collect::<Vec<_>>()).unwrap_err().to_string();
+        assert!(error.contains(" of 40 images broken, which is more than half: "), "{error}");
+    }
+}
+
+#[test]
+fn threads_that_cannot_be_had_are_told_and_change_nothing() {
+    let (_dir, data) = folder(&[5, 30]);
+    let options =
+        LoaderOptions { batch: 7, threads: 4, seed: 3, shuffle: true, max_broken: 2, ..LoaderOptions::default() };
+    let augment = Some(Augment { flip: 0.5, shift: 1, ..Augment::default() });
+    let epoch = || Loader::epoch(&data, Split::All, &pre(3, 9), augment, &options, 1);
+    let mut all = epoch();
+    let expected = all_of(&mut all);
+    assert_eq!(all.note(), None);
+    let mut none = epoch();
+    none.spawn = |_| Err(std::io::Error::from(std::io::ErrorKind::WouldBlock));
+    assert!(all_of(&mut none) == expected);
+    assert_eq!(none.broken(), all.broken());
+    let note = none.note().unwrap();
+    assert!(note.starts_with("0 of 4 loader threads could be started: "), "{note}");
+    let mut few = epoch();
+    few.spawn = |work| {
+        static STARTED: AtomicBool = AtomicBool::new(false);
+        if STARTED.swap(true, Ordering::Relaxed) {
+            return Err(std::io::Error::from(std::io::ErrorKind::WouldBlock));
+        }
+        Builder::new().spawn(work)
+    };
+    assert!(all_of(&mut few) == expected);
+    assert!(few.note().unwrap().starts_with("1 of 4 loader threads"));
+}
+
+#[test]
+fn no_more_threads_start_than_images_are_under_way() {
+    let data = digits();
+    let options = LoaderOptions { batch: 2, prefetch: 3, threads: 1_000_000, ..LoaderOptions::default() };
+    let mut epoch = Loader::epoch(&data, Split::Val, &pre(1, 8), None, &options, 0);
+    epoch.next().unwrap().unwrap();
+    assert_eq!(epoch.threads.len(), 6);
 }

@@ -91,8 +91,9 @@ impl Recipe {
     /// Loads an image into its place.
     fn fill(&self, Job { slot, place }: Job) {
         let index = slot.indices[place];
-        let loaded = catch_unwind(AssertUnwindSafe(|| self.load(index)))
-            .unwrap_or_else(|_| Err(DataError::new("loader", "gave up: a mistake in dyconv")));
+        let loaded = catch_unwind(AssertUnwindSafe(|| self.load(index))).unwrap_or_else(|_| {
+            Err(DataError::new(self.dataset.item(self.split, index).1, "gave up: a mistake in dyconv"))
+        });
         let mut filling = slot.lock();
         match loaded {
             Ok(loaded) => loaded.store(&mut filling.batch, place),

@@ -7,7 +7,7 @@ use dyconv_file::Skeleton;
 use super::People;
 use super::coco::{self, Annotations};
 use crate::error::DataError;
-use crate::source::{Contents, Images, Labels};
+use crate::source::{Contents, Images, Labels, LeftOut, OwnSplit};
 
 /// Parts of COCO's folders: annotations and images, for training and validation.
 const PARTS: [(&str, &str); 2] = [
@@ -88,9 +88,11 @@ fn contents(root: &Path, parts: Vec<(Annotations, String)>) -> Result<Contents, 
         paths.extend(part.files.into_iter().map(|file| format!("{folder}{file}")));
     }
     let people = people.expect("at least one part");
+    let split = OwnSplit { train, val: people.persons.len() - train, test: 0 };
     Ok(Contents {
         images: Images::Files { root: root.to_owned(), paths },
         labels: Labels::People(people),
-        train: Some(train),
+        split: Some(split),
+        left_out: LeftOut::default(),
     })
 }

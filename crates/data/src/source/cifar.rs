@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Contents, Images, Labels, Packed, class_names, read_file};
+use super::{Contents, Images, Labels, LeftOut, OwnSplit, Packed, class_names, read_file};
 use crate::error::DataError;
 
 /// Bytes of one image: red, green, blue planes of 32 × 32.
@@ -23,8 +23,8 @@ struct Layout {
 
 fn layout(root: &Path) -> Option<Layout> {
     let mut batches: Vec<PathBuf> = (1..=99).map(|i| root.join(format!("data_batch_{i}.bin"))).collect();
-    batches.retain(|path| path.is_file());
-    if !batches.is_empty() {
+    if batches[0].is_file() {
+        batches.retain(|path| path.is_file());
         let test = root.join("test_batch.bin");
         return Some(Layout { label_bytes: 1, classes: 10, names_file: "batches.meta.txt", train: batches, test });
     }
@@ -73,11 +73,12 @@ pub(super) fn read(root: &Path) -> Result<Contents, DataError> {
     }
     let mut own_split = None;
     if layout.test.is_file() {
-        append(&layout.test)?;
-        own_split = Some(train);
+        let all = append(&layout.test)?;
+        own_split = Some(OwnSplit { train, val: 0, test: all - train });
     }
     let images = Images::Packed(Packed { channels: 3, height: 32, width: 32, pixels, files });
-    Ok(Contents { images, labels: Labels::Classes { names: classes, of: labels }, train: own_split })
+    let labels = Labels::Classes { names: classes, of: labels };
+    Ok(Contents { images, labels, split: own_split, left_out: LeftOut::default() })
 }
 
 struct Records {
@@ -93,7 +94,8 @@ impl Records {
             let message = format!("{} bytes, expected a positive multiple of {record} (one CIFAR record)", bytes.len());
             return Err(DataError::at(path, message));
         }
-        pixels.reserve(bytes.len() / record * PIXELS);
+        let more = bytes.len() / record * PIXELS;
+        pixels.try_reserve(more).map_err(|e| DataError::at(path, format!("cannot be held: {e}")))?;
         for (i, record) in bytes.chunks_exact(record).enumerate() {
             let label = usize::from(record[self.label_bytes - 1]);
             if label >= self.classes {
@@ -147,9 +149,23 @@ mod tests {
         assert_eq!(data.item(Split::Train, 11), (1, "data_batch_1.bin[11]".to_owned()));
         assert_eq!(data.item(Split::Train, 12), (0, "data_batch_2.bin[0]".to_owned()));
         assert_eq!(data.item(Split::Val, 3), (3, "test_batch.bin[3]".to_owned()));
-        assert_eq!(data.load(Split::Train, 12).unwrap().data[..6], [1, 2, 3, 1, 2, 3]);
-        assert_eq!(data.load(Split::Val, 2).unwrap().data, vec![2; PIXELS]);
-        assert_eq!(data.describe(), "19 images, 10 classes (15 train, 4 val, own split)");
+        assert_eq!(
+            data.load(Split::Train, 12, &crate::DecodeOptions::default()).unwrap().data[..6],
+            [1, 2, 3, 1, 2, 3]
+        );
+        assert_eq!(data.load(Split::Val, 2, &crate::DecodeOptions::default()).unwrap().data, vec![2; PIXELS]);
+        assert!(
+            data.describe().starts_with("19 images, 10 classes: airplane, automobile, bird, "),
+            "{}",
+            data.describe()
+        );
+        assert!(data.describe().ends_with("(15 train, 4 test, also used as val, own split)"));
+        assert_eq!(data.item(Split::Test, 3), data.item(Split::Val, 3));
+        assert_eq!(data.left_out_note(), None);
+        write(root.join("data_batch_1.bin"), &records(12, 1, 10)[2 * 3073..9 * 3073]).unwrap();
+        std::fs::remove_file(root.join("data_batch_2.bin")).unwrap();
+        let note = open(root).unwrap().left_out_note().unwrap();
+        assert_eq!(note, "no training images of 3 of 10 classes: airplane, automobile, truck");
     }
 
     #[test]
@@ -158,7 +174,8 @@ mod tests {
         write(dir.path().join("train.bin"), records(300, 2, 100)).unwrap();
         let data = open(dir.path()).unwrap();
         assert_eq!((data.classes().len(), data.classes()[42].as_str(), data.has_own_split()), (100, "42", false));
-        assert_eq!([Split::Train, Split::Val].map(|s| data.len(s)), [200, 100]);
+        let parts = [Split::Train, Split::Val].map(|s| data.len(s));
+        assert!(parts[0] + parts[1] == 300 && parts[1] >= 100, "every class gives one of its three: {parts:?}");
         let names: String = (0..100).map(|i| format!("name {i}\n")).collect();
         write(dir.path().join("fine_label_names.txt"), names + "\n").unwrap();
         assert_eq!(open(dir.path()).unwrap().classes()[42], "name 42");

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use flate2::read::GzDecoder;
 
-use super::{Contents, Images, Labels, Packed};
+use super::{Contents, Images, Labels, LeftOut, Packed};
 use crate::error::DataError;
 
 static CSV_GZ: &[u8] = include_bytes!("../../assets/digits.csv.gz");
@@ -34,7 +34,7 @@ pub(super) fn read() -> Result<Contents, DataError> {
     let files = vec![("digits".to_owned(), labels.len())];
     let images = Images::Packed(Packed { channels: 1, height: SIDE, width: SIDE, pixels, files });
     let names = (0..10).map(|d| d.to_string()).collect();
-    Ok(Contents { images, labels: Labels::Classes { names, of: labels }, train: None })
+    Ok(Contents { images, labels: Labels::Classes { names, of: labels }, split: None, left_out: LeftOut::default() })
 }
 
 #[cfg(test)]
@@ -47,7 +47,7 @@ mod tests {
         let Labels::Classes { of: labels, .. } = &contents.labels else { unreachable!() };
         assert_eq!(labels.len(), 1797);
         assert_eq!(labels[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        let image = contents.images.load(0).unwrap();
+        let image = contents.images.load(0, &crate::DecodeOptions::default()).unwrap();
         assert_eq!((image.width, image.height, image.channels), (8, 8, 1));
         let row: Vec<u8> =
             [0u32, 0, 5, 13, 9, 1, 0, 0].iter().map(|v| (*v as f32 * 255.0 / 16.0).round() as u8).collect();

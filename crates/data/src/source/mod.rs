@@ -1,21 +1,27 @@
 //! Where labelled images come from. Each source reads its files and returns a [`Contents`]; what they share lies here.
 
+mod advice;
 mod cifar;
 mod digits;
 mod folder;
+mod left_out;
 mod mnist;
+mod part;
 mod shards;
+#[cfg(test)]
+mod tests;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::{Crc, CrcReader};
 
-use crate::decode::{self, MAX_FILE_BYTES};
+use crate::decode::{self, DecodeOptions, MAX_FILE_BYTES};
 use crate::error::DataError;
 use crate::image::Image;
 use crate::people::{self, People};
 use crate::regular;
+pub(crate) use left_out::LeftOut;
 use shards::Shards;
 
 /// What a source found: images with labels, in a fixed order.
@@ -23,8 +29,17 @@ use shards::Shards;
 pub(crate) struct Contents {
     pub images: Images,
     pub labels: Labels,
-    /// How many of the items, from the first, are for training, where the source says so itself.
-    pub train: Option<usize>,
+    /// What the items are for, where the source says so itself.
+    pub split: Option<OwnSplit>,
+    pub left_out: LeftOut,
+}
+
+/// How many items are for training, for validation and for testing. They lie in this order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnSplit {
+    pub train: usize,
+    pub val: usize,
+    pub test: usize,
 }
 
 /// What is known of the images.
@@ -74,18 +89,42 @@ pub(crate) fn open(spec: &str) -> Result<Contents, DataError> {
         return Err(DataError::at(root, format!("no such file or directory; {hint}")));
     }
     if !root.is_dir() {
-        return Err(DataError::at(root, "is a file, expected a directory that holds one folder of images per class"));
+        return Err(DataError::at(root, advice::for_file(root)));
     }
+    match known(root) {
+        Some(contents) => contents,
+        None => match INSIDE.iter().map(|name| root.join(name)).find_map(|inner| known(&inner)) {
+            Some(contents) => contents,
+            None => folder::read(root),
+        },
+    }
+}
+
+/// Folders that archives and downloaders put the files of a data set into: the one above is as good.
+const INSIDE: [&str; 9] = [
+    "cifar-10-batches-bin",
+    "cifar-100-binary",
+    "raw",
+    "MNIST/raw",
+    "FashionMNIST/raw",
+    "KMNIST/raw",
+    "EMNIST/raw",
+    "cifar-10-batches-py",
+    "cifar-100-python",
+];
+
+/// Reads a directory that holds one of the known forms; `None` where it can only be one of images.
+fn known(root: &Path) -> Option<Result<Contents, DataError>> {
     if people::is_here(root) {
-        people::folder(root, None)
+        Some(people::folder(root, None))
     } else if cifar::is_here(root) {
-        cifar::read(root)
+        Some(cifar::read(root))
     } else if mnist::is_here(root) {
-        mnist::read(root)
+        Some(mnist::read(root))
     } else if shards::is_here(root) {
-        shards::read(root)
+        Some(shards::read(root))
     } else {
-        folder::read(root)
+        None
     }
 }
 
@@ -120,11 +159,11 @@ impl Images {
         }
     }
 
-    pub fn load(&self, index: usize) -> Result<Image, DataError> {
+    pub fn load(&self, index: usize, options: &DecodeOptions) -> Result<Image, DataError> {
         match self {
             // The error names the whole path: that is what a person can open.
-            Self::Files { root, paths } => decode::load(&root.join(&paths[index])),
-            Self::Shards(shards) => shards.load(index),
+            Self::Files { root, paths } => decode::load(&root.join(&paths[index]), options),
+            Self::Shards(shards) => shards.load(index, options),
             Self::Packed(packed) => Ok(packed.get(index)),
         }
     }
@@ -157,8 +196,21 @@ impl Packed {
     }
 }
 
+/// Most bytes of a file that is read as a whole: 2 GiB.
+const MAX_BYTES: u64 = 2 << 30;
+
+/// Reads a whole file of at most [`MAX_BYTES`]; its size is known before memory is taken.
 fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
-    std::fs::read(path).map_err(|e| DataError::at(path, format!("cannot be read: {e}")))
+    let unreadable = |e: std::io::Error| DataError::at(path, format!("cannot be read: {e}"));
+    let file = regular::open(path)?;
+    let len = file.metadata().map_err(unreadable)?.len();
+    if len > MAX_BYTES {
+        return Err(DataError::at(path, format!("{len} bytes, but the limit is {} MiB", MAX_BYTES >> 20)));
+    }
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len as usize).map_err(|e| DataError::at(path, format!("cannot be read: {e}")))?;
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
 }
 
 /// Class names from a text file with one per line, or `None` where there is no such file.

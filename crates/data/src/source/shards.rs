@@ -1,9 +1,11 @@
-//! Tar files in WebDataset's layout: `key.jpg` and `key.cls` side by side; directly, or below `train/` and `val/`.
+//! Tar files in WebDataset's layout: `key.jpg` and `key.cls` side by side. Their names or their folders say their part.
 //!
 //! Headers are walked once and data passed over. What stays in memory is where each image lies: 24 bytes, its name and
 //! its label. Pixels are read when asked for, each from its place.
 
+mod group;
 mod index;
+mod segment;
 #[cfg(test)]
 mod tests;
 
@@ -11,10 +13,11 @@ use std::collections::BTreeSet;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::folder::VALIDATION;
-use super::{Contents, read_file};
-use crate::decode;
-use crate::error::DataError;
+use super::folder::is_image;
+use super::part::Part;
+use super::{Contents, LeftOut, OwnSplit, read_file};
+use crate::decode::{self, DecodeOptions};
+use crate::error::{DataError, listed, shown};
 use crate::image::Image;
 use crate::regular;
 use index::Index;
@@ -48,9 +51,9 @@ impl Shards {
         format!("{}/{name}", self.files[self.images[index].shard as usize])
     }
 
-    pub fn load(&self, index: usize) -> Result<Image, DataError> {
+    pub fn load(&self, index: usize, options: &DecodeOptions) -> Result<Image, DataError> {
         let (name, bytes) = self.bytes(index)?;
-        decode::decode(&bytes, &name)
+        decode::decode(&bytes, &name, options)
     }
 
     /// Whole path and bytes of an image.
@@ -72,74 +75,149 @@ impl Shards {
     }
 }
 
-/// Whether there are tar files here or in `train/`.
+/// Whether there are tar files here or in a folder that is called after a part of the data.
 pub(super) fn is_here(root: &Path) -> bool {
-    [root.to_owned(), root.join("train")].iter().any(|folder| tars(folder).is_ok_and(|found| !found.is_empty()))
+    let has_tars = |folder: &Path| entries(folder).is_ok_and(|paths| paths.iter().any(|path| is_tar(path)));
+    let is_part = |path: &PathBuf| part_of_folder(path).is_some() && has_tars(path);
+    has_tars(root) || entries(root).is_ok_and(|paths| paths.iter().any(is_part))
 }
 
-/// Names of the tar files in a folder, sorted.
-fn tars(folder: &Path) -> Result<Vec<String>, DataError> {
+/// What lies in a folder, sorted.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let unreadable = |e: io::Error| DataError::at(folder, format!("cannot be read: {e}"));
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("tar")) && path.is_file() {
-            let name = path.file_name().and_then(|name| name.to_str());
-            names.push(name.ok_or_else(|| DataError::at(&path, "the name is not UTF-8: rename it"))?.to_owned());
-        }
-    }
-    names.retain(|name| !name.starts_with('.'));
-    names.sort_unstable();
-    Ok(names)
+    let entries = std::fs::read_dir(folder).map_err(unreadable)?;
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>().map_err(unreadable)?;
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+fn is_tar(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("tar")) && !is_hidden(path) && path.is_file()
+}
+
+fn part_of_folder(path: &Path) -> Option<Part> {
+    Part::of_folder(path.file_name()?.to_str()?).filter(|_| path.is_dir())
 }
 
 pub(super) fn read(root: &Path) -> Result<Contents, DataError> {
-    let (train, val) = parts(root)?;
-    let mut index = Index::new(root);
-    for file in train {
-        index.add(file)?;
-    }
-    let images = index.images();
-    if images == 0 {
-        return Err(DataError::at(root, "no images in the tar files: expected members `key.jpg` and `key.cls`"));
-    }
-    let classes = index.classes();
-    let own_split = !val.is_empty();
-    for file in val {
-        index.add(file)?;
-    }
-    if own_split && index.images() == images {
-        return Err(DataError::at(root, "no images in the tar files for validation"));
-    }
-    index.contents(classes, own_split.then_some(images))
-}
-
-/// The tar files for training and for validation; none for validation where the names do not say.
-fn parts(root: &Path) -> Result<(Vec<String>, Vec<String>), DataError> {
-    let here = tars(root)?;
-    if here.is_empty() {
-        let below = |part: &str| Ok(tars(&root.join(part))?.iter().map(|name| format!("{part}/{name}")).collect());
-        let val = VALIDATION.into_iter().find(|name| root.join(name).is_dir());
-        return Ok((below("train")?, val.map_or(Ok(Vec::new()), below)?));
-    }
-    let begins = |word: &str| here.iter().filter(|name| name.starts_with(word)).cloned().collect::<Vec<_>>();
-    let train = begins("train");
-    let Some(val) = VALIDATION.into_iter().map(begins).find(|found| !found.is_empty()).filter(|_| !train.is_empty())
-    else {
-        return Ok((here, Vec::new()));
-    };
-    let known = |name: &&String| name.starts_with("train") || VALIDATION.iter().any(|word| name.starts_with(word));
-    match here.iter().find(|name| !known(name)) {
-        None => Ok((train, val)),
-        Some(other) => {
-            Err(DataError::at(&root.join(other), "expected a name that begins with train or val, as others do"))
+    let mut left_out = LeftOut::default();
+    let parts = parts(root, &mut left_out)?;
+    let mut index = Index::new(root, left_out);
+    let (mut counts, mut classes) = ([0; 3], 0);
+    for (part, files) in parts.iter().enumerate() {
+        let before = index.images();
+        for file in files {
+            index.add(file.clone())?;
+        }
+        counts[part] = index.images() - before;
+        if counts[part] == 0 && !files.is_empty() {
+            let purpose = if part == 0 { String::new() } else { format!(" for {}", Part::ALL[part].purpose()) };
+            let message = format!("no images in the tar files{purpose}: expected members `key.jpg` and `key.cls`");
+            return Err(DataError::at(root, message));
+        }
+        // The classes are those of the training part, or of all there is.
+        if part == 0 || counts[0] == 0 {
+            classes = index.classes();
         }
     }
+    let [train, val, test] = counts;
+    index.contents(classes, (val + test > 0).then_some(OwnSplit { train, val, test }))
 }
+
+/// The tar files for training, for validation and for testing; all for training where the names do not say.
+fn parts(root: &Path, left_out: &mut LeftOut) -> Result<[Vec<String>; 3], DataError> {
+    let all = entries(root)?;
+    let mut parts = [const { Vec::new() }; 3];
+    let here = tars(root, "", &all, left_out)?;
+    let mut folders: [Option<&Path>; 3] = [None; 3];
+    for path in all.iter().filter(|path| path.is_dir()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Some(part) = part_of_folder(path) else {
+            if !here.is_empty() && entries(path)?.iter().any(|path| is_image(path)) {
+                let message = format!(
+                    "holds tar files, but also the folder `{}` of images: expected one or the other",
+                    shown(&name, 60)
+                );
+                return Err(DataError::at(root, message));
+            }
+            left_out.folder(name, Some("beside tar files"));
+            continue;
+        };
+        let inner = entries(path)?;
+        if !inner.iter().any(|path| is_tar(path)) {
+            left_out.folder(name, Some("no tar files"));
+        } else if !here.is_empty() {
+            let message = format!("tar files lie in it ({}) and in `{name}`: expected one or the other", listed(&here));
+            return Err(DataError::at(root, message));
+        } else if let Some(other) = folders[part as usize].replace(path) {
+            let message = format!("is for {}, and so is {}: keep or rename one", part.purpose(), other.display());
+            return Err(DataError::at(path, message));
+        } else {
+            parts[part as usize] = tars(path, &format!("{name}/"), &inner, left_out)?;
+        }
+    }
+    if here.is_empty() {
+        return Ok(parts);
+    }
+    let mut unnamed = Vec::new();
+    for name in here {
+        match Part::in_name(&name)[..] {
+            [] => unnamed.push(name),
+            [part] => parts[part as usize].push(name),
+            _ => {
+                let message = "the name says more than one part of the data: rename it";
+                return Err(DataError::at(&root.join(name), message));
+            }
+        }
+    }
+    let named = parts.iter().map(Vec::len).sum::<usize>();
+    if named > 0 && !unnamed.is_empty() {
+        let counts: Vec<String> = parts
+            .iter()
+            .zip(["train", "val", "test"])
+            .filter(|(files, _)| !files.is_empty())
+            .map(|(files, word)| format!("{} {word}", files.len()))
+            .collect();
+        let message = format!(
+            "{named} names of tar files say their part ({}), {} do not ({}): rename or remove some",
+            counts.join(", "),
+            unnamed.len(),
+            listed(&unnamed)
+        );
+        return Err(DataError::at(root, message));
+    }
+    parts[0].extend(unnamed);
+    Ok(parts)
+}
+
+/// Names of the tar files among the entries of a folder, which is called `prefix`; counts the other files.
+fn tars(folder: &Path, prefix: &str, entries: &[PathBuf], left_out: &mut LeftOut) -> Result<Vec<String>, DataError> {
+    let mut names = Vec::new();
+    for path in entries.iter().filter(|path| !path.is_dir()) {
+        let name = path.file_name().and_then(|name| name.to_str());
+        if is_tar(path) {
+            let name = name.ok_or_else(|| DataError::at(path, "the name is not UTF-8: rename it"))?;
+            names.push(format!("{prefix}{name}"));
+        } else if is_hidden(path) {
+            left_out.file("hidden");
+        } else if !LISTS.iter().any(|list| folder.join(list) == *path) {
+            left_out.ending(path);
+        }
+    }
+    Ok(names)
+}
+
+/// Files that name the classes.
+const LISTS: [&str; 2] = ["classes.txt", "classes.json"];
 
 /// The class names of `classes.txt` or `classes.json`.
 fn names(root: &Path) -> Result<Option<Vec<String>>, DataError> {
-    let [lines, json] = ["classes.txt", "classes.json"].map(|name| root.join(name));
+    let [lines, json] = LISTS.map(|name| root.join(name));
     let (path, names): (_, Vec<String>) = if lines.exists() {
         let text = String::from_utf8(read_file(&lines)?).map_err(|_| DataError::at(&lines, "is not UTF-8 text"))?;
         (lines, text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())

@@ -1,20 +1,21 @@
 //! What the headers of tar files say: where images lie, and of which class they are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use tar::{Archive, EntryType};
 
 use super::super::folder::is_image;
-use super::super::{Contents, Images, Labels};
+use super::super::{Contents, Images, Labels, LeftOut, OwnSplit, advice};
+use super::group::{Group, Label, Loose, Picture};
+use super::segment::{BLOCK, Segment, next_block};
 use super::{Place, Shards, names};
 use crate::decode::MAX_FILE_BYTES;
-use crate::error::{DataError, thousands};
+use crate::error::{DataError, shown, thousands};
+use crate::regular;
 
-/// A tar file is made of blocks of so many bytes.
-const BLOCK: u64 = 512;
 /// Longest content of a `.cls` member in bytes.
 const MAX_LABEL: u64 = 1024;
 /// Most classes: a label beyond is a mistake, not a class.
@@ -31,21 +32,13 @@ pub(super) struct Index {
     texts: BTreeMap<String, (u32, String)>,
     /// For every image the number of its label.
     labels: Vec<u32>,
-}
-
-/// Members of one key.
-#[derive(Default)]
-struct Sample {
-    key: String,
-    /// Name, offset and size.
-    image: Option<(String, u64, u64)>,
-    label: Option<u32>,
+    left_out: LeftOut,
 }
 
 impl Index {
-    /// Nothing yet.
-    pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), ..Self::default() }
+    /// Nothing yet, but for what was left out already.
+    pub fn new(root: &Path, left_out: LeftOut) -> Self {
+        Self { root: root.to_owned(), left_out, ..Self::default() }
     }
 
     /// Number of images so far.
@@ -68,78 +61,119 @@ impl Index {
 
     fn walk(&mut self, path: &Path, file: &str) -> Result<(), String> {
         let unreadable = |e: io::Error| format!("cannot be read: {e}");
-        let mut tar = File::open(path).map_err(unreadable)?;
+        let tar = regular::open(path).map_err(|e| e.message)?;
         let len = tar.metadata().map_err(unreadable)?.len();
         let mut first = Vec::new();
-        Read::by_ref(&mut tar).take(2).read_to_end(&mut first).and_then(|_| tar.rewind()).map_err(unreadable)?;
-        if first == [0x1f, 0x8b] {
-            return Err("is gzipped: unpack it to a plain .tar".to_owned());
+        (&tar).take(BLOCK).read_to_end(&mut first).map_err(unreadable)?;
+        // A tar file begins with the name of its first member, whatever that is.
+        let is_tar = first.get(257..262) == Some(b"ustar");
+        if let Some(kind) = advice::packed(&first).filter(|_| !is_tar) {
+            return Err(format!("is packed with {kind}: unpack it to a plain .tar"));
         }
-        let mut archive = Archive::new(tar);
-        // Archives may be joined. Then all that follows the last member is read too, and is nothing but zeros.
-        archive.set_ignore_zeros(true);
-        let (mut sample, mut end) = (Sample::default(), 0u64);
-        for entry in archive.entries_with_seek().map_err(unreadable)? {
-            let mut entry = entry.map_err(|e| format!("damaged or no tar file, after byte {end}: {e}"))?;
-            let (kind, start, size) = (entry.header().entry_type(), entry.raw_file_position(), entry.size());
-            let name = String::from_utf8(entry.path_bytes().into_owned())
-                .map_err(|e| format!("the name `{}` is not UTF-8", e.as_bytes().escape_ascii()))?;
-            if kind == EntryType::GNUSparse {
-                return Err(format!("`{name}` has holes; pack without --sparse"));
-            }
-            if size > len.saturating_sub(start) {
-                let left = len.saturating_sub(start);
-                return Err(format!("cut off: `{name}` has {size} bytes, but only {left} follow"));
-            }
-            end = (start + size).next_multiple_of(BLOCK);
-            let Some((key, ending)) = split(&name) else { continue };
-            let (is_image, is_label) = (is_image(Path::new(&name)) && !ending.contains('.'), ending == "cls");
-            if kind == EntryType::Directory || !(is_image || is_label) {
-                continue;
-            }
-            if !matches!(kind, EntryType::Regular | EntryType::Continuous) {
-                return Err(format!("`{name}` is a link or no plain file; pack files themselves"));
-            }
-            if key != sample.key {
-                let next = Sample { key: key.to_owned(), ..Sample::default() };
-                self.push(std::mem::replace(&mut sample, next))?;
-            }
-            if is_label {
-                let label = self.number(label(&mut entry, &name)?, format!("{file}/{name}"))?;
-                if sample.label.replace(label).is_some() {
-                    return Err(format!("`{key}` has two .cls members; expected one"));
-                }
-            } else if let Some((other, ..)) = &sample.image {
-                return Err(format!("`{key}` has two images, `{other}` and `{name}`; expected one"));
-            } else {
-                sample.image = Some((name, start, size));
-            }
+        let mut shard = Shard { file, before: self.images.len(), group: Group::default(), loose: Loose::default() };
+        let (mut from, mut end) = (0, 0);
+        while let Some(start) = next_block(&tar, from).map_err(unreadable)? {
+            let segment = Segment::at(&tar, start).map_err(unreadable)?;
+            end = self.segment(segment, start, len, &mut shard)?;
+            from = end.max(start + BLOCK);
         }
-        self.push(sample)?;
+        self.close(&mut shard)?;
+        let [pictures, labels] = shard.loose.counts();
+        if self.images.len() == shard.before
+            && let Some(message) = shard.loose.first()
+        {
+            return Err(message);
+        }
+        self.left_out.files("without a label", pictures);
+        self.left_out.files("labels without an image", labels);
         if len < end + BLOCK {
             return Err(format!("cut off: no end mark (a block of zeros) at byte {end}"));
         }
         Ok(())
     }
 
+    /// Takes the members up to the next block of zeros; returns where the last of them ends.
+    fn segment(&mut self, segment: Segment, base: u64, len: u64, shard: &mut Shard) -> Result<u64, String> {
+        let mut end = base;
+        let mut archive = Archive::new(segment);
+        for entry in archive.entries_with_seek().map_err(|e| format!("cannot be read: {e}"))? {
+            let mut entry = entry.map_err(|e| format!("damaged or no tar file, after byte {end}: {e}"))?;
+            let (kind, start, size) = (entry.header().entry_type(), base + entry.raw_file_position(), entry.size());
+            let name = String::from_utf8(entry.path_bytes().into_owned());
+            if kind == EntryType::GNUSparse {
+                let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+                return Err(format!("`{}` has holes; pack without --sparse", shown(&name, 200)));
+            }
+            if size > len.saturating_sub(start) {
+                let (left, name) =
+                    (len.saturating_sub(start), String::from_utf8_lossy(&entry.path_bytes()).into_owned());
+                return Err(format!("cut off: `{}` has {size} bytes, but only {left} follow", shown(&name, 200)));
+            }
+            end = (start + size).next_multiple_of(BLOCK);
+            if kind == EntryType::Directory || kind == EntryType::XGlobalHeader {
+                continue;
+            }
+            let Ok(name) = name else {
+                self.left_out.file("with a name that is not UTF-8");
+                continue;
+            };
+            let Some(key) = key(&name) else {
+                self.left_out.file("hidden");
+                continue;
+            };
+            let is_label = name.len() > 4
+                && name.is_char_boundary(name.len() - 4)
+                && name[name.len() - 4..].eq_ignore_ascii_case(".cls");
+            if !is_label && !is_image(Path::new(&name)) {
+                self.left_out.ending(Path::new(&name));
+                continue;
+            }
+            if !matches!(kind, EntryType::Regular | EntryType::Continuous) {
+                self.left_out.file("links or no plain files");
+                continue;
+            }
+            if key != shard.group.key {
+                self.close(shard)?;
+                shard.group.key = key.to_owned();
+            }
+            if is_label {
+                let text = label(&mut entry, &name)?;
+                shard.group.labels.push(Label { name, text });
+            } else {
+                shard.group.pictures.push(Picture { name, offset: start, size });
+            }
+        }
+        Ok(end)
+    }
+
+    /// Takes the samples of the key that ends.
+    fn close(&mut self, shard: &mut Shard) -> Result<(), String> {
+        let paired = std::mem::take(&mut shard.group).pair()?;
+        paired.others.iter().for_each(|other| self.left_out.ending(Path::new(&other.name)));
+        for (picture, label) in paired.samples {
+            self.push(picture, label, shard.file)?;
+        }
+        for picture in paired.pictures {
+            if let Some((picture, label)) = shard.loose.picture(picture) {
+                self.push(picture, label, shard.file)?;
+            }
+        }
+        for label in paired.labels {
+            if let Some((picture, label)) = shard.loose.label(label) {
+                self.push(picture, label, shard.file)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes a whole sample of the tar file that comes after `files`.
-    fn push(&mut self, sample: Sample) -> Result<(), String> {
-        let key = sample.key;
-        let ((name, offset, size), label) = match (sample.image, sample.label) {
-            (None, None) => return Ok(()),
-            (Some((name, ..)), None) => {
-                return Err(format!("`{name}` has no class: expected a member `{key}.cls` beside it"));
-            }
-            (None, Some(_)) => {
-                let expected = format!("expected a member `{key}.jpg`, .jpeg, .png or .webp beside it");
-                return Err(format!("`{key}.cls` has no image: {expected}"));
-            }
-            (Some(image), Some(label)) => (image, label),
-        };
+    fn push(&mut self, picture: Picture, label: Label, file: &str) -> Result<(), String> {
+        let Picture { name, offset, size } = picture;
         if size > MAX_FILE_BYTES {
             let limit = MAX_FILE_BYTES >> 20;
             return Err(format!("`{name}` has {size} bytes, the limit of an image file is {limit} MiB"));
         }
+        let label = self.number(label.text, format!("{file}/{}", label.name))?;
         let shard = u32::try_from(self.files.len()).map_err(|_| "too many tar files")?;
         self.names.push_str(&name);
         self.images.push(Place { offset, name_end: self.names.len() as u64, size: size as u32, shard });
@@ -157,23 +191,30 @@ impl Index {
     }
 
     /// Turns texts into classes. The first `known` different texts are those of the training part.
-    pub fn contents(self, known: usize, train: Option<usize>) -> Result<Contents, DataError> {
+    pub fn contents(self, known: usize, split: Option<OwnSplit>) -> Result<Contents, DataError> {
         let number = |text: &str| text.parse::<usize>().ok();
         let training = || self.texts.iter().filter(|(_, (i, _))| (*i as usize) < known).map(|(text, _)| text);
         let list = names(&self.root)?;
         let listed = list.is_some();
         let numbered = listed || self.texts.keys().all(|text| number(text).is_some());
+        let mut first = 0;
         let classes = match list {
             Some(list) => list,
-            None if numbered => numbers(training().filter_map(|text| number(text)).collect())
-                .map_err(|message| DataError::at(&self.root, message))?,
+            None if numbered => {
+                let used = training().filter_map(|text| number(text)).collect();
+                let numbers = numbers(used).map_err(|message| DataError::at(&self.root, message))?;
+                first = *numbers.start();
+                numbers.map(|class| class.to_string()).collect()
+            }
             None => training().cloned().collect(),
         };
         let places: BTreeMap<&str, usize> = classes.iter().enumerate().map(|(i, name)| (name.as_str(), i)).collect();
         let mut class_of = vec![0; self.texts.len()];
         for (text, (i, at)) in &self.texts {
-            let by_number = number(text).filter(|class| numbered && *class < classes.len());
+            let by_number = number(text).filter(|_| numbered).and_then(|class| class.checked_sub(first));
+            let by_number = by_number.filter(|class| *class < classes.len());
             class_of[*i as usize] = by_number.or_else(|| places.get(text.as_str()).copied()).ok_or_else(|| {
+                let text = shown(text, 60);
                 let message = if listed {
                     format!("class `{text}`, expected 0 to {} or a name of the list", classes.len() - 1)
                 } else {
@@ -184,27 +225,40 @@ impl Index {
         }
         let labels = self.labels.iter().map(|label| class_of[*label as usize]).collect();
         let shards = Shards { root: self.root, files: self.files, images: self.images, names: self.names };
-        Ok(Contents { images: Images::Shards(shards), labels: Labels::Classes { names: classes, of: labels }, train })
+        let labels = Labels::Classes { names: classes, of: labels };
+        Ok(Contents { images: Images::Shards(shards), labels, split, left_out: self.left_out })
     }
 }
 
-/// Names of classes that are only numbered: 0, 1, 2, …
-fn numbers(used: BTreeSet<usize>) -> Result<Vec<String>, String> {
-    let missing = (0..used.len()).find(|class| !used.contains(class));
-    if let (Some(missing), Some(most)) = (missing, used.last()) {
-        return Err(format!(
-            "classes are numbered up to {most}, but no training image is of class {missing}; numbers begin at 0; where \
+/// A tar file that is being read.
+struct Shard<'a> {
+    file: &'a str,
+    /// How many images there were before it.
+    before: usize,
+    group: Group,
+    loose: Loose,
+}
+
+/// Numbers of classes that are only numbered: from 0 or, where none is 0, from 1.
+fn numbers(used: BTreeSet<usize>) -> Result<RangeInclusive<usize>, String> {
+    let (first, most) = (used.first().copied().unwrap_or(0).min(1), used.last().copied().unwrap_or(0));
+    match (first..=most).find(|class| !used.contains(class)) {
+        None => Ok(first..=most),
+        Some(missing) => Err(format!(
+            "classes are numbered up to {most}, but no training image is of class {missing}; numbers begin at 0 or 1; where \
              it is meant so, list all class names in classes.txt"
-        ));
+        )),
     }
-    Ok(used.iter().map(usize::to_string).collect())
 }
 
-/// Key and ending of a member: the file's name is cut at its first dot. Hidden files have no key.
-fn split(name: &str) -> Option<(&str, &str)> {
+/// Key of a member by WebDataset's rule: its name up to the first dot of the file's own. Hidden files have none.
+fn key(name: &str) -> Option<&str> {
     let file = name.rfind('/').map_or(0, |slash| slash + 1);
-    let dot = file + name[file..].find('.')?;
-    (dot > file).then(|| (&name[..dot], &name[dot + 1..]))
+    match name[file..].find('.') {
+        Some(0) => None,
+        Some(dot) => Some(&name[..file + dot]),
+        None => Some(name),
+    }
 }
 
 /// The text of a `.cls` member.
@@ -214,7 +268,7 @@ fn label(member: &mut impl Read, name: &str) -> Result<String, String> {
     if bytes.len() as u64 > MAX_LABEL {
         return Err(format!("`{name}` has more than {MAX_LABEL} bytes; expected the number or the name of a class"));
     }
-    let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
+    let text = std::str::from_utf8(&bytes).unwrap_or_default().trim_start_matches('\u{feff}').trim();
     if text.is_empty() || text.contains(char::is_control) {
         return Err(format!("`{name}` holds `{}`; expected the number or the name of a class", bytes.escape_ascii()));
     }

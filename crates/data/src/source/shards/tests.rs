@@ -71,14 +71,18 @@ fn folders_and_names_say_which_part_a_shard_is() {
         let expected = [(0, "a/x.y/1.png"), (1, "a/2.png"), (0, "3.png")].map(|(l, n)| (l, format!("{train}/{n}")));
         assert_eq!(items(&data, Split::Train), expected);
         assert_eq!(items(&data, Split::Val), [(1, format!("{val}/1.png"))]);
-        assert_eq!(data.load(Split::Val, 0).unwrap(), decode::decode(&png(), "x").unwrap());
+        assert_eq!(
+            data.load(Split::Val, 0, &crate::DecodeOptions::default()).unwrap(),
+            decode::decode(&png(), "x", &crate::DecodeOptions::default()).unwrap()
+        );
         assert_eq!((data.native_size(), data.has_own_split()), (None, true));
     }
     let dir = tempfile::tempdir().unwrap();
     write(&dir, "b.tar", &shard(&[("2", "1"), ("3", "1"), ("4", "1"), ("5", "1")]));
     write(&dir, "a.tar", &shard(&[("1", "0"), ("0", "0"), ("00", "0"), ("000", "0")]));
     let data = open(&dir).unwrap();
-    assert_eq!(data.describe(), "8 images, 2 classes (6 train, 2 val, split seed 1)");
+    assert!(data.describe().starts_with("8 images, 2 classes: 0, 1 ("), "{}", data.describe());
+    assert_eq!((data.len(Split::All), data.has_own_split()), (8, false));
     assert!(items(&data, Split::Train)[0].1.starts_with("a.tar/"));
 }
 
@@ -120,12 +124,11 @@ fn every_wrong_shard_is_told() {
     says(&tar(&[("1.cls", &[b'1'; 2000])]), "`1.cls` has more than 1024 bytes; expected the number");
     says(&tar(&[("README", b"x"), (".x.jpg", b"x"), ("notes.txt", b"")]), "no images in the tar files");
     says(
-        &shard(&[("1", "1"), ("2", "2")]),
-        "numbered up to 2, but no training image is of class 0; numbers begin at 0",
+        &shard(&[("1", "1"), ("2", "3")]),
+        "numbered up to 3, but no training image is of class 2; numbers begin at 0 or 1",
     );
     let far = shard(&[("1", "0"), ("2", "99999999999")]);
     says(&far, "numbered up to 99999999999, but no training image is of class 1");
-    says(&shard(&[("1", "a"), ("2", "a")]), "only one class");
 }
 
 #[test]
@@ -137,8 +140,8 @@ fn every_lie_of_a_tar_file_is_told() {
     says(b"hello", "s.tar: damaged or no tar file, after byte 0: ");
     says(&[b'x'; 512], "s.tar: damaged or no tar file, after byte 0: ");
     says(&[&whole[..], b"garbage"].concat(), "s.tar: damaged or no tar file, after byte ");
-    says(&[0x1f, 0x8b, 1, 2], "s.tar: is gzipped: unpack it to a plain .tar");
-    says(&lone(header(EntryType::Symlink, 0)), "`1.jpg` is a link or no plain file");
+    says(&[0x1f, 0x8b, 1, 2], "s.tar: is packed with gzip: unpack it to a plain .tar");
+    says(&lone(header(EntryType::Symlink, 0)), "no images in the tar files");
     says(&lone(header(EntryType::Regular, 1 << 60)), "cut off: `1.jpg` has 1152921504606846976 bytes, but only 1024");
     says(&lone(header(EntryType::Regular, u64::MAX)), "s.tar: damaged or no tar file, after byte 0: size overflow");
     says(&lone(header(EntryType::XHeader, 1 << 40)), "s.tar: damaged or no tar file, after byte 0: ");
@@ -166,7 +169,10 @@ fn long_names_folders_and_joined_archives_are_read() {
     let names = [format!("{far}1.png"), "2.png".into(), "pax.png".into()].map(|name| format!("train.tar/{name}"));
     assert_eq!(items(&data, Split::Train).into_iter().map(|(_, name)| name).collect::<Vec<_>>(), names);
     for i in 0..3 {
-        assert_eq!(data.load(Split::Train, i).unwrap(), decode::decode(&png(), "x").unwrap());
+        assert_eq!(
+            data.load(Split::Train, i, &crate::DecodeOptions::default()).unwrap(),
+            decode::decode(&png(), "x", &crate::DecodeOptions::default()).unwrap()
+        );
     }
 }
 
@@ -191,7 +197,7 @@ proptest! {
         write(&dir, "s.tar", &bytes);
         if let Ok(data) = open(&dir) {
             for i in 0..data.len(Split::All) {
-                prop_assert!(data.load(Split::All, i).unwrap_err().message.contains("not a JPEG, PNG or WebP image"));
+                prop_assert!(data.load(Split::All, i, &crate::DecodeOptions::default()).unwrap_err().message.contains("not a JPEG, PNG or WebP image"));
             }
         }
     }
@@ -207,8 +213,9 @@ fn the_parts_must_fit() {
     write(&dir, "val-0.tar", &tar(&[]));
     assert!(open(&dir).unwrap_err().message.starts_with("no images in the tar files for validation"));
     write(&dir, "other.tar", &tar(&[]));
-    let error = open(&dir).unwrap_err().to_string();
-    assert!(error.ends_with("other.tar: expected a name that begins with train or val, as others do"), "{error}");
+    let error = open(&dir).unwrap_err().message;
+    let expected = "2 names of tar files say their part (1 train, 1 val), 1 do not (other.tar): rename or remove some";
+    assert_eq!(error, expected);
 }
 
 #[test]
@@ -218,8 +225,127 @@ fn a_shard_that_shrank_is_told_when_an_image_is_read() {
     write(&dir, "train.tar", &bytes);
     let data = open(&dir).unwrap();
     write(&dir, "train.tar", &bytes[..600]);
-    let error = data.load(Split::All, 0).unwrap_err().to_string();
+    let error = data.load(Split::All, 0, &crate::DecodeOptions::default()).unwrap_err().to_string();
     assert!(error.contains("train.tar/1.png: 88 of ") && error.ends_with("shorter than when it was opened"), "{error}");
     std::fs::remove_file(dir.path().join("train.tar")).unwrap();
-    assert!(data.load(Split::All, 1).unwrap_err().to_string().contains("train.tar/2.png: cannot be read: "));
+    assert!(
+        data.load(Split::All, 1, &crate::DecodeOptions::default())
+            .unwrap_err()
+            .to_string()
+            .contains("train.tar/2.png: cannot be read: ")
+    );
+}
+
+/// A folder with these tar files, each with two pictures of two classes.
+fn shards(names: &[&str]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for name in names {
+        write(&dir, name, &shard(&[("1", "a"), ("2", "b")]));
+    }
+    dir
+}
+
+#[test]
+fn names_say_their_part_anywhere_as_a_word() {
+    let names = ["imagenet1k-train-0000.tar", "imagenet1k-validation-00.tar", "imagenet1k_TEST.tar", "train000.tar"];
+    let data = open(&shards(&names)).unwrap();
+    assert_eq!(data.describe(), "8 images, 2 classes: a, b (4 train, 2 val, 2 test, own split)");
+    assert_eq!(items(&data, Split::Test)[0].1, "imagenet1k_TEST.tar/1.png");
+    let data = open(&shards(&["foo_val_3.tar", "Dev-1.tar"])).unwrap();
+    assert_eq!(data.describe(), "4 images, 2 classes: a, b (0 train, 4 val, own split)");
+    let data = open(&shards(&["Training/1.tar", "testing/x.tar"])).unwrap();
+    assert_eq!(data.describe(), "4 images, 2 classes: a, b (2 train, 2 test, also used as val, own split)");
+    assert!(!open(&shards(&["a-train.tar", "b-train.tar"])).unwrap().has_own_split());
+}
+
+#[test]
+fn mixed_sets_are_never_thrown_together() {
+    for (names, expected) in [
+        (&["x-train.tar", "y.tar"][..], "1 names of tar files say their part (1 train), 1 do not (y.tar)"),
+        (&["val-of-train.tar"], "the name says more than one part of the data"),
+        (&["x.tar", "train/y.tar"], "tar files lie in it (x.tar) and in `train`"),
+        (&["val/y.tar", "valid/y.tar", "train/x.tar"], "is for validation, and so is "),
+    ] {
+        let error = open(&shards(names)).unwrap_err().message;
+        assert!(error.starts_with(expected), "{names:?}: {error}");
+    }
+    let dir = shards(&["x.tar"]);
+    write(&dir, "cat/1.png", &png());
+    let error = open(&dir).unwrap_err().message;
+    assert_eq!(error, "holds tar files, but also the folder `cat` of images: expected one or the other");
+}
+
+#[test]
+fn keys_with_dots_keep_their_pictures() {
+    let open_members = |members: &[(&str, &[u8])]| {
+        let dir = tempfile::tempdir().unwrap();
+        write(&dir, "s.tar", &tar(members));
+        let data = open(&dir).unwrap();
+        let mut all = items(&data, Split::All);
+        all.sort();
+        let all: Vec<String> = all.iter().map(|(label, name)| format!("{label} {}", &name[6..])).collect();
+        (all, data.left_out_note().unwrap_or_default())
+    };
+    let none = String::new();
+    let (a, b): (&[u8], &[u8]) = (b"a", b"b");
+    let versions =
+        [("img.v1.jpg", a), ("img.v1.cls", a), ("img.v2.jpg", a), ("img.v2.cls", b), ("img.jpg", a), ("img.cls", b)];
+    assert_eq!(
+        open_members(&versions),
+        (["0 img.v1.jpg", "1 img.jpg", "1 img.v2.jpg"].map(str::to_owned).to_vec(), none.clone())
+    );
+    let half = [
+        ("IMG.0001.jpg", a),
+        ("IMG.0001.cls", a),
+        ("IMG_2.jpg", a),
+        ("IMG_2.cls", b),
+        ("IMG.3.CLS", b),
+        ("IMG.3.png", a),
+    ];
+    assert_eq!(open_members(&half).0.len(), 3);
+    let other = [("1.jpg", a), ("1.seg.png", a), ("1.cls", a), ("2.rgb.jpg", a), ("2.cls", b), ("2.json", a)];
+    let note = "2 files left out: 1 json, 1 png".to_owned();
+    assert_eq!(open_members(&other), (["0 1.jpg", "1 2.rgb.jpg"].map(str::to_owned).to_vec(), note));
+    let apart = [("1.cls", a), ("2.cls", b), ("2.x.cls", b), ("1.jpg", a), ("2.jpg", a), ("2.x.jpg", a)];
+    assert_eq!(open_members(&apart), (["0 1.jpg", "1 2.jpg", "1 2.x.jpg"].map(str::to_owned).to_vec(), none));
+    let lacking = [("1.jpg", a), ("1.cls", a), ("2.jpg", a), ("3.cls", b), ("._4.jpg", a), ("5.jpg", a), ("5.cls", b)];
+    let note = "3 files left out: 1 hidden, 1 labels without an image, 1 without a label".to_owned();
+    assert_eq!(open_members(&lacking), (["0 1.jpg", "1 5.jpg"].map(str::to_owned).to_vec(), note));
+}
+
+#[test]
+fn classes_may_be_numbered_from_one() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir, "train.tar", &shard(&[("1", "1"), ("2", "2"), ("3", "\u{feff}03")]));
+    write(&dir, "val.tar", &shard(&[("1", "2")]));
+    let data = open(&dir).unwrap();
+    assert_eq!((data.classes(), data.label(Split::Val, 0)), (&["1", "2", "3"].map(str::to_owned)[..], 1));
+    write(&dir, "val.tar", &shard(&[("1", "0")]));
+    assert!(open(&dir).unwrap_err().message.starts_with("class `0` is not in the training shards"));
+}
+
+#[test]
+fn padded_and_sparse_shards_are_read_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (shard(&[("1", "a"), ("2", "b")]), shard(&[("3", "a"), ("4", "b")]));
+    write(&dir, "padded.tar", &[&first[..], &vec![0; 5 << 20], &second, &[0; 512 * 3]].concat());
+    write(&dir, "sparse.tar", &first);
+    // 8 TiB of nothing: block by block it would take hours.
+    let sparse = std::fs::OpenOptions::new().write(true).open(dir.path().join("sparse.tar")).unwrap();
+    let len = if cfg!(target_os = "linux") { 1 << 43 } else { 1 << 28 };
+    sparse.set_len(len).unwrap();
+    let data = open(&dir).unwrap();
+    assert_eq!(data.len(Split::All), 6);
+    for i in 0..6 {
+        assert!(data.load(Split::All, i, &crate::DecodeOptions::default()).is_ok());
+    }
+}
+
+#[test]
+fn a_name_of_megabytes_is_refused_before_it_is_held() {
+    let mut long = header(EntryType::GNULongName, 3 << 20);
+    long.set_path("././@LongLink").unwrap();
+    long.set_cksum();
+    let bytes = [long.as_bytes(), &vec![b'x'; 3 << 20][..], &[0; 1024]].concat();
+    says(&bytes, "an extended header of more than 1024 KiB");
 }
