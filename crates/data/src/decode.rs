@@ -1,16 +1,17 @@
 //! Bytes of a file into pixels. The format is told by the first bytes, never by the file's name.
 
-use std::fs::File;
+use std::cell::Cell;
 use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use dyconv_file::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use crate::error::{DataError, thousands};
 use crate::image::Image;
-use crate::jpeg;
+use crate::orient::{Turn, turned};
+use crate::{jpeg, png, regular};
 
 /// Names of image files end so, after a dot and in letters of either case.
 pub(crate) const EXTENSIONS: [&str; 10] = ["jpg", "jpeg", "jfif", "jpe", "png", "webp", "bmp", "gif", "tif", "tiff"];
@@ -35,28 +36,57 @@ impl Default for DecodeOptions {
 /// Largest image file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 512 << 20;
 
-/// A deflate stream is never unpacked to more than this many times its size.
-const MAX_DEFLATE_RATIO: u64 = 1032;
+/// Most bytes that decoding takes, for each pixel that the largest picture may have.
+const MAX_BYTES_PER_PIXEL: usize = 12;
 
-/// Decodes a JPEG, PNG or WebP file held in memory. `name` is what errors call it.
+thread_local! {
+    static DECODING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is inside an image decoder. Panics there are caught and become errors; a panic hook that prints need
+/// not print them.
+pub fn in_decoder() -> bool {
+    DECODING.get()
+}
+
+/// Runs a decoder. The decoders are other people's code and the bytes are anybody's: a panic there is an answer here.
+fn guarded<T>(decoder: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let outer = DECODING.replace(true);
+    let decoded = catch_unwind(AssertUnwindSafe(decoder));
+    DECODING.set(outer);
+    decoded.unwrap_or_else(|_| Err("damaged: the decoder gave up".to_owned()))
+}
+
+/// Decodes an image file held in memory: JPEG, PNG, WebP, BMP, GIF or TIFF. `name` is what errors call it.
 ///
-/// Grey files give one channel, all others RGB. As in torchvision (Pillow's `convert("RGB")`): transparency is dropped,
-/// not blended; of 16-bit samples the high byte is kept; of an animation the first frame; colour profiles and the EXIF
-/// orientation are not applied.
+/// Grey files give one channel, all others RGB. What a file has more is handled as in torchvision (Pillow's
+/// `convert("RGB")`):
+/// - transparency is dropped, not blended;
+/// - of 16-bit samples the high byte is kept; samples that are fractions are an error;
+/// - CMYK and YCCK become RGB by Pillow's formula, in JPEG with Adobe's inverted inks; colour profiles are not applied;
+/// - of an animation the first frame is taken, of a TIFF the first page;
+/// - the EXIF orientation of JPEG, PNG and WebP and that of TIFF is applied, unless the options say otherwise; one that makes
+///   no sense is ignored.
 ///
 /// # Errors
-/// If the format is none of the three, the file is damaged or cut off, or the image has more pixels than the options allow.
+/// If the format is none of these, the file is damaged or cut off, the image has more pixels than the options allow, or there
+/// is no memory for it.
 pub fn decode(bytes: &[u8], name: &str, options: &DecodeOptions) -> Result<Image, DataError> {
-    // The decoders are other people's code and the bytes are anybody's: a panic there is an answer here.
-    let decoded = catch_unwind(AssertUnwindSafe(|| match format(bytes)? {
-        Format::Jpeg => jpeg::decode(bytes, options),
-        Format::Png => by_image_crate(bytes, ImageFormat::Png, "PNG", options),
-        Format::WebP => {
-            check_riff(bytes)?;
-            by_image_crate(bytes, ImageFormat::WebP, "WebP", options)
-        }
-    }));
-    decoded.unwrap_or_else(|_| Err("damaged: the decoder gave up".to_owned())).map_err(|e| DataError::new(name, e))
+    let decoded = guarded(|| {
+        let (image, turn) = match format(bytes)? {
+            Format::Jpeg => jpeg::decode(bytes, options)?,
+            Format::Png => png::decode(bytes, options)?,
+            Format::WebP => {
+                check_riff(bytes)?;
+                by_image_crate(bytes, ImageFormat::WebP, "WebP", options)?
+            }
+            Format::Bmp => by_image_crate(bytes, ImageFormat::Bmp, "BMP", options)?,
+            Format::Gif => by_image_crate(bytes, ImageFormat::Gif, "GIF", options)?,
+            Format::Tiff => by_image_crate(bytes, ImageFormat::Tiff, "TIFF", options)?,
+        };
+        turned(image, turn)
+    });
+    decoded.map_err(|e| DataError::new(name, e))
 }
 
 /// Reads and decodes a file; see [`decode`].
@@ -65,7 +95,7 @@ pub fn decode(bytes: &[u8], name: &str, options: &DecodeOptions) -> Result<Image
 /// Those of [`decode`]; and if the file cannot be read or has more than [`MAX_FILE_BYTES`].
 pub fn load(path: &Path, options: &DecodeOptions) -> Result<Image, DataError> {
     let unreadable = |e: std::io::Error| DataError::at(path, format!("cannot be read: {e}"));
-    let file = File::open(path).map_err(unreadable)?;
+    let file = regular::open(path)?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
@@ -81,6 +111,9 @@ enum Format {
     Jpeg,
     Png,
     WebP,
+    Bmp,
+    Gif,
+    Tiff,
 }
 
 fn format(bytes: &[u8]) -> Result<Format, String> {
@@ -89,7 +122,10 @@ fn format(bytes: &[u8]) -> Result<Format, String> {
         [0xff, 0xd8, 0xff, ..] => Ok(Format::Jpeg),
         [0x89, b'P', b'N', b'G', ..] => Ok(Format::Png),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(Format::WebP),
-        _ => Err("not a JPEG, PNG or WebP image".to_owned()),
+        [b'B', b'M', ..] => Ok(Format::Bmp),
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Ok(Format::Gif),
+        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Ok(Format::Tiff),
+        _ => Err("not a JPEG, PNG, WebP, BMP, GIF or TIFF image".to_owned()),
     }
 }
 
@@ -114,47 +150,78 @@ pub(crate) fn check_size(width: usize, height: usize, limit: usize) -> Result<()
     }
 }
 
+/// Refuses to take more memory than the largest picture may need.
+pub(crate) fn check_bytes(width: usize, height: usize, bytes: usize, options: &DecodeOptions) -> Result<(), String> {
+    let limit = options.max_pixels.saturating_mul(MAX_BYTES_PER_PIXEL);
+    if bytes <= limit.max(1 << 20) {
+        return Ok(());
+    }
+    let [bytes, limit] = [bytes, limit].map(|n| thousands(n.div_ceil(1 << 20)));
+    Err(format!(
+        "{width}x{height} pixels of this kind take {bytes} MiB to decode, but the limit is {limit} MiB \
+         (`max_megapixels` sets it)"
+    ))
+}
+
+/// So many bytes, or an error where there is no memory for them.
+pub(crate) fn zeroed(len: usize) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let refused = |_| format!("{} MiB for its pixels cannot be had", thousands(len.div_ceil(1 << 20)));
+    bytes.try_reserve_exact(len).map_err(refused)?;
+    bytes.resize(len, 0);
+    Ok(bytes)
+}
+
 fn by_image_crate(
     bytes: &[u8],
     format: ImageFormat,
     format_name: &str,
     options: &DecodeOptions,
-) -> Result<Image, String> {
-    let damaged = |e: image::ImageError| format!("damaged {format_name}: {e}");
+) -> Result<(Image, Turn), String> {
+    let damaged = |e: ImageError| match e {
+        ImageError::Unsupported(e) => format!("a {format_name} of a kind that is not read: {e}"),
+        e => format!("damaged {format_name}: {e}"),
+    };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
-    limits.max_alloc = Some(10 * options.max_pixels as u64);
+    limits.max_alloc = Some(options.max_pixels.saturating_mul(MAX_BYTES_PER_PIXEL).max(1 << 20) as u64);
     reader.limits(limits);
-    let decoder = reader.into_decoder().map_err(damaged)?;
+    let mut decoder = reader.into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
-    check_size(width as usize, height as usize, options.max_pixels)?;
-    if format == ImageFormat::Png && decoder.total_bytes() / 8 > MAX_DEFLATE_RATIO * bytes.len() as u64 {
-        return Err(format!("damaged PNG: {width}x{height} pixels cannot be in {} bytes", bytes.len()));
+    let (width, height) = (width as usize, height as usize);
+    check_size(width, height, options.max_pixels)?;
+    let colours = decoder.color_type();
+    let turn = match options.orientation {
+        // One that cannot be read is taken for none.
+        Orientation::Exif => decoder.orientation().unwrap_or(Turn::NoTransforms),
+        Orientation::Ignore => Turn::NoTransforms,
+    };
+    let len = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
+    check_bytes(width, height, len, options)?;
+    let mut data = zeroed(len)?;
+    decoder.read_image(&mut data).map_err(damaged)?;
+    let channels = if colours.has_color() { 3 } else { 1 };
+    match colours {
+        ColorType::L8 | ColorType::Rgb8 => {}
+        ColorType::La8 | ColorType::Rgba8 => keep(&mut data, usize::from(colours.channel_count()), channels, 1),
+        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
+            keep(&mut data, usize::from(colours.channel_count()), channels, 2);
+        }
+        _ => return Err(format!("a {format_name} whose samples are fractions, expected 8 or 16 bits")),
     }
-    let image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
-    Ok(eight_bits(image))
+    Ok((Image { width, height, channels, data }, turn))
 }
 
-fn eight_bits(image: DynamicImage) -> Image {
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    let high = |v: u16| (v >> 8) as u8;
-    let grey = |data| Image { width, height, channels: 1, data };
-    match image {
-        DynamicImage::ImageLuma8(pixels) => grey(pixels.into_raw()),
-        DynamicImage::ImageLumaA8(pixels) => grey(pixels.pixels().map(|p| p.0[0]).collect()),
-        DynamicImage::ImageLuma16(pixels) => grey(pixels.into_raw().into_iter().map(high).collect()),
-        DynamicImage::ImageLumaA16(pixels) => grey(pixels.pixels().map(|p| high(p.0[0])).collect()),
-        other => {
-            let data = match other {
-                DynamicImage::ImageRgb16(pixels) => pixels.into_raw().into_iter().map(high).collect(),
-                DynamicImage::ImageRgba16(pixels) => {
-                    pixels.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]]).map(high).collect()
-                }
-                other => other.into_rgb8().into_raw(),
-            };
-            Image { width, height, channels: 3, data }
+/// Keeps of every pixel the first `channels` of its samples, and of each the high byte, in place.
+fn keep(data: &mut Vec<u8>, samples: usize, channels: usize, bytes: usize) {
+    let high = if cfg!(target_endian = "little") { bytes - 1 } else { 0 };
+    let pixels = data.len() / (samples * bytes);
+    for i in 0..pixels {
+        for channel in 0..channels {
+            data[i * channels + channel] = data[(i * samples + channel) * bytes + high];
         }
     }
+    data.truncate(pixels * channels);
 }
 
 #[cfg(test)]
@@ -184,12 +251,17 @@ mod tests {
     #[test]
     fn what_is_no_image_is_told() {
         assert_eq!(error(b""), "x: the file is empty");
-        assert_eq!(error(b"hello, I am text"), "x: not a JPEG, PNG or WebP image");
+        assert_eq!(error(b"hello, I am text"), "x: not a JPEG, PNG, WebP, BMP, GIF or TIFF image");
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("text.png");
         assert!(load(&path, &DecodeOptions::default()).unwrap_err().to_string().contains("text.png: cannot be read: "));
         std::fs::write(&path, "not a picture").unwrap();
-        assert!(load(&path, &DecodeOptions::default()).unwrap_err().to_string().ends_with("text.png: not a JPEG, PNG or WebP image"));
+        assert!(
+            load(&path, &DecodeOptions::default())
+                .unwrap_err()
+                .to_string()
+                .ends_with("text.png: not a JPEG, PNG, WebP, BMP, GIF or TIFF image")
+        );
     }
 
     #[test]
@@ -226,13 +298,21 @@ mod tests {
             let bytes = testdata::bytes(name);
             assert_eq!(&bytes[bytes.len() - 2..], [0xff, 0xd9]);
             for len in 0..bytes.len() {
-                assert!(decode(&bytes[..len], name, &DecodeOptions::default()).is_err(), "{name} cut to {len} of {} bytes", bytes.len());
+                assert!(
+                    decode(&bytes[..len], name, &DecodeOptions::default()).is_err(),
+                    "{name} cut to {len} of {} bytes",
+                    bytes.len()
+                );
             }
         }
         for (name, tail) in [("convert_rgba.png", 16), ("convert_lossless.webp", 1), ("convert_lossy.webp", 1)] {
             let bytes = testdata::bytes(name);
             for len in 0..bytes.len() - tail {
-                assert!(decode(&bytes[..len], name, &DecodeOptions::default()).is_err(), "{name} cut to {len} of {} bytes", bytes.len());
+                assert!(
+                    decode(&bytes[..len], name, &DecodeOptions::default()).is_err(),
+                    "{name} cut to {len} of {} bytes",
+                    bytes.len()
+                );
             }
         }
     }

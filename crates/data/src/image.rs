@@ -40,8 +40,13 @@ impl Image {
         if self.channels == 1 {
             return self;
         }
+        self.to_grey()
+    }
+
+    /// An RGB picture in grey, beside this one.
+    pub(crate) fn to_grey(&self) -> Self {
         let data = self.data.chunks_exact(3).map(luma).collect();
-        Self { channels: 1, data, ..self }
+        Self { width: self.width, height: self.height, channels: 1, data }
     }
 
     /// The pixels inside `rect`, which lies inside the image.

@@ -1,59 +1,106 @@
 //! JPEG: grey, RGB, YCbCr, CMYK and YCCK, baseline and progressive.
 //!
-//! The decoder is asked to be strict, and still accepts a file that ends inside its last row of blocks. So the file's
-//! segments are walked first: a JPEG is whole when its end marker is reached.
+//! Two decoders share the work, and the file's segments decide which of them gets a file before either sees it. `zune-jpeg` is
+//! the faster one, and right for nearly all files. It errs on others without a word: on components in scans of their own, on
+//! chroma that is sampled as finely as luma or finer in one direction only, on colours that JFIF and Adobe's segment disagree
+//! about. Those go to `jpeg-decoder`, which is told what the colours are.
+//!
+//! Both accept a file that ends inside its last row of blocks. So a JPEG is whole when the segments lead to its end marker.
 
+mod markers;
+
+use dyconv_file::Orientation;
+use jpeg_decoder::ColorTransform;
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-use crate::decode::{DecodeOptions, check_size};
+use crate::decode::{DecodeOptions, check_bytes, check_size, zeroed};
 use crate::image::Image;
+use crate::orient::{Turn, of_exif};
+use markers::{Colours, Frame, Markers};
 
 /// Every block of 8 × 8 samples costs at least one bit, and a component may be halved twice (or quartered) each way.
 const MAX_PIXELS_PER_BYTE: usize = 64 * 8 * 16;
 
 /// Decodes a whole JPEG file.
-pub(crate) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image, String> {
-    if !has_end(bytes) {
+pub(crate) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<(Image, Turn), String> {
+    let markers = Markers::read(bytes);
+    if !markers.whole {
         return Err("cut off: the JPEG ends before its end marker".to_owned());
     }
-    let damaged = |e| format!("damaged JPEG: {e}");
-    let strict = DecoderOptions::default().set_strict_mode(true).set_max_width(65_535).set_max_height(65_535);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), strict);
-    decoder.decode_headers().map_err(damaged)?;
-    let (width, height) = decoder.dimensions().ok_or("damaged JPEG: no size")?;
+    let frame = markers.frame.as_ref().ok_or("damaged JPEG: no frame header that makes sense")?;
+    let (width, height) = (frame.width, frame.height);
     check_size(width, height, options.max_pixels)?;
     if width * height / MAX_PIXELS_PER_BYTE > bytes.len() {
         return Err(format!("damaged JPEG: {width}x{height} pixels cannot be in {} bytes", bytes.len()));
     }
-    let (channels, colours) = match decoder.input_colorspace() {
-        Some(ColorSpace::Luma) => (1, ColorSpace::Luma),
-        _ => (3, ColorSpace::RGB),
+    if !(0xc0..=0xc2).contains(&frame.marker) {
+        let kind = frame.marker - 0xc0;
+        return Err(format!(
+            "a JPEG of kind {kind} (lossless, hierarchical, arithmetic), expected 0 to 2 (baseline, progressive)"
+        ));
+    }
+    if frame.precision != 8 {
+        return Err(format!("a JPEG with {} bits for a sample, expected 8", frame.precision));
+    }
+    let colours = markers.colours()?;
+    check_bytes(width, height, frame.bytes(frame.components.len()), options)?;
+    let (channels, data) = match (markers.usual(), colours) {
+        (true, Colours::Grey) => (1, fast(bytes, frame, ColorSpace::Luma)?),
+        (true, _) => (3, fast(bytes, frame, ColorSpace::RGB)?),
+        (false, Colours::Grey) => (1, thorough(bytes, frame, ColorTransform::Grayscale)?),
+        (false, Colours::YCbCr) => (3, thorough(bytes, frame, ColorTransform::YCbCr)?),
+        (false, Colours::Rgb) => (3, thorough(bytes, frame, ColorTransform::RGB)?),
+        (false, Colours::Cmyk) => (3, from_cmyk(thorough(bytes, frame, ColorTransform::CMYK)?)),
+        (false, Colours::Ycck) => (3, from_cmyk(thorough(bytes, frame, ColorTransform::YCCK)?)),
     };
-    decoder.set_options(strict.jpeg_set_out_colorspace(colours));
-    let mut data = vec![0; width * height * channels];
-    decoder.decode_into(&mut data).map_err(damaged)?;
-    Ok(Image { width, height, channels, data })
+    let turn = match (options.orientation, markers.exif) {
+        (Orientation::Exif, Some(exif)) => of_exif(exif),
+        _ => Turn::NoTransforms,
+    };
+    Ok((Image { width, height, channels, data }, turn))
 }
 
-/// Whether the end marker stands where the segments lead, so not in a thumbnail and not in a comment.
-fn has_end(bytes: &[u8]) -> bool {
-    let mut at = 2;
-    loop {
-        // To the next marker: over entropy-coded data (FF 00 is data), restart markers and fill bytes.
-        let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|&b| b == 0xff)) else { return false };
-        at += found + 1;
-        match bytes.get(at) {
-            None => return false,
-            Some(0xd9) => return true,
-            Some(0x00 | 0x01 | 0xd0..=0xd8) => at += 1,
-            Some(0xff) => {}
-            Some(_) => match bytes.get(at + 1..at + 3) {
-                Some(&[high, low]) => at += 1 + usize::from(u16::from_be_bytes([high, low])),
-                _ => return false,
-            },
-        }
+/// By the decoder that is fast.
+fn fast(bytes: &[u8], frame: &Frame, colours: ColorSpace) -> Result<Vec<u8>, String> {
+    let damaged = |e| format!("damaged JPEG: {e}");
+    let strict = DecoderOptions::default().set_strict_mode(true).set_max_width(65_535).set_max_height(65_535);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), strict.jpeg_set_out_colorspace(colours));
+    decoder.decode_headers().map_err(damaged)?;
+    if decoder.dimensions() != Some((frame.width, frame.height)) {
+        return Err("damaged JPEG: two sizes".to_owned());
     }
+    let mut data = zeroed(frame.width * frame.height * frame.components.len())?;
+    decoder.decode_into(&mut data).map_err(damaged)?;
+    Ok(data)
+}
+
+/// By the decoder that knows every kind.
+fn thorough(bytes: &[u8], frame: &Frame, colours: ColorTransform) -> Result<Vec<u8>, String> {
+    let mut decoder = jpeg_decoder::Decoder::new(bytes);
+    decoder.set_color_transform(colours);
+    let data = decoder.decode().map_err(|e| format!("damaged JPEG: {e}"))?;
+    if data.len() != frame.width * frame.height * frame.components.len() {
+        return Err("damaged JPEG: two sizes".to_owned());
+    }
+    Ok(data)
+}
+
+/// Four bytes a pixel into three. As Pillow, it takes all CMYK to be stored upside down, as Adobe does.
+fn from_cmyk(mut data: Vec<u8>) -> Vec<u8> {
+    let pixels = data.len() / 4;
+    for i in 0..pixels {
+        let [c, m, y, k] = [data[4 * i], data[4 * i + 1], data[4 * i + 2], data[4 * i + 3]];
+        let paper = 255 - u32::from(k);
+        // Rounded as Pillow rounds a product of two bytes.
+        let share = |ink: u8| {
+            let product = u32::from(ink) * paper + 128;
+            (paper - (((product >> 8) + product) >> 8)) as u8
+        };
+        data[3 * i..3 * i + 3].copy_from_slice(&[c, m, y].map(share));
+    }
+    data.truncate(3 * pixels);
+    data
 }

@@ -68,7 +68,7 @@ impl Transform {
     /// Grey where one channel is wanted. (One channel becomes three in [`Self::normalise`], where it costs nothing.)
     pub(crate) fn recoloured<'a>(&self, image: &'a Image) -> std::borrow::Cow<'a, Image> {
         if self.description.channels == 1 && image.channels == 3 {
-            std::borrow::Cow::Owned(image.clone().into_grey())
+            std::borrow::Cow::Owned(image.to_grey())
         } else {
             std::borrow::Cow::Borrowed(image)
         }
@@ -81,7 +81,8 @@ impl Transform {
         let [height, width] = self.description.image_size;
         let (long, short) = (image.width.max(image.height), image.width.min(image.height));
         let long = self.description.resize * long / short;
-        let (w, h) = if image.width <= image.height { (self.description.resize, long) } else { (long, self.description.resize) };
+        let (w, h) =
+            if image.width <= image.height { (self.description.resize, long) } else { (long, self.description.resize) };
         let (x, y) = (Span::centre(w, width), Span::centre(h, height));
         let (sx, sy) = (image.width as f64 / w as f64, image.height as f64 / h as f64);
         let window = Window {
