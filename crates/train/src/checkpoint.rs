@@ -150,8 +150,8 @@ impl Checkpoint {
     ) -> Result<Option<Self>, TrainError> {
         let mut passed: Vec<(PathBuf, String)> = Vec::new();
         for path in newest_first(folder).map_err(|e| TrainError::read(folder, e))? {
-            let bytes = fs::read(&path).map_err(|e| TrainError::read(&path, e))?;
-            let read = Self::from_bytes(&bytes).and_then(|c| usable(&c.state).map(|()| c));
+            let bytes = fs::read(&path).map_err(|e| format!("cannot be read ({e})"));
+            let read = bytes.and_then(|b| Self::from_bytes(&b)).and_then(|c| usable(&c.state).map(|()| c));
             match read {
                 Ok(checkpoint) => {
                     for (damaged, reason) in passed {
@@ -185,13 +185,20 @@ fn newest_first(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("epoch-") && path.extension().is_some_and(|e| e == EXTENSION) {
+        if path.file_name().is_some_and(|name| is_checkpoint(&name.to_string_lossy())) {
             paths.push(path);
         }
     }
     paths.sort_unstable_by(|a, b| b.cmp(a));
     Ok(paths)
+}
+
+/// Whether a file of this name is one that [`Checkpoint::write`] wrote.
+pub(crate) fn is_checkpoint(name: &str) -> bool {
+    let digits = |text: &str, least: usize| text.len() >= least && text.bytes().all(|b| b.is_ascii_digit());
+    let numbers = name.strip_prefix("epoch-").and_then(|rest| rest.strip_suffix(EXTENSION)?.strip_suffix('.'));
+    let numbers = numbers.and_then(|rest| rest.split_once("-batch-"));
+    numbers.is_some_and(|(epoch, batch)| digits(epoch, 7) && digits(batch, 8))
 }
 
 fn checksum<'a>(state: &str, tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>) -> u32 {
@@ -230,10 +237,13 @@ mod tests {
             checkpoint(epoch, batch).write(dir.path()).unwrap();
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        // Somebody else's, which is neither read nor removed.
+        let foreign = ["epoch-final.safetensors", "epoch-12-batch-3.safetensors", "epoch-0000001-batch-00000000.bak"];
+        foreign.iter().for_each(|name| fs::write(dir.path().join(name), "mine").unwrap());
         // As a kill between writing and removing leaves it.
         fs::write(dir.path().join("epoch-0000000-batch-00000009.safetensors"), "old").unwrap();
         let mut read = newest(dir.path()).0.unwrap().unwrap();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2 + foreign.len());
         assert_eq!(read, checkpoint(1, 0));
         assert_eq!(read.take("optimizer").keys().collect::<Vec<_>>(), ["a.weight.velocity"]);
         assert_eq!(read.take("model")["a.weight"].data[0], 0.1);
@@ -259,6 +269,15 @@ mod tests {
             bad[at] ^= 4;
             fs::write(&path, &bad).unwrap();
             assert_eq!(newest(dir.path()).0.unwrap().unwrap(), checkpoint(0, 3), "byte {at}");
+        }
+        // One that cannot be read: a link to itself.
+        #[cfg(unix)]
+        {
+            fs::remove_file(&path).unwrap_or_default();
+            std::os::unix::fs::symlink(&path, &path).unwrap();
+            let (found, said) = newest(dir.path());
+            assert_eq!(found.unwrap().unwrap(), checkpoint(0, 3));
+            assert!(said.len() == 1 && said[0].contains("cannot be read") && said[0].contains("going on"), "{said:?}");
         }
         fs::write(&whole, "nothing").unwrap();
         let error = newest(dir.path()).0.unwrap_err().to_string();

@@ -26,12 +26,12 @@ pub enum TrainError {
     #[error("the answers cannot be scored: {0}")]
     Score(#[from] KeypointError),
     /// The recipe of a run folder.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Recipe {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: RecipeError,
+        cause: RecipeError,
     },
     /// The processes cannot work together.
     #[error("{0}")]
@@ -48,11 +48,33 @@ pub enum TrainError {
     #[error("no image of epoch {0} could be read")]
     NothingRead(usize),
     /// A run would be overwritten.
-    #[error("{path}: holds a run already; go on with it: --resume {path}; replace it: --force", path = .0.display())]
+    #[error("{}: holds a run already; go on with it: --resume {}; replace it: --force", .0.display(), word(.0))]
     Exists(PathBuf),
+    /// A folder with files of somebody else.
+    #[error(
+        "{}: holds no run, but {entries}; nothing there was touched; name another folder, a new or an empty one",
+        path.display()
+    )]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// What stands there, in words.
+        entries: String,
+    },
     /// A folder without a run.
     #[error("{}: holds no run that could be resumed (no {})", .0.display(), crate::folder::RUN)]
     NoRun(PathBuf),
+    /// A run that goes on from a model was stopped before its first checkpoint.
+    #[error(
+        "{}: the run was begun from the model {from} and stopped before its first checkpoint; begin it again with --from \
+         {} --force", path.display(), word(Path::new(from))
+    )]
+    LostStart {
+        /// The run folder.
+        path: PathBuf,
+        /// The model.
+        from: String,
+    },
     /// Another process trains in this folder.
     #[error("{}: another process is training in this folder; wait for it or stop it", .0.display())]
     Busy(PathBuf),
@@ -88,22 +110,30 @@ pub enum TrainError {
         difference: String,
     },
     /// A file of the run cannot be written.
-    #[error("{}: cannot be written: {source}. {kept}", path.display())]
+    #[error("{}: cannot be written: {cause}{}", path.display(), sentence(kept))]
     Write {
         /// The file.
         path: PathBuf,
         /// The operating system's answer.
-        source: io::Error,
-        /// Which checkpoint is whole, and how to go on.
+        cause: io::Error,
+        /// Which checkpoint is whole, and how to go on; may be empty.
         kept: String,
     },
+    /// A file of a run that is to be replaced cannot be removed.
+    #[error("{}: cannot be removed: {cause}", path.display())]
+    Remove {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        cause: io::Error,
+    },
     /// A file of the run cannot be read.
-    #[error("{}: cannot be read: {source}", path.display())]
+    #[error("{}: cannot be read: {cause}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// The operating system's answer.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A number is NaN or infinite.
     #[error(
@@ -123,7 +153,7 @@ pub enum TrainError {
         kept: String,
     },
     /// The run was asked to stop, and has saved itself.
-    #[error("stopped after iteration {step} of {total}; go on with: dyconv train --resume {}", resume.display())]
+    #[error("stopped after iteration {step} of {total}; go on with: dyconv train --resume {}", word(resume))]
     Interrupted {
         /// Iterations done.
         step: usize,
@@ -135,15 +165,43 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    pub(crate) fn read(path: &Path, source: io::Error) -> Self {
-        Self::Read { path: path.to_owned(), source }
+    pub(crate) fn read(path: &Path, cause: io::Error) -> Self {
+        Self::Read { path: path.to_owned(), cause }
     }
 
-    pub(crate) fn write(path: &Path, source: io::Error) -> Self {
-        Self::Write { path: path.to_owned(), source, kept: String::new() }
+    pub(crate) fn write(path: &Path, cause: io::Error) -> Self {
+        Self::Write { path: path.to_owned(), cause, kept: String::new() }
     }
 
     pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> Self {
         Self::Damaged { path: path.to_owned(), reason: reason.into() }
+    }
+}
+
+/// A path as a shell takes it.
+pub(crate) fn word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    // A command would take it for an option.
+    let text = if text.starts_with('-') { format!("./{text}") } else { text.into_owned() };
+    shlex::try_quote(&text).map_or_else(|_| text.clone(), Into::into)
+}
+
+/// What is added to a sentence, if anything.
+fn sentence(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(". {text}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_in_hints_are_quoted_and_an_error_is_told_once() {
+        let path = Path::new("my runs/a");
+        assert!(TrainError::Exists(path.into()).to_string().contains("--resume 'my runs/a';"));
+        let error = TrainError::write(path, io::Error::from_raw_os_error(28));
+        assert!(std::error::Error::source(&error).is_none());
+        let text = error.to_string();
+        assert!(text.starts_with("my runs/a: cannot be written: ") && text.ends_with(')'), "{text}");
     }
 }

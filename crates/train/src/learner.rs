@@ -1,6 +1,9 @@
 //! A network that learns: one iteration after another.
 
+use std::io;
 use std::ops::Range;
+use std::sync::mpsc;
+use std::thread::{Builder, ScopedJoinHandle};
 
 use burn::module::Module;
 use burn::tensor::distributed::{ReduceOperation, all_reduce};
@@ -27,6 +30,20 @@ const EMA: &str = "ema";
 pub(crate) struct Fault {
     pub what: String,
     pub origin: String,
+}
+
+/// Why an iteration could not be done.
+#[derive(Debug)]
+pub(crate) enum StepError {
+    NonFinite(Fault),
+    /// The operating system gives no thread for each device.
+    Threads(io::Error),
+}
+
+impl From<Fault> for StepError {
+    fn from(fault: Fault) -> Self {
+        Self::NonFinite(fault)
+    }
 }
 
 /// The network, what moves it, and its average.
@@ -145,10 +162,11 @@ impl<'a> Learner<'a> {
     /// norm sees one piece at a time.
     ///
     /// # Errors
-    /// When the loss or a gradient is not finite; then nothing was learnt. All processes agree on it.
-    pub fn step(&mut self, batch: &Batch, lr: f64, seed: u64) -> Result<f32, Fault> {
+    /// When the loss or a gradient is not finite; then nothing was learnt. All processes agree on it. Or when the devices have no
+    /// threads.
+    pub fn step(&mut self, batch: &Batch, lr: f64, seed: u64) -> Result<f32, StepError> {
         let mass = self.world.total(f64::from(self.lesson.mass(batch)));
-        let mut parts = self.parts(batch, mass, seed);
+        let mut parts = self.parts(batch, mass, seed).map_err(StepError::Threads)?;
         let value = self.world.total(parts.iter().map(|part| part.value).sum()) as f32;
         if !value.is_finite() {
             let origin = match parts.iter_mut().find_map(|part| part.suspect.take()) {
@@ -156,7 +174,7 @@ impl<'a> Learner<'a> {
                 Some(images) => fault::origin(self.network(), images.to_device(&self.replicas[0].device)),
                 None => "It came up in another process".to_owned(),
             };
-            return Err(Fault { what: format!("the loss is {value}"), origin });
+            return Err(Fault { what: format!("the loss is {value}"), origin }.into());
         }
         let gradients: Option<Vec<Gradients>> = parts.into_iter().map(|part| part.gradients).collect();
         let gradients = gradients.expect("every device has images");
@@ -169,7 +187,7 @@ impl<'a> Learner<'a> {
             replica.network = replica.optimizer.step(lr, replica.network.clone(), gradients);
             Ok(())
         });
-        stepped.into_iter().collect::<Result<(), Fault>>()?;
+        stepped.map_err(StepError::Threads)?.into_iter().collect::<Result<(), Fault>>()?;
         if let Some(ema) = &mut self.ema {
             ema.update(&self.replicas[0].network);
         }
@@ -177,7 +195,7 @@ impl<'a> Learner<'a> {
     }
 
     /// Forward and backward on every device.
-    fn parts(&self, batch: &Batch, mass: f64, seed: u64) -> Vec<Part> {
+    fn parts(&self, batch: &Batch, mass: f64, seed: u64) -> io::Result<Vec<Part>> {
         let shares = pieces(0..batch.len(), self.replicas.len());
         on_each(self.replicas.iter().zip(shares).collect(), |(replica, images)| {
             replica.device.seed(seed.wrapping_add(images.start as u64));
@@ -202,14 +220,29 @@ impl<'a> Learner<'a> {
     }
 }
 
-/// Runs `work` for each device, on a thread of its own where there are several.
-fn on_each<T: Send, R: Send>(mut items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+/// Runs `work` for each device, on a thread of its own where there are several. None begins before all threads are there,
+/// for they may wait for each other.
+///
+/// # Errors
+/// When a thread cannot be had; then nothing was done.
+fn on_each<T: Send, R: Send>(mut items: Vec<T>, work: impl Fn(T) -> R + Sync) -> io::Result<Vec<R>> {
     if items.len() == 1 {
-        return vec![work(items.remove(0))];
+        return Ok(vec![work(items.remove(0))]);
     }
+    let work = &work;
     std::thread::scope(|scope| {
-        let threads: Vec<_> = items.into_iter().map(|item| scope.spawn(|| work(item))).collect();
-        threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        let mut threads = Vec::with_capacity(items.len());
+        for item in items {
+            let (begin, begun) = mpsc::channel();
+            // The sender is dropped unsent where a later thread cannot be had.
+            let body = move || begun.recv().ok().map(|()| work(item));
+            threads.push((Builder::new().spawn_scoped(scope, body)?, begin));
+        }
+        threads.iter().for_each(|(_, begin)| begin.send(()).expect("the thread waits for it"));
+        let join = |(thread, _): (ScopedJoinHandle<'_, Option<R>>, _)| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).expect("it was told to begin")
+        };
+        Ok(threads.into_iter().map(join).collect())
     })
 }
 
@@ -313,6 +346,17 @@ mod tests {
         }
         assert_eq!(pieces(0..30, 4).map(|p| p.len()).collect::<Vec<_>>(), [7, 8, 7, 8]);
         assert_eq!(pieces(2..5, 4).map(|p| p.start).collect::<Vec<_>>(), [2, 3, 4]);
+    }
+
+    #[test]
+    fn work_for_several_devices_is_done_on_threads_that_wait_for_each_other() {
+        let barrier = std::sync::Barrier::new(3);
+        let done = on_each(vec![1, 2, 3], |n| {
+            barrier.wait();
+            n * n
+        });
+        assert_eq!(done.unwrap(), [1, 4, 9]);
+        assert_eq!(on_each(vec![5], |n| n + 1).unwrap(), [6]);
     }
 
     #[test]

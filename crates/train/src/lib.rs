@@ -30,15 +30,15 @@ pub use attention::{AttentionStats, LayerAttention};
 pub use checkpoint::Best;
 pub use devices::{DeviceKind, devices};
 pub use error::TrainError;
-pub use folder::RunFolder;
+pub use folder::{Claim, FolderLock, RunFolder};
 pub use grid::{Axis, Cell, cells};
 pub use inspect::{
     Example, InspectError, InspectOptions, Inspection, Layer, REPLACEMENTS, Replacement, Score, SizeScores, inspect,
 };
 pub use journal::{Epoch, Step, Timing, Validation, epochs_done};
 pub use recipe::{
-    AugmentRecipe, BUILT_IN, BuiltIn, DataRecipe, ImageSize, ModelRecipe, OptimizerKind, Recipe, RecipeError, Schedule,
-    TemperatureRecipe, TemperatureSchedule, TrainRecipe,
+    AugmentRecipe, BUILT_IN, BuiltIn, DataRecipe, FineTuning, ImageSize, ModelRecipe, OptimizerKind, Recipe, RecipeError, Schedule,
+    TemperatureRecipe, TemperatureSchedule, TrainRecipe, toml_value,
 };
 pub use record::RunRecord;
 pub use run::{Event, Trained, train};

@@ -204,6 +204,7 @@ mod tests {
                 producer: "test".into(),
                 model: recipe.model.name.clone(),
                 recipe: recipe.to_toml(),
+                data: None,
             },
         }
     }

@@ -148,22 +148,34 @@ fn fine_tuning(model: &Model, joints: bool, new_routers: bool) -> Result<Table, 
             inner.insert(key.to_owned(), value);
         }
     };
-    put("temperature", "end", Some(Value::Float(f64::from(model.tau))));
-    if new_routers {
+    let end = number(get("temperature", "end")).unwrap_or(1.0);
+    // The shortest decimal, as people wrote it.
+    let tau: f64 = model.tau.to_string().parse().unwrap_or(f64::from(model.tau));
+    if new_routers || tau > end {
         put("temperature", "schedule", Some(Value::String("linear".into())));
+        put("temperature", "end", Some(Value::Float(end)));
+    } else {
+        put("temperature", "end", Some(Value::Float(tau)));
+    }
+    if !new_routers {
+        // Where its temperature has not fallen to the end, it goes on falling.
+        put("temperature", "start", Some(Value::Float(tau.max(end))));
     }
     if joints {
         // The size of a loss of heat maps is another, and its rate belongs to its update rule.
         for key in ["optimizer", "momentum", "nesterov", "betas", "alpha", "eps", "weight_decay"] {
             put("train", key, get("train", key));
         }
-        let rate = get("train", "lr").and_then(|lr| lr.as_float().or(lr.as_integer().map(|lr| lr as f64)));
-        put("train", "lr", rate.map(|lr| Value::Float(lr / 10.0)));
+        put("train", "lr", number(get("train", "lr")).map(|lr| Value::Float(lr / 10.0)));
         put("train", "label_smoothing", Some(Value::Float(0.0)));
         put("data", "heatmap_sigma", get("data", "heatmap_sigma"));
     }
     overlay(&mut below, change);
     Ok(below)
+}
+
+fn number(value: Option<Value>) -> Option<f64> {
+    value.and_then(|value| value.as_float().or(value.as_integer().map(|n| n as f64)))
 }
 
 /// The recipe of a model file, as it stands there.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dyconv_data::Dataset;
-use dyconv_file::{FileError, Model, Problem, Provenance};
+use dyconv_file::{FileError, Fingerprint, Model, Problem, Provenance};
 use dyconv_graph::Graph;
 use dyconv_nn::Network;
 
 use super::Event;
 use crate::checkpoint::{Checkpoint, State};
+use crate::error::word;
 use crate::evaluate::Evaluation;
 use crate::folder::{EVALUATION, JOURNAL, LAST, RunFolder, same_recipe};
 use crate::journal::{Epoch, Journal, Line, Step};
@@ -19,11 +20,15 @@ use crate::{Recipe, Setup, TrainError, TrainRecipe, report, task};
 /// The open files of a run.
 pub(super) struct Keeper<'a> {
     folder: &'a RunFolder,
+    /// What the data are known by.
+    data: Fingerprint,
     journal: Journal,
     /// Every epoch done.
     pub epochs: Vec<Epoch>,
-    /// Time and iteration of the newest checkpoint.
-    saved: (Instant, usize),
+    /// When the newest checkpoint was written, or the run taken up.
+    saved_at: Instant,
+    /// Iteration of the newest checkpoint, if there is one.
+    saved: Option<usize>,
 }
 
 /// The folder's newest checkpoint that can be gone on from, or `None` where the run is only beginning.
@@ -36,8 +41,8 @@ pub(super) fn newest(folder: &RunFolder, observe: &mut dyn FnMut(Event<'_>)) -> 
     let last = folder.file(LAST);
     let found = Checkpoint::newest(&last, usable, &mut |text| observe(Event::Warning(text)))?;
     if let Some(checkpoint) = &found {
-        let begun = Recipe::resolve(None, Some(&checkpoint.state.recipe), &[])
-            .map_err(|source| TrainError::Recipe { path: last.clone(), source })?;
+        let begun = Recipe::begun(&checkpoint.state.recipe)
+            .map_err(|cause| TrainError::Recipe { path: last.clone(), cause })?;
         same_recipe(&last, &begun, folder.recipe())?;
     }
     Ok(found)
@@ -45,18 +50,18 @@ pub(super) fn newest(folder: &RunFolder, observe: &mut dyn FnMut(Event<'_>)) -> 
 
 impl<'a> Keeper<'a> {
     /// Opens the files, cut to where `state` stands.
-    pub fn open(folder: &'a RunFolder, state: &State) -> Result<Self, TrainError> {
+    pub fn open(folder: &'a RunFolder, dataset: &Dataset, state: &State) -> Result<Self, TrainError> {
         let (journal, lines) = Journal::open(folder, state.journal)?;
         let epochs = lines.into_iter().filter_map(|line| match line {
             Line::Epoch(epoch) => Some(epoch),
             Line::Step(_) => None,
         });
-        Ok(Self { folder, journal, epochs: epochs.collect(), saved: (Instant::now(), 0) })
+        Ok(Self { folder, data: dataset.fingerprint(), journal, epochs: epochs.collect(), saved_at: Instant::now(), saved: None })
     }
 
     /// Says at which iteration the newest checkpoint stands.
     pub fn resumed(&mut self, step: usize) {
-        self.saved.1 = step;
+        self.saved = Some(step);
     }
 
     /// The model file of the best network.
@@ -81,8 +86,8 @@ impl<'a> Keeper<'a> {
     }
 
     pub fn is_time_to_save(&self, recipe: &TrainRecipe, step: usize) -> bool {
-        let steps = recipe.checkpoint_steps > 0 && step - self.saved.1 >= recipe.checkpoint_steps;
-        steps || self.saved.0.elapsed().as_secs_f64() >= 60.0 * recipe.checkpoint_minutes
+        let steps = recipe.checkpoint_steps > 0 && step - self.saved.unwrap_or(0) >= recipe.checkpoint_steps;
+        steps || self.saved_at.elapsed().as_secs_f64() >= 60.0 * recipe.checkpoint_minutes
     }
 
     /// Writes the checkpoint that `make` gives for a journal of so many bytes.
@@ -95,7 +100,7 @@ impl<'a> Keeper<'a> {
         let checkpoint = make(self.written(bytes)?)?;
         let last = self.folder.file(LAST);
         self.written(checkpoint.write(&last).map_err(|e| TrainError::write(&last, e)))?;
-        self.saved = (Instant::now(), step);
+        (self.saved_at, self.saved) = (Instant::now(), Some(step));
         Ok(())
     }
 
@@ -118,6 +123,7 @@ impl<'a> Keeper<'a> {
                 producer: concat!("dyconv ", env!("CARGO_PKG_VERSION")).into(),
                 model: recipe.model.name.clone(),
                 recipe: recipe.to_toml(),
+                data: Some(self.data.clone()),
             },
         };
         self.written(model.write(&self.model()).map_err(TrainError::from))?;
@@ -131,15 +137,15 @@ impl<'a> Keeper<'a> {
     /// Adds to an error of writing what is left and how to go on.
     fn written<T>(&self, result: Result<T, TrainError>) -> Result<T, TrainError> {
         result.map_err(|error| {
-            let kept = format!(
-                "The checkpoint of iteration {} is whole; once there is room, go on with: dyconv train --resume {}",
-                self.saved.1,
-                self.folder.resume().display()
-            );
+            let resume = format!("once there is room, go on with: dyconv train --resume {}", word(self.folder.resume()));
+            let kept = match self.saved {
+                Some(step) => format!("The checkpoint of iteration {step} is whole; {resume}"),
+                None => format!("No checkpoint was written yet; {resume}"),
+            };
             match error {
-                TrainError::Write { path, source, .. } => TrainError::Write { path, source, kept },
+                TrainError::Write { path, cause, .. } => TrainError::Write { path, cause, kept },
                 TrainError::File(FileError { path, problem: Problem::Io { source, .. } }) => {
-                    TrainError::Write { path, source, kept }
+                    TrainError::Write { path, cause: source, kept }
                 }
                 error => error,
             }

@@ -1,0 +1,506 @@
+//! The folder of a run: which files stand in it, and whose it is.
+//!
+//! `run.json` is written last when a folder is made, so a folder with one can be resumed, whatever happened later. A folder
+//! is locked before anything in it is believed, until its run ends; what stands in it without being a run's is never touched.
+
+mod contents;
+mod data;
+mod lock;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use dyconv_data::Dataset;
+use dyconv_file::write_atomically;
+use serde::{Deserialize, Serialize};
+use toml::Value;
+
+use crate::{Recipe, TrainError};
+use contents::{Standing, clear, standing, sweep};
+pub(crate) use contents::TWIN;
+pub(crate) use data::Data;
+pub use lock::FolderLock;
+
+/// What makes a folder a run folder: the data it was begun on.
+pub(crate) const RUN: &str = "run.json";
+const RECIPE: &str = "recipe.toml";
+/// The best network so far.
+pub(crate) const MODEL: &str = "model.safetensors";
+/// How that network did on the held-out images.
+pub(crate) const EVALUATION: &str = "evaluation.json";
+pub(crate) const JOURNAL: &str = "metrics.jsonl";
+pub(crate) const CSV: &str = "metrics.csv";
+pub(crate) const EVENTS: &str = "events.out.tfevents.dyconv";
+pub(crate) const REPORT: &str = "report.html";
+/// The checkpoints.
+pub(crate) const LAST: &str = "last";
+
+const VERSION: u32 = 1;
+
+/// The folder of a run. Only one process can hold it.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    /// What `--resume` takes: this folder, or the one of the run that this one belongs to.
+    resume: PathBuf,
+    recipe: Recipe,
+    data: Data,
+    /// The model that the run was begun from, of a folder that was opened and not made.
+    from: Option<String>,
+    lock: FolderLock,
+}
+
+/// A folder that this process holds and in which a run may begin.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    /// Whether a run stands there, which is to be replaced.
+    run: bool,
+    lock: FolderLock,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Contents {
+    version: u32,
+    data: Data,
+    /// The model that the run was begun from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+}
+
+impl Claim {
+    /// Takes a folder for a new run. It is made where it does not exist; nothing in it is changed.
+    ///
+    /// # Errors
+    /// When another process holds it, a run stands there and `force` does not say to replace it, or something else does.
+    pub fn take(path: &Path, force: bool) -> Result<Self, TrainError> {
+        // Not even a lock is put among files of somebody else; where there is one, it is asked first.
+        let locked = || path.join(lock::LOCK).exists();
+        if !locked()
+            && let Standing::Foreign(entries) = standing(path)?
+            && !locked()
+        {
+            return Err(TrainError::Foreign { path: path.to_owned(), entries });
+        }
+        fs::create_dir_all(path).map_err(|e| TrainError::write(path, e))?;
+        let lock = FolderLock::take(path)?;
+        let run = match standing(path)? {
+            Standing::Free => false,
+            Standing::Run if force => true,
+            Standing::Run => return Err(TrainError::Exists(path.to_owned())),
+            Standing::Foreign(entries) => return Err(TrainError::Foreign { path: path.to_owned(), entries }),
+        };
+        Ok(Self { path: path.to_owned(), run, lock })
+    }
+
+    /// Whether a run stands there, which is to be replaced.
+    pub fn holds_run(&self) -> bool {
+        self.run
+    }
+
+    /// Removes the run that stands there, and no other file.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn clear(&mut self) -> Result<(), TrainError> {
+        if std::mem::take(&mut self.run) { clear(&self.path) } else { Ok(()) }
+    }
+
+    /// Begins a run, maybe from the model in a file.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn begin(
+        mut self,
+        recipe: &Recipe,
+        spec: &str,
+        dataset: &Dataset,
+        from: Option<&Path>,
+    ) -> Result<RunFolder, TrainError> {
+        self.clear()?;
+        let Self { path, lock, .. } = self;
+        let last = path.join(LAST);
+        fs::create_dir_all(&last).map_err(|e| TrainError::write(&last, e))?;
+        let data = Data::of(spec, dataset);
+        let write = |name: &str, text: String| {
+            let file = path.join(name);
+            write_atomically(&file, text.as_bytes()).map_err(|e| TrainError::write(&file, e))
+        };
+        write(RECIPE, recipe.to_toml())?;
+        let from = from.map(|model| model.display().to_string());
+        let contents = Contents { version: VERSION, data: data.clone(), from };
+        write(RUN, serde_json::to_string_pretty(&contents).expect("plain values") + "\n")?;
+        let resume = path.clone();
+        Ok(RunFolder { path, resume, recipe: recipe.clone(), data, from: None, lock })
+    }
+}
+
+impl RunFolder {
+    /// Makes a folder for a new run; `force` replaces a run that stands there.
+    ///
+    /// # Errors
+    /// As [`Claim::take`] and [`Claim::begin`].
+    pub fn create(
+        path: &Path,
+        recipe: &Recipe,
+        spec: &str,
+        dataset: &Dataset,
+        force: bool,
+    ) -> Result<Self, TrainError> {
+        Claim::take(path, force)?.begin(recipe, spec, dataset, None)
+    }
+
+    /// Opens the folder of a run that was begun.
+    ///
+    /// # Errors
+    /// When it holds no run, its files are damaged, or another process trains in it.
+    pub fn open(path: &Path) -> Result<Self, TrainError> {
+        if !Self::is_begun(path) {
+            return Err(TrainError::NoRun(path.to_owned()));
+        }
+        let lock = FolderLock::take(path)?;
+        let (recipe, Contents { data, from, .. }) = read_all(path)?;
+        sweep(path);
+        sweep(&path.join(LAST));
+        let (path, resume) = (path.to_owned(), path.to_owned());
+        Ok(Self { path, resume, recipe, data, from, lock })
+    }
+
+    /// Opens the run of the static twin inside that of `path`, if there is one.
+    ///
+    /// # Errors
+    /// As [`RunFolder::open`].
+    pub fn open_twin(path: &Path) -> Result<Option<Self>, TrainError> {
+        let inside = Self::twin_in(path);
+        match standing(&inside)? {
+            Standing::Free => Ok(None),
+            Standing::Run | Standing::Foreign(_) => Ok(Some(Self::open(&inside)?.part_of(path))),
+        }
+    }
+
+    /// The folder of the twin's run inside that of the run in `path`.
+    pub fn twin_in(path: &Path) -> PathBuf {
+        path.join(TWIN)
+    }
+
+    /// What a person should know where the file system cannot lock the folder.
+    pub fn note(&self) -> Option<&str> {
+        self.lock.note()
+    }
+
+    /// Says that this run belongs to another: `--resume` takes that one's folder.
+    #[must_use]
+    pub fn part_of(mut self, whole: &Path) -> Self {
+        self.resume = whole.to_owned();
+        self
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The model file of the best network.
+    pub fn model(&self) -> PathBuf {
+        Self::model_in(&self.path)
+    }
+
+    /// The model file of the best network of the run in `path`.
+    pub fn model_in(path: &Path) -> PathBuf {
+        path.join(MODEL)
+    }
+
+    /// Whether `path` holds a run, finished or not.
+    pub fn is_begun(path: &Path) -> bool {
+        path.join(RUN).exists()
+    }
+
+    /// Whether the data are persons with joints.
+    pub(crate) fn of_joints(&self) -> bool {
+        self.data.of_joints()
+    }
+
+    /// What `--resume` takes.
+    pub(crate) fn resume(&self) -> &Path {
+        &self.resume
+    }
+
+    /// The model that the run was begun from, where its weights are needed because no checkpoint has them yet.
+    pub(crate) fn lost_start(&self) -> Option<&str> {
+        self.from.as_deref()
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The data set as it was named when the run began.
+    pub fn data(&self) -> &str {
+        &self.data.spec
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Whether these are the data that the run was begun on.
+    ///
+    /// # Errors
+    /// What differs in classes, numbers, names or labels of the images.
+    pub fn check_data(&self, dataset: &Dataset) -> Result<(), TrainError> {
+        match self.data.difference(&Data::of(self.data(), dataset)) {
+            Some(difference) => Err(TrainError::OtherData { path: self.path.clone(), difference }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether this is the recipe that the run was begun with.
+    ///
+    /// # Errors
+    /// The first key that differs.
+    pub fn check_recipe(&self, given: &Recipe) -> Result<(), TrainError> {
+        same_recipe(&self.path, &self.recipe, given)
+    }
+}
+
+/// The recipe and the data that the run in `path` was begun with.
+///
+/// # Errors
+/// When it holds no run, or its files are damaged.
+pub(crate) fn read(path: &Path) -> Result<(Recipe, Data), TrainError> {
+    read_all(path).map(|(recipe, contents)| (recipe, contents.data))
+}
+
+fn read_all(path: &Path) -> Result<(Recipe, Contents), TrainError> {
+    let contents = read_contents(path)?;
+    let file = path.join(RECIPE);
+    let text = fs::read_to_string(&file).map_err(|e| TrainError::read(&file, e))?;
+    let recipe = Recipe::begun(&text).map_err(|cause| TrainError::Recipe { path: file, cause })?;
+    Ok((recipe, contents))
+}
+
+/// What `run.json` holds.
+fn read_contents(path: &Path) -> Result<Contents, TrainError> {
+    let file = path.join(RUN);
+    let text = match fs::read_to_string(&file) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Err(TrainError::NoRun(path.to_owned()));
+        }
+        text => text.map_err(|e| TrainError::read(&file, e))?,
+    };
+    let contents: Contents = serde_json::from_str(&text)
+        .map_err(|e| TrainError::damaged(&file, format!("does not describe a run ({e}); restore the file")))?;
+    if contents.version != VERSION {
+        let reason = format!("is of version {}, this program resumes version {VERSION}", contents.version);
+        return Err(TrainError::damaged(&file, reason));
+    }
+    Ok(contents)
+}
+
+/// # Errors
+/// The first key in which the recipes differ.
+pub(crate) fn same_recipe(path: &Path, begun: &Recipe, given: &Recipe) -> Result<(), TrainError> {
+    match recipe_difference(begun, given) {
+        Some((key, begun, given)) => Err(TrainError::OtherRecipe { path: path.to_owned(), key, begun, given }),
+        None => Ok(()),
+    }
+}
+
+/// The first dotted key in which two recipes differ, and both values.
+pub(crate) fn recipe_difference(a: &Recipe, b: &Recipe) -> Option<(String, String, String)> {
+    let table = |recipe: &Recipe| Value::try_from(recipe).expect("a recipe is made of tables and plain values");
+    difference("", Some(&table(a)), Some(&table(b)))
+}
+
+/// The first dotted key with different values, and both.
+fn difference(key: &str, a: Option<&Value>, b: Option<&Value>) -> Option<(String, String, String)> {
+    if let (Some(Value::Table(a)), Some(Value::Table(b))) = (a, b) {
+        let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+        return keys.into_iter().find_map(|k| {
+            let dotted = if key.is_empty() { k.clone() } else { format!("{key}.{k}") };
+            difference(&dotted, a.get(k), b.get(k))
+        });
+    }
+    let text = |v: Option<&Value>| v.map_or("unset".to_owned(), Value::to_string);
+    (a != b).then(|| (key.to_owned(), text(a), text(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dyconv_data::OpenOptions;
+
+    fn digits(seed: u64) -> Dataset {
+        Dataset::open("digits", &OpenOptions { seed, ..OpenOptions::default() }).unwrap()
+    }
+
+    #[test]
+    fn a_run_is_not_overwritten_and_held_by_one_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        let recipe = Recipe::resolve(Some("digits"), None, &[]).unwrap();
+        let create = |force| RunFolder::create(&path, &recipe, "digits", &digits(0), force);
+        assert!(matches!(RunFolder::open(&path), Err(TrainError::NoRun(_))));
+        let folder = create(false).unwrap();
+        assert!(matches!(create(false), Err(TrainError::Exists(_))));
+        assert!(matches!(create(true), Err(TrainError::Busy(_))));
+        assert!(matches!(RunFolder::open(&path), Err(TrainError::Busy(_))));
+        drop(folder);
+        fs::write(path.join("mine.txt"), "kept").unwrap();
+        fs::write(path.join(".dyconv-halfof"), "").unwrap();
+        let folder = RunFolder::open(&path).unwrap();
+        assert_eq!((folder.recipe(), folder.data()), (&recipe, "digits"));
+        assert!(!path.join(".dyconv-halfof").exists());
+        drop(folder);
+        drop(create(true).unwrap());
+        assert!(path.join("mine.txt").exists(), "only a run's own files are removed");
+    }
+
+    #[test]
+    fn files_of_somebody_else_are_never_touched() {
+        let recipe = Recipe::resolve(Some("digits"), None, &[]).unwrap();
+        let data = digits(0);
+        let foreign: [&[&str]; 9] = [
+            &["last/notes.txt", "report.html"],
+            &["recipe.toml"],
+            &["model.safetensors"],
+            &["metrics.jsonl", "metrics.csv"],
+            &["run.json/inside.txt"],
+            &["twin/report.html"],
+            &["cat/1.png"],
+            &["evaluation.json"],
+            &["last/epoch-0000001-batch-00000000.safetensors"],
+        ];
+        for names in foreign {
+            let dir = tempfile::tempdir().unwrap();
+            for name in names {
+                let path = dir.path().join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, "mine").unwrap();
+            }
+            for force in [false, true] {
+                let error = RunFolder::create(dir.path(), &recipe, "digits", &data, force).unwrap_err();
+                let first = names[0].split('/').next().unwrap();
+                assert!(matches!(&error, TrainError::Foreign { entries, .. } if entries.contains(first)), "{error}");
+            }
+            assert!(!dir.path().join(lock::LOCK).exists(), "not even a lock is put there");
+            names.iter().for_each(|name| assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"mine"));
+        }
+        // Hidden files are no reason, and stay.
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".gitignore"), "*").unwrap();
+        fs::create_dir(dir.path().join("lost+found")).unwrap();
+        drop(RunFolder::create(dir.path(), &recipe, "digits", &data, false).unwrap());
+        assert!(dir.path().join(".gitignore").exists());
+    }
+
+    #[test]
+    fn a_run_that_is_replaced_takes_only_its_own_files_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = Recipe::resolve(Some("digits"), None, &[]).unwrap();
+        let create = |force| RunFolder::create(dir.path(), &recipe, "digits", &digits(0), force);
+        drop(create(false).unwrap());
+        let kept = ["notes.md", ".hidden", "last/mine.safetensors", "last/epoch-final.safetensors", "twin/photo.png"];
+        let gone = ["model.safetensors", "report.html", "last/epoch-0000001-batch-00000000.safetensors"];
+        for name in kept.iter().chain(&gone) {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        assert!(matches!(create(false), Err(TrainError::Exists(_))));
+        gone.iter().for_each(|name| assert!(dir.path().join(name).exists(), "{name}: nothing goes without --force"));
+        drop(create(true).unwrap());
+        kept.iter().for_each(|name| assert!(dir.path().join(name).exists(), "{name} is lost"));
+        gone.iter().for_each(|name| assert!(!dir.path().join(name).exists(), "{name} is still there"));
+        RunFolder::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_folder_whose_making_was_cut_short_is_free() {
+        let recipe = Recipe::resolve(Some("digits"), None, &[]).unwrap();
+        let data = digits(0);
+        let left: [&[&str]; 4] = [&[], &["last"], &["last", "recipe.toml"], &["last", "recipe.toml", "twin"]];
+        for left in left {
+            let dir = tempfile::tempdir().unwrap();
+            drop(FolderLock::take(dir.path()).unwrap());
+            for name in left {
+                match *name {
+                    "last" => fs::create_dir(dir.path().join(LAST)).unwrap(),
+                    "recipe.toml" => fs::write(dir.path().join(RECIPE), recipe.to_toml()).unwrap(),
+                    _ => drop(RunFolder::create(&dir.path().join(TWIN), &recipe, "digits", &data, false).unwrap()),
+                }
+            }
+            fs::write(dir.path().join(".dyconv-a1B2c3"), "half").unwrap();
+            drop(RunFolder::create(dir.path(), &recipe, "digits", &data, false).unwrap());
+        }
+        // A recipe of somebody's own is none of ours, nor is a twin that was trained.
+        let dir = tempfile::tempdir().unwrap();
+        drop(FolderLock::take(dir.path()).unwrap());
+        fs::write(dir.path().join(RECIPE), "[train]\nepochs = 3\n").unwrap();
+        assert!(matches!(Claim::take(dir.path(), true), Err(TrainError::Foreign { .. })));
+        fs::remove_file(dir.path().join(RECIPE)).unwrap();
+        let twin = dir.path().join(TWIN);
+        drop(RunFolder::create(&twin, &recipe, "digits", &data, false).unwrap());
+        fs::write(twin.join(MODEL), "trained").unwrap();
+        assert!(matches!(Claim::take(dir.path(), true), Err(TrainError::Foreign { .. })));
+    }
+
+    #[test]
+    fn of_many_that_begin_at_once_one_has_the_folder() {
+        const MANY: usize = 6;
+        let data = digits(0);
+        for round in 0..12 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("run");
+            let force = round % 2 == 1;
+            let recipes: Vec<Recipe> = (0..MANY as u64)
+                .map(|seed| Recipe { seed, ..Recipe::resolve(Some("digits"), None, &[]).unwrap() })
+                .collect();
+            if round % 4 == 3 {
+                drop(RunFolder::create(&path, &recipes[0], "digits", &data, false).unwrap());
+            }
+            let barrier = std::sync::Barrier::new(MANY);
+            let results: Vec<Result<RunFolder, TrainError>> = std::thread::scope(|scope| {
+                let begin = |recipe| {
+                    let (path, data, barrier) = (&path, &data, &barrier);
+                    move || {
+                        barrier.wait();
+                        let result = RunFolder::create(path, recipe, "digits", data, force);
+                        // Whoever has it holds it until all have tried.
+                        barrier.wait();
+                        result
+                    }
+                };
+                let threads: Vec<_> = recipes.iter().map(|recipe| scope.spawn(begin(recipe))).collect();
+                threads.into_iter().map(|t| t.join().unwrap()).collect()
+            });
+            let won: Vec<&RunFolder> = results.iter().flatten().collect();
+            assert_eq!(won.len(), 1, "round {round}: {results:?}");
+            let lost = results.iter().filter_map(|r| r.as_ref().err());
+            lost.for_each(|e| assert!(matches!(e, TrainError::Busy(_)), "round {round}: {e}"));
+            let (recipe, _) = read(&path).unwrap();
+            assert_eq!(&recipe, won[0].recipe(), "round {round}");
+        }
+    }
+
+    #[test]
+    fn other_recipes_and_other_data_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = Recipe::resolve(Some("digits"), None, &[]).unwrap();
+        let folder = RunFolder::create(dir.path(), &recipe, "digits", &digits(0), false).unwrap();
+        folder.check_recipe(&recipe).unwrap();
+        folder.check_data(&digits(0)).unwrap();
+        let mut other = recipe.clone();
+        other.train.lr = 0.25;
+        let error = folder.check_recipe(&other).unwrap_err().to_string();
+        assert!(error.contains("train.lr = 0.1, not 0.25"), "{error}");
+        other = recipe;
+        other.model.width = Some(0.5);
+        let error = folder.check_recipe(&other).unwrap_err().to_string();
+        assert!(error.contains("model.width = unset, not 0.5"), "{error}");
+        let error = folder.check_data(&digits(1)).unwrap_err().to_string();
+        assert!(error.contains("other names or labels"), "{error}");
+    }
+}
