@@ -6,7 +6,7 @@ use dyconv_data::{DataError, DecodeOptions, Image, Transform, load};
 use dyconv_engine::{EngineError, Plan, Session};
 use dyconv_file::{FileError, Model};
 use dyconv_graph::{Shape, TensorSource};
-use dyconv_metrics::{KeypointError, softmax, top_k};
+use dyconv_metrics::{KeypointError, answer, softmax, top_k};
 
 use crate::compiled;
 
@@ -53,6 +53,30 @@ pub enum Error {
     /// The part of the data set that was asked for is empty.
     #[error("the part of the data to score holds no images; name another split")]
     NothingToScore,
+    /// No image of the part to score can be read.
+    #[error("none of the {images} images to score can be read; the first: {first}")]
+    NothingRead {
+        /// How many there are.
+        images: usize,
+        /// What is wrong with the first.
+        first: String,
+    },
+    /// NaN or infinity in the output of a keypoint network.
+    #[error("no answer: {unknown} of {joints} heat maps hold NaN or infinity; are the model's weights damaged?")]
+    NoKeypoints {
+        /// Heat maps with such a value.
+        unknown: usize,
+        /// All heat maps: joints of all persons.
+        joints: usize,
+    },
+    /// NaN in the output of a classifier.
+    #[error("no answer: {nan} of the network's {outputs} outputs are NaN; are the model's weights damaged?")]
+    NoAnswer {
+        /// Outputs that are NaN.
+        nan: usize,
+        /// All outputs: classes of the model.
+        outputs: usize,
+    },
 }
 
 /// A compiled classifier: image in, probabilities out. Runs on the caller's thread unless told otherwise.
@@ -156,16 +180,20 @@ impl Classifier {
     /// Answers for a decoded image.
     ///
     /// # Errors
-    /// The engine's.
+    /// The engine's, or that the network's output is no answer.
     pub fn predict(&mut self, image: &Image) -> Result<Prediction<'_>, Error> {
         let logits = self.session.predict(&self.transform.evaluate(image), 1)?;
+        if answer(&logits).is_none() {
+            let nan = logits.iter().filter(|x| x.is_nan()).count();
+            return Err(Error::NoAnswer { nan, outputs: logits.len() });
+        }
         Ok(Prediction { classes: self.model.classes(), probabilities: softmax(&logits) })
     }
 
     /// Answers for an image file.
     ///
     /// # Errors
-    /// When the file cannot be read or is no whole image.
+    /// When the file cannot be read or is no whole image, and those of [`predict`](Self::predict).
     pub fn predict_file(&mut self, path: &Path) -> Result<Prediction<'_>, Error> {
         self.predict(&load(path, &self.decode_options())?)
     }

@@ -1,9 +1,10 @@
 //! Scoring a classifier on a data set.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use dyconv_data::{Broken, Dataset, Loader, LoaderOptions, Split};
-use dyconv_metrics::{Confusion, TopK, top_k};
+use dyconv_metrics::{Confusion, TopK, answer};
 
 use crate::{Classifier, Error};
 
@@ -18,7 +19,8 @@ pub struct EvaluationOptions {
     pub max_broken: usize,
 }
 
-/// Scores of a classifier.
+/// Scores of a classifier on one image or more. An image without an answer ([`metrics::answer`](fn@dyconv_metrics::answer))
+/// counts as wrong.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
     /// Share of images whose most probable class is right.
@@ -27,6 +29,8 @@ pub struct Evaluation {
     pub top5: f64,
     /// Label by prediction, in the order of the model's classes.
     pub confusion: Confusion,
+    /// Images without an answer: a NaN stands in the network's output.
+    pub unanswered: u64,
     /// Images that could not be read.
     pub broken: Vec<Broken>,
 }
@@ -34,7 +38,7 @@ pub struct Evaluation {
 /// Scores a classifier; `progress` is told how many images are done. Classes are matched by name.
 ///
 /// # Errors
-/// When the data set has a class that the model does not know, no images, or too many broken ones.
+/// When the data set has a class that the model does not know, no images, too many broken ones or no others.
 pub fn evaluate(
     classifier: &mut Classifier,
     dataset: &Arc<Dataset>,
@@ -62,15 +66,18 @@ pub fn evaluate(
             let label = labels[*label];
             top1.add(row, label);
             top5.add(row, label);
-            if let Some((predicted, _)) = top_k(row, 1).first() {
-                confusion.add(label, *predicted);
-            }
+            confusion.add(label, answer(row));
         }
         done += batch.len();
         progress(done);
     }
     let broken = batches.broken().to_vec();
-    Ok(Evaluation { top1: top1.accuracy(), top5: top5.accuracy(), confusion, broken })
+    let (Some(top1), Some(top5)) = (top1.accuracy(), top5.accuracy()) else {
+        let first = broken.first().map_or_else(String::new, |image| image.reason.clone());
+        return Err(Error::NothingRead { images: broken.len(), first });
+    };
+    let unanswered = confusion.unanswered().iter().sum();
+    Ok(Evaluation { top1, top5, confusion, unanswered, broken })
 }
 
 /// The model's index of each class of the data set, matched by name.
@@ -78,8 +85,12 @@ pub fn evaluate(
 /// # Errors
 /// The first class that the model does not know.
 pub fn match_classes(model: &[String], dataset: &Dataset) -> Result<Vec<usize>, Error> {
+    let mut indices = HashMap::with_capacity(model.len());
+    for (index, class) in model.iter().enumerate() {
+        indices.entry(class).or_insert(index);
+    }
     let find = |class: &String| {
-        model.iter().position(|c| c == class).ok_or_else(|| {
+        indices.get(class).copied().ok_or_else(|| {
             let known: Vec<&str> = model.iter().take(5).map(String::as_str).collect();
             let more = if model.len() > 5 { ", …" } else { "" };
             Error::UnknownClass { class: class.clone(), known: known.join(", ") + more }

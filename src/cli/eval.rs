@@ -13,6 +13,7 @@ use super::output::{note, percent, print, print_json, skipped, thousands, thread
 use super::pixels::max_pixels;
 use super::pose_eval;
 use super::table::Table;
+use super::text::name;
 
 /// Confusion matrices up to this many classes are printed whole.
 const WHOLE_MATRIX: usize = 20;
@@ -78,10 +79,19 @@ struct Json<'a> {
     images: u64,
     top1: f64,
     top5: f64,
+    /// Images with a NaN in the network's output, which count as wrong.
+    unanswered: u64,
     broken: usize,
     classes: Vec<ClassJson<'a>>,
-    /// Rows are labels, columns predictions.
-    confusion: Vec<&'a [u64]>,
+    /// The cells that are not zero. Images without an answer stand in none.
+    confusion: Vec<CellJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct CellJson<'a> {
+    label: &'a str,
+    prediction: &'a str,
+    images: u64,
 }
 
 #[derive(Serialize)]
@@ -107,15 +117,22 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ("--out", args.out.is_some()),
     ];
     refuse(&of_joints, "a classifier")?;
-    let HeldOut { dataset, split, what, warnings } = held_out::open(classifier.model(), &args.data, args.split)
-        .with_context(|| args.model.display().to_string())?;
+    let HeldOut { dataset, split, what, warnings } =
+        held_out::open(classifier.model(), &args.data, args.split).with_context(|| args.model.display().to_string())?;
     note(format_args!("{}: {}; scoring {what}", args.data, dataset.describe()));
+    dataset.left_out_note().into_iter().for_each(note);
     warnings.iter().for_each(|text| note(format_args!("warning: {text}")));
     let options = EvaluationOptions { split, batch: args.batch.unwrap_or(32), max_broken: args.max_broken };
     let evaluation = with_bar(dataset.len(split), "{bar:40} {pos}/{len} images, {per_sec}, {eta} left", |progress| {
         evaluate(&mut classifier, &dataset, &options, progress)
     })?;
     skipped(&evaluation.broken);
+    if evaluation.unanswered > 0 {
+        let (n, all) = (thousands(evaluation.unanswered), thousands(evaluation.confusion.total()));
+        note(format_args!(
+            "warning: {n} of {all} images have no answer, the network's output is NaN; they count as wrong"
+        ));
+    }
     if args.json {
         print_json(&json(&evaluation, classifier.classes()))
     } else {
@@ -125,29 +142,37 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 fn json<'a>(evaluation: &'a Evaluation, classes: &'a [String]) -> Json<'a> {
     let scores = evaluation.confusion.per_class();
+    let cell = |(label, prediction, images): (usize, usize, u64)| CellJson {
+        label: &classes[label],
+        prediction: &classes[prediction],
+        images,
+    };
     Json {
         images: evaluation.confusion.total(),
         top1: evaluation.top1,
         top5: evaluation.top5,
+        unanswered: evaluation.unanswered,
         broken: evaluation.broken.len(),
         classes: classes
             .iter()
             .zip(&scores)
             .map(|(class, s)| ClassJson { class, images: s.support, precision: s.precision, recall: s.recall })
             .collect(),
-        confusion: evaluation.confusion.rows().collect(),
+        confusion: evaluation.confusion.cells().map(cell).collect(),
     }
 }
 
 fn report(evaluation: &Evaluation, classes: &[String]) -> anyhow::Result<()> {
     let confusion = &evaluation.confusion;
-    let mut head = Table::new(&["images", "top-1", "top-5", "broken"]);
+    let mut head = Table::new(&["images", "top-1", "top-5", "no answer", "broken"]);
     head.row(vec![
         thousands(confusion.total()),
         percent(evaluation.top1),
         percent(evaluation.top5),
-        evaluation.broken.len().to_string(),
+        thousands(evaluation.unanswered),
+        thousands(evaluation.broken.len() as u64),
     ]);
+    let classes: Vec<String> = classes.iter().map(|class| name(class)).collect();
     let share = |v: Option<f64>| v.map_or("–".to_owned(), percent);
     let mut table = Table::new(&["class", "images", "precision", "recall"]);
     for (class, s) in classes.iter().zip(confusion.per_class()) {
@@ -157,8 +182,9 @@ fn report(evaluation: &Evaluation, classes: &[String]) -> anyhow::Result<()> {
     if classes.len() <= WHOLE_MATRIX {
         let headings: Vec<&str> = ["label \\ answer"].into_iter().chain(classes.iter().map(String::as_str)).collect();
         let mut matrix = Table::new(&headings);
-        for (class, row) in classes.iter().zip(confusion.rows()) {
-            matrix.row([class.clone()].into_iter().chain(row.iter().map(u64::to_string)).collect());
+        for (label, class) in classes.iter().enumerate() {
+            let row = (0..classes.len()).map(|answer| confusion.count(label, answer).to_string());
+            matrix.row([class.clone()].into_iter().chain(row).collect());
         }
         return print(&matrix.to_string());
     }
@@ -166,5 +192,5 @@ fn report(evaluation: &Evaluation, classes: &[String]) -> anyhow::Result<()> {
     for (label, answer, images) in confusion.worst(WORST) {
         worst.row(vec![classes[label].clone(), classes[answer].clone(), images.to_string()]);
     }
-    print(&format!("most frequent confusions (--json writes the whole matrix)\n{worst}"))
+    print(&format!("most frequent confusions (--json writes all of them)\n{worst}"))
 }

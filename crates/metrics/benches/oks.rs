@@ -4,6 +4,7 @@
 //!     python crates/metrics/tests/oks/generate.py --time      # pycocotools on the same set
 //!
 //! One thread, the fastest of seven rounds.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench says what it measured")]
 
 #[path = "../tests/oks/sets.rs"]
 mod sets;

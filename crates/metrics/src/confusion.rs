@@ -1,18 +1,20 @@
 //! Which class was taken for which.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-/// Confusion matrix: counts of (true class, predicted class).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// Confusion matrix: counts of (true class, predicted class). Takes memory and time for the cells that are not zero only.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confusion {
-    classes: usize,
-    /// `[true class][predicted class]`, row by row.
-    counts: Vec<u64>,
-    /// Samples of each true class whose answer was none of the classes.
+    /// By (true class, predicted class), where there are any.
+    cells: BTreeMap<(usize, usize), u64>,
+    /// Samples of each true class without an answer.
     unanswered: Vec<u64>,
 }
 
-/// How well one class is told from the others.
+/// Precision and recall of one class.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ClassScore {
     /// Share of the answers "this class" that were right; `None` where there was no such answer.
@@ -26,26 +28,25 @@ pub struct ClassScore {
 impl Confusion {
     /// An empty matrix of `classes` × `classes`.
     pub fn new(classes: usize) -> Self {
-        Self { classes, counts: vec![0; classes * classes], unanswered: vec![0; classes] }
+        Self { cells: BTreeMap::new(), unanswered: vec![0; classes] }
     }
 
     /// Number of classes.
     pub fn classes(&self) -> usize {
-        self.classes
+        self.unanswered.len()
     }
 
-    /// Counts one sample of class `label` that was taken for `predicted`.
+    /// Counts one sample of class `label` that was taken for `predicted`; see [`answer`](crate::answer).
     ///
-    /// A `predicted` that is no class counts as a wrong answer that stands in no column.
+    /// No answer, or one that is no class, counts as a wrong answer that stands in no column.
     ///
     /// # Panics
     /// If `label` is not below the number of classes.
-    pub fn add(&mut self, label: usize, predicted: usize) {
-        assert!(label < self.classes, "label {label} of {} classes", self.classes);
-        if predicted < self.classes {
-            self.counts[label * self.classes + predicted] += 1;
-        } else {
-            self.unanswered[label] += 1;
+    pub fn add(&mut self, label: usize, predicted: Option<usize>) {
+        assert!(label < self.classes(), "label {label} of {} classes", self.classes());
+        match predicted.filter(|&predicted| predicted < self.classes()) {
+            Some(predicted) => *self.cells.entry((label, predicted)).or_default() += 1,
+            None => self.unanswered[label] += 1,
         }
     }
 
@@ -54,60 +55,66 @@ impl Confusion {
     /// # Panics
     /// If the matrices differ in size.
     pub fn merge(&mut self, other: &Self) {
-        assert_eq!(self.classes, other.classes, "matrices of different sizes cannot be added");
-        let pairs = self.counts.iter_mut().chain(&mut self.unanswered);
-        pairs.zip(other.counts.iter().chain(&other.unanswered)).for_each(|(a, b)| *a += b);
+        assert_eq!(self.classes(), other.classes(), "matrices of different sizes cannot be added");
+        for (cell, n) in &other.cells {
+            *self.cells.entry(*cell).or_default() += n;
+        }
+        self.unanswered.iter_mut().zip(&other.unanswered).for_each(|(a, b)| *a += b);
     }
 
     /// How many samples of class `label` were taken for `predicted`; 0 for what is no class.
     pub fn count(&self, label: usize, predicted: usize) -> u64 {
-        if label < self.classes && predicted < self.classes { self.counts[label * self.classes + predicted] } else { 0 }
+        self.cells.get(&(label, predicted)).copied().unwrap_or(0)
     }
 
-    /// The matrix row by row: row = true class, column = predicted class.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[u64]> {
-        self.counts.chunks_exact(self.classes.max(1))
+    /// The cells that are not zero as (true class, predicted class, count), by class.
+    pub fn cells(&self) -> impl ExactSizeIterator<Item = (usize, usize, u64)> {
+        self.cells.iter().map(|(&(label, predicted), &n)| (label, predicted, n))
+    }
+
+    /// Samples of each true class without an answer.
+    pub fn unanswered(&self) -> &[u64] {
+        &self.unanswered
     }
 
     /// All samples counted.
     pub fn total(&self) -> u64 {
-        self.counts.iter().chain(&self.unanswered).sum()
+        self.cells.values().chain(&self.unanswered).sum()
     }
 
-    /// Share of right samples in 0..=1; 0 where nothing was counted.
-    pub fn accuracy(&self) -> f64 {
-        let right: u64 = (0..self.classes).map(|c| self.count(c, c)).sum();
-        share(right, self.total()).unwrap_or(0.0)
+    /// Share of right samples in 0..=1; `None` where nothing was counted.
+    pub fn accuracy(&self) -> Option<f64> {
+        let right: u64 = self.cells().filter(|(label, predicted, _)| label == predicted).map(|(.., n)| n).sum();
+        share(right, self.total())
     }
 
     /// Precision, recall and support of every class.
     pub fn per_class(&self) -> Vec<ClassScore> {
-        let score = |class: usize| {
+        let mut support = self.unanswered.clone();
+        let mut answered = vec![0; self.classes()];
+        for (label, predicted, n) in self.cells() {
+            support[label] += n;
+            answered[predicted] += n;
+        }
+        let score = |(class, (support, answered)): (usize, (u64, u64))| {
             let right = self.count(class, class);
-            let answered: u64 = (0..self.classes).map(|label| self.count(label, class)).sum();
-            let support = self.support(class);
             ClassScore { precision: share(right, answered), recall: share(right, support), support }
         };
-        (0..self.classes).map(score).collect()
+        support.into_iter().zip(answered).enumerate().map(score).collect()
     }
 
-    /// Mean recall of the classes that have samples; 0 where nothing was counted.
-    pub fn balanced_accuracy(&self) -> f64 {
+    /// Mean recall of the classes that have samples; `None` where nothing was counted.
+    pub fn balanced_accuracy(&self) -> Option<f64> {
         let recalls: Vec<f64> = self.per_class().iter().filter_map(|score| score.recall).collect();
-        if recalls.is_empty() { 0.0 } else { recalls.iter().sum::<f64>() / recalls.len() as f64 }
+        (!recalls.is_empty()).then(|| recalls.iter().sum::<f64>() / recalls.len() as f64)
     }
 
     /// The most frequent mistakes as (true class, predicted class, count), most frequent first; at most `limit`.
     pub fn worst(&self, limit: usize) -> Vec<(usize, usize, u64)> {
-        let cells = self.counts.iter().enumerate().map(|(i, &n)| (i / self.classes, i % self.classes, n));
-        let mut mistakes: Vec<_> = cells.filter(|&(label, predicted, n)| label != predicted && n > 0).collect();
-        mistakes.sort_by_key(|&(label, predicted, n)| (std::cmp::Reverse(n), label, predicted));
+        let mut mistakes: Vec<_> = self.cells().filter(|(label, predicted, _)| label != predicted).collect();
+        mistakes.sort_by_key(|&(label, predicted, n)| (Reverse(n), label, predicted));
         mistakes.truncate(limit);
         mistakes
-    }
-
-    fn support(&self, class: usize) -> u64 {
-        self.counts[class * self.classes..][..self.classes].iter().sum::<u64>() + self.unanswered[class]
     }
 }
 
@@ -123,7 +130,7 @@ mod tests {
     fn example() -> Confusion {
         let mut confusion = Confusion::new(3);
         for (label, predicted) in [(0, 0), (0, 0), (0, 1), (1, 1), (1, 0), (1, 0)] {
-            confusion.add(label, predicted);
+            confusion.add(label, Some(predicted));
         }
         confusion
     }
@@ -131,30 +138,48 @@ mod tests {
     #[test]
     fn scores_by_hand() {
         let confusion = example();
-        assert_eq!(confusion.rows().collect::<Vec<_>>(), vec![[2, 1, 0], [2, 1, 0], [0, 0, 0]]);
-        assert_eq!(confusion.accuracy(), 0.5);
+        assert_eq!(confusion.cells().collect::<Vec<_>>(), [(0, 0, 2), (0, 1, 1), (1, 0, 2), (1, 1, 1)]);
+        assert_eq!([(1, 0), (2, 2), (3, 0)].map(|(label, predicted)| confusion.count(label, predicted)), [2, 0, 0]);
+        assert_eq!(confusion.accuracy(), Some(0.5));
         let scores = confusion.per_class();
         assert_eq!(scores[0], ClassScore { precision: Some(0.5), recall: Some(2.0 / 3.0), support: 3 });
         assert_eq!(scores[1], ClassScore { precision: Some(0.5), recall: Some(1.0 / 3.0), support: 3 });
         assert_eq!(scores[2], ClassScore { precision: None, recall: None, support: 0 });
-        assert_eq!(confusion.balanced_accuracy(), 0.5);
+        assert_eq!(confusion.balanced_accuracy(), Some(0.5));
         assert_eq!(confusion.worst(5), vec![(1, 0, 2), (0, 1, 1)]);
         assert_eq!(confusion.worst(1), vec![(1, 0, 2)]);
     }
 
     #[test]
-    fn an_answer_that_is_no_class_is_wrong() {
-        let mut confusion = example();
-        confusion.add(2, usize::MAX);
-        assert_eq!((confusion.total(), confusion.accuracy()), (7, 3.0 / 7.0));
-        assert_eq!(confusion.per_class()[2], ClassScore { precision: None, recall: Some(0.0), support: 1 });
+    fn no_answer_is_wrong() {
+        for none in [None, Some(3), Some(usize::MAX)] {
+            let mut confusion = example();
+            confusion.add(2, none);
+            assert_eq!((confusion.total(), confusion.accuracy()), (7, Some(3.0 / 7.0)));
+            assert_eq!(confusion.unanswered(), [0, 0, 1]);
+            assert_eq!(confusion.per_class()[2], ClassScore { precision: None, recall: Some(0.0), support: 1 });
+            assert_eq!(confusion.worst(5).len(), 2, "it was taken for nothing");
+        }
     }
 
     #[test]
-    fn empty_matrices_have_no_accuracy() {
-        assert_eq!(Confusion::new(3).accuracy(), 0.0);
-        assert_eq!(Confusion::new(3).balanced_accuracy(), 0.0);
-        assert_eq!(Confusion::new(0).rows().len(), 0);
+    fn of_nothing_there_is_no_accuracy() {
+        for classes in [0, 3] {
+            let empty = Confusion::new(classes);
+            assert_eq!((empty.accuracy(), empty.balanced_accuracy(), empty.total()), (None, None, 0));
+            assert_eq!((empty.cells().len(), empty.per_class().len()), (0, classes));
+        }
+    }
+
+    /// As a matrix it would take 80 GB.
+    #[test]
+    fn a_hundred_thousand_classes_take_no_more_than_their_samples() {
+        let classes = 100_000;
+        let mut confusion = Confusion::new(classes);
+        (0..classes).for_each(|label| confusion.add(label, Some(label / 2)));
+        assert_eq!((confusion.cells().len(), confusion.accuracy()), (classes, Some(1.0 / classes as f64)));
+        assert_eq!(confusion.per_class()[1].precision, Some(0.0));
+        assert_eq!(confusion.worst(2), [(1, 0, 1), (2, 1, 1)]);
     }
 
     proptest! {
@@ -162,7 +187,7 @@ mod tests {
         fn merging_is_counting_both(samples in prop::collection::vec((0usize..5, 0usize..6), 0..60), cut in 0usize..60) {
             let count = |samples: &[(usize, usize)]| {
                 let mut confusion = Confusion::new(5);
-                samples.iter().for_each(|&(label, predicted)| confusion.add(label, predicted));
+                samples.iter().for_each(|&(label, predicted)| confusion.add(label, Some(predicted)));
                 confusion
             };
             let cut = cut.min(samples.len());

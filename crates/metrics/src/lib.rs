@@ -4,7 +4,7 @@
 //! Everything reads plain slices of logits, class indices and joints; nothing here knows of tensors or images.
 //!
 //! ```
-//! use dyconv_metrics::{Confusion, TopK, top_k};
+//! use dyconv_metrics::{Confusion, TopK, answer, top_k};
 //!
 //! let logits = [0.1, 2.0, -1.0];
 //! assert_eq!(top_k(&logits, 2), vec![(1, 2.0), (0, 0.1)]);
@@ -12,17 +12,19 @@
 //! let mut top1 = TopK::new(1);
 //! let mut confusion = Confusion::new(3);
 //! top1.add(&logits, 1);
-//! confusion.add(1, top_k(&logits, 1)[0].0);
-//! assert_eq!(top1.accuracy(), 1.0);
-//! assert_eq!(confusion.accuracy(), 1.0);
+//! confusion.add(1, answer(&logits));
+//! assert_eq!(top1.accuracy(), Some(1.0));
+//! assert_eq!(confusion.accuracy(), Some(1.0));
 //! ```
 #![forbid(unsafe_code)]
 
+mod answer;
 mod confusion;
 mod keypoints;
 mod topk;
 mod welch;
 
+pub use answer::answer;
 pub use confusion::{ClassScore, Confusion};
 pub use keypoints::{
     Detection, KeypointError, KeypointScores, MAX_DETECTIONS, Person, Pose, keypoint_scores, oks, oks_nms, rescore,

@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 
 use serde::Serialize;
 
+use crate::answer;
+
 /// The `k` largest logits as (class, logit), best first.
 ///
 /// Equal logits: the lower class first. NaN stands behind every number. Fewer than `k` where there are fewer logits.
@@ -47,7 +49,7 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
 /// Counts how often the true class is among the `k` largest logits.
 ///
 /// A class is ranked by the number of classes before it: those with a larger logit, and those of a lower index with an
-/// equal one. Logits with a NaN anywhere count as wrong: such a network has no answer.
+/// equal one. Logits that are no [`answer`](fn@answer) count as wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct TopK {
     /// How many answers a network may give.
@@ -69,7 +71,7 @@ impl TopK {
         let right = logits.get(label).is_some_and(|&own| {
             let before =
                 logits.iter().enumerate().filter(|&(class, &x)| x > own || (x == own && class < label)).count();
-            before < self.k && !logits.iter().any(|x| x.is_nan())
+            before < self.k && answer(logits).is_some()
         });
         self.total += 1;
         self.correct += usize::from(right);
@@ -86,9 +88,9 @@ impl TopK {
         self.total += other.total;
     }
 
-    /// Share of right samples in 0..=1; 0 where nothing was counted.
-    pub fn accuracy(&self) -> f64 {
-        if self.total == 0 { 0.0 } else { self.correct as f64 / self.total as f64 }
+    /// Share of right samples in 0..=1; `None` where nothing was counted.
+    pub fn accuracy(&self) -> Option<f64> {
+        (self.total > 0).then(|| self.correct as f64 / self.total as f64)
     }
 }
 
@@ -103,7 +105,7 @@ mod tests {
         let mut top1 = TopK::new(1);
         assert!(top1.add(&[3.0, 3.0], 0));
         assert!(!top1.add(&[3.0, 3.0], 1));
-        assert_eq!((top1.correct, top1.total, top1.accuracy()), (1, 2, 0.5));
+        assert_eq!((top1.correct, top1.total, top1.accuracy()), (1, 2, Some(0.5)));
     }
 
     #[test]
@@ -128,7 +130,7 @@ mod tests {
         assert_eq!(top_k(&[1.0], 0), vec![]);
         assert_eq!(top_k(&[1.0], 5), vec![(0, 1.0)]);
         assert!(!TopK::new(5).add(&[1.0, 2.0], 2), "a label beyond the logits");
-        assert_eq!(TopK::new(1).accuracy(), 0.0);
+        assert_eq!(TopK::new(1).accuracy(), None);
     }
 
     #[test]

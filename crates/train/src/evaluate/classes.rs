@@ -1,7 +1,7 @@
 //! Scores of a classifier: accuracy, confusions, the surest mistakes.
 
 use dyconv_data::{Batch, Dataset, Split};
-use dyconv_metrics::{Confusion, softmax, top_k};
+use dyconv_metrics::{Confusion, answer, softmax};
 use serde::{Deserialize, Serialize};
 
 /// How many mistakes are remembered.
@@ -9,8 +9,8 @@ const MISTAKES: usize = 24;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ClassScores {
-    /// Top-1 accuracy, 0 to 1.
-    pub accuracy: f64,
+    /// Top-1 accuracy, 0 to 1; `None` where no image could be read.
+    pub accuracy: Option<f64>,
     pub classes: Vec<String>,
     /// Images by (label, answer), where there are any.
     pub confusion: Vec<(usize, usize, u64)>,
@@ -46,10 +46,9 @@ impl<'a> ClassMeter<'a> {
     pub fn add(&mut self, batch: &Batch, rows: &[f32]) {
         let classes = self.dataset.classes().len();
         for ((row, &label), &index) in rows.chunks_exact(classes).zip(&batch.classes().labels).zip(&batch.indices) {
-            // A row with a NaN is no answer.
-            let answer = top_k(row, 1).first().filter(|_| row.iter().all(|v| !v.is_nan())).map_or(classes, |a| a.0);
+            let answer = answer(row);
             self.confusion.add(label, answer);
-            if answer != label && answer < classes {
+            if let Some(answer) = answer.filter(|answer| *answer != label) {
                 let (_, image) = self.dataset.item(Split::Val, index);
                 self.mistakes.push(Mistake { image, index, label, answer, probability: softmax(row)[answer] });
             }
@@ -60,12 +59,10 @@ impl<'a> ClassMeter<'a> {
         let Self { dataset, confusion, mut mistakes } = self;
         mistakes.sort_by(|a, b| b.probability.total_cmp(&a.probability).then(a.index.cmp(&b.index)));
         mistakes.truncate(MISTAKES);
-        let cells = confusion.rows().enumerate();
-        let counts = cells.flat_map(|(label, row)| row.iter().enumerate().map(move |(answer, n)| (label, answer, *n)));
         ClassScores {
             accuracy: confusion.accuracy(),
             classes: dataset.classes().to_vec(),
-            confusion: counts.filter(|(_, _, n)| *n > 0).collect(),
+            confusion: confusion.cells().collect(),
             mistakes,
         }
     }
