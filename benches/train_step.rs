@@ -3,6 +3,7 @@
 //! `cargo bench --bench train_step [-- <part of a name>…] [--steps N] [--batch N]`. Every network runs in a
 //! process of its own, so that its peak memory is its own. Beside each row stands the rate of a 1024³ matrix product,
 //! measured in the same process right after the steps: the yardstick that makes machines comparable.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench says what it measured")]
 
 use std::process::Command;
 use std::time::Instant;

@@ -1,6 +1,7 @@
 //! A dynamic convolution as a layer of an ordinary Burn model: `cargo run --release --example burn_layer`
 //!
 //! Learns to blur bright images and to leave dark ones alone, which no single kernel can do.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example says what it found")]
 
 use burn::module::Module;
 use burn::optim::{GradientsParams, SgdConfig};

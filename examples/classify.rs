@@ -1,4 +1,5 @@
 //! Names what is in images: `cargo run --release --example classify -- model.safetensors IMAGE…`
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example says what it found")]
 
 use dyconv::Classifier;
 

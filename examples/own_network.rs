@@ -1,6 +1,7 @@
 //! Describes a network of one's own, counts its cost, compiles it and runs it: `cargo run --release --example own_network`
 //!
 //! The last layer's kernels are mixed by what the first layer saw: coefficients may come from any node.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example says what it found")]
 
 use dyconv::engine::{Plan, Session};
 use dyconv::graph::{Activation, Builder, Conv2d, Init, Linear, MixConv, Op, Router, cost, init};

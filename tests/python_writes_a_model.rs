@@ -1,5 +1,6 @@
 //! The example of `docs/model-file.md`, run as it stands there by Python with only the safetensors package, gives a file
 //! that `dyconv predict` runs.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test says what it could not try")]
 
 mod common;
 

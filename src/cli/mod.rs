@@ -36,6 +36,7 @@ mod recipes;
 mod run;
 #[cfg(feature = "train")]
 mod scores;
+mod stream;
 mod table;
 mod text;
 mod threads;

@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use clap::builder::RangedU64ValueParser;
+use dyconv::Classifier;
 use dyconv::data::PersonBox;
 use serde::Serialize;
 
 use super::bank::{Bank, Opened, refuse};
-use super::output::{note, print, print_json, threads};
+use super::output::{percent, threads};
 use super::pixels::max_pixels;
 use super::pose_predict;
-use super::table::Table;
+use super::stream::{Answers, names};
+use super::table::Column;
 
 /// Answers for each image where nobody says.
 const TOP: usize = 5;
@@ -32,7 +34,7 @@ pub struct Args {
     #[arg(required = true)]
     pub images: Vec<PathBuf>,
     /// Classifiers: answers for each image [default: 5]
-    #[arg(long)]
+    #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     top: Option<usize>,
     /// Joints: the person's box in every image, in pixels
     #[arg(long = "box", value_name = "X,Y,WIDTH,HEIGHT", value_parser = parse_box, conflicts_with = "boxes")]
@@ -79,6 +81,9 @@ fn parse_box(text: &str) -> Result<PersonBox, String> {
 struct ImageJson {
     image: String,
     answers: Vec<AnswerJson>,
+    /// Why there are no answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -103,39 +108,31 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ("--draw", args.draw.is_some()),
     ];
     refuse(&of_joints, "a classifier")?;
-    let mut results = Vec::new();
-    let mut failed = 0;
-    for image in &args.images {
-        match classifier.predict_file(image) {
+    classify(args, &mut classifier)
+}
+
+fn classify(args: &Args, classifier: &mut Classifier) -> anyhow::Result<()> {
+    let probability = Column { heading: "probability", width: "probability".len(), right: true };
+    let columns = vec![names("class", classifier.classes()), probability];
+    let mut out = Answers::new(args.json, &args.images, columns);
+    for path in &args.images {
+        let mut element = ImageJson { image: path.display().to_string(), answers: Vec::new(), error: None };
+        match classifier.predict_file(path) {
             Ok(prediction) => {
-                let answers = prediction.top(args.top.unwrap_or(TOP)).into_iter().map(|a| AnswerJson {
-                    index: a.index,
-                    class: a.class.to_owned(),
-                    probability: a.probability,
-                });
-                results.push(ImageJson { image: image.display().to_string(), answers: answers.collect() });
+                let top = prediction.top(args.top.unwrap_or(TOP)).into_iter();
+                element.answers = top
+                    .map(|a| AnswerJson { index: a.index, class: a.class.to_owned(), probability: a.probability })
+                    .collect();
+                let row = |a: &AnswerJson| vec![a.class.clone(), percent(f64::from(a.probability))];
+                let rows = element.answers.iter().map(row).collect();
+                out.add(path, &element, rows)?;
             }
-            Err(error) if args.images.len() == 1 => return Err(error.into()),
             Err(error) => {
-                failed += 1;
-                note(format_args!("skipped: {error}"));
+                let reason = error.to_string();
+                element.error = Some(reason.clone());
+                out.failed(path, &reason, &element)?;
             }
         }
     }
-    if args.json {
-        print_json(&results)?;
-    } else {
-        let mut table = Table::new(&["image", "class", "probability"]);
-        for result in &results {
-            for (rank, answer) in result.answers.iter().enumerate() {
-                let image = if rank == 0 { result.image.clone() } else { String::new() };
-                table.row(vec![image, answer.class.clone(), format!("{:.2} %", 100.0 * answer.probability)]);
-            }
-        }
-        print(&table.to_string())?;
-    }
-    if failed > 0 {
-        bail!("{failed} of {} images could not be read", args.images.len());
-    }
-    Ok(())
+    out.finish()
 }

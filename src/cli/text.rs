@@ -13,12 +13,17 @@ fn acts(c: char) -> bool {
 
 /// The text with everything escaped that a terminal would act on, but line feeds: `\u{1b}` for an escape.
 pub fn printable(text: &str) -> String {
-    escaped(text, |c| acts(c) && c != '\n')
+    replaced(text, |c| acts(c) && c != '\n')
+}
+
+/// The text with everything escaped that a terminal would act on, line feeds too.
+pub fn escaped(text: &str) -> String {
+    replaced(text, acts)
 }
 
 /// A name in a table or a message: nothing that a terminal would act on, and its middle left out where it is long.
 pub fn name(text: &str) -> String {
-    shortened(&escaped(text, acts), NAME)
+    shortened(&escaped(text), NAME)
 }
 
 /// At most `most` characters: `…` stands for the middle of a longer text.
@@ -41,7 +46,7 @@ pub fn shell(path: &Path) -> String {
     shlex::try_quote(&text).map_or_else(|_| text.clone(), Into::into)
 }
 
-fn escaped(text: &str, escape: impl Fn(char) -> bool) -> String {
+fn replaced(text: &str, escape: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if escape(c) {

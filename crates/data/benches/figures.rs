@@ -3,6 +3,7 @@
 //!     cargo bench -p dyconv-data --bench figures
 //!
 //! The fastest of five rounds of 300 pictures, to a temporary folder, with one thread and with two.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench says what it measured")]
 
 use std::time::{Duration, Instant};
 

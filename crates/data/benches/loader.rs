@@ -4,6 +4,7 @@
 //!
 //! 640 × 480 JPEGs (quality 90, 4:2:0, about as large as photographs) are made in a temporary folder, as files and as
 //! one tar shard, and loaded with one and two threads. Files are in the page cache. Medians of interleaved rounds.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench says what it measured")]
 
 use std::path::Path;
 use std::sync::Arc;

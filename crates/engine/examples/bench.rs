@@ -7,6 +7,7 @@
 //!
 //! A round runs every network three times on every number of threads; medians and minima over all runs, in milliseconds.
 //! `--per-node` prints instead what each step of each network takes at its median, and its share of multiply-adds a second.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example says what it measured")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
