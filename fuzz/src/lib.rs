@@ -1,0 +1,34 @@
+//! What libFuzzer gives bytes to: one function a target, each of which must neither panic nor give a wrong answer.
+
+mod compare;
+mod data;
+mod generate;
+mod network;
+#[path = "../../src/cli/npy.rs"]
+#[allow(dead_code, reason = "the file also writes arrays")]
+mod npy_file;
+
+pub use data::{coco, image, packed, tar};
+pub use network::{dynamic, graph, model, network, sessions};
+
+use std::path::Path;
+
+/// An array file, read as `dyconv run` reads it.
+pub fn npy(bytes: &[u8]) {
+    with_files(&[("x.npy", bytes)], |folder| {
+        if let Ok((shape, values)) = npy_file::read(&folder.join("x.npy")) {
+            assert_eq!(values.len(), shape.iter().product::<usize>());
+        }
+    });
+}
+
+/// Calls `f` with a folder that holds these files and nothing else.
+fn with_files(files: &[(&str, &[u8])], f: impl FnOnce(&Path)) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, bytes) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a file in a folder")).expect("a folder");
+        std::fs::write(path, bytes).expect("a file");
+    }
+    f(folder.path());
+}

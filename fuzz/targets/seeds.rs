@@ -1,0 +1,73 @@
+//! Writes small sound inputs for every target: `seeds FOLDER` makes `FOLDER/TARGET/…`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dyconv::file::{Model, Preprocessing, Provenance, Task};
+use dyconv::graph::{Init, init};
+
+fn main() {
+    let root = PathBuf::from(std::env::args_os().nth(1).expect("the folder of the seeds"));
+    let put = |target: &str, name: &str, bytes: &[u8]| {
+        let folder = root.join(target);
+        fs::create_dir_all(&folder).expect("a folder for seeds");
+        fs::write(folder.join(name), bytes).expect("a seed is written");
+    };
+
+    let graph = dyconv_fuzz::dynamic([3, 6, 7]).expect("sizes that fit");
+    put("graph", "dynamic.json", serde_json::to_string(&graph).expect("plain values").as_bytes());
+    let model = Model {
+        weights: init(&graph, Init::default()),
+        tau: 1.0,
+        preprocessing: Preprocessing::usual(3, [6, 7], 8),
+        task: Task::Classification { classes: (0..10).map(|i| format!("class {i}")).collect() },
+        provenance: Provenance::default(),
+        graph,
+    };
+    put("model", "dynamic.safetensors", &model.to_bytes().expect("a sound model"));
+
+    for seed in 0..16u32 {
+        let bytes: Vec<u8> = (0..200u32).map(|i| ((i + 7 * seed).wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        put("network", &seed.to_string(), &bytes);
+        put("sessions", &seed.to_string(), &bytes[..12]);
+    }
+
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/data/testdata");
+    let mut small = None;
+    for entry in fs::read_dir(pictures).expect("the test pictures").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let bytes = fs::read(entry.path()).unwrap_or_default();
+        if [".jpg", ".png", ".webp", ".gif", ".bmp", ".tif"].iter().any(|end| name.ends_with(end)) && bytes.len() < 8_192 {
+            if name.ends_with(".png") {
+                small = Some(bytes.clone());
+            }
+            put("image", &name, &bytes);
+        }
+    }
+
+    let annotations = r#"{"images":[{"id":1,"file_name":"1.jpg","width":64,"height":48}],"annotations":[{"id":5,"image_id":1,"category_id":1,"bbox":[4,5,30,40],"area":700.0,"iscrowd":0,"num_keypoints":2,"keypoints":[10,10,2,20,20,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}],"categories":[{"id":1,"name":"person"}]}"#;
+    let boxes = r#"[{"image_id":1,"category_id":1,"bbox":[4,5,30,40],"score":0.9}]"#;
+    put("coco", "one.json", format!("{annotations}\n@@\n{boxes}").as_bytes());
+
+    let mut tar = tar::Builder::new(Vec::new());
+    let picture = small.expect("a small PNG among the test pictures");
+    for (name, bytes) in [("a.png", &picture[..]), ("a.cls", b"0"), ("b.png", &picture[..]), ("b.cls", b"1")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, bytes).expect("memory takes everything");
+    }
+    put("tar", "two.tar", &tar.into_inner().expect("memory takes everything"));
+
+    let images = [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 3][..], &[9; 12]].concat();
+    let labels = [0, 0, 8, 1, 0, 0, 0, 2, 0, 1];
+    put("packed", "mnist", &[&[0, 0, images.len() as u8][..], &images, &labels].concat());
+    let batch: Vec<u8> = (0..2u8).flat_map(|class| std::iter::once(class).chain((0..3072u32).map(|i| i as u8))).collect();
+    let cut = (batch.len() as u16).to_be_bytes();
+    put("packed", "cifar", &[&[2, cut[0], cut[1]][..], &batch, b"cat\ndog\n"].concat());
+
+    let mut header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }".to_vec();
+    header.resize(117, b' ');
+    header.push(b'\n');
+    put("npy", "two_by_three.npy", &[&b"\x93NUMPY\x01\x00\x76\x00"[..], &header, &[0; 24]].concat());
+}
