@@ -166,7 +166,15 @@ fn what_is_left_out_is_counted_by_reason() {
     let note = "8 files left out: 2 heic, 2 hidden, 1 db, 1 txt, 1 without a label, 1 without an ending";
     assert_eq!(data.left_out_note().unwrap(), note);
     assert_eq!((data.left_out()["heic"], data.left_out().values().sum::<usize>()), (2, 8));
-    let parts = folder(&["train/a/1.png", "train/2.png", "val/a/1.png", "test/1.png", "test/2.png", "more/1.png"]);
+    let parts = folder(&[
+        "train/a/1.png",
+        "train/b/1.png",
+        "train/2.png",
+        "val/a/1.png",
+        "test/1.png",
+        "test/2.png",
+        "more/1.png",
+    ]);
     let note = "3 files left out: 3 without a label; 1 folder left out: more (beside folders of parts)";
     assert_eq!(open(&parts).unwrap().left_out_note().unwrap(), note);
     assert_eq!(open(&folder(&["a/1.png", "b/1.png"])).unwrap().left_out_note(), None);
