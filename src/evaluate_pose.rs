@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::sync::mpsc::sync_channel;
+use std::thread::Builder;
 
-use dyconv_data::{Broken, DataError, Dataset, DetectedBox, DetectedBoxes, FoundJoint, PersonBox};
+use dyconv_data::{Broken, DataError, Dataset, DetectedBox, DetectedBoxes, FoundJoint, Image, PersonBox};
 use dyconv_metrics::{Detection, KeypointScores, Pose, keypoint_scores, oks_nms};
 
 use crate::{Error, PoseEstimator};
@@ -18,7 +19,7 @@ const AHEAD: usize = 8;
 pub struct PoseEvaluationOptions<'a> {
     /// Boxes of a detector; without them the persons' own boxes are taken.
     pub boxes: Option<&'a DetectedBoxes>,
-    /// Broken images that are skipped before it is an error.
+    /// Broken images that are skipped before it is an error. So it is where more than half of the images are broken.
     pub max_broken: usize,
 }
 
@@ -44,7 +45,9 @@ pub struct PoseEvaluation {
     pub answers: Vec<PoseAnswer>,
     /// Answers that were dropped as second ones for the same person.
     pub suppressed: usize,
-    /// Images that could not be read; their persons do not count.
+    /// Boxes without an answer, where the network's output was NaN or infinite; their persons count as not found.
+    pub unanswered: usize,
+    /// Images that could not be read, or are of another size than the annotations say; their persons do not count.
     pub broken: Vec<Broken>,
 }
 
@@ -72,54 +75,124 @@ pub fn evaluate_poses(
     if by_image.iter().all(Vec::is_empty) {
         return Err(Error::NothingToScore);
     }
-    let sigmas = people.sigmas();
-    let (mut answers, mut suppressed, mut done) = (Vec::new(), 0, 0);
-    let (mut broken, mut unread) = (Vec::new(), HashSet::new());
-    let decoding = estimator.decode_options();
-    let (sender, images) = sync_channel(AHEAD);
+    let mut meter = Meter {
+        estimator,
+        dataset,
+        options,
+        sigmas: people.sigmas(),
+        images: by_image.iter().filter(|boxes| !boxes.is_empty()).count(),
+        done: 0,
+        answers: Vec::new(),
+        suppressed: 0,
+        unanswered: 0,
+        broken: Vec::new(),
+        unread: HashSet::new(),
+    };
+    let decoding = meter.estimator.decode_options();
+    let wanted = || by_image.iter().enumerate().filter(|(_, boxes)| !boxes.is_empty());
     std::thread::scope(|scope| {
+        let (sender, images) = sync_channel(AHEAD);
         // One thread decodes ahead; it ends when nobody listens any more.
-        let wanted = by_image.iter().enumerate().filter(|(_, boxes)| !boxes.is_empty());
-        scope.spawn(move || {
-            for (image, boxes) in wanted {
+        let ahead = move || {
+            for (image, boxes) in wanted() {
                 if sender.send((image, boxes, dataset.load_image(image, &decoding))).is_err() {
                     return;
                 }
             }
-        });
-        for (image, boxes, loaded) in images {
-            let picture = match loaded {
-                Ok(picture) => picture,
-                Err(error) => {
-                    broken.push(Broken { name: dataset.image_name(image), reason: error.to_string() });
-                    unread.insert(image);
-                    if broken.len() > options.max_broken {
-                        return Err(too_many(&broken, options.max_broken));
-                    }
-                    continue;
-                }
-            };
-            let places: Vec<PersonBox> = boxes.iter().map(|found| found.bbox).collect();
-            let joints = estimator.predict(&picture, &places)?;
-            let found = boxes.iter().zip(joints).map(|(found, joints)| {
+        };
+        match Builder::new().name("decoder".to_owned()).spawn_scoped(scope, ahead) {
+            Ok(_) => {
+                images.into_iter().try_for_each(|(image, boxes, loaded)| meter.add(image, boxes, loaded, progress))
+            }
+            // The system refuses a thread: the images are decoded here.
+            Err(_) => wanted()
+                .try_for_each(|(image, boxes)| meter.add(image, boxes, dataset.load_image(image, &decoding), progress)),
+        }
+    })?;
+    meter.finish()
+}
+
+/// Adds up answers.
+struct Meter<'a> {
+    estimator: &'a mut PoseEstimator,
+    dataset: &'a Dataset,
+    options: &'a PoseEvaluationOptions<'a>,
+    sigmas: Vec<f64>,
+    /// Images with a box.
+    images: usize,
+    /// Boxes done.
+    done: usize,
+    answers: Vec<PoseAnswer>,
+    suppressed: usize,
+    unanswered: usize,
+    broken: Vec<Broken>,
+    /// Indices of the broken images.
+    unread: HashSet<usize>,
+}
+
+impl Meter<'_> {
+    /// Answers for the boxes of an image.
+    fn add(
+        &mut self,
+        image: usize,
+        boxes: &[DetectedBox],
+        loaded: Result<Image, DataError>,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<(), Error> {
+        let picture = match loaded {
+            Ok(picture) => picture,
+            Err(error) => {
+                self.broken.push(Broken { name: self.dataset.image_name(image), reason: error.to_string() });
+                self.unread.insert(image);
+                return self.too_many().map_or(Ok(()), Err);
+            }
+        };
+        let people = self.dataset.people().expect("a data set of persons");
+        let places: Vec<PersonBox> = boxes.iter().map(|found| found.bbox).collect();
+        let joints = self.estimator.answers(&picture, &places)?;
+        let before = joints.len();
+        let known = boxes.iter().zip(joints).filter(|(_, joints)| joints.iter().all(FoundJoint::is_known));
+        let mut found: Vec<PoseAnswer> = known
+            .map(|(found, joints)| {
                 let score = people.detection(image, found.score, &joints).score;
                 PoseAnswer { image: people.images[image].id, bbox: found.bbox, joints, score }
-            });
-            let mut found: Vec<PoseAnswer> = found.collect();
-            if options.boxes.is_some() {
-                let before = found.len();
-                found = kept(estimator, found, &sigmas)?;
-                suppressed += before - found.len();
-            }
-            done += boxes.len();
-            answers.extend(found);
-            progress(done);
+            })
+            .collect();
+        self.unanswered += before - found.len();
+        if self.options.boxes.is_some() {
+            let before = found.len();
+            found = kept(self.estimator, found, &self.sigmas)?;
+            self.suppressed += before - found.len();
         }
+        self.done += boxes.len();
+        self.answers.extend(found);
+        progress(self.done);
         Ok(())
-    })?;
-    let detections: Vec<Detection> = answers.iter().map(detection).collect();
-    let scores = keypoint_scores(&people.truth(|image| !unread.contains(&image)), &detections, &sigmas)?;
-    Ok(PoseEvaluation { scores, answers, suppressed, broken })
+    }
+
+    /// The error of too many broken images: more than are allowed, or more than half.
+    fn too_many(&self) -> Option<Error> {
+        let (broken, allowed) = (self.broken.len(), self.options.max_broken);
+        let images = if broken == 1 { "image" } else { "images" };
+        let first = &self.broken.first()?.reason;
+        let message = if broken > allowed {
+            format!("{broken} broken {images}, but at most {allowed} are allowed: {first}")
+        } else if broken > self.images / 2 {
+            format!("{broken} of {} images broken, which is more than half: {first}", self.images)
+        } else {
+            return None;
+        };
+        Some(Error::Data(DataError { name: "val images".into(), message }))
+    }
+
+    fn finish(self) -> Result<PoseEvaluation, Error> {
+        let people = self.dataset.people().expect("a data set of persons");
+        let detections: Vec<Detection> = self.answers.iter().map(detection).collect();
+        let truth = people.truth(|image| !self.unread.contains(&image));
+        let scores = keypoint_scores(&truth, &detections, &self.sigmas)?;
+        let Self { answers, suppressed, unanswered, broken, .. } = self;
+        Ok(PoseEvaluation { scores, answers, suppressed, unanswered, broken })
+    }
 }
 
 /// The boxes of every image, those of training images aside.
@@ -156,11 +229,4 @@ fn kept(estimator: &PoseEstimator, found: Vec<PoseAnswer>, sigmas: &[f64]) -> Re
     let order = oks_nms(&poses.collect::<Vec<_>>(), sigmas, ALIKE)?;
     let mut found: Vec<Option<PoseAnswer>> = found.into_iter().map(Some).collect();
     Ok(order.into_iter().filter_map(|i| found[i].take()).collect())
-}
-
-fn too_many(broken: &[Broken], allowed: usize) -> Error {
-    let images = if broken.len() == 1 { "image" } else { "images" };
-    let first = &broken[0].reason;
-    let message = format!("{} broken {images}, but at most {allowed} are allowed: {first}", broken.len());
-    Error::Data(DataError { name: "val images".into(), message })
 }

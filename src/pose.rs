@@ -127,8 +127,18 @@ impl PoseEstimator {
     /// The joints in each box, in pixels of the image.
     ///
     /// # Errors
-    /// The engine's.
+    /// The engine's, or that the network's output is NaN or infinite for some joint.
     pub fn predict(&mut self, image: &Image, boxes: &[PersonBox]) -> Result<Vec<Vec<FoundJoint>>, Error> {
+        let answers = self.answers(image, boxes)?;
+        let unknown = answers.iter().flatten().filter(|joint| !joint.is_known()).count();
+        match unknown {
+            0 => Ok(answers),
+            _ => Err(Error::NoKeypoints { unknown, joints: answers.iter().map(Vec::len).sum() }),
+        }
+    }
+
+    /// As [`predict`](Self::predict), but joints may be unknown ([`FoundJoint::is_known`]).
+    pub(crate) fn answers(&mut self, image: &Image, boxes: &[PersonBox]) -> Result<Vec<Vec<FoundJoint>>, Error> {
         let mut answers = Vec::with_capacity(boxes.len());
         for boxes in boxes.chunks(GROUP) {
             let crops: Vec<PersonCrop> = boxes.iter().map(|bbox| self.crop(*bbox)).collect();

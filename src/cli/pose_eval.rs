@@ -10,7 +10,7 @@ use dyconv::{PoseAnswer, PoseEstimator, PoseEvaluationOptions, evaluate_poses};
 use serde::Serialize;
 
 use super::eval::Args;
-use super::output::{print, print_json, skipped, thousands, with_bar};
+use super::output::{note, print, print_json, skipped, thousands, with_bar};
 use super::table::Table;
 
 #[derive(Serialize)]
@@ -18,6 +18,8 @@ struct Json {
     images: usize,
     persons: usize,
     suppressed: usize,
+    /// Boxes for which the network's output is NaN or infinite, whose persons count as not found.
+    unanswered: usize,
     broken: usize,
     #[serde(flatten)]
     scores: KeypointScores,
@@ -39,28 +41,34 @@ pub fn run(args: &Args, estimator: PoseEstimator) -> anyhow::Result<()> {
     let people = dataset.people().context("a data set of persons")?;
     let boxes = args.boxes.as_deref().map(|path| DetectedBoxes::read(path, people)).transpose()?;
     let notes = people.notes.iter().chain(boxes.iter().flat_map(|b| &b.notes));
-    notes.for_each(|note| eprintln!("note: {note}"));
-    eprintln!("{}: {}; scoring the held-out part", args.data, dataset.describe());
+    notes.for_each(|text| note(format_args!("note: {text}")));
+    note(format_args!("{}: {}; scoring the held-out part", args.data, dataset.describe()));
     let count = boxes.as_ref().map_or(dataset.len(dyconv::data::Split::Val), |b| b.boxes.len());
     let options = PoseEvaluationOptions { boxes: boxes.as_ref(), max_broken: args.max_broken };
     let evaluation = with_bar(count, "{bar:40} {pos}/{len} boxes, {per_sec}, {eta} left", |progress| {
         evaluate_poses(&mut estimator, &dataset, &options, progress)
     })?;
     skipped(&evaluation.broken);
-    if let Some(path) = &args.out {
-        write(path, people, &evaluation.answers)?;
+    if evaluation.unanswered > 0 {
+        let (n, all) = (thousands(evaluation.unanswered as u64), thousands(count as u64));
+        note(format_args!(
+            "warning: {n} of {all} boxes have no answer, the network's output is NaN or infinite; they count as not found"
+        ));
     }
     let images = people.images.len() - people.train_images - evaluation.broken.len();
-    let (persons, suppressed, broken) = (evaluation.answers.len(), evaluation.suppressed, evaluation.broken.len());
+    let (persons, suppressed) = (evaluation.answers.len(), evaluation.suppressed);
+    let (unanswered, broken) = (evaluation.unanswered, evaluation.broken.len());
     if args.json {
-        return print_json(&Json { images, persons, suppressed, broken, scores: evaluation.scores });
+        print_json(&Json { images, persons, suppressed, unanswered, broken, scores: evaluation.scores })?;
+    } else {
+        let mut head = Table::new(&["images", "answers", "suppressed", "no answer", "broken"]);
+        head.row([images, persons, suppressed, unanswered, broken].map(|n| thousands(n as u64)).to_vec());
+        let stats = evaluation.scores.stats();
+        let mut table = Table::new(&stats.map(|(name, _)| name));
+        table.row(stats.map(|(_, value)| value.map_or("–".to_owned(), |v| format!("{:.1}", 100.0 * v))).to_vec());
+        print(&format!("{head}\n{table}"))?;
     }
-    let mut head = Table::new(&["images", "answers", "suppressed", "broken"]);
-    head.row([images, persons, suppressed, broken].map(|n| thousands(n as u64)).to_vec());
-    let stats = evaluation.scores.stats();
-    let mut table = Table::new(&stats.map(|(name, _)| name));
-    table.row(stats.map(|(_, value)| value.map_or("–".to_owned(), |v| format!("{:.1}", 100.0 * v))).to_vec());
-    print(&format!("{head}\n{table}"))
+    args.out.as_deref().map_or(Ok(()), |path| write(path, people, &evaluation.answers))
 }
 
 /// The data that are asked for, which must have the model's joints.

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use dyconv::PoseEstimator;
-use dyconv::data::{FoundJoint, Image, PersonBox, draw_skeleton, load};
-use serde::{Deserialize, Serialize};
+use dyconv::data::{BoxFile, FoundJoint, Image, PersonBox, draw_skeleton, load};
+use serde::Serialize;
 
-use super::output::{note, print, print_json};
+use super::output::note;
 use super::predict::Args;
-use super::table::Table;
+use super::stream::{Answers, names};
+use super::table::Column;
 
 /// A joint that scores less is not drawn.
 const DRAWN: f32 = 0.2;
@@ -19,6 +20,9 @@ const DRAWN: f32 = 0.2;
 struct ImageJson {
     image: String,
     poses: Vec<PoseJson>,
+    /// Why there are no poses, or no drawing of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -26,6 +30,9 @@ struct PoseJson {
     /// x, y, width, height
     r#box: [f64; 4],
     joints: Vec<JointJson>,
+    /// Why there are no joints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -36,94 +43,130 @@ struct JointJson {
     score: f32,
 }
 
-/// A box of a file; `file_name` or `image_id` says whose.
-#[derive(Deserialize)]
-struct BoxRecord {
-    file_name: Option<String>,
-    image_id: Option<u64>,
-    bbox: [f64; 4],
-    category_id: Option<u64>,
-}
-
 pub fn run(args: &Args, estimator: PoseEstimator) -> anyhow::Result<()> {
     let mut estimator = if args.flip { estimator.with_flip() } else { estimator };
-    let boxes = args.boxes.as_deref().map(Boxes::read).transpose()?;
+    let boxes = args.boxes.as_deref().map(|file| BoxFile::read(file, &args.images)).transpose()?;
+    boxes.iter().flat_map(|boxes| &boxes.notes).for_each(|text| note(format_args!("note: {text}")));
     let drawings = args.draw.as_deref().map(|folder| drawings(folder, &args.images)).transpose()?;
-    let mut results = Vec::new();
-    let mut failed = 0;
+    let number = |heading, width| Column { heading, width, right: true };
+    let columns = vec![
+        number("person", 6),
+        names("joint", &estimator.skeleton().joints),
+        number("x", 10),
+        number("y", 10),
+        number("score", 7),
+    ];
+    let mut out = Answers::new(args.json, &args.images, columns);
     for (i, path) in args.images.iter().enumerate() {
-        let mut image = match load(path, &estimator.decode_options()) {
-            Ok(image) => image,
-            Err(error) if args.images.len() == 1 => return Err(error.into()),
-            Err(error) => {
-                failed += 1;
-                note(format_args!("skipped: {error}"));
-                continue;
+        let places = boxes.as_ref().map(|boxes| &boxes.boxes[i][..]).or(args.bbox.as_ref().map(std::slice::from_ref));
+        let drawing = drawings.as_ref().and_then(|drawings| drawings[i].as_deref());
+        let (element, wrong) = answer(path, places, drawing, &mut estimator);
+        let rows = rows(&element);
+        match wrong {
+            None => out.add(path, &element, rows)?,
+            Some(reason) => {
+                // An element says everything; of a table's rows those that there are come first.
+                if !args.json && !rows.is_empty() {
+                    out.add(path, &element, rows)?;
+                }
+                out.failed(path, &reason, &element)?;
             }
-        };
-        let places = match &boxes {
-            Some(boxes) => boxes.of(path, &image)?,
-            None => vec![place(args.bbox, path, &image)?],
-        };
-        let poses = estimator.predict(&image, &places)?;
-        if let Some(drawings) = &drawings {
-            for joints in &poses {
-                let joints: Vec<[f32; 3]> = joints.iter().map(|j| [j.x as f32, j.y as f32, j.score]).collect();
-                draw_skeleton(&mut image, &joints, estimator.skeleton(), DRAWN);
-            }
-            image.save(&drawings[i])?;
         }
-        let poses = places.iter().zip(poses).map(|(bbox, joints)| pose(*bbox, &joints, &estimator));
-        results.push(ImageJson { image: path.display().to_string(), poses: poses.collect() });
     }
-    if args.json {
-        print_json(&results)?;
-    } else {
-        print(&table(&results).to_string())?;
-    }
-    if failed > 0 {
-        bail!("{failed} of {} images could not be read", args.images.len());
-    }
-    Ok(())
+    out.finish()
 }
 
-/// The box of an image: the one that is given, or all of it.
-fn place(bbox: Option<PersonBox>, path: &Path, image: &Image) -> anyhow::Result<PersonBox> {
-    let Some(bbox) = bbox else { return Ok(PersonBox::whole(image)) };
+/// What there is to say of an image, and what is wrong with it or with some of its boxes, of which there is one, all of the
+/// image, where none are given.
+fn answer(
+    path: &Path,
+    places: Option<&[PersonBox]>,
+    drawing: Option<&Path>,
+    estimator: &mut PoseEstimator,
+) -> (ImageJson, Option<String>) {
+    let mut element = ImageJson { image: path.display().to_string(), poses: Vec::new(), error: None };
+    let found = load(path, &estimator.decode_options()).map_err(Into::into).and_then(|image| {
+        let whole = [PersonBox::whole(&image)];
+        poses(&image, places.unwrap_or(&whole), estimator).map(|poses| (image, poses))
+    });
+    let (mut image, found) = match found {
+        Ok(found) => found,
+        Err(error) => {
+            let reason = error.to_string();
+            element.error = Some(reason.clone());
+            return (element, Some(reason));
+        }
+    };
+    if let Some(drawing) = drawing {
+        for joints in found.iter().filter_map(|(_, joints)| joints.as_ref().ok()) {
+            let joints: Vec<[f32; 3]> = joints.iter().map(|j| [j.x as f32, j.y as f32, j.score]).collect();
+            draw_skeleton(&mut image, &joints, estimator.skeleton(), DRAWN);
+        }
+        element.error = image.save(drawing).err().map(|error| error.to_string());
+    }
+    let outside = found.iter().find_map(|(_, joints)| joints.as_ref().err());
+    let more = found.iter().filter(|(_, joints)| joints.is_err()).count().saturating_sub(1);
+    let more = if more > 0 { format!(" (and {more} more boxes)") } else { String::new() };
+    let wrong = outside.map(|reason| format!("{reason}{more}")).or_else(|| element.error.clone());
+    element.poses = found.into_iter().map(|(bbox, joints)| pose(bbox, joints, estimator)).collect();
+    (element, wrong)
+}
+
+/// The joints in some boxes, or why there are none.
+type Found = Vec<(PersonBox, Result<Vec<FoundJoint>, String>)>;
+
+/// What is found in each box; those with nothing inside the image are not looked at.
+fn poses(image: &Image, places: &[PersonBox], estimator: &mut PoseEstimator) -> Result<Found, dyconv::Error> {
     let (width, height) = (image.width, image.height);
-    bbox.clipped(width, height)
-        .with_context(|| format!("--box: lies outside {}, which has {width} × {height} pixels", path.display()))
-}
-
-fn pose(bbox: PersonBox, joints: &[FoundJoint], estimator: &PoseEstimator) -> PoseJson {
-    let names = &estimator.skeleton().joints;
-    let joints =
-        names.iter().zip(joints).map(|(name, j)| JointJson { joint: name.clone(), x: j.x, y: j.y, score: j.score });
-    PoseJson { r#box: [bbox.x, bbox.y, bbox.width, bbox.height], joints: joints.collect() }
-}
-
-fn table(results: &[ImageJson]) -> Table {
-    let mut table = Table::new(&["image", "person", "joint", "x", "y", "score"]);
-    for result in results {
-        for (person, pose) in result.poses.iter().enumerate() {
-            for (i, joint) in pose.joints.iter().enumerate() {
-                let image = if person == 0 && i == 0 { result.image.clone() } else { String::new() };
-                let person = if i == 0 { (person + 1).to_string() } else { String::new() };
-                let [x, y] = [joint.x, joint.y].map(|v| format!("{v:.1}"));
-                table.row(vec![image, person, joint.joint.clone(), x, y, format!("{:.2}", joint.score)]);
+    let inside: Vec<Option<PersonBox>> = places.iter().map(|bbox| bbox.clipped(width, height)).collect();
+    let mut joints = estimator.predict(image, &inside.iter().copied().flatten().collect::<Vec<_>>())?.into_iter();
+    let found =
+        places.iter().zip(inside).map(|(bbox, inside)| match inside.and_then(|bbox| Some((bbox, joints.next()?))) {
+            Some((inside, joints)) => (inside, Ok(joints)),
+            None => {
+                let PersonBox { x, y, width: w, height: h } = bbox;
+                let size = format!("{width} × {height} pixels");
+                (*bbox, Err(format!("the box {x},{y},{w},{h} has less than half a pixel inside the image of {size}")))
             }
+        });
+    Ok(found.collect())
+}
+
+fn pose(bbox: PersonBox, joints: Result<Vec<FoundJoint>, String>, estimator: &PoseEstimator) -> PoseJson {
+    let r#box = [bbox.x, bbox.y, bbox.width, bbox.height];
+    let named = |joints: Vec<FoundJoint>| {
+        let names = estimator.skeleton().joints.iter().zip(joints);
+        names.map(|(name, j)| JointJson { joint: name.clone(), x: j.x, y: j.y, score: j.score }).collect()
+    };
+    match joints {
+        Ok(joints) => PoseJson { r#box, joints: named(joints), error: None },
+        Err(reason) => PoseJson { r#box, joints: Vec::new(), error: Some(reason) },
+    }
+}
+
+/// The rows of a table, without the image.
+fn rows(result: &ImageJson) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for (person, pose) in result.poses.iter().enumerate() {
+        for (i, joint) in pose.joints.iter().enumerate() {
+            let person = if i == 0 { (person + 1).to_string() } else { String::new() };
+            let [x, y] = [joint.x, joint.y].map(|v| format!("{v:.1}"));
+            rows.push(vec![person, joint.joint.clone(), x, y, format!("{:.2}", joint.score)]);
         }
     }
-    table
+    rows
 }
 
-/// Where the drawings go: one for each image, none over another or over an image.
-fn drawings(folder: &Path, images: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+/// Where the drawings go: one for each path that names a file, none over another or over an image.
+fn drawings(folder: &Path, images: &[PathBuf]) -> anyhow::Result<Vec<Option<PathBuf>>> {
     std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
     let mut taken: HashMap<PathBuf, &PathBuf> = HashMap::new();
     let mut drawings = Vec::new();
     for image in images {
-        let name = image.file_name().with_context(|| format!("{}: names no file", image.display()))?;
+        let Some(name) = image.file_name() else {
+            drawings.push(None);
+            continue;
+        };
         let mut drawing = folder.join(name);
         // What cannot be written is drawn as PNG.
         if !drawing
@@ -139,54 +182,7 @@ fn drawings(folder: &Path, images: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
         if drawing.canonicalize().ok().zip(image.canonicalize().ok()).is_some_and(|(a, b)| a == b) {
             bail!("--draw: {} would be drawn over; name another folder", image.display());
         }
-        drawings.push(drawing);
+        drawings.push(Some(drawing));
     }
     Ok(drawings)
-}
-
-/// The boxes of a file by image.
-struct Boxes {
-    path: PathBuf,
-    records: Vec<BoxRecord>,
-}
-
-impl Boxes {
-    fn read(path: &Path) -> anyhow::Result<Self> {
-        let bytes = std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-        let records: Vec<BoxRecord> =
-            serde_json::from_slice(&bytes).with_context(|| format!("{}: is no list of boxes", path.display()))?;
-        for (i, record) in records.iter().enumerate() {
-            let at = |message: &str| format!("{}: box {}: {message}", path.display(), i + 1);
-            if record.file_name.is_none() && record.image_id.is_none() {
-                bail!(at("has neither `file_name` nor `image_id`"));
-            }
-            let [.., width, height] = record.bbox;
-            if record.bbox.iter().any(|v| !v.is_finite()) || width <= 0.0 || height <= 0.0 {
-                bail!(at(&format!("bbox {:?} is none, expected [x, y, width, height] in pixels", record.bbox)));
-            }
-            if let Some((a, b)) = records[0].category_id.zip(record.category_id).filter(|(a, b)| a != b) {
-                bail!(at(&format!("is of category {b}, the first of {a}; keep the boxes of one category")));
-            }
-        }
-        Ok(Self { path: path.to_owned(), records })
-    }
-
-    /// The boxes of an image, inside it.
-    fn of(&self, path: &Path, image: &Image) -> anyhow::Result<Vec<PersonBox>> {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u64>().ok());
-        let own = self.records.iter().filter(|record| match &record.file_name {
-            Some(file) => Path::new(file).file_name().is_some_and(|file| file.to_string_lossy() == name),
-            None => number.is_some() && record.image_id == number,
-        });
-        let boxes = own.filter_map(|record| {
-            let [x, y, width, height] = record.bbox;
-            PersonBox { x, y, width, height }.clipped(image.width, image.height)
-        });
-        let boxes: Vec<PersonBox> = boxes.collect();
-        if boxes.is_empty() {
-            bail!("{}: has no box inside {}", self.path.display(), path.display());
-        }
-        Ok(boxes)
-    }
 }

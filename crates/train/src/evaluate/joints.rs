@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use dyconv_data::{Batch, Dataset, HeatMaps, PersonCrop, Split};
+use dyconv_data::{Batch, Dataset, FoundJoint, HeatMaps, PersonCrop, Split};
 use dyconv_metrics::{Detection, keypoint_scores};
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +13,12 @@ use crate::loss::joints::value;
 pub(crate) struct JointScores {
     /// COCO's average precision; `None` where no person is to be found.
     pub ap: Option<f64>,
-    /// Mean loss of a person.
-    pub loss: f64,
+    /// Mean loss of a person; `None` where no person was looked at, or an output is not finite.
+    pub loss: Option<f64>,
     pub persons: usize,
+    /// Persons for whom the network's output is NaN or infinite; they count as not found.
+    #[serde(default)]
+    pub unanswered: usize,
     /// COCO's ten numbers by name.
     pub scores: Vec<(String, Option<f64>)>,
 }
@@ -28,11 +31,13 @@ pub(super) struct JointMeter<'a> {
     /// Indices of the images that could be read.
     read: HashSet<usize>,
     loss: f64,
+    persons: usize,
+    unanswered: usize,
 }
 
 impl<'a> JointMeter<'a> {
     pub fn new(dataset: &'a Dataset, maps: HeatMaps) -> Self {
-        Self { dataset, maps, found: Vec::new(), read: HashSet::new(), loss: 0.0 }
+        Self { dataset, maps, found: Vec::new(), read: HashSet::new(), loss: 0.0, persons: 0, unanswered: 0 }
     }
 
     /// Adds the heat maps `[N, joints, height, width]` of a batch.
@@ -47,16 +52,21 @@ impl<'a> JointMeter<'a> {
             let to_image = PersonCrop::around(person.bbox, self.maps.input).to_image(self.maps.input);
             let found: Vec<_> = self.maps.decode(answer).into_iter().map(|joint| joint.through(&to_image)).collect();
             self.read.insert(person.image);
-            self.found.push(people.detection(person.image, 1.0, &found));
+            self.persons += 1;
+            match found.iter().all(FoundJoint::is_known) {
+                true => self.found.push(people.detection(person.image, 1.0, &found)),
+                false => self.unanswered += 1,
+            }
         }
     }
 
     pub fn finish(self) -> Result<JointScores, TrainError> {
         let people = self.dataset.people().expect("a batch of persons");
         let scores = keypoint_scores(&people.truth(|image| self.read.contains(&image)), &self.found, &people.sigmas())?;
-        let persons = self.found.len();
+        let loss = Some(self.loss / self.persons as f64).filter(|loss| loss.is_finite());
         let stats = scores.stats().into_iter().map(|(name, value)| (name.to_owned(), value));
-        Ok(JointScores { ap: scores.ap, loss: self.loss / persons.max(1) as f64, persons, scores: stats.collect() })
+        let (persons, unanswered) = (self.persons, self.unanswered);
+        Ok(JointScores { ap: scores.ap, loss, persons, unanswered, scores: stats.collect() })
     }
 }
 
@@ -85,9 +95,34 @@ mod tests {
                 meter.add(&batch, &batch.joints().maps);
             }
             let scores = meter.finish().unwrap();
-            assert_eq!((scores.loss, scores.persons), (0.0, dataset.len(Split::Val)));
+            assert_eq!((scores.loss, scores.persons, scores.unanswered), (Some(0.0), dataset.len(Split::Val), 0));
             aps.push(scores.ap.unwrap());
         }
         assert!(aps[0] > 0.97 && aps[1] > 0.8 && aps[1] <= aps[0], "{aps:?}");
+    }
+
+    #[test]
+    fn outputs_that_are_no_numbers_are_counted_and_nobody_has_no_score() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = FigureOptions { train: 1, val: 3, seed: 2, threads: 2, overwrite: false };
+        make_figures(dir.path(), &options, &mut |_| ()).unwrap();
+        let dataset = Arc::new(Dataset::open_people(dir.path(), None).unwrap());
+        let maps = HeatMaps { input: [64, 48], map: [16, 12] };
+        let scores = JointMeter::new(&dataset, maps).finish().unwrap();
+        assert_eq!((scores.ap, scores.loss, scores.persons), (None, None, 0));
+        assert!(scores.scores.iter().all(|(_, score)| score.is_none()));
+
+        let transform = Transform::new(Preprocessing::usual(3, maps.input, 64)).unwrap();
+        let options = LoaderOptions { batch: 100, ..LoaderOptions::default() };
+        let mut batches = Loader::joints(&dataset, Split::Val, &transform, maps, 2.0, None, &options, 0);
+        let batch = batches.next().unwrap().unwrap();
+        let mut answers = batch.joints().maps.clone();
+        // One value of the first person.
+        answers[100] = f32::NAN;
+        let mut meter = JointMeter::new(&dataset, maps);
+        meter.add(&batch, &answers);
+        let scores = meter.finish().unwrap();
+        assert_eq!((scores.loss, scores.persons, scores.unanswered), (None, batch.len(), 1));
+        assert!(scores.ap.is_some_and(|ap| ap < 1.0), "{:?}", scores.ap);
     }
 }
