@@ -76,7 +76,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bail!(Error::NotAClassifier(skeleton.joints.len()));
     }
     let path = report_path(args)?;
-    let HeldOut { dataset, split, what, warnings } =
+    let HeldOut { dataset, split, what, warnings: doubts } =
         held_out::open(&model, &args.data, args.split).with_context(|| args.model.display().to_string())?;
     let labels = match_classes(model.classes(), &dataset)?;
     let options = InspectOptions {
@@ -88,7 +88,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         max_pixels: args.max_pixels,
     };
     note(format_args!("{}: {}; looking at {what}", args.data, dataset.describe()));
-    warnings.iter().for_each(|text| note(format_args!("warning: {text}")));
+    doubts.iter().for_each(|text| note(format_args!("warning: {text}")));
     let bar = bar(0, "{bar:40} {percent} %, {per_sec} images, {eta} left");
     let result = inspect(&model, &dataset, &labels, &options, &mut |done, all| {
         if let Some(bar) = &bar {
