@@ -29,14 +29,29 @@ fn data_sets() {
     shell.pictures("photos");
     train("photos --batch 100000", "train.batch");
     train("photos --model resnet81", "did you mean `resnet18`?");
-    train("photos --set train.epoch=3", "did you mean `epochs`?");
+    train("photos --set train.epoch=3", "did you mean `train.epochs`?");
     train("photos --set model.kernels=0", "kernels");
     train("photos --recipe absent.toml", "absent.toml");
     shell.write("bad.toml", b"[train]\nepochs = [");
     train("photos --recipe bad.toml", "line 2");
     shell.write("unknown.toml", b"[train]\nmomentun = 0.5");
-    train("photos --recipe unknown.toml", "did you mean `momentum`?");
+    train("photos --recipe unknown.toml", "unknown.toml: line 2: unknown key `train.momentun`; did you mean `train.momentum`?");
     train("photos --recipe digit", "did you mean `digits`?");
+    shell.write("value.toml", b"[train]\n# fast\nlr = \"fast\"\nepochs = 2\n");
+    train("photos --recipe value.toml", "value.toml: line 3: `train.lr`: expected a number, got the text");
+    shell.write("good.toml", b"[train]\nlr = 0.1\n");
+    train("photos --recipe good.toml --set train.lr=fast", "error: recipe: `train.lr`: expected a number");
+    train("photos --set lr=0.1", "unknown key `lr`; did you mean `train.lr`?");
+    train("photos --set model.gate=softmx", "expected `softmax` or `sigmoid`; did you mean `softmax`?");
+    train("photos --epochs 2 --set train.epochs=3", "--epochs 2 and --set train.epochs=3 contradict each other");
+    train("photos --batch 8 --set train.batch=9", "--batch 8 and --set train.batch=9 contradict");
+    train("photos --model resnet10 --set model.name=resnet18", "--model resnet10 and --set model.name=resnet18 contradict");
+    train("photos --image-size 32 --set model.image_size=64", "--image-size 32 and --set model.image_size=64 contradict");
+    train("photos --seed 1 --set seed=2", "--seed 1 and --set seed=2 contradict");
+    train("photos --set seed=18446744073709551615", "beyond TOML's whole numbers");
+    let output = shell.run("train --data photos --seed 18446744073709551615");
+    let err = common::text(&output.stderr);
+    assert!(output.status.code() == Some(2) && err.contains("0..=9223372036854775807"), "{err}");
     train("photos --model resnet10 --twin", "is static itself");
     shell.write("file", b"");
     shell.says("train --data photos --out file/run", "file/run: cannot be written");
@@ -72,7 +87,7 @@ fn images() {
     let output = shell.run("predict model.safetensors cut.jpg good.jpg");
     assert_eq!(output.status.code(), Some(1));
     assert!(common::text(&output.stdout).contains("good.jpg"));
-    assert!(common::text(&output.stderr).ends_with("error: 1 of 2 images could not be read\n"));
+    assert!(common::text(&output.stderr).ends_with("error: 1 of 2 images have no answer\n"));
 }
 
 /// A PNG whose header claims 20,000 × 20,000 pixels, with a right checksum and no pixels.

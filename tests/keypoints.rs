@@ -25,7 +25,7 @@ static TRAINED: LazyLock<Shell> = LazyLock::new(|| {
     let shell = Shell::new();
     shell.ok("make-figures --out figures --train 24 --val 6 --seed 3");
     let table = shell.ok(&format!("train {RECIPE} --out run"));
-    assert!(table.contains("test AP") && table.contains("one person, one thread"), "{table}");
+    assert!(table.contains("validation AP") && table.contains("one person, one thread"), "{table}");
     shell
 });
 
@@ -196,10 +196,16 @@ fn joints_are_found_in_image_coordinates_and_drawn() {
     assert!(table.contains("left_wrist") && table.contains("score"), "{table}");
 
     shell.write("elsewhere.json", br#"[{"file_name": "other.jpg", "bbox": [1, 1, 5, 5]}]"#);
-    shell.says(&format!("predict {MODEL} {path} --boxes elsewhere.json"), "elsewhere.json: has no box inside");
+    shell.says(
+        &format!("predict {MODEL} {path} --boxes elsewhere.json"),
+        "elsewhere.json: none of its 1 boxes is of one of the 1 images",
+    );
     shell.write("nobody.json", br#"[{"bbox": [1, 1, 5, 5]}]"#);
     shell.says(&format!("predict {MODEL} {path} --boxes nobody.json"), "box 1: has neither `file_name` nor `image_id`");
-    shell.says(&format!("predict {MODEL} {path} --box 9000,1,5,5"), "--box: lies outside");
+    shell.says(
+        &format!("predict {MODEL} {path} --box 9000,1,5,5"),
+        "the box 9000,1,5,5 has less than half a pixel inside the image of",
+    );
     shell.says(&format!("predict {MODEL} {path} --draw figures/val2017"), "would be drawn over");
     let output = shell.run(&format!("predict {MODEL} {path} --box 1,2,0,5"));
     assert!(output.status.code() == Some(2) && text(&output.stderr).contains("width and height must be above 0"));
@@ -244,7 +250,9 @@ fn annotations_that_are_wrong_are_named_by_record() {
     let output = shell.run(&format!("eval {MODEL} --data empty_box.json --images figures/val2017"));
     let err = text(&output.stderr);
     assert!(
-        output.status.success() && err.contains("1 persons whose box has no area") && err.contains(&id.to_string())
+        output.status.success()
+            && err.contains("1 persons whose box has less than half a pixel inside the image")
+            && err.contains(&id.to_string())
     );
     shell.says(&format!("eval {MODEL} --data {VAL}"), "--images: name the folder of the images of");
     shell.says(&format!("eval {MODEL} --data digits"), "a keypoint network is scored on COCO keypoints");

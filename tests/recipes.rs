@@ -104,9 +104,45 @@ fn a_model_is_gone_on_from() {
     assert!(!shell.path("no").exists(), "everything that can be wrong is found before the folder is made");
     // Annealing anew from a dynamic model is worth a word, unless the recipe keeps τ.
     let again = "--from dynamic/model.safetensors --epochs 1 --batch 256 --data digits --set train.lr=0";
-    for (more, told) in [("--out anew", true), ("--recipe finetune --out kept", false)] {
+    let anew = "--set temperature.schedule=linear --set temperature.start=30 --out anew";
+    for (more, told) in [(anew, true), ("--out gone-on", false), ("--recipe finetune --out kept", false)] {
         let output = shell.run(&format!("train {again} {more}"));
         let err = text(&output.stderr);
         assert!(output.status.success() && err.contains("note: τ begins at 30 again") == told, "{err}");
     }
+}
+
+#[test]
+fn without_a_recipe_a_trained_model_is_fine_tuned() {
+    let shell = Shell::new();
+    let settings = "--set train.epochs=4 --set train.lr=0.1 --set temperature.epochs=1 --seed 3 --set data.val_fraction=0.3";
+    shell.ok(&format!("train {SHORT} --model dy_resnet10_x0_125 {settings} --out first"));
+    let before = last_epoch(&shell, "first");
+    let output = shell.run("train --data digits --from first/model.safetensors --epochs 1 --out second");
+    let err = text(&output.stderr);
+    assert!(output.status.success(), "{err}");
+    assert!(err.contains("fine-tuning: 1 epoch, train.lr 0.01, τ stays at 1; "), "{err}");
+    assert!(!err.contains("note: τ"), "neither begins it again nor does it fail to reach anything: {err}");
+    let after = last_epoch(&shell, "second");
+    let accuracy = |epoch: &Value| epoch["accuracy"].as_f64().unwrap();
+    assert!(accuracy(&after) > accuracy(&before) - 0.03, "{before} and {after}");
+    assert_eq!(after["tau"], 1.0);
+    // The same images are held out: none that the first run learned from is scored.
+    let recipe = fs::read_to_string(shell.path("second/recipe.toml")).unwrap();
+    for line in ["seed = 3", "val_fraction = 0.3", "shift = 1", "flip = 0.0", "schedule = \"constant\""] {
+        assert!(recipe.lines().any(|l| l.starts_with(line)), "{line} is missing in {recipe}");
+    }
+    // What is said goes over it.
+    let output = shell.run("train --data digits --from first/model.safetensors --epochs 1 --set train.lr=0.5 --out third");
+    assert!(text(&output.stderr).contains("fine-tuning: 1 epoch, train.lr 0.5, "), "{}", text(&output.stderr));
+    // The routers of a network that had none need a high temperature.
+    shell.ok(&format!("train {SHORT} --model resnet10_x0_125 --out static"));
+    let output =
+        shell.run("train --data digits --from static/model.safetensors --model dy_resnet10_x0_125 --epochs 1 --out fourth");
+    let err = text(&output.stderr);
+    assert!(err.contains("τ falls from 30 to 1, for the routers are new"), "{err}");
+    // An untrained model has nothing to lose.
+    shell.ok("new dy_resnet10_x0_125 --classes 10 --image-size 8 --channels 1 --small-stem --out new.safetensors");
+    let output = shell.run("train --data digits --from new.safetensors --epochs 1 --batch 256 --out fifth");
+    assert!(output.status.success() && !text(&output.stderr).contains("fine-tuning"), "{}", text(&output.stderr));
 }

@@ -1,5 +1,7 @@
 //! `dyconv train`: from a folder of images to a model file.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,15 +9,17 @@ use anyhow::{Context, bail};
 use dyconv::data::Dataset;
 use dyconv::file::Model;
 use dyconv::graph::cost;
-use dyconv::nn::keep_freed_memory;
+use dyconv::nn::{keep_freed_memory, start_threads, wanted_threads};
 use dyconv::train::{
-    DeviceKind, Event, Recipe, RunFolder, Setup, TemperatureSchedule, TrainError, World, devices, open, setup, start,
-    static_twin, task, train,
+    Claim, DeviceKind, Event, FineTuning, Recipe, RunFolder, Setup, TemperatureSchedule, TrainError, World, devices,
+    open, setup, start, static_twin, task, train,
 };
 
 use super::interrupt;
-use super::output::{print_json, thousands};
-use super::recipe::{self, DIGITS, key_value};
+use super::chain;
+use super::output::{note, print_json, thousands};
+use super::recipe::{self, DIGITS, Flag, MOST_SEED, key_value};
+use super::threads::tell;
 use super::train_table::{compare, report};
 use super::train_view::View;
 
@@ -74,7 +78,7 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     /// Seed of split, weights, order and augmentation
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=MOST_SEED))]
     seed: Option<u64>,
     /// Train the static twin too, and compare
     #[arg(long)]
@@ -110,9 +114,6 @@ impl From<Kind> for DeviceKind {
     }
 }
 
-/// Folder of the twin's run inside that of the network.
-const TWIN: &str = "twin";
-
 /// Runs to be done one after another, on the same data.
 struct Job {
     data: String,
@@ -135,6 +136,7 @@ impl Task {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     keep_freed_memory();
+    tell(wanted_threads(), start_threads());
     let world = World::start()?.on(devices(args.device.into(), &args.devices)?)?;
     let result = run_as(args, &world);
     if let Err(error) = &result
@@ -144,7 +146,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             // All agreed to stop; one of them says so.
             return if world.leads() { result } else { Ok(()) };
         }
-        eprintln!("error: process {}: {error:#}", world.rank());
+        note(format_args!("error: process {}: {}", world.rank(), chain(error)));
         world.abort();
     }
     result
@@ -164,10 +166,13 @@ fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
     let quiet = args.quiet || !world.leads();
     let say = |text: String| {
         if !quiet {
-            eprintln!("{text}");
+            note(text);
         }
     };
     say(format!("{}: {}", job.data, job.dataset.describe()));
+    job.dataset.left_out_note().into_iter().for_each(|text| say(text));
+    let unlocked = job.runs.iter().filter_map(|run| run.folder.as_ref()?.note());
+    unlocked.for_each(|text| note(format_args!("note: {text}")));
     job.dataset.people().iter().flat_map(|p| &p.notes).for_each(|note| say(format!("note: {note}")));
     let mut files = Vec::new();
     for Task { recipe, folder, setup } in &job.runs {
@@ -188,7 +193,9 @@ fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
         let result = train(recipe, folder.as_ref(), &job.dataset, setup, world, &stop, &mut show);
         view.finish();
         result?;
-        if dynamic && recipe.temperature.epochs > recipe.train.epochs as f64 {
+        let t = &recipe.temperature;
+        let falls = t.schedule == TemperatureSchedule::Linear && t.start != t.end;
+        if dynamic && falls && t.epochs > recipe.train.epochs as f64 {
             say(format!(
                 "note: τ did not reach {}: its schedule takes {} epochs, the run had {}; see temperature.epochs",
                 recipe.temperature.end, recipe.temperature.epochs, recipe.train.epochs
@@ -226,7 +233,7 @@ fn follow(world: &World) -> anyhow::Result<Job> {
 fn begin(args: &Args) -> anyhow::Result<Job> {
     let data = args.data.clone().unwrap_or_else(|| DIGITS.to_owned());
     let from = args.from.as_deref().map(Model::read).transpose()?;
-    let recipe = recipe(args, &data, &Origin::of(from.as_ref()))?;
+    let (recipe, fine_tuning) = first_recipe(args, &data, from.as_ref())?;
     let dataset = open(&data, &recipe)?;
     let twin = match args.twin || (data == DIGITS && args.model.is_none() && from.is_none()) {
         true => static_twin(&recipe),
@@ -238,22 +245,27 @@ fn begin(args: &Args) -> anyhow::Result<Job> {
     let mut first = setup(&recipe, &dataset)?;
     if let Some((model, path)) = from.as_ref().zip(args.from.as_ref()) {
         go_on(&mut first, model, path, &recipe, &dataset, args.quiet)?;
+        if let Some(how) = fine_tuning.filter(|_| !args.quiet) {
+            note(fine_tuned(how, &recipe));
+        }
     }
     let second = twin.map(|twin| setup(&twin, &dataset).map(|setup| (twin, setup))).transpose()?;
     let path = match &args.out {
         Some(path) => path.clone(),
-        None => free_folder(&data)?,
+        None => new_folder(&data)?,
     };
+    let mut whole = Claim::take(&path, args.force)?;
+    // A folder that holds no run has at most a twin that was not begun.
+    let inside = RunFolder::twin_in(&path);
+    let replace = args.force || !whole.holds_run();
+    let mut twin = (second.is_some() || RunFolder::has_twin(&path)).then(|| Claim::take(&inside, replace)).transpose()?;
+    whole.clear()?;
+    twin.as_mut().map_or(Ok(()), Claim::clear)?;
+    let make = |claim: Claim, recipe: &Recipe| claim.begin(recipe, &data, &dataset, args.from.as_deref());
     // The folder of the whole comes last: what is resumed is complete.
-    let inside = path.join(TWIN);
-    RunFolder::check_free(&path, args.force)?;
-    RunFolder::check_free(&inside, args.force)?;
-    let make = |path: &Path, recipe: &Recipe| RunFolder::create(path, recipe, &data, &dataset, args.force);
-    if second.is_none() && inside.is_dir() {
-        RunFolder::remove(&inside)?;
-    }
-    let second = second.map(|(twin, setup)| make(&inside, &twin).map(|f| (f.part_of(&path), setup))).transpose()?;
-    let runs = [(make(&path, &recipe)?, first)].into_iter().chain(second);
+    let second = second.zip(twin).map(|((twin, setup), claim)| make(claim, &twin).map(|f| (f.part_of(&path), setup)));
+    let second = second.transpose()?;
+    let runs = [(make(whole, &recipe)?, first)].into_iter().chain(second);
     let runs = runs.map(|(folder, setup)| Task::new(folder, setup)).collect();
     Ok(Job { data, dataset, runs })
 }
@@ -262,12 +274,11 @@ fn begin(args: &Args) -> anyhow::Result<Job> {
 fn resume(args: &Args, path: &Path) -> anyhow::Result<Job> {
     let folder = RunFolder::open(path)?;
     let data = args.data.clone().unwrap_or_else(|| folder.data().to_owned());
-    folder.check_recipe(&recipe(args, &data, &Origin::Run(&folder))?)?;
+    folder.check_recipe(&resumed_recipe(args, &data, &folder)?)?;
     let dataset = open(&data, folder.recipe())
         .with_context(|| format!("the data of {}; if they are elsewhere now, say where by --data", path.display()))?;
     folder.check_data(&dataset)?;
-    let inside = path.join(TWIN);
-    let twin = if inside.is_dir() { Some(RunFolder::open(&inside)?.part_of(path)) } else { None };
+    let twin = RunFolder::open_twin(path)?;
     let runs = [folder].into_iter().chain(twin).map(|folder| {
         let setup = setup(folder.recipe(), &dataset)?;
         Ok(Task::new(folder, setup))
@@ -299,50 +310,73 @@ fn go_on(
         (0, true) => ", a new classifier".to_owned(),
         (fresh, _) => format!(", {fresh} of the head new, {} of the classifier left out", started.left),
     };
-    eprintln!("from {}: {} tensors copied{warmed}{new}", path.display(), started.copied);
+    note(format_args!("from {}: {} tensors copied{warmed}{new}", path.display(), started.copied));
     let t = &recipe.temperature;
-    if model.graph.dynamic_layers() > 0 && t.schedule == TemperatureSchedule::Linear && t.start > model.tau {
-        eprintln!(
+    let falls = t.schedule == TemperatureSchedule::Linear && t.epochs > 0.0;
+    if model.graph.dynamic_layers() > 0 && setup.graph.dynamic_layers() > 0 && falls && t.start > model.tau {
+        note(format_args!(
             "note: τ begins at {} again, the model was trained to {}; see temperature.schedule, or --recipe finetune",
             t.start, model.tau
-        );
+        ));
     }
     Ok(())
 }
 
-/// What lies below the settings of the arguments.
-enum Origin<'a> {
-    Nothing,
-    Model(&'a Model),
-    Run(&'a RunFolder),
-}
-
-impl<'a> Origin<'a> {
-    fn of(model: Option<&'a Model>) -> Self {
-        model.map_or(Self::Nothing, Self::Model)
-    }
-}
-
-/// The recipe that the arguments ask for; a resumed run's own where they ask for nothing else.
-fn recipe(args: &Args, data: &str, origin: &Origin<'_>) -> anyhow::Result<Recipe> {
-    let mut settings: Vec<(String, String)> = Vec::new();
-    let mut put = |key: &str, value: Option<String>| settings.extend(value.map(|v| (key.to_owned(), v)));
-    put("model.name", args.model.clone());
-    put("train.epochs", args.epochs.map(|n| n.to_string()));
-    put("train.batch", args.batch.map(|n| n.to_string()));
-    put("model.image_size", args.image_size.as_deref().map(sides));
-    put("seed", args.seed.map(|n| n.to_string()));
-    settings.extend(args.set.iter().cloned());
-    let resolve = |built_in: Option<&str>, file: Option<&str>| match origin {
-        Origin::Model(model) => Recipe::resolve_from(model, built_in, file, &settings),
-        Origin::Nothing | Origin::Run(_) => Recipe::resolve(built_in, file, &settings),
+/// How a model is gone on from where no recipe is named, in words.
+fn fine_tuned(how: FineTuning, recipe: &Recipe) -> String {
+    let (train, t) = (&recipe.train, &recipe.temperature);
+    let tau = match (how.dynamic, t.schedule) {
+        (false, _) => String::new(),
+        (true, TemperatureSchedule::Constant) => format!(", τ stays at {}", t.end),
+        (true, TemperatureSchedule::Linear) if how.new_routers => {
+            format!(", τ falls from {} to {}, for the routers are new", t.start, t.end)
+        }
+        (true, TemperatureSchedule::Linear) => format!(", τ falls from {} to {}", t.start, t.end),
     };
-    // The recipe for the digits names a network, which a model has of its own.
-    let digits = (data == DIGITS && !matches!(origin, Origin::Model(_))).then_some(DIGITS);
-    match (&args.recipe, origin) {
-        (None, Origin::Run(folder)) => Ok(resolve(None, Some(&folder.recipe().to_toml()))?),
-        (name, _) => recipe::resolve(name.as_deref(), digits, resolve),
+    let (epochs, lr) = (train.epochs, train.lr);
+    let s = if epochs == 1 { "" } else { "s" };
+    format!("fine-tuning: {epochs} epoch{s}, train.lr {lr}{tau}; see --recipe and --set for other ways")
+}
+
+/// The settings that the arguments ask for.
+fn settings(args: &Args) -> anyhow::Result<Vec<(String, String)>> {
+    let flag = |name, key, value| Flag { name, key, value };
+    let flags = [
+        flag("--model", "model.name", args.model.clone()),
+        flag("--epochs", "train.epochs", args.epochs.map(|n| n.to_string())),
+        flag("--batch", "train.batch", args.batch.map(|n| n.to_string())),
+        flag("--image-size", "model.image_size", args.image_size.as_deref().map(sides)),
+        flag("--seed", "seed", args.seed.map(|n| n.to_string())),
+    ];
+    recipe::settings(&flags, &args.set)
+}
+
+/// The recipe of a new run.
+fn first_recipe(args: &Args, data: &str, from: Option<&Model>) -> anyhow::Result<(Recipe, Option<FineTuning>)> {
+    let settings = settings(args)?;
+    match (from, &args.recipe) {
+        (Some(model), None) => Ok(Recipe::resolve_fine_tuning(model, Dataset::is_people(data), &settings)?),
+        (Some(model), Some(name)) => {
+            let resolve = |built_in: Option<&str>, file: Option<&str>| {
+                Recipe::resolve_from(model, built_in, file, &settings)
+            };
+            // The recipe for the digits names a network, which a model has of its own.
+            Ok((recipe::resolve(Some(name), None, resolve)?, None))
+        }
+        (None, name) => {
+            let digits = (data == DIGITS).then_some(DIGITS);
+            let resolve = |built_in: Option<&str>, file: Option<&str>| Recipe::resolve(built_in, file, &settings);
+            Ok((recipe::resolve(name.as_deref(), digits, resolve)?, None))
+        }
     }
+}
+
+/// The recipe that the arguments ask for where a run is gone on with: its own where they ask for nothing else.
+fn resumed_recipe(args: &Args, data: &str, folder: &RunFolder) -> anyhow::Result<Recipe> {
+    if args.recipe.is_some() {
+        return Ok(first_recipe(args, data, None)?.0);
+    }
+    Ok(folder.recipe().with(&settings(args)?)?)
 }
 
 /// `128x96` as the recipe has it: `[128, 96]`.
@@ -350,9 +384,20 @@ fn sides(text: &str) -> String {
     text.split_once('x').map_or_else(|| text.to_owned(), |(height, width)| format!("[{height}, {width}]"))
 }
 
-/// The first folder below `runs/` that is free for a run on these data.
-fn free_folder(data: &str) -> anyhow::Result<PathBuf> {
+/// Makes the first folder below `runs/` that does not exist yet for a run on these data.
+fn new_folder(data: &str) -> anyhow::Result<PathBuf> {
     let name = Path::new(data).file_name().map_or("run".into(), |n| n.to_string_lossy().into_owned());
-    let free = (1..).map(|n| Path::new("runs").join(format!("{name}-{n}"))).find(|p| !p.exists());
-    free.context("runs/: no free name")
+    let runs = Path::new("runs");
+    let failed = |path: &Path| format!("{}: cannot be made", path.display());
+    fs::create_dir_all(runs).with_context(|| failed(runs))?;
+    // Who makes it has it: another training may begin at the same time.
+    let mut numbers = 1..;
+    loop {
+        let path = runs.join(format!("{name}-{}", numbers.next().unwrap_or(u64::MAX)));
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e).with_context(|| failed(&path)),
+        }
+    }
 }

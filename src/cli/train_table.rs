@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::bank::{Bank, Opened};
 use super::latency::latencies;
-use super::output::{percent, print, thousands};
+use super::output::{percent, print, shell, thousands};
 use super::table::Table;
 
 /// One line of the table.
@@ -20,9 +20,9 @@ pub struct Row {
     model: String,
     file: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    test_accuracy: Option<f64>,
+    validation_accuracy: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    test_ap: Option<f64>,
+    validation_ap: Option<f64>,
     params: u64,
     madds: u64,
     latency_ms: f64,
@@ -36,16 +36,16 @@ pub fn compare(files: &[(String, PathBuf)], dataset: &Arc<Dataset>, recipe: &Rec
     let max_broken = recipe.data.max_broken;
     let mut rows = Vec::new();
     for (((name, path), network), latency) in files.iter().zip(&mut networks).zip(latencies) {
-        let (mut test_accuracy, mut test_ap) = (None, None);
+        let (mut validation_accuracy, mut validation_ap) = (None, None);
         if !dataset.is_empty(Split::Val) {
             match network {
                 Opened::Classifier(classifier) => {
                     let options = EvaluationOptions { split: Split::Val, batch: 32, max_broken };
-                    test_accuracy = Some(evaluate(classifier, dataset, &options, &mut |_| {})?.top1);
+                    validation_accuracy = Some(evaluate(classifier, dataset, &options, &mut |_| {})?.top1);
                 }
                 Opened::Pose(estimator) => {
                     let options = PoseEvaluationOptions { boxes: None, max_broken };
-                    test_ap = evaluate_poses(estimator, dataset, &options, &mut |_| {})?.scores.ap;
+                    validation_ap = evaluate_poses(estimator, dataset, &options, &mut |_| {})?.scores.ap;
                 }
             }
         }
@@ -53,8 +53,8 @@ pub fn compare(files: &[(String, PathBuf)], dataset: &Arc<Dataset>, recipe: &Rec
         rows.push(Row {
             model: name.clone(),
             file: path.display().to_string(),
-            test_accuracy,
-            test_ap,
+            validation_accuracy,
+            validation_ap,
             params: counted.params,
             madds: counted.total.total(),
             latency_ms: latency.as_secs_f64() * 1e3,
@@ -65,21 +65,21 @@ pub fn compare(files: &[(String, PathBuf)], dataset: &Arc<Dataset>, recipe: &Rec
 
 /// Prints the table.
 pub fn report(rows: &[Row], files: &[(String, PathBuf)], folder: &Path) -> anyhow::Result<()> {
-    let joints = rows.iter().any(|row| row.test_ap.is_some());
-    let score = if joints { "test AP" } else { "test accuracy" };
+    let joints = rows.iter().any(|row| row.validation_ap.is_some());
+    let score = if joints { "validation AP" } else { "validation accuracy" };
     let mut table = Table::new(&["network", score, "params", "MAdds", "CPU latency", "file"]);
     for row in rows {
-        let points = row.test_ap.map(|ap| format!("{:.1}", 100.0 * ap));
+        let points = row.validation_ap.map(|ap| format!("{:.1}", 100.0 * ap));
         table.row(vec![
             row.model.clone(),
-            row.test_accuracy.map(percent).or(points).unwrap_or("–".into()),
+            row.validation_accuracy.map(percent).or(points).unwrap_or("–".into()),
             thousands(row.params),
             thousands(row.madds),
             format!("{:.3} ms", row.latency_ms),
             row.file.clone(),
         ]);
     }
-    let (path, page) = (files[0].1.display(), folder.join("report.html"));
+    let (path, page) = (shell(&files[0].1), folder.join("report.html"));
     let (what, mistakes) = if joints { ("person", "") } else { ("image", " and mistakes") };
     print(&format!(
         "{table}\nLatency: one {what}, one thread, median. Curves{mistakes}: {}. Next: dyconv predict {path} IMAGE…\n",

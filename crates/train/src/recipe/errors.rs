@@ -53,6 +53,8 @@ impl RecipeError {
             return about(&full, format!("unknown key `{full}`{}", near_key(parent, word, &names(expected))));
         }
         if let Some((word, expected)) = quoted(message, "unknown variant `") {
+            // The variant stands behind the key.
+            let key = key.strip_suffix(word).and_then(|key| key.strip_suffix('.')).unwrap_or(key);
             return about(key, format!("`{key}` is `{word}`{expected}{}", nearest(word, &names(expected))));
         }
         let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
