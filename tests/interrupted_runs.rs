@@ -1,4 +1,5 @@
 //! A run that is killed, interrupted, or has no room left ends as one that was left alone.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test says what it could not try")]
 #![cfg(all(feature = "train", unix))]
 
 mod common;
@@ -209,10 +210,91 @@ fn a_file_that_may_not_grow_leaves_the_last_checkpoint_whole() {
     let first = fs::metadata(newest(&whole())).unwrap().len();
     // Room for the weights, but not for the momentum beside them; in blocks of 512 bytes.
     let limit = first / 512 * 3 / 4;
-    let script = format!("trap '' XFSZ; ulimit -f {limit}; exec \"$0\" train {RECIPE} --out run");
-    let mut command = Command::new("sh");
-    let output = command.args(["-c", &script, env!("CARGO_BIN_EXE_dyconv")]).current_dir(shell.path(".")).output();
-    runs_out_of_room(&shell, "run", &output.unwrap(), || ());
+    let bounded = |limit: u64, out: &str| {
+        // The signal that would end the program has its usual action.
+        let script = format!("ulimit -f {limit}; exec \"$0\" train {RECIPE} --out {out}");
+        let mut command = Command::new("sh");
+        let command = command.args(["-c", &script, env!("CARGO_BIN_EXE_dyconv")]).current_dir(shell.path("."));
+        command.output().unwrap()
+    };
+    let output = bounded(limit, "run");
+    runs_out_of_room(&shell, "run", &output, || ());
+    // Room for a recipe, but for no checkpoint.
+    let output = bounded(16, "none");
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    let last = err.lines().last().unwrap();
+    assert!(last.contains("No checkpoint was written yet") && last.contains("dyconv train --resume none"), "{err}");
+    assert_eq!(last.matches("os error").count(), 1, "{err}");
+    shell.ok("train --resume none");
+    same(&whole(), &shell.path("none"));
+}
+
+#[test]
+fn of_several_trainings_begun_at_once_in_a_folder_one_trains() {
+    let shell = Shell::new();
+    for round in 0..3 {
+        let begin = |seed: usize| {
+            start(&shell, &format!("train {RECIPE} --out run-{round} --seed {seed} --set train.log_steps=1 --quiet"))
+        };
+        let children: Vec<Child> = (0..4).map(begin).collect();
+        let outputs = children.into_iter().map(|child| child.wait_with_output().unwrap()).collect::<Vec<_>>();
+        let won: Vec<usize> = (0..4).filter(|i| outputs[*i].status.success()).collect();
+        let said = outputs.iter().map(|output| text(&output.stderr)).collect::<Vec<_>>();
+        assert_eq!(won.len(), 1, "{said:?}");
+        for output in outputs.iter().filter(|output| !output.status.success()) {
+            let err = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{err}");
+            assert!(err.contains("another process") || err.contains("holds a run already"), "{err}");
+        }
+        let run = shell.path(&format!("run-{round}"));
+        let recipe = fs::read_to_string(run.join("recipe.toml")).unwrap();
+        assert!(recipe.contains(&format!("seed = {}\n", won[0])), "{recipe}");
+        let steps: Vec<u64> = metrics(&run).iter().filter(|m| m["kind"] == "step").map(|m| m["step"].as_u64().unwrap()).collect();
+        assert_eq!(steps, (1..=steps.len() as u64).collect::<Vec<_>>(), "the journal is that of one run");
+    }
+}
+
+#[test]
+fn a_folder_with_other_files_is_left_as_it_is() {
+    let shell = Shell::new();
+    let short = "--data digits --model dy_resnet10_x0_125 --epochs 1 --batch 256 --image-size 8";
+    for name in ["own/last/thesis.txt", "own/report.html", "own/recipe.toml", "home/run/last/thesis.txt"] {
+        shell.write(name, b"mine");
+    }
+    for words in [format!("train {short} --out own"), format!("train {short} --out own --force")] {
+        shell.says(&words, "own: holds no run, but last/, recipe.toml, report.html; nothing there was touched");
+    }
+    // Beside a run they stay, in the twin's folder too.
+    shell.ok(&format!("train {short} --twin --out run"));
+    let kept = ["run/notes.md", "run/last/thesis.txt", "run/twin/last/thesis.txt", "run/twin/notes.md"];
+    kept.iter().for_each(|name| drop(shell.write(name, b"mine")));
+    shell.ok(&format!("train {short} --out run --force"));
+    kept.iter().for_each(|name| assert_eq!(fs::read(shell.path(name)).unwrap(), b"mine", "{name}"));
+    assert!(!shell.path("run/twin/model.safetensors").exists(), "the run of the old twin is gone");
+    shell.ok("train --resume run");
+    shell.write("other/twin/notes.md", b"mine");
+    shell.says(&format!("train {short} --twin --out other"), "other: holds no run, but twin/");
+    assert_eq!(fs::read_dir(shell.path("own")).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(shell.path("other")).unwrap().count(), 1);
+    // A grid neither replaces somebody's table nor works in a run's folder.
+    shell.write("grid/table.md", b"mine");
+    let ablate = "ablate --data digits --set train.epochs=1 --grid kernels=1,2 --seeds 1 --out";
+    shell.says(&format!("{ablate} grid"), "grid/table.md: is not the table of a grid");
+    shell.says(&format!("{ablate} run"), "run: holds a single run");
+}
+
+#[test]
+fn a_run_from_a_model_without_a_checkpoint_is_not_resumed_from_nothing() {
+    let shell = Shell::new();
+    let short = "--data digits --epochs 1 --batch 256 --image-size 8";
+    shell.ok(&format!("train {short} --model resnet10_x0_125 --out run"));
+    shell.ok(&format!("train {short} --from run/model.safetensors --out again"));
+    // As a kill right after the folder was made leaves it.
+    for entry in fs::read_dir(shell.path("again/last")).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    shell.says("train --resume again", "begin it again with --from run/model.safetensors --force");
 }
 
 #[test]

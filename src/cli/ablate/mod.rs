@@ -4,12 +4,14 @@ mod results;
 mod workers;
 
 use std::collections::btree_map::{BTreeMap, Entry};
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use dyconv::data::{Dataset, Split};
-use dyconv::train::{Axis, Cell, Recipe, RunFolder, cells, epochs_done, open, setup};
+use dyconv::train::{Axis, Cell, FolderLock, Recipe, RunFolder, cells, epochs_done, open, setup};
 
 use super::interrupt::{self, Stopped};
 use super::output::{note, print_json};
@@ -89,10 +91,12 @@ impl Run {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let stop = interrupt::flag()?;
     let digits = (args.data == DIGITS).then_some(DIGITS);
+    let settings = settings(args)?;
     let base =
-        recipe::resolve(args.recipe.as_deref(), digits, |built_in, file| Recipe::resolve(built_in, file, &args.set))?;
+        recipe::resolve(args.recipe.as_deref(), digits, |built_in, file| Recipe::resolve(built_in, file, &settings))?;
     let cells = cells(&base, &args.grid)?;
-    let (runs, dataset) = prepare(args, &base, &cells)?;
+    let (runs, dataset, lock) = prepare(args, &base, &cells)?;
+    lock.note().into_iter().for_each(|text| note(format_args!("note: {text}")));
     if !args.quiet {
         let done = runs.iter().filter(|run| run.is_done()).count();
         let known = if done > 0 { format!(", {done} done before") } else { String::new() };
@@ -123,9 +127,34 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
+/// What `--set` sets in every run, where the grid or `--seeds` does not set it.
+fn settings(args: &Args) -> anyhow::Result<Vec<(String, String)>> {
+    for (key, value) in &args.set {
+        let short = key.strip_prefix("model.").unwrap_or(key);
+        if let Some(axis) = args.grid.iter().find(|axis| axis.key == *key || axis.key == short) {
+            bail!("--set {key}={value} and --grid {}=… contradict each other; leave one out", axis.key);
+        }
+        if key == "seed" {
+            bail!("--set seed={value}: the runs of a cell have the seeds 0, 1, …; see --seeds");
+        }
+    }
+    recipe::settings(&[], &args.set)
+}
+
+/// Holds the folder of the grid: two commands that work in one at the same time would disturb each other.
+fn hold(out: &Path) -> anyhow::Result<FolderLock> {
+    if RunFolder::is_begun(out) {
+        bail!("{}: holds a single run; name another folder with --out", out.display());
+    }
+    results::check_free(out)?;
+    fs::create_dir_all(out).with_context(|| format!("{}: cannot be made", out.display()))?;
+    Ok(FolderLock::take(out)?)
+}
+
 /// Makes the folders that do not exist yet and looks into those that do: all that can be wrong is found before the first
-/// step. Seeds vary slowest, so that every cell has a run early. Gives the data as the first seed splits them, too.
-fn prepare(args: &Args, base: &Recipe, cells: &[Cell]) -> anyhow::Result<(Vec<Run>, Arc<Dataset>)> {
+/// step. Seeds vary slowest, so that every cell has a run early. Gives the data as the first seed splits them,
+/// and the lock of the whole, too.
+fn prepare(args: &Args, base: &Recipe, cells: &[Cell]) -> anyhow::Result<(Vec<Run>, Arc<Dataset>, FolderLock)> {
     let seeded = |recipe: &Recipe, seed| Recipe { seed, ..recipe.clone() };
     let first = open(&args.data, &seeded(base, 0))?;
     if first.is_empty(Split::Val) {
@@ -134,6 +163,7 @@ fn prepare(args: &Args, base: &Recipe, cells: &[Cell]) -> anyhow::Result<(Vec<Ru
     for cell in cells {
         setup(&cell.recipe, &first).with_context(|| cell.name.clone())?;
     }
+    let lock = hold(&args.out)?;
     let mut runs = Vec::new();
     for seed in 0..args.seeds {
         // By share held out, which may be an axis.
@@ -150,7 +180,7 @@ fn prepare(args: &Args, base: &Recipe, cells: &[Cell]) -> anyhow::Result<(Vec<Ru
             runs.push(Run { cell: i, seed, path, epochs: recipe.train.epochs, name });
         }
     }
-    Ok((runs, first))
+    Ok((runs, first, lock))
 }
 
 /// The folder of a run: a new one, or one that was begun with this recipe on these data.
@@ -166,9 +196,11 @@ fn folder(path: &Path, recipe: &Recipe, data: &str, dataset: &Dataset) -> anyhow
 
 /// This command as a shell takes it.
 fn command() -> String {
-    let quoted = |word: String| match word.chars().all(|c| c.is_alphanumeric() || "-_./=,+:".contains(c)) {
-        true => word,
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    };
-    std::iter::once("dyconv".to_owned()).chain(std::env::args().skip(1).map(quoted)).collect::<Vec<_>>().join(" ")
+    let quoted = |word: OsString| shell_word(&word.to_string_lossy());
+    std::iter::once("dyconv".to_owned()).chain(std::env::args_os().skip(1).map(quoted)).collect::<Vec<_>>().join(" ")
+}
+
+/// A word of a command as a shell takes it; options stay as they are.
+fn shell_word(word: &str) -> String {
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), Into::into)
 }

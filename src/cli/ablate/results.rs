@@ -1,16 +1,17 @@
 //! The table of a grid: means, deviations, differences.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use dyconv::data::Dataset;
 use dyconv::file::write_atomically;
 use dyconv::graph::cost;
 use dyconv::metrics::Sample;
 use dyconv::train::{Axis, Cell, Epoch, Recipe, RunFolder, epochs_done};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Run;
 use crate::cli::bank::Bank;
@@ -21,6 +22,24 @@ use crate::cli::table::Table;
 
 /// The table as Markdown, and with everything in it as JSON.
 const FILES: [&str; 2] = ["table.md", "table.json"];
+
+/// Whether the tables may be written: where some stand already, they must be those of a grid.
+pub fn check_free(out: &Path) -> anyhow::Result<()> {
+    #[derive(Deserialize)]
+    struct Ours {
+        #[serde(rename = "recipe")]
+        _recipe: String,
+        #[serde(rename = "cells")]
+        _cells: Vec<serde_json::Value>,
+    }
+    let [markdown, json] = FILES.map(|name| out.join(name));
+    let ours = || fs::read(&json).is_ok_and(|text| serde_json::from_slice::<Ours>(&text).is_ok());
+    if (markdown.exists() || json.exists()) && !ours() {
+        let stands = if json.exists() { json } else { markdown };
+        bail!("{}: is not the table of a grid; name another folder with --out", stands.display());
+    }
+    Ok(())
+}
 
 /// Everything that was found.
 pub struct Results {
@@ -166,7 +185,10 @@ impl Results {
         let rule = vec!["---".to_owned(); headings.len()];
         let markdown: String = [&headings, &rule].into_iter().chain(&rows).map(|r| line(r)).collect();
         let json = serde_json::to_string_pretty(&self.json(data))? + "\n";
-        for (name, text) in FILES.iter().zip([format!("{markdown}\n{}\n", self.notes()), json]) {
+        // The one by which the folder is known comes first.
+        let [markdown_name, json_name] = FILES;
+        let files = [(json_name, json), (markdown_name, format!("{markdown}\n{}\n", self.notes()))];
+        for (name, text) in files {
             let path = out.join(name);
             write_atomically(&path, text.as_bytes())
                 .with_context(|| format!("{}: cannot be written", path.display()))?;

@@ -4,14 +4,15 @@
 //! stand in process groups of their own: Ctrl-C reaches this process, which hands it on once.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader};
+use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{JoinHandle, available_parallelism, sleep};
+use std::thread::{available_parallelism, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use indicatif::ProgressBar;
+use tempfile::NamedTempFile;
 
 use super::Run;
 use crate::cli::output::{bar, note_above, percent};
@@ -27,15 +28,27 @@ struct Worker {
     run: usize,
     child: Child,
     begun: Instant,
-    /// Hands on what the process says; gives its last words.
-    listener: JoinHandle<String>,
+    words: Words,
+    /// Whether the process has ended and was waited for.
+    ended: bool,
+}
+
+/// What a process says: a file, which needs no thread that reads it.
+struct Words {
+    file: NamedTempFile,
+    /// The name of its run.
+    name: String,
+    /// Of a line that is not complete yet.
+    rest: Vec<u8>,
+    /// The last error.
+    last: String,
 }
 
 /// Trains what is not done yet. Gives the runs that failed, with their last words; after `stop` was set, the rest is left.
 pub fn train(
     runs: &[Run],
     data: &str,
-    jobs: usize,
+    mut jobs: usize,
     quiet: bool,
     stop: &AtomicBool,
 ) -> anyhow::Result<BTreeMap<usize, String>> {
@@ -54,16 +67,28 @@ pub fn train(
         while workers.len() < jobs
             && let Some(run) = waiting.pop_front()
         {
-            workers.push(Worker::start(run, &runs[run], data, jobs, &view)?);
+            match Worker::start(run, &runs[run], data, jobs) {
+                Ok(worker) => workers.push(worker),
+                // As where the number of processes is limited.
+                Err(error) if !workers.is_empty() => {
+                    waiting.push_front(run);
+                    jobs = workers.len();
+                    view.say(&format!("note: {error:#}; going on with {jobs} at a time"));
+                }
+                Err(error) => return Err(error),
+            }
         }
         sleep(EVERY);
+        workers.iter_mut().for_each(|worker| worker.words.hand_on(&view));
         let mut i = 0;
         while i < workers.len() {
             match workers[i].child.try_wait().context("a run cannot be waited for")? {
                 None => i += 1,
                 Some(status) => {
-                    let Worker { run, begun, listener, .. } = workers.remove(i);
-                    let words = listener.join().unwrap_or_default();
+                    let mut worker = workers.remove(i);
+                    worker.ended = true;
+                    worker.words.hand_on(&view);
+                    let (run, begun, words) = (worker.run, worker.begun, std::mem::take(&mut worker.words.last));
                     if status.success() {
                         view.finished(run, begun.elapsed());
                     } else if !stop.load(Ordering::Relaxed) {
@@ -81,32 +106,48 @@ pub fn train(
 }
 
 impl Worker {
-    fn start(run: usize, of: &Run, data: &str, jobs: usize, view: &View<'_>) -> anyhow::Result<Self> {
+    fn start(run: usize, of: &Run, data: &str, jobs: usize) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("this program's file cannot be found")?;
+        let file = NamedTempFile::new().context("no temporary file can be made for what a run says")?;
+        let stderr = file.reopen().context("the temporary file for what a run says cannot be opened")?;
         let mut command = Command::new(program);
         command.args(["train", "--data", data, "--resume"]).arg(&of.path);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         if jobs > 1 && std::env::var_os(THREADS).is_none() {
             let processors = available_parallelism().map_or(1, usize::from);
             command.env(THREADS, (processors / jobs).max(1).to_string());
         }
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.spawn().context("a run cannot be started")?;
-        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let (name, bar) = (of.name.clone(), view.bar.clone());
-        let listener = std::thread::spawn(move || {
-            let mut last = String::new();
-            for line in lines.map_while(Result::ok) {
-                if let Some(words) = line.strip_prefix("error: ") {
-                    last = words.to_owned();
-                } else if line.starts_with("warning: ") || line.starts_with("skipped: ") {
-                    note_above(bar.as_ref(), format_args!("{name}: {line}"));
-                }
+        let child = command.spawn().context("a run cannot be started")?;
+        let words = Words { file, name: of.name.clone(), rest: Vec::new(), last: String::new() };
+        Ok(Self { run, child, begun: Instant::now(), words, ended: false })
+    }
+}
+
+/// Where this process gives up, its runs do not go on unseen.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.ended {
+            interrupt(&mut self.child);
+        }
+    }
+}
+
+impl Words {
+    /// Hands on what was said since the last time; remembers the last error.
+    fn hand_on(&mut self, view: &View<'_>) {
+        // What cannot be read stays unsaid.
+        let _ = self.file.as_file_mut().read_to_end(&mut self.rest);
+        let whole = self.rest.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+        let lines: Vec<u8> = self.rest.drain(..whole).collect();
+        for line in String::from_utf8_lossy(&lines).lines() {
+            if let Some(words) = line.strip_prefix("error: ") {
+                words.clone_into(&mut self.last);
+            } else if line.starts_with("warning: ") || line.starts_with("skipped: ") {
+                view.say(&format!("{}: {line}", self.name));
             }
-            last
-        });
-        Ok(Self { run, child, begun: Instant::now(), listener })
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{Recipe, TrainError};
 /// The files of a run beside its checkpoints. `run.json` comes last: as long as it stands, a run can be removed.
 const FILES: [&str; 8] = [MODEL, EVALUATION, JOURNAL, CSV, EVENTS, REPORT, RECIPE, RUN];
 /// Folder of the static twin's run inside that of the network.
-pub(crate) const TWIN: &str = "twin";
+pub(super) const TWIN: &str = "twin";
 /// Where file systems put what they found.
 const LOST: &str = "lost+found";
 /// So many names are listed.
@@ -59,6 +59,12 @@ pub(super) fn standing(path: &Path) -> Result<Standing, TrainError> {
         0 => listed,
         more => format!("{listed} and {more} more"),
     }))
+}
+
+/// Whether a run stands in a folder, or what is left of one.
+pub(super) fn remains(path: &Path) -> bool {
+    let checkpoints = || names(&path.join(LAST)).is_ok_and(|names| names.iter().any(|name| is_checkpoint(name)));
+    FILES.iter().any(|name| path.join(name).exists()) || checkpoints()
 }
 
 /// Removes the files of a run and nothing else: other files stay, beside them and in `last/`.

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use toml::Value;
 
 use crate::{Recipe, TrainError};
-use contents::{Standing, clear, standing, sweep};
-pub(crate) use contents::TWIN;
+use contents::{Standing, clear, remains, standing, sweep};
+use contents::TWIN;
 pub(crate) use data::Data;
 pub use lock::FolderLock;
 
@@ -173,10 +173,12 @@ impl RunFolder {
     /// As [`RunFolder::open`].
     pub fn open_twin(path: &Path) -> Result<Option<Self>, TrainError> {
         let inside = Self::twin_in(path);
-        match standing(&inside)? {
-            Standing::Free => Ok(None),
-            Standing::Run | Standing::Foreign(_) => Ok(Some(Self::open(&inside)?.part_of(path))),
-        }
+        if remains(&inside) { Ok(Some(Self::open(&inside)?.part_of(path))) } else { Ok(None) }
+    }
+
+    /// Whether the run of a twin stands inside that of `path`, whole or not.
+    pub fn has_twin(path: &Path) -> bool {
+        remains(&Self::twin_in(path))
     }
 
     /// The folder of the twin's run inside that of the run in `path`.
