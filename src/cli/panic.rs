@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
+use dyconv::data::in_decoder;
+
 use super::output::note;
 
 /// What was said last, so that a mistake that many threads meet is said once.
@@ -18,6 +20,10 @@ pub fn caught(work: impl FnOnce() -> ExitCode) -> ExitCode {
 }
 
 fn tell(panic: &PanicHookInfo<'_>) {
+    // What a decoder gives up is a broken image, which is told as such.
+    if in_decoder() {
+        return;
+    }
     let place = panic.location().map_or_else(|| "somewhere".to_owned(), |at| format!("{}:{}", at.file(), at.line()));
     let text = line(panic.payload(), &place);
     let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
