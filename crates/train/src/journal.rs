@@ -72,8 +72,8 @@ pub struct Validation {
 impl Validation {
     pub(crate) fn of(scores: &Scores) -> Self {
         match scores {
-            Scores::Classes(scores) => Self { accuracy: Some(scores.accuracy), ..Self::default() },
-            Scores::Joints(scores) => Self { ap: scores.ap, val_loss: Some(scores.loss), ..Self::default() },
+            Scores::Classes(scores) => Self { accuracy: scores.accuracy, ..Self::default() },
+            Scores::Joints(scores) => Self { ap: scores.ap, val_loss: scores.loss, ..Self::default() },
         }
     }
 
