@@ -17,7 +17,7 @@ cargo build --quiet --release --bins --target "$host"
 built=target/$host/release
 
 mkdir -p artifacts
-"$built/seeds" seeds
+DYCONV_FUZZ_SEEDS=seeds "$built/model" -runs=0 2>artifacts/seeds.log
 for target in "${targets[@]}"; do
     mkdir -p "corpus/$target"
     log=artifacts/$target.log

@@ -61,10 +61,14 @@ fn scored(people: &People) {
         let crop = PersonCrop::around(bbox, INPUT);
         let to_image = crop.to_image(INPUT);
         let to_crop = to_image.inverse();
-        let joints: Vec<Joint> = person.joints.iter().map(|joint| {
-            let [x, y] = to_crop.apply([joint.x, joint.y]);
-            Joint { x, y, visibility: joint.visibility }
-        }).collect();
+        let joints: Vec<Joint> = person
+            .joints
+            .iter()
+            .map(|joint| {
+                let [x, y] = to_crop.apply([joint.x, joint.y]);
+                Joint { x, y, visibility: joint.visibility }
+            })
+            .collect();
         let (mut map, mut weights) = (vec![0.0; joints.len() * 48], vec![0.0; joints.len()]);
         maps.encode(&joints, 2.0, &mut map, &mut weights);
         assert!(map.iter().all(|v| v.is_finite()));

@@ -9,13 +9,8 @@ use dyconv::graph::{
 /// Sizes on both sides of sixteen lanes.
 const CHANNELS: [usize; 17] = [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 24, 31, 32, 33, 40, 64, 65];
 const SIDES: [usize; 13] = [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 16, 19, 24];
-const ACTIVATIONS: [Activation; 5] = [
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::HardSwish,
-    Activation::HardSigmoid,
-    Activation::Sigmoid,
-];
+const ACTIVATIONS: [Activation; 5] =
+    [Activation::Relu, Activation::Relu6, Activation::HardSwish, Activation::HardSigmoid, Activation::Sigmoid];
 
 /// A network of up to twelve nodes and what joins their ends; none where the bytes fit no network.
 pub fn graph(u: &mut Unstructured) -> Result<Option<Graph>> {

@@ -3,23 +3,26 @@
 mod compare;
 mod data;
 mod generate;
+#[path = "../../src/cli/memory.rs"]
+#[allow(dead_code, reason = "files are not read here")]
+mod memory;
 mod network;
 #[path = "../../src/cli/npy.rs"]
-#[allow(dead_code, reason = "the file also writes arrays")]
+#[allow(dead_code, reason = "the file also reads and writes files")]
 mod npy_file;
+mod seeds;
 
 pub use data::{coco, image, packed, tar};
-pub use network::{dynamic, graph, model, network, sessions};
+pub use network::{graph, model, network, sessions};
+pub use seeds::write_seeds;
 
 use std::path::Path;
 
 /// An array file, read as `dyconv run` reads it.
 pub fn npy(bytes: &[u8]) {
-    with_files(&[("x.npy", bytes)], |folder| {
-        if let Ok((shape, values)) = npy_file::read(&folder.join("x.npy")) {
-            assert_eq!(values.len(), shape.iter().product::<usize>());
-        }
-    });
+    if let Ok((shape, values)) = npy_file::parse(bytes) {
+        assert_eq!(values.len(), shape.iter().product::<usize>());
+    }
 }
 
 /// Calls `f` with a folder that holds these files and nothing else.

@@ -1,2 +1,3 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| dyconv_fuzz::model(bytes));
+// The first target that `run.sh` starts writes the seeds of all.
+libfuzzer_sys::fuzz_target!(init: dyconv_fuzz::write_seeds(), |bytes: &[u8]| dyconv_fuzz::model(bytes));

@@ -1,4 +1,4 @@
-//! Writes small sound inputs for every target: `seeds FOLDER` makes `FOLDER/TARGET/…`.
+//! Small sound inputs for every target.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,15 +6,23 @@ use std::path::{Path, PathBuf};
 use dyconv::file::{Model, Preprocessing, Provenance, Task};
 use dyconv::graph::{Init, init};
 
-fn main() {
-    let root = PathBuf::from(std::env::args_os().nth(1).expect("the folder of the seeds"));
+use crate::network::dynamic;
+
+/// Where `DYCONV_FUZZ_SEEDS` names a folder, writes them there: `FOLDER/TARGET/…`.
+pub fn write_seeds() {
+    if let Some(folder) = std::env::var_os("DYCONV_FUZZ_SEEDS") {
+        write(&PathBuf::from(folder));
+    }
+}
+
+fn write(root: &Path) {
     let put = |target: &str, name: &str, bytes: &[u8]| {
         let folder = root.join(target);
         fs::create_dir_all(&folder).expect("a folder for seeds");
         fs::write(folder.join(name), bytes).expect("a seed is written");
     };
 
-    let graph = dyconv_fuzz::dynamic([3, 6, 7]).expect("sizes that fit");
+    let graph = dynamic([3, 6, 7]).expect("sizes that fit");
     put("graph", "dynamic.json", serde_json::to_string(&graph).expect("plain values").as_bytes());
     let model = Model {
         weights: init(&graph, Init::default()),
@@ -37,7 +45,9 @@ fn main() {
     for entry in fs::read_dir(pictures).expect("the test pictures").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let bytes = fs::read(entry.path()).unwrap_or_default();
-        if [".jpg", ".png", ".webp", ".gif", ".bmp", ".tif"].iter().any(|end| name.ends_with(end)) && bytes.len() < 8_192 {
+        if [".jpg", ".png", ".webp", ".gif", ".bmp", ".tif"].iter().any(|end| name.ends_with(end))
+            && bytes.len() < 8_192
+        {
             if name.ends_with(".png") {
                 small = Some(bytes.clone());
             }
@@ -62,7 +72,8 @@ fn main() {
     let images = [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 3][..], &[9; 12]].concat();
     let labels = [0, 0, 8, 1, 0, 0, 0, 2, 0, 1];
     put("packed", "mnist", &[&[0, 0, images.len() as u8][..], &images, &labels].concat());
-    let batch: Vec<u8> = (0..2u8).flat_map(|class| std::iter::once(class).chain((0..3072u32).map(|i| i as u8))).collect();
+    let batch: Vec<u8> =
+        (0..2u8).flat_map(|class| std::iter::once(class).chain((0..3072u32).map(|i| i as u8))).collect();
     let cut = (batch.len() as u16).to_be_bytes();
     put("packed", "cifar", &[&[2, cut[0], cut[1]][..], &batch, b"cat\ndog\n"].concat());
 
