@@ -10,7 +10,7 @@ use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limit
 
 use crate::error::{DataError, thousands};
 use crate::image::Image;
-use crate::orient::{Turn, turned};
+use crate::orient::{Turn, of_exif, turned};
 use crate::{jpeg, png, regular};
 
 /// Names of image files end so, after a dot and in letters of either case.
@@ -193,7 +193,8 @@ fn by_image_crate(
     let colours = decoder.color_type();
     let turn = match options.orientation {
         // One that cannot be read is taken for none.
-        Orientation::Exif => decoder.orientation().unwrap_or(Turn::NoTransforms),
+        Orientation::Exif if format == ImageFormat::Tiff => decoder.orientation().unwrap_or(Turn::NoTransforms),
+        Orientation::Exif => of_exif(&decoder.exif_metadata().ok().flatten().unwrap_or_default()),
         Orientation::Ignore => Turn::NoTransforms,
     };
     let len = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
@@ -265,6 +266,45 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_of_a_decoder_is_an_error_and_can_be_told_from_others() {
+        assert!(!in_decoder());
+        let seen = guarded(|| Ok(in_decoder())).unwrap();
+        assert!(seen && !in_decoder());
+        let error = guarded::<()>(|| panic!("inside a decoder")).unwrap_err();
+        assert_eq!((error.as_str(), in_decoder()), ("damaged: the decoder gave up", false));
+    }
+
+    #[test]
+    fn the_limit_of_the_size_is_the_callers() {
+        let jpeg = testdata::bytes("jpeg_444.in.jpg");
+        let within = |max_pixels| decode(&jpeg, "x", &DecodeOptions { max_pixels, ..DecodeOptions::default() });
+        assert!(within(75 * 50).is_ok());
+        let limit = "x: 75x50 pixels, but the limit is 3,749 in all (`max_megapixels` sets it)";
+        assert_eq!(within(75 * 50 - 1).unwrap_err().to_string(), limit);
+    }
+
+    #[test]
+    fn more_memory_than_there_may_be_is_an_error_that_names_sizes() {
+        let options = DecodeOptions { max_pixels: 1_000_000, ..DecodeOptions::default() };
+        assert_eq!(check_bytes(1000, 1000, 12_000_000, &options), Ok(()));
+        let error = check_bytes(1000, 1000, 16_000_000, &options).unwrap_err();
+        assert!(
+            error.starts_with("1000x1000 pixels of this kind take 16 MiB to decode, but the limit is 12 MiB"),
+            "{error}"
+        );
+        assert!(zeroed(usize::MAX >> 1).unwrap_err().ends_with(" MiB for its pixels cannot be had"));
+    }
+
+    #[test]
+    fn samples_that_are_fractions_are_no_picture() {
+        let mut bytes = Vec::new();
+        let pixels = image::Rgb32FImage::from_pixel(2, 1, image::Rgb([0.5, 1.0, 2.0]));
+        let image = image::DynamicImage::ImageRgb32F(pixels);
+        image.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Tiff).unwrap();
+        assert_eq!(error(&bytes), "x: a TIFF whose samples are fractions, expected 8 or 16 bits");
+    }
+
+    #[test]
     fn the_name_of_a_file_does_not_matter() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("really_a_jpeg.png");
@@ -305,7 +345,14 @@ mod tests {
                 );
             }
         }
-        for (name, tail) in [("convert_rgba.png", 16), ("convert_lossless.webp", 1), ("convert_lossy.webp", 1)] {
+        for (name, tail) in [
+            ("convert_rgba.png", 16),
+            ("convert_lossless.webp", 1),
+            ("convert_lossy.webp", 1),
+            ("convert_rgb.bmp", 1),
+            ("convert_palette.gif", 4),
+            ("convert_rgb.tif", 1),
+        ] {
             let bytes = testdata::bytes(name);
             for len in 0..bytes.len() - tail {
                 assert!(
@@ -335,6 +382,7 @@ mod tests {
             file in prop::sample::select(vec![
                 "jpeg_420.in.jpg", "jpeg_progressive.in.jpg", "jpeg_restart.in.jpg", "jpeg_cmyk.in.jpg",
                 "convert_rgba.png", "convert_palette.png", "convert_lossless.webp", "convert_lossy.webp",
+                "convert_palette.gif", "convert_palette.bmp", "convert_lzw.tif", "convert_fax.tif", "convert_cmyk.tif",
             ]),
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
             cut in prop::option::of(any::<prop::sample::Index>()),

@@ -8,6 +8,10 @@
 //! Both accept a file that ends inside its last row of blocks. So a JPEG is whole when the segments lead to its end marker.
 
 mod markers;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
 
 use dyconv_file::Orientation;
 use jpeg_decoder::ColorTransform;
@@ -47,14 +51,15 @@ pub(crate) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<(Image, Tu
     }
     let colours = markers.colours()?;
     check_bytes(width, height, frame.bytes(frame.components.len()), options)?;
+    let thorough = |colours| thorough(bytes, frame, colours, markers.odd_transform);
     let (channels, data) = match (markers.usual(), colours) {
         (true, Colours::Grey) => (1, fast(bytes, frame, ColorSpace::Luma)?),
         (true, _) => (3, fast(bytes, frame, ColorSpace::RGB)?),
-        (false, Colours::Grey) => (1, thorough(bytes, frame, ColorTransform::Grayscale)?),
-        (false, Colours::YCbCr) => (3, thorough(bytes, frame, ColorTransform::YCbCr)?),
-        (false, Colours::Rgb) => (3, thorough(bytes, frame, ColorTransform::RGB)?),
-        (false, Colours::Cmyk) => (3, from_cmyk(thorough(bytes, frame, ColorTransform::CMYK)?)),
-        (false, Colours::Ycck) => (3, from_cmyk(thorough(bytes, frame, ColorTransform::YCCK)?)),
+        (false, Colours::Grey) => (1, thorough(ColorTransform::Grayscale)?),
+        (false, Colours::YCbCr) => (3, thorough(ColorTransform::YCbCr)?),
+        (false, Colours::Rgb) => (3, thorough(ColorTransform::RGB)?),
+        (false, Colours::Cmyk) => (3, from_cmyk(thorough(ColorTransform::CMYK)?)),
+        (false, Colours::Ycck) => (3, from_cmyk(thorough(ColorTransform::YCCK)?)),
     };
     let turn = match (options.orientation, markers.exif) {
         (Orientation::Exif, Some(exif)) => of_exif(exif),
@@ -78,8 +83,18 @@ fn fast(bytes: &[u8], frame: &Frame, colours: ColorSpace) -> Result<Vec<u8>, Str
 }
 
 /// By the decoder that knows every kind.
-fn thorough(bytes: &[u8], frame: &Frame, colours: ColorTransform) -> Result<Vec<u8>, String> {
-    let mut decoder = jpeg_decoder::Decoder::new(bytes);
+fn thorough(
+    bytes: &[u8],
+    frame: &Frame,
+    colours: ColorTransform,
+    odd_transform: Option<usize>,
+) -> Result<Vec<u8>, String> {
+    let mut known = Cow::Borrowed(bytes);
+    if let Some(at) = odd_transform {
+        // It would refuse the file for what it is told to ignore.
+        known.to_mut()[at] = 0;
+    }
+    let mut decoder = jpeg_decoder::Decoder::new(&*known);
     decoder.set_color_transform(colours);
     let data = decoder.decode().map_err(|e| format!("damaged JPEG: {e}"))?;
     if data.len() != frame.width * frame.height * frame.components.len() {

@@ -72,3 +72,99 @@ fn check_palette(bytes: &[u8]) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use png::{BitDepth, ColorType, Encoder};
+
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Image, String> {
+        crate::decode(bytes, "x", &DecodeOptions::default()).map_err(|e| e.message)
+    }
+
+    /// A PNG of this kind whose samples are all zero.
+    fn blank(side: u32, colours: ColorType, depth: BitDepth) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = Encoder::new(&mut bytes, side, side);
+        encoder.set_color(colours);
+        encoder.set_depth(depth);
+        encoder.set_compression(png::Compression::High);
+        if colours == ColorType::Indexed {
+            encoder.set_palette(vec![9, 8, 7]);
+        }
+        let mut writer = encoder.write_header().unwrap();
+        let line = (side as usize * colours.samples() * depth as usize).div_ceil(8);
+        writer.write_image_data(&vec![0; line * side as usize]).unwrap();
+        writer.finish().unwrap();
+        bytes
+    }
+
+    #[test]
+    fn blank_pictures_of_every_depth_are_whole() {
+        use BitDepth::{Eight, Four, One, Sixteen, Two};
+        let grey = [One, Two, Four, Eight, Sixteen].map(|depth| (ColorType::Grayscale, depth));
+        let palette = [One, Two, Four, Eight].map(|depth| (ColorType::Indexed, depth));
+        let more = [(ColorType::Rgb, Eight), (ColorType::Rgba, Sixteen), (ColorType::GrayscaleAlpha, Eight)];
+        for (colours, depth) in grey.into_iter().chain(palette).chain(more) {
+            let image = read(&blank(900, colours, depth)).unwrap_or_else(|e| panic!("{colours:?} {depth:?}: {e}"));
+            let expected = if colours == ColorType::Indexed { &[9, 8, 7][..] } else { &[0, 0, 0][..image.channels] };
+            assert!(image.data.chunks_exact(image.channels).all(|pixel| pixel == expected), "{colours:?} {depth:?}");
+        }
+    }
+
+    #[test]
+    fn a_palette_that_is_no_list_of_colours_is_named() {
+        let bytes = blank(2, ColorType::Indexed, BitDepth::One);
+        let at = bytes.windows(4).position(|w| w == b"PLTE").unwrap() - 4;
+        for colours in [&[][..], &[1, 2, 3, 4], &[1, 2], &[5; 771]] {
+            let changed = [&bytes[..at], &chunk(b"PLTE", colours), &bytes[at + 15..]].concat();
+            let len = colours.len();
+            let expected = format!("damaged PNG: a palette of {len} bytes, expected 3 for each of 1 to 256 colours");
+            assert_eq!(read(&changed).unwrap_err(), expected);
+        }
+    }
+
+    fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+        let mut crc = flate2::Crc::new();
+        crc.update(kind);
+        crc.update(content);
+        [&(content.len() as u32).to_be_bytes()[..], kind, content, &crc.sum().to_be_bytes()].concat()
+    }
+
+    /// An interlaced PNG of 8 or 16 bits; `bytes` of a pixel of `data`, and what IHDR says of it.
+    fn interlaced(width: usize, height: usize, bytes: usize, kind: [u8; 2], data: &[u8]) -> Vec<u8> {
+        let passes = [(0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2)];
+        let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        for (left, across, top, down) in passes {
+            for y in (top..height).step_by(down).filter(|_| left < width) {
+                packed.write_all(&[0]).unwrap();
+                for x in (left..width).step_by(across) {
+                    packed.write_all(&data[(y * width + x) * bytes..][..bytes]).unwrap();
+                }
+            }
+        }
+        let size = [(width as u32).to_be_bytes(), (height as u32).to_be_bytes()].concat();
+        let header = [&size[..], &kind, &[0, 0, 1]].concat();
+        let content = packed.finish().unwrap();
+        [b"\x89PNG\r\n\x1a\n", &chunk(b"IHDR", &header)[..], &chunk(b"IDAT", &content), &chunk(b"IEND", &[])].concat()
+    }
+
+    #[test]
+    fn rows_that_come_in_seven_passes_make_the_picture() {
+        for (width, height) in [(1, 1), (3, 5), (8, 8), (17, 9)] {
+            // Colours and alpha of 16 bits: all low bytes and all of alpha are 255.
+            let colour = |i: usize| [i as u8, 255, (7 * i) as u8, 255, (50 + i) as u8, 255, 255, 255];
+            let data: Vec<u8> = (0..width * height).flat_map(colour).collect();
+            let rgb: Vec<u8> = data.chunks_exact(8).flat_map(|p| [p[0], p[2], p[4]]).collect();
+            let found = read(&interlaced(width, height, 8, [16, 6], &data)).unwrap();
+            assert_eq!(found, Image::new(width, height, 3, rgb.clone()), "{width}x{height}");
+            assert_eq!(read(&interlaced(width, height, 3, [8, 2], &rgb)).unwrap(), found);
+            let grey: Vec<u8> = (0..width * height).map(|i| (3 * i) as u8).collect();
+            let found = read(&interlaced(width, height, 1, [8, 0], &grey)).unwrap();
+            assert_eq!(found, Image::new(width, height, 1, grey));
+        }
+    }
+}

@@ -159,6 +159,28 @@ def main():
         "lossless_alpha.webp": (rgba, dict(lossless=True, exact=True), "RGB"),
         "lossy.webp": (photo, dict(quality=80), "RGB"),
     }
+    ink = small.convert("CMYK")
+    files |= {
+        "rgb.bmp": (small, {}, "RGB"),
+        "palette.bmp": (palette, {}, "RGB"),
+        "grey.bmp": (small.convert("L"), {}, "RGB"),
+        "one_bit.bmp": (small.convert("1"), {}, "RGB"),
+        "rgba.bmp": (rgba, {}, "RGB"),
+        "palette.gif": (palette, {}, "RGB"),
+        "interlaced.gif": (palette, dict(interlace=1), "RGB"),
+        "transparent.gif": (palette, dict(transparency=3), "RGB"),
+        "animation.gif": (palette, dict(save_all=True, append_images=[palette.transpose(Image.Transpose.ROTATE_180)]), "RGB"),
+        "rgb.tif": (small, {}, "RGB"),
+        "lzw.tif": (small, dict(compression="tiff_lzw"), "RGB"),
+        "deflate.tif": (small, dict(compression="tiff_adobe_deflate"), "RGB"),
+        "packbits.tif": (small, dict(compression="packbits"), "RGB"),
+        "grey.tif": (small.convert("L"), {}, "L"),
+        "rgba.tif": (rgba, {}, "RGB"),
+        "cmyk.tif": (ink, {}, "RGB"),
+        "one_bit.tif": (small.convert("1"), {}, "L"),
+        "fax.tif": (small.convert("1"), dict(compression="group4"), "L"),
+    }
+    palette.save(HERE / "convert_palette.tif")  # of a kind that is not read
     for name, (image, options, mode) in files.items():
         path = HERE / f"convert_{name}"
         image.save(path, **options)

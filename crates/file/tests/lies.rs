@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dyconv_file::{Model, Preprocessing, Provenance, Task};
+use dyconv_file::{Model, Orientation, Preprocessing, Provenance, Task};
 use dyconv_graph::{Builder, Conv2d, Graph, Init, Linear, MixConv, Op, Router, init};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -55,13 +55,13 @@ fn a_failed_write_keeps_the_old_file() {
 }
 
 /// Rewrites a good file with a changed header and changed tensors.
-fn lie(
+fn rewritten(
     change: impl FnOnce(
         &mut serde_json::Value,
         &mut Vec<(String, Dtype, Vec<usize>, Vec<u8>)>,
         &mut HashMap<String, String>,
     ),
-) -> String {
+) -> Result<Model, String> {
     let bytes = model().to_bytes().unwrap();
     let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
     let mut metadata = metadata.metadata().clone().unwrap();
@@ -76,7 +76,30 @@ fn lie(
     }
     let views = list.iter().map(|(n, d, s, b)| (n, TensorView::new(*d, s.clone(), b).unwrap()));
     let bytes = safetensors::serialize(views, Some(metadata)).unwrap();
-    Model::from_bytes(&bytes).unwrap_err().to_string()
+    Model::from_bytes(&bytes).map_err(|e| e.to_string())
+}
+
+/// What is said of a file that was changed so.
+fn lie(
+    change: impl FnOnce(
+        &mut serde_json::Value,
+        &mut Vec<(String, Dtype, Vec<usize>, Vec<u8>)>,
+        &mut HashMap<String, String>,
+    ),
+) -> String {
+    rewritten(change).unwrap_err()
+}
+
+#[test]
+fn a_file_of_version_1_is_read_and_leaves_photographs_as_they_lie() {
+    let old = rewritten(|h, _, _| {
+        h["version"] = 1.into();
+        h["preprocessing"].as_object_mut().unwrap().remove("orientation");
+    });
+    let mut expected = model();
+    expected.preprocessing.orientation = Orientation::Ignore;
+    assert_eq!(old, Ok(expected.clone()));
+    assert_eq!(Model::from_bytes(&expected.to_bytes().unwrap()).unwrap(), expected);
 }
 
 #[test]

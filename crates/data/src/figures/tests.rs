@@ -86,7 +86,8 @@ fn annotations_are_those_of_coco() {
     }
     assert_eq!((part.persons as usize, part.joints_seen as usize), (ids.len(), seen));
     for image in truth["images"].as_array().unwrap() {
-        let picture = load(&part.images_dir.join(image["file_name"].as_str().unwrap()), &DecodeOptions::default()).unwrap();
+        let picture =
+            load(&part.images_dir.join(image["file_name"].as_str().unwrap()), &DecodeOptions::default()).unwrap();
         assert_eq!((picture.width, picture.height, picture.channels), {
             (image["width"].as_u64().unwrap() as usize, image["height"].as_u64().unwrap() as usize, 3)
         });

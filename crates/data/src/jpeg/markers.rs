@@ -1,5 +1,13 @@
 //! What the marker segments of a JPEG say, before anything is decoded.
 
+/// Where the colour transform stands in Adobe's segment.
+const TRANSFORM: usize = 11;
+
+/// The colour transform of a segment, if it is Adobe's.
+fn adobe(content: &[u8]) -> Option<u8> {
+    if content.starts_with(b"Adobe") { content.get(TRANSFORM).copied() } else { None }
+}
+
 /// What is known of a file from its segments.
 #[derive(Debug, Default)]
 pub(super) struct Markers<'a> {
@@ -13,6 +21,8 @@ pub(super) struct Markers<'a> {
     pub stray: bool,
     /// Whether the end marker was reached.
     pub whole: bool,
+    /// Where a colour transform stands that is none of Adobe's three.
+    pub odd_transform: Option<usize>,
     jfif: bool,
     /// The colour transform of Adobe's segment.
     adobe: Option<u8>,
@@ -70,7 +80,11 @@ impl<'a> Markers<'a> {
                 Some(&marker) => {
                     let Some(&[high, low]) = bytes.get(at + 1..at + 3) else { break };
                     let end = at + 1 + usize::from(u16::from_be_bytes([high, low]));
-                    found.segment(marker, bytes.get(at + 3..end).unwrap_or_default());
+                    let content = bytes.get(at + 3..end).unwrap_or_default();
+                    found.segment(marker, content);
+                    if marker == 0xee && adobe(content).is_some_and(|transform| transform > 2) {
+                        found.odd_transform = Some(at + 3 + TRANSFORM);
+                    }
                     (at, in_scan) = (end, marker == 0xda);
                 }
             }
@@ -86,7 +100,7 @@ impl<'a> Markers<'a> {
             }
             (0xda, &[components, ..]) => self.scans.push(components),
             (0xe0, [b'J', b'F', b'I', b'F', 0, ..]) if content.len() >= 12 => self.jfif = true,
-            (0xee, [b'A', b'd', b'o', b'b', b'e', ..]) if content.len() >= 12 => self.adobe = Some(content[11]),
+            (0xee, _) => self.adobe = adobe(content).or(self.adobe),
             (0xe1, [b'E', b'x', b'i', b'f', 0, _, tiff @ ..]) if self.exif.is_none() => self.exif = Some(tiff),
             _ => {}
         }

@@ -103,7 +103,7 @@ fn broken_images_are_left_out_and_listed() {
     assert_eq!(batches[0].images[3 * fourth.len()..], fourth);
     let names: Vec<&str> = epoch.broken().iter().map(|broken| broken.name.as_str()).collect();
     assert_eq!(names, ["a/03.png", "a/10.png", "a/11.png", "a/12.png", "a/13.png", "a/14.png", "b/39.png"]);
-    assert!(epoch.broken()[0].reason.ends_with("a/03.png: not a JPEG, PNG or WebP image"));
+    assert!(epoch.broken()[0].reason.ends_with("a/03.png: not a JPEG, PNG, WebP, BMP, GIF or TIFF image"));
 }
 
 #[test]

@@ -197,7 +197,7 @@ proptest! {
         write(&dir, "s.tar", &bytes);
         if let Ok(data) = open(&dir) {
             for i in 0..data.len(Split::All) {
-                prop_assert!(data.load(Split::All, i, &crate::DecodeOptions::default()).unwrap_err().message.contains("not a JPEG, PNG or WebP image"));
+                prop_assert!(data.load(Split::All, i, &crate::DecodeOptions::default()).unwrap_err().message.contains("not a JPEG, PNG, WebP, BMP, GIF or TIFF image"));
             }
         }
     }
