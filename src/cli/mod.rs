@@ -166,17 +166,18 @@ fn usage(words: &clap::Error) -> ExitCode {
     }
 }
 
-/// An error and its causes, each told once: many an error's own words tell its cause already.
+/// An error and its causes, each told once: many an error's own words tell its cause already, or begin as those before.
 pub fn chain(error: &anyhow::Error) -> String {
-    let mut words = String::new();
+    let mut told: Vec<String> = Vec::new();
     for cause in error.chain().map(ToString::to_string) {
-        if cause.starts_with(&words) {
-            words = cause;
-        } else if !words.contains(&cause) {
-            words = words + ": " + &cause;
+        if told.last().is_some_and(|last| cause.starts_with(last.as_str())) {
+            told.pop();
+        }
+        if !told.iter().any(|words| words.contains(&cause)) {
+            told.push(cause);
         }
     }
-    words
+    told.join(": ")
 }
 
 #[cfg(test)]

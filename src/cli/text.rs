@@ -7,7 +7,7 @@ pub const NAME: usize = 60;
 
 /// Whether a terminal acts on a character instead of showing it: control characters, and those that turn the direction of
 /// what follows.
-fn acts(c: char) -> bool {
+pub fn acts(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
