@@ -83,10 +83,11 @@ fn turned_jpeg(width: u32, height: u32) -> Vec<u8> {
 /// Annotations of the pictures, one person each.
 fn annotations(pictures: &[(u64, &str, [u64; 2])]) -> Value {
     let coco = Skeleton::coco();
+    let keypoints = [3, 3, 2].repeat(17);
     let image = |(id, name, [width, height]): &(u64, &str, [u64; 2])| json!({"id": id, "file_name": name, "width": width, "height": height});
     let person = |(id, ..): &(u64, &str, [u64; 2])| {
         json!({"id": 100 + id, "image_id": id, "category_id": 1, "iscrowd": 0, "area": 100.0, "bbox": [1, 1, 10, 10],
-            "num_keypoints": 17, "keypoints": [3, 3, 2].repeat(17)})
+            "num_keypoints": 17, "keypoints": keypoints})
     };
     json!({
         "images": pictures.iter().map(image).collect::<Vec<_>>(),
