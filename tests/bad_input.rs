@@ -35,7 +35,10 @@ fn data_sets() {
     shell.write("bad.toml", b"[train]\nepochs = [");
     train("photos --recipe bad.toml", "line 2");
     shell.write("unknown.toml", b"[train]\nmomentun = 0.5");
-    train("photos --recipe unknown.toml", "unknown.toml: line 2: unknown key `train.momentun`; did you mean `train.momentum`?");
+    train(
+        "photos --recipe unknown.toml",
+        "unknown.toml: line 2: unknown key `train.momentun`; did you mean `train.momentum`?",
+    );
     train("photos --recipe digit", "did you mean `digits`?");
     shell.write("value.toml", b"[train]\n# fast\nlr = \"fast\"\nepochs = 2\n");
     train("photos --recipe value.toml", "value.toml: line 3: `train.lr`: expected a number, got the text");
@@ -45,8 +48,14 @@ fn data_sets() {
     train("photos --set model.gate=softmx", "expected `softmax` or `sigmoid`; did you mean `softmax`?");
     train("photos --epochs 2 --set train.epochs=3", "--epochs 2 and --set train.epochs=3 contradict each other");
     train("photos --batch 8 --set train.batch=9", "--batch 8 and --set train.batch=9 contradict");
-    train("photos --model resnet10 --set model.name=resnet18", "--model resnet10 and --set model.name=resnet18 contradict");
-    train("photos --image-size 32 --set model.image_size=64", "--image-size 32 and --set model.image_size=64 contradict");
+    train(
+        "photos --model resnet10 --set model.name=resnet18",
+        "--model resnet10 and --set model.name=resnet18 contradict",
+    );
+    train(
+        "photos --image-size 32 --set model.image_size=64",
+        "--image-size 32 and --set model.image_size=64 contradict",
+    );
     train("photos --seed 1 --set seed=2", "--seed 1 and --set seed=2 contradict");
     train("photos --set seed=18446744073709551615", "beyond TOML's whole numbers");
     let output = shell.run("train --data photos --seed 18446744073709551615");

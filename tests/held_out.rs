@@ -61,7 +61,10 @@ fn data_are_recognised_by_what_the_model_file_knows_of_them() {
     for verb in ["eval", "inspect"] {
         let of = |more: &str| scored(&shell, &format!("{verb} run/model.safetensors --data other {more}"));
         let (said, images) = of("");
-        assert!(said.contains("all 10: these are not the data that the model was trained on") && images == 10, "{said}");
+        assert!(
+            said.contains("all 10: these are not the data that the model was trained on") && images == 10,
+            "{said}"
+        );
         let (said, images) = of("--split val");
         assert!(said.contains("the held-out part") && said.contains("warning") && images < 10, "{said}");
     }

@@ -250,7 +250,8 @@ fn of_several_trainings_begun_at_once_in_a_folder_one_trains() {
         let run = shell.path(&format!("run-{round}"));
         let recipe = fs::read_to_string(run.join("recipe.toml")).unwrap();
         assert!(recipe.contains(&format!("seed = {}\n", won[0])), "{recipe}");
-        let steps: Vec<u64> = metrics(&run).iter().filter(|m| m["kind"] == "step").map(|m| m["step"].as_u64().unwrap()).collect();
+        let steps: Vec<u64> =
+            metrics(&run).iter().filter(|m| m["kind"] == "step").map(|m| m["step"].as_u64().unwrap()).collect();
         assert_eq!(steps, (1..=steps.len() as u64).collect::<Vec<_>>(), "the journal is that of one run");
     }
 }

@@ -115,7 +115,8 @@ fn a_model_is_gone_on_from() {
 #[test]
 fn without_a_recipe_a_trained_model_is_fine_tuned() {
     let shell = Shell::new();
-    let settings = "--set train.epochs=4 --set train.lr=0.1 --set temperature.epochs=1 --seed 3 --set data.val_fraction=0.3";
+    let settings =
+        "--set train.epochs=4 --set train.lr=0.1 --set temperature.epochs=1 --seed 3 --set data.val_fraction=0.3";
     shell.ok(&format!("train {SHORT} --model dy_resnet10_x0_125 {settings} --out first"));
     let before = last_epoch(&shell, "first");
     let output = shell.run("train --data digits --from first/model.safetensors --epochs 1 --out second");
@@ -133,12 +134,13 @@ fn without_a_recipe_a_trained_model_is_fine_tuned() {
         assert!(recipe.lines().any(|l| l.starts_with(line)), "{line} is missing in {recipe}");
     }
     // What is said goes over it.
-    let output = shell.run("train --data digits --from first/model.safetensors --epochs 1 --set train.lr=0.5 --out third");
+    let output =
+        shell.run("train --data digits --from first/model.safetensors --epochs 1 --set train.lr=0.5 --out third");
     assert!(text(&output.stderr).contains("fine-tuning: 1 epoch, train.lr 0.5, "), "{}", text(&output.stderr));
     // The routers of a network that had none need a high temperature.
     shell.ok(&format!("train {SHORT} --model resnet10_x0_125 --out static"));
-    let output =
-        shell.run("train --data digits --from static/model.safetensors --model dy_resnet10_x0_125 --epochs 1 --out fourth");
+    let output = shell
+        .run("train --data digits --from static/model.safetensors --model dy_resnet10_x0_125 --epochs 1 --out fourth");
     let err = text(&output.stderr);
     assert!(err.contains("τ falls from 30 to 1, for the routers are new"), "{err}");
     // An untrained model has nothing to lose.

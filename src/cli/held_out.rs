@@ -55,18 +55,19 @@ pub fn open<W>(model: &Model<W>, data: &str, asked: Option<Split>) -> anyhow::Re
         }
         Some((then, now)) => match then.compare(&now) {
             DataMatch::Same if asked.is_none() && dataset.is_empty(Split::Val) => {
-                bail!("{data}: the model was trained on all of these images, none was held out; --split all scores them")
+                bail!(
+                    "{data}: the model was trained on all of these images, none was held out; --split all scores them"
+                )
             }
             DataMatch::Same => scored(split, what, Vec::new()),
-            DataMatch::Changed => {
-                scored(split, what, vec![changed(then, &now, model.classes(), dataset.classes())])
-            }
+            DataMatch::Changed => scored(split, what, vec![changed(then, &now, model.classes(), dataset.classes())]),
             DataMatch::Other if asked.is_none() => {
                 let what = format!("all {all}: these are not the data that the model was trained on");
                 scored(Split::All, what, Vec::new())
             }
             DataMatch::Other => {
-                let warning = "these are not the data that the model was trained on, so that nothing of them was held out";
+                let warning =
+                    "these are not the data that the model was trained on, so that nothing of them was held out";
                 scored(split, what, vec![warning.to_owned()])
             }
         },

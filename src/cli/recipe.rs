@@ -29,7 +29,8 @@ pub struct Flag {
 
 /// The settings of the flags and of `--set`, which may not contradict each other; of two of `--set` the last counts.
 pub fn settings(flags: &[Flag], set: &[(String, String)]) -> anyhow::Result<Vec<(String, String)>> {
-    let of_flags = flags.iter().filter_map(|f| Some((format!("{} {}", f.name, f.value.as_ref()?), f.key, f.value.as_ref()?)));
+    let of_flags =
+        flags.iter().filter_map(|f| Some((format!("{} {}", f.name, f.value.as_ref()?), f.key, f.value.as_ref()?)));
     let of_set = set.iter().map(|(key, value)| (format!("--set {key}={value}"), key.as_str(), value));
     let mut all: Vec<(String, &str, &String)> = Vec::new();
     all.extend(of_flags);

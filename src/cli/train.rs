@@ -15,8 +15,8 @@ use dyconv::train::{
     open, setup, start, static_twin, task, train,
 };
 
-use super::interrupt;
 use super::chain;
+use super::interrupt;
 use super::output::{note, print_json, thousands};
 use super::recipe::{self, DIGITS, Flag, MOST_SEED, key_value};
 use super::threads::tell;
@@ -258,7 +258,8 @@ fn begin(args: &Args) -> anyhow::Result<Job> {
     // A folder that holds no run has at most a twin that was not begun.
     let inside = RunFolder::twin_in(&path);
     let replace = args.force || !whole.holds_run();
-    let mut twin = (second.is_some() || RunFolder::has_twin(&path)).then(|| Claim::take(&inside, replace)).transpose()?;
+    let mut twin =
+        (second.is_some() || RunFolder::has_twin(&path)).then(|| Claim::take(&inside, replace)).transpose()?;
     whole.clear()?;
     twin.as_mut().map_or(Ok(()), Claim::clear)?;
     let make = |claim: Claim, recipe: &Recipe| claim.begin(recipe, &data, &dataset, args.from.as_deref());
@@ -357,9 +358,8 @@ fn first_recipe(args: &Args, data: &str, from: Option<&Model>) -> anyhow::Result
     match (from, &args.recipe) {
         (Some(model), None) => Ok(Recipe::resolve_fine_tuning(model, Dataset::is_people(data), &settings)?),
         (Some(model), Some(name)) => {
-            let resolve = |built_in: Option<&str>, file: Option<&str>| {
-                Recipe::resolve_from(model, built_in, file, &settings)
-            };
+            let resolve =
+                |built_in: Option<&str>, file: Option<&str>| Recipe::resolve_from(model, built_in, file, &settings);
             // The recipe for the digits names a network, which a model has of its own.
             Ok((recipe::resolve(Some(name), None, resolve)?, None))
         }

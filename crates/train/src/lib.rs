@@ -37,8 +37,8 @@ pub use inspect::{
 };
 pub use journal::{Epoch, Step, Timing, Validation, epochs_done};
 pub use recipe::{
-    AugmentRecipe, BUILT_IN, BuiltIn, DataRecipe, FineTuning, ImageSize, ModelRecipe, OptimizerKind, Recipe, RecipeError, Schedule,
-    TemperatureRecipe, TemperatureSchedule, TrainRecipe, toml_value,
+    AugmentRecipe, BUILT_IN, BuiltIn, DataRecipe, FineTuning, ImageSize, ModelRecipe, OptimizerKind, Recipe,
+    RecipeError, Schedule, TemperatureRecipe, TemperatureSchedule, TrainRecipe, toml_value,
 };
 pub use record::RunRecord;
 pub use run::{Event, Trained, train};

@@ -124,7 +124,9 @@ fn is_our_recipe(path: &Path) -> bool {
 fn is_unstarted(path: &Path) -> bool {
     match standing(path) {
         Ok(Standing::Free) => true,
-        Ok(Standing::Run) => [MODEL, JOURNAL].iter().all(|name| !path.join(name).exists()) && is_empty(&path.join(LAST)),
+        Ok(Standing::Run) => {
+            [MODEL, JOURNAL].iter().all(|name| !path.join(name).exists()) && is_empty(&path.join(LAST))
+        }
         _ => false,
     }
 }

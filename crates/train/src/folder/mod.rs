@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use toml::Value;
 
 use crate::{Recipe, TrainError};
-use contents::{Standing, clear, remains, standing, sweep};
 use contents::TWIN;
+use contents::{Standing, clear, remains, standing, sweep};
 pub(crate) use data::Data;
 pub use lock::FolderLock;
 

@@ -39,10 +39,16 @@ impl Recipe {
             }
         }
         if !t.milestones.is_sorted_by(|a, b| a < b) || t.milestones.iter().any(|m| !(*m > 0.0 && m.is_finite())) {
-            return fail_at("train.milestones", format!("`train.milestones` are epochs in rising order, got {:?}", t.milestones));
+            return fail_at(
+                "train.milestones",
+                format!("`train.milestones` are epochs in rising order, got {:?}", t.milestones),
+            );
         }
         if let Some((class, weight)) = t.class_weights.iter().find(|(_, w)| !(1e-6..=1e6).contains(*w)) {
-            return fail_at("train.class_weights", format!("`train.class_weights` must lie in 0.000001..=1000000, got {weight} for `{class}`"));
+            return fail_at(
+                "train.class_weights",
+                format!("`train.class_weights` must lie in 0.000001..=1000000, got {weight} for `{class}`"),
+            );
         }
         if let Some(channels) = self.data.channels.filter(|c| ![1, 3].contains(c)) {
             return fail_at("data.channels", format!("`data.channels` must be 1 or 3, got {channels}"));
@@ -53,10 +59,16 @@ impl Recipe {
         let a = &self.augment;
         let ordered = |[low, high]: [f32; 2]| 0.0 < low && low <= high && high.is_finite();
         if !ordered(a.crop_scale) || a.crop_scale[1] > 1.0 {
-            return fail_at("augment.crop_scale", format!("`augment.crop_scale` needs 0 < low <= high <= 1, got {:?}", a.crop_scale));
+            return fail_at(
+                "augment.crop_scale",
+                format!("`augment.crop_scale` needs 0 < low <= high <= 1, got {:?}", a.crop_scale),
+            );
         }
         if !ordered(a.crop_ratio) {
-            return fail_at("augment.crop_ratio", format!("`augment.crop_ratio` needs 0 < low <= high, got {:?}", a.crop_ratio));
+            return fail_at(
+                "augment.crop_ratio",
+                format!("`augment.crop_ratio` needs 0 < low <= high, got {:?}", a.crop_ratio),
+            );
         }
         let both = a.augment().validate().and_then(|()| a.pose().validate());
         both.or_else(|e| {

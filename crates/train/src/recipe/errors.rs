@@ -97,7 +97,8 @@ pub(super) fn nearest(word: &str, known: &[String]) -> String {
 /// The key that was meant: one of the same name in whichever table, or else the nearest in its own.
 pub(super) fn near_key(parent: &str, word: &str, known: &[String]) -> String {
     let all = documented_keys();
-    let same: Vec<String> = all.filter(|key| key.rsplit('.').next() == Some(word)).map(|key| format!("`{key}`")).collect();
+    let same: Vec<String> =
+        all.filter(|key| key.rsplit('.').next() == Some(word)).map(|key| format!("`{key}`")).collect();
     if !same.is_empty() {
         return format!("; did you mean {}?", same.join(" or "));
     }
@@ -203,8 +204,14 @@ mod tests {
             ("[augment]\nmixup = -1.0", "line 2: augment.mixup: -1"),
             ("[augment]\n\ncrop_scale = [0.5, 0.2]", "line 3: `augment.crop_scale` needs"),
             ("[augment]\ncolor_jitter = [0.1, 0.1, \"x\", 0]", "line 2: `augment.color_jitter[2]`: expected a number"),
-            ("[model]\ngate = \"softmx\"", "line 2: `model.gate` is `softmx`, expected `softmax` or `sigmoid`; did you"),
-            ("[train]\noptimizer = \"adamm\"", "expected one of `sgd`, `adam`, `adamw`, `rmsprop`; did you mean `adam`?"),
+            (
+                "[model]\ngate = \"softmx\"",
+                "line 2: `model.gate` is `softmx`, expected `softmax` or `sigmoid`; did you",
+            ),
+            (
+                "[train]\noptimizer = \"adamm\"",
+                "expected one of `sgd`, `adam`, `adamw`, `rmsprop`; did you mean `adam`?",
+            ),
             ("[train]\nepoch = 3", "line 2: unknown key `train.epoch`; did you mean `train.epochs`?"),
             ("[model]\nlr = 3", "line 2: unknown key `model.lr`; did you mean `train.lr`?"),
             ("\nlr = 3", "line 2: unknown key `lr`; did you mean `train.lr`?"),
@@ -213,7 +220,10 @@ mod tests {
             ("[training]\nlr = 3", "line 1: unknown key `training`; did you mean `train`?"),
             ("train = 3", "line 1: `train`: expected a table, got 3"),
             ("[model]\nse = 1", "line 2: `model.se`: expected true or false, got 1"),
-            ("[model]\nimage_size = \"big\"", "line 2: `model.image_size`: expected a side in pixels, or [height, width]"),
+            (
+                "[model]\nimage_size = \"big\"",
+                "line 2: `model.image_size`: expected a side in pixels, or [height, width]",
+            ),
             ("[augment]\nrand_augment = { ops = 2 }", "line 2: `augment.rand_augment.magnitude` is missing"),
             ("seed = -1", "line 1: `seed`: expected a whole number from 0, got -1"),
             ("[train]\nepochs = = 3", "line 2: "),

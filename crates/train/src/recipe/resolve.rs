@@ -115,7 +115,9 @@ fn layered(
         .and_then(|recipe: Recipe| recipe.check().map(|()| recipe));
     checked.map_err(|error| {
         // What is set last counts.
-        let set = |key: &str| settings.iter().any(|(k, _)| key == k || key.strip_prefix(k).is_some_and(|r| r.starts_with(['.', '['])));
+        let set = |key: &str| {
+            settings.iter().any(|(k, _)| key == k || key.strip_prefix(k).is_some_and(|r| r.starts_with(['.', '['])))
+        };
         match file {
             Some(text) if !error.key.as_deref().is_some_and(set) => error.in_text(text),
             _ => error,
@@ -127,7 +129,9 @@ fn named(name: &str) -> Result<&'static BuiltIn, RecipeError> {
     BUILT_IN.iter().find(|r| r.name == name).map_or_else(
         || {
             let nearest = suggest(name, BUILT_IN.iter().map(|r| r.name)).unwrap_or_default();
-            fail(format!("no built-in recipe is called `{name}`; did you mean `{nearest}`? (`dyconv recipes` lists all)"))
+            fail(format!(
+                "no built-in recipe is called `{name}`; did you mean `{nearest}`? (`dyconv recipes` lists all)"
+            ))
         },
         Ok,
     )
@@ -247,7 +251,10 @@ fn set(table: &mut Table, key: &str, value: &str) -> Result<(), RecipeError> {
         match table.get_mut(part) {
             Some(Value::Table(inner)) => table = inner,
             _ => {
-                return fail_at(key, format!("unknown key `{key}`: there is no table `{part}`{}", nearest(part, &known)));
+                return fail_at(
+                    key,
+                    format!("unknown key `{key}`: there is no table `{part}`{}", nearest(part, &known)),
+                );
             }
         }
     }

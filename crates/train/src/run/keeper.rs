@@ -56,7 +56,14 @@ impl<'a> Keeper<'a> {
             Line::Epoch(epoch) => Some(epoch),
             Line::Step(_) => None,
         });
-        Ok(Self { folder, data: dataset.fingerprint(), journal, epochs: epochs.collect(), saved_at: Instant::now(), saved: None })
+        Ok(Self {
+            folder,
+            data: dataset.fingerprint(),
+            journal,
+            epochs: epochs.collect(),
+            saved_at: Instant::now(),
+            saved: None,
+        })
     }
 
     /// Says at which iteration the newest checkpoint stands.
@@ -137,7 +144,8 @@ impl<'a> Keeper<'a> {
     /// Adds to an error of writing what is left and how to go on.
     fn written<T>(&self, result: Result<T, TrainError>) -> Result<T, TrainError> {
         result.map_err(|error| {
-            let resume = format!("once there is room, go on with: dyconv train --resume {}", word(self.folder.resume()));
+            let resume =
+                format!("once there is room, go on with: dyconv train --resume {}", word(self.folder.resume()));
             let kept = match self.saved {
                 Some(step) => format!("The checkpoint of iteration {step} is whole; {resume}"),
                 None => format!("No checkpoint was written yet; {resume}"),

@@ -250,7 +250,8 @@ impl<'a> Run<'a> {
         };
         self.warn(&line, observe);
         if evaluation.is_some() && line.validation.score().is_none() && self.told.insert("no score".into()) {
-            let text = "nothing that was held out could be scored: its score is not defined, and the best network is the last";
+            let text =
+                "nothing that was held out could be scored: its score is not defined, and the best network is the last";
             observe(Event::Warning(text.into()));
         }
         let score = line.validation.score();
@@ -305,7 +306,9 @@ impl<'a> Run<'a> {
         let loss = self.learner.step(batch, lr, stream(seed, self.step()));
         self.losses.push(loss.map_err(|error| match error {
             StepError::NonFinite(fault) => self.diverged(fault),
-            StepError::Threads(e) => TrainError::World(format!("the devices cannot have a thread each: {e}; name fewer")),
+            StepError::Threads(e) => {
+                TrainError::World(format!("the devices cannot have a thread each: {e}; name fewer"))
+            }
         })?);
         Ok(())
     }
