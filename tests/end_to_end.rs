@@ -25,10 +25,11 @@ fn from_a_folder_of_images_to_answers() {
     assert!(table.contains("\ndy_resnet10_x0_125 ") && table.contains("\nresnet10_x0_125 "), "{table}");
 
     let result = json(&shell.ok("eval first/model.safetensors --data photos --json"));
-    assert_eq!(result["images"], 10, "a fifth of 48, rounded up");
+    let images = result["images"].as_u64().unwrap();
+    assert!((4..20).contains(&images), "about a fifth of 48, drawn by name: {result}");
     assert!(result["top1"].as_f64().unwrap() >= 0.8, "light and dark are easy: {result}");
     let cells = result["confusion"].as_array().unwrap();
-    assert_eq!(cells.iter().map(|cell| cell["images"].as_u64().unwrap()).sum::<u64>(), 10, "{result}");
+    assert_eq!(cells.iter().map(|cell| cell["images"].as_u64().unwrap()).sum::<u64>(), images, "{result}");
     assert!(cells.iter().any(|cell| cell["label"] == "light" && cell["prediction"] == "light"), "{result}");
     assert_eq!(result["unanswered"], 0);
     let report = shell.ok("eval first/model.safetensors --data photos --split all");
@@ -74,7 +75,7 @@ fn broken_images_are_named_counted_and_skipped_until_there_are_too_many() {
     shell.write("photos/dark/words.png", b"certainly no picture");
     let jpeg = std::fs::read(shell.path("photos/light/01.jpg")).unwrap();
     shell.write("photos/light/cut.jpg", &jpeg[..jpeg.len() / 2]);
-    let output = shell.run(&format!("{TRAIN} --out run --set train.epochs=1"));
+    let output = shell.run(&format!("{} --out run", TRAIN.replace("--epochs 4", "--epochs 1")));
     let err = common::text(&output.stderr);
     assert!(output.status.success(), "{err}");
     for name in ["zero.jpg", "words.png", "cut.jpg"] {
