@@ -173,7 +173,8 @@ fn what_is_wrong_is_found_before_the_first_step() {
     says("--grid lr=0.1", "did you mean `train.lr`?");
     says("--grid tau=hot", "`tau` of a grid takes temperatures and `anneal`, got `hot`");
     says("--grid dynamic=expand", "dynamic=expand: model option `dynamic_parts`: means nothing for ResNet");
-    says("--grid train.batch=0", "`train.batch` must lie in 1..=65536");
+    says("--grid train.batch=0", "--set train.batch=128 and --grid train.batch=… contradict each other");
+    says("--grid train.accumulate=0", "`train.accumulate` must lie in 1..=");
     says("--recipe digts", "did you mean `digits`?");
     says("--set data.val_fraction=0", "no image is held out");
     let usage = shell.run(&format!("ablate {SHORT} --grid kernels --out wrong"));

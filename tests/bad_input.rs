@@ -148,8 +148,8 @@ fn model_files() {
     };
     says(
         "version.safetensors",
-        &text(r#"\"version\":1"#, r#"\"version\":9"#),
-        "version 9, this program reads version 1",
+        &text(r#"\"version\":2"#, r#"\"version\":9"#),
+        "version 9, this program reads versions 1 to 2",
     );
     says("field.safetensors", &text(r#"\"tau\""#, r#"\"tao\""#), "unknown field `tao`");
     says(

@@ -170,7 +170,7 @@ fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
         }
     };
     say(format!("{}: {}", job.data, job.dataset.describe()));
-    job.dataset.left_out_note().into_iter().for_each(|text| say(text));
+    job.dataset.left_out_note().into_iter().for_each(&say);
     let unlocked = job.runs.iter().filter_map(|run| run.folder.as_ref()?.note());
     unlocked.for_each(|text| note(format_args!("note: {text}")));
     job.dataset.people().iter().flat_map(|p| &p.notes).for_each(|note| say(format!("note: {note}")));

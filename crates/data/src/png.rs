@@ -63,7 +63,7 @@ fn check_palette(bytes: &[u8]) -> Result<(), String> {
     while let Some(&[a, b, c, d, ref kind @ ..]) = bytes.get(at..at + 8) {
         let len = u32::from_be_bytes([a, b, c, d]) as usize;
         match kind {
-            b"PLTE" if len % 3 != 0 || !(3..=768).contains(&len) => {
+            b"PLTE" if !len.is_multiple_of(3) || !(3..=768).contains(&len) => {
                 return Err(format!("damaged PNG: a palette of {len} bytes, expected 3 for each of 1 to 256 colours"));
             }
             b"IDAT" => break,

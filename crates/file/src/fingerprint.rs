@@ -38,8 +38,10 @@ impl Fingerprint {
             return DataMatch::Same;
         }
         let reach = self.reach().min(now.reach());
-        let within = |data: &Self| data.sample.iter().copied().filter(|(hash, _)| *hash <= reach).collect();
-        let (then, now): (HashSet<(u64, u32)>, HashSet<(u64, u32)>) = (within(self), within(now));
+        let within = |data: &Self| -> HashSet<(u64, u32)> {
+            data.sample.iter().copied().filter(|(hash, _)| *hash <= reach).collect()
+        };
+        let (then, now) = (within(self), within(now));
         // What cannot be read is known by nothing.
         let found = then.intersection(&now).filter(|(_, content)| *content != 0).count();
         if found > 0 && 4 * found >= then.len().min(now.len()) { DataMatch::Changed } else { DataMatch::Other }

@@ -317,7 +317,7 @@ mod tests {
         };
         says(&["kernals=1"], "no axis of a grid is called `kernals`; did you mean `kernels`?");
         says(&["lr=0.1"], "did you mean `train.lr`?");
-        says(&["train.lrr=0.1"], "unknown key or value `lrr`; did you mean `lr`?");
+        says(&["train.lrr=0.1"], "unknown key `train.lrr`; did you mean `train.lr`?");
         says(&["seed=1"], "see --seeds");
         says(&["kernels=1", "kernels=2"], "has `kernels` twice");
         says(&["kernels=0"], "whole numbers from 1, got `0`");

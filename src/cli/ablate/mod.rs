@@ -200,7 +200,10 @@ fn command() -> String {
     std::iter::once("dyconv".to_owned()).chain(std::env::args_os().skip(1).map(quoted)).collect::<Vec<_>>().join(" ")
 }
 
-/// A word of a command as a shell takes it; options stay as they are.
+/// A word of a command as a shell takes it; options and settings stay as they are.
 fn shell_word(word: &str) -> String {
+    if word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_=.,/+:".contains(&b)) && !word.is_empty() {
+        return word.to_owned();
+    }
     shlex::try_quote(word).map_or_else(|_| word.to_owned(), Into::into)
 }

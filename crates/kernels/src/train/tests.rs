@@ -58,8 +58,16 @@ const NEAR: f64 = 5e-6;
 /// The same through Winograd's maps, whose points at ±√2 magnify what is rounded some times.
 const WINOGRAD: f64 = 2e-5;
 
+/// The gradients of one or two coefficients are sums of thousands of products of the order of one, which may cancel: they are
+/// measured against at least this.
+const ORDER_OF_ONE: f64 = 1.0;
+
 fn near(what: &str, found: &[f32], expected: &[f64], tolerance: f64) -> Result<(), TestCaseError> {
-    let scale = expected.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
+    near_by(what, found, expected, tolerance, 1e-30)
+}
+
+fn near_by(what: &str, found: &[f32], expected: &[f64], tolerance: f64, least: f64) -> Result<(), TestCaseError> {
+    let scale = expected.iter().fold(least, |m, v| m.max(v.abs()));
     for (i, (f, e)) in found.iter().zip(expected).enumerate() {
         let error = (f64::from(*f) - e).abs() / scale;
         prop_assert!(error <= tolerance, "{what}[{i}]: {f} instead of {e}, relative error {error:e}");
@@ -107,7 +115,7 @@ fn check(c: &BatchConv, kernels: usize, seed: u64) -> Result<(), TestCaseError> 
             let name = |what: &str| format!("{} {how:?} {what}", isa.name());
             near(&name("y"), &y, &expected.y, tolerance)?;
             near(&name("dx"), &dx, &expected.dx, tolerance)?;
-            near(&name("dpi"), &dpi, &expected.dpi, tolerance)?;
+            near_by(&name("dpi"), &dpi, &expected.dpi, tolerance, ORDER_OF_ONE)?;
             near(&name("dbank"), &dbank, &expected.dbank, tolerance)?;
         }
         let weight = &bank[..weights];

@@ -346,7 +346,7 @@ mod tests {
         let create = |force| RunFolder::create(&path, &recipe, "digits", &digits(0), force);
         assert!(matches!(RunFolder::open(&path), Err(TrainError::NoRun(_))));
         let folder = create(false).unwrap();
-        assert!(matches!(create(false), Err(TrainError::Exists(_))));
+        assert!(matches!(create(false), Err(TrainError::Busy(_))));
         assert!(matches!(create(true), Err(TrainError::Busy(_))));
         assert!(matches!(RunFolder::open(&path), Err(TrainError::Busy(_))));
         drop(folder);
@@ -356,6 +356,7 @@ mod tests {
         assert_eq!((folder.recipe(), folder.data()), (&recipe, "digits"));
         assert!(!path.join(".dyconv-halfof").exists());
         drop(folder);
+        assert!(matches!(create(false), Err(TrainError::Exists(_))));
         drop(create(true).unwrap());
         assert!(path.join("mine.txt").exists(), "only a run's own files are removed");
     }
@@ -503,6 +504,6 @@ mod tests {
         let error = folder.check_recipe(&other).unwrap_err().to_string();
         assert!(error.contains("model.width = unset, not 0.5"), "{error}");
         let error = folder.check_data(&digits(1)).unwrap_err().to_string();
-        assert!(error.contains("other names or labels"), "{error}");
+        assert!(error.contains("1432 + 365 images then (train + val)"), "{error}");
     }
 }

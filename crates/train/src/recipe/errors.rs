@@ -224,7 +224,6 @@ mod tests {
                 "[model]\nimage_size = \"big\"",
                 "line 2: `model.image_size`: expected a side in pixels, or [height, width]",
             ),
-            ("[augment]\nrand_augment = { ops = 2 }", "line 2: `augment.rand_augment.magnitude` is missing"),
             ("seed = -1", "line 1: `seed`: expected a whole number from 0, got -1"),
             ("[train]\nepochs = = 3", "line 2: "),
         ];

@@ -21,7 +21,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dyconv_data::{Batch, Broken, Dataset, LoaderOptions, Split, Transform};
-use dyconv_graph::Tensor as Stored;
+use dyconv_file::{FileError, Problem};
+use dyconv_graph::{Tensor as Stored, WeightsError};
 use dyconv_nn::Network;
 
 use crate::checkpoint::{Best, Checkpoint, State, Tensors};
@@ -257,7 +258,8 @@ impl<'a> Run<'a> {
         let score = line.validation.score();
         if self.state.best.is_none_or(|old| old.score <= score) {
             if let Some(keeper) = &self.keeper {
-                keeper.keep(&network, self.setup, self.recipe, dataset, evaluation.as_ref())?;
+                let kept = keeper.keep(&network, self.setup, self.recipe, dataset, evaluation.as_ref());
+                kept.map_err(|error| self.not_finite(error))?;
             }
             self.state.best = Some(Best { epoch: epoch + 1, score });
         }
@@ -318,6 +320,16 @@ impl<'a> Run<'a> {
         self.learner.evaluated().map_err(|e| {
             self.diverged(Fault { what: "the average of the weights is not finite".into(), origin: e.to_string() })
         })
+    }
+
+    /// A model that cannot be written because a weight or a statistic is NaN or infinite has diverged.
+    fn not_finite(&self, error: TrainError) -> TrainError {
+        match error {
+            TrainError::File(FileError { problem: Problem::Weights(e @ WeightsError::NotFinite { .. }), .. }) => {
+                self.diverged(Fault { what: "a weight is not finite".into(), origin: e.to_string() })
+            }
+            error => error,
+        }
     }
 
     fn diverged(&self, Fault { what, origin }: Fault) -> TrainError {
