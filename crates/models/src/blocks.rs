@@ -134,7 +134,7 @@ pub(crate) fn round_channels(channels: f64, divisor: usize) -> usize {
     if (rounded as f64) < 0.9 * channels { rounded + divisor } else { rounded }
 }
 
-/// Longest pattern that [`matches`] looks at, in bytes: five times the longest name of a node.
+/// Longest pattern that [`matches`](fn@matches) looks at, in bytes: five times the longest name of a node.
 pub const MAX_PATTERN: usize = 1000;
 
 /// Whether `pattern`, in which `*` stands for any characters, matches all of `text`. A pattern of more than [`MAX_PATTERN`]
