@@ -23,7 +23,7 @@ for target in "${targets[@]}"; do
     log=artifacts/$target.log
     # A slow input is a finding, too, and so is one that takes more memory than a model of this size can need.
     if ! "$built/$target" "corpus/$target" "seeds/$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
-        -max_len=65536 -artifact_prefix="artifacts/$target-" -print_final_stats=1 >"$log" 2>&1; then
+        -max_len=65536 -seed=1 -artifact_prefix="artifacts/$target-" -print_final_stats=1 >"$log" 2>&1; then
         tail -n 60 "$log" >&2
         echo "fuzz: $target failed; its input is in fuzz/artifacts/" >&2
         exit 1

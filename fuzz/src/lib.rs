@@ -14,9 +14,20 @@ mod seeds;
 
 pub use data::{coco, image, packed, tar};
 pub use network::{graph, model, network, sessions};
-pub use seeds::write_seeds;
 
 use std::path::Path;
+
+/// Before the first input. libFuzzer ends the process at any panic; one of a picture decoder is caught by the library and no
+/// finding.
+pub fn init() {
+    seeds::write_seeds();
+    let abort = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !dyconv::data::in_decoder() {
+            abort(panic);
+        }
+    }));
+}
 
 /// An array file, read as `dyconv run` reads it.
 pub fn npy(bytes: &[u8]) {

@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| dyconv_fuzz::image(bytes));
+libfuzzer_sys::fuzz_target!(init: dyconv_fuzz::init(), |bytes: &[u8]| dyconv_fuzz::image(bytes));

@@ -11,6 +11,7 @@ use dyconv::data::Broken;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+#[cfg(feature = "train")]
 pub use super::text::shell;
 use super::text::{acts, printable, shortened};
 
@@ -59,6 +60,7 @@ pub fn note(text: impl Display) {
 }
 
 /// As [`note`], above a bar where there is one.
+#[cfg(feature = "train")]
 pub fn note_above(bar: Option<&ProgressBar>, text: impl Display) {
     match bar {
         Some(bar) => bar.println(line(&text.to_string())),

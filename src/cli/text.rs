@@ -1,5 +1,6 @@
 //! Text of others (names of files and classes, messages about them) made fit for a terminal.
 
+#[cfg(any(test, feature = "train"))]
 use std::path::Path;
 
 /// Characters of a name that a table or a message shows.
@@ -39,6 +40,7 @@ pub fn shortened(text: &str, most: usize) -> String {
 }
 
 /// A path as a shell takes it, for commands that a message suggests.
+#[cfg(any(test, feature = "train"))]
 pub fn shell(path: &Path) -> String {
     let text = path.to_string_lossy();
     // A command would take it for an option.
