@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use dyconv::data::Split;
 use dyconv::{Evaluation, EvaluationOptions, evaluate};
 use serde::Serialize;
@@ -118,7 +117,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     ];
     refuse(&of_joints, "a classifier")?;
     let HeldOut { dataset, split, what, warnings } =
-        held_out::open(classifier.model(), &args.data, args.split).with_context(|| args.model.display().to_string())?;
+        held_out::open(&args.model, classifier.model(), &args.data, args.split)?;
     note(format_args!("{}: {}; scoring {what}", args.data, dataset.describe()));
     dataset.left_out_note().into_iter().for_each(note);
     warnings.iter().for_each(|text| note(format_args!("warning: {text}")));

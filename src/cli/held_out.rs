@@ -1,5 +1,6 @@
 //! Which images of a data set a model is scored on: not those that it learned from.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
@@ -23,16 +24,22 @@ pub struct HeldOut {
     pub warnings: Vec<String>,
 }
 
-/// Opens a data set and decides which part of it a model is scored on; `asked` decides where it is given.
-pub fn open<W>(model: &Model<W>, data: &str, asked: Option<Split>) -> anyhow::Result<HeldOut> {
+/// Opens a data set and decides which part of it the model of a file is scored on; `asked` decides where it is given.
+pub fn open<W>(file: &Path, model: &Model<W>, data: &str, asked: Option<Split>) -> anyhow::Result<HeldOut> {
     let provenance = &model.provenance;
     let options = match split_options(&provenance.recipe) {
         // Then it does not matter what was held out.
         Err(_) if asked == Some(Split::All) => OpenOptions::default(),
-        options => options.context("the model file does not say which images were held out; see --split all")?,
+        options => options
+            .with_context(|| format!("{}: does not say which images were held out; see --split all", file.display()))?,
     };
     let dataset = Arc::new(Dataset::open(data, &options)?);
-    let scored = |split, what: String, warnings| Ok(HeldOut { dataset: Arc::clone(&dataset), split, what, warnings });
+    let scored = |split, what: String, warnings| -> anyhow::Result<HeldOut> {
+        if asked.is_some() {
+            dataset.check_part(data, split)?;
+        }
+        Ok(HeldOut { dataset: Arc::clone(&dataset), split, what, warnings })
+    };
     let all = thousands(dataset.len(Split::All) as u64);
     if dataset.has_own_split() {
         let split = asked.unwrap_or(Split::Val);

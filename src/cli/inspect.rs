@@ -77,7 +77,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let path = report_path(args)?;
     let HeldOut { dataset, split, what, warnings: doubts } =
-        held_out::open(&model, &args.data, args.split).with_context(|| args.model.display().to_string())?;
+        held_out::open(&args.model, &model, &args.data, args.split)?;
     let labels = match_classes(model.classes(), &dataset)?;
     let options = InspectOptions {
         split,
