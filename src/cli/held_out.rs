@@ -1,5 +1,6 @@
 //! Which images of a data set a model is scored on: not those that it learned from.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -88,6 +89,7 @@ fn changed(then: &Fingerprint, now: &Fingerprint, model: &[String], data: &[Stri
         (a, b) => format!("{} images then, {} now", thousands(a as u64), thousands(b as u64)),
     };
     let missing = |from: &[String], of: &[String], what: &str| {
+        let of: HashSet<&String> = of.iter().collect();
         let missing: Vec<String> = from.iter().filter(|c| !of.contains(c)).map(|c| format!("`{}`", name(c))).collect();
         let more = missing.len().saturating_sub(LISTED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
