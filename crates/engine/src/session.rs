@@ -86,6 +86,11 @@ impl Session {
         self.pool.threads()
     }
 
+    /// The threads, which other sessions may share.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
     /// The plan that is run.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
