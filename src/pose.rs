@@ -4,8 +4,9 @@ use std::path::Path;
 
 use dyconv_data::{DecodeOptions, FoundJoint, HeatMaps, Image, PersonBox, PersonCrop, Transform};
 use dyconv_engine::{Plan, Session};
-use dyconv_file::{Model, Skeleton};
+use dyconv_file::Model;
 use dyconv_graph::{Shape, TensorSource};
+use dyconv_task::Skeleton;
 
 use crate::{Error, compiled};
 

@@ -5,8 +5,9 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use dyconv::engine::{EngineError, Options, Plan, Storage};
-use dyconv::file::{Mapped, Model, Task};
+use dyconv::file::{Mapped, Model};
 use dyconv::graph::{Graph, TensorSource};
+use dyconv::task::Task;
 use dyconv::{Classifier, PoseEstimator};
 use serde::Serialize;
 

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
-use dyconv::data::{DataMatch, Dataset, Fingerprint, OpenOptions, Split};
+use dyconv::data::{Dataset, OpenOptions, Split};
 use dyconv::file::Model;
+use dyconv::task::{DataMatch, Fingerprint};
 
 use super::output::thousands;
 use super::text::name;

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
-use dyconv::file::{MAX_FILE_BYTES, Model, Preprocessing, Provenance, Skeleton, Task};
+use dyconv::file::{MAX_FILE_BYTES, Model, Provenance};
 use dyconv::graph::{Init, RouterInit, cost, init};
 use dyconv::models::ModelName;
+use dyconv::task::{Preprocessing, Skeleton, Task};
 
 use super::memory;
 use super::model_args::ModelArgs;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use dyconv::data::{Dataset, DetectedBoxes, People};
-use dyconv::file::Skeleton;
 use dyconv::metrics::KeypointScores;
+use dyconv::task::Skeleton;
 use dyconv::{PoseAnswer, PoseEstimator, PoseEvaluationOptions, evaluate_poses};
 use serde::Serialize;
 

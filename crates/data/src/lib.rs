@@ -56,12 +56,11 @@ pub use crop::{Affine, PersonBox, PersonCrop};
 pub use dataset::{Dataset, OpenOptions};
 pub use decode::{DecodeOptions, MAX_FILE_BYTES, decode, in_decoder, load};
 pub use draw::draw_skeleton;
-pub use dyconv_file::{Orientation, Preprocessing, Skeleton};
+pub use dyconv_task::{DataMatch, Fingerprint, Orientation, Preprocessing, Skeleton};
 pub use error::DataError;
 pub use figures::{
     FigureOptions, FigurePart, FigurePicture, FigureSummary, LabelledFigure, figure_picture, make_figures,
 };
-pub use fingerprint::{DataMatch, Fingerprint};
 pub use heatmap::{FoundJoint, HeatMaps};
 pub use image::Image;
 pub use loader::{Batch, Broken, Classes, Epoch, Joints, Loader, LoaderOptions, Targets};

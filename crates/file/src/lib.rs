@@ -7,21 +7,18 @@
 //! by one ([`TensorSource`]). The one module with unsafe code is the mapping.
 
 mod atomic;
-mod fingerprint;
 mod header;
 mod map;
 mod read;
-mod skeleton;
 
 use std::path::{Path, PathBuf};
 
 use dyconv_graph::{Graph, Tensor, TensorSource, Weights, WeightsError, short_name};
 
 pub use atomic::write_atomically;
-pub use fingerprint::{DataMatch, Fingerprint};
-pub use header::{Orientation, Preprocessing, Provenance, Task};
+pub use dyconv_task::{Fingerprint, Orientation, Preprocessing, Skeleton, Task};
+pub use header::Provenance;
 pub use read::{MAX_FILE_BYTES, MAX_HEADER_BYTES, Mapped};
-pub use skeleton::Skeleton;
 
 /// A network with everything that is needed to use it.
 #[derive(Debug, Clone, PartialEq)]
@@ -163,17 +160,11 @@ impl<W> Model<W> {
 
     /// Class names of a classifier; none of a keypoint network.
     pub fn classes(&self) -> &[String] {
-        match &self.task {
-            Task::Classification { classes } => classes,
-            Task::Keypoints(_) => &[],
-        }
+        self.task.classes()
     }
 
     /// The joints of a keypoint network.
     pub fn skeleton(&self) -> Option<&Skeleton> {
-        match &self.task {
-            Task::Classification { .. } => None,
-            Task::Keypoints(skeleton) => Some(skeleton),
-        }
+        self.task.skeleton()
     }
 }

@@ -9,7 +9,8 @@ use clap::ValueEnum;
 use dyconv::Classifier;
 use dyconv::data::Image;
 use dyconv::engine::Session;
-use dyconv::file::{Model, Task};
+use dyconv::file::Model;
+use dyconv::task::Task;
 use serde::{Deserialize, Serialize};
 
 use super::super::bank::Bank;

@@ -1,6 +1,6 @@
 //! The truth in COCO's JSON.
 
-use dyconv_file::Skeleton;
+use dyconv_task::Skeleton;
 use serde::Serialize;
 
 use super::LabelledFigure;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dyconv_data::Dataset;
-use dyconv_file::{FileError, Fingerprint, Model, Problem, Provenance};
+use dyconv_file::{FileError, Model, Problem, Provenance};
 use dyconv_graph::Graph;
 use dyconv_nn::Network;
+use dyconv_task::Fingerprint;
 
 use super::Event;
 use crate::checkpoint::{Checkpoint, State};
