@@ -13,7 +13,7 @@ use crate::Error;
 pub(crate) fn open(path: &Path) -> Result<(Model<()>, Plan), Error> {
     compile(Model::open(path)?).map_err(|error| match error {
         // A tensor that turned out to be damaged when it was packed: the message names the file too.
-        Error::Engine(EngineError::Weights(e)) => FileError { path: path.to_owned(), problem: e.into() }.into(),
+        Error::Engine(EngineError::Weights(e)) => FileError { path: path.to_owned(), kind: e.into() }.into(),
         error => error,
     })
 }

@@ -1,32 +1,13 @@
-//! The JSON under the metadata key `dyconv`, and writing it.
-
-use std::collections::HashMap;
+//! The JSON under the metadata key `dyconv`.
 
 use dyconv_graph::{Graph, Shape};
-use dyconv_task::{Fingerprint, Preprocessing, Task};
-use safetensors::tensor::{Dtype, TensorView};
+use dyconv_task::{Preprocessing, Task};
 use serde::{Deserialize, Serialize};
 
-use crate::{Model, Problem, VERSION};
+use crate::error::ModelFileErrorKind;
+use crate::model::{Model, Provenance};
 
-/// Metadata key of the header.
-pub(crate) const KEY: &str = "dyconv";
-
-/// Where a model comes from. Holds nothing that differs between two equal runs.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Provenance {
-    /// Program and version that wrote the file.
-    pub producer: String,
-    /// Name of the architecture.
-    pub model: String,
-    /// The complete recipe it was trained by, as TOML; empty for an untrained model.
-    pub recipe: String,
-    /// What the data are known by that it was trained on; files of version 1 do not have it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<Fingerprint>,
-}
-
+/// The JSON, field by field.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Header {
@@ -39,32 +20,6 @@ pub(crate) struct Header {
     pub graph: Graph,
 }
 
-pub(crate) fn to_bytes(model: &Model) -> Result<Vec<u8>, Problem> {
-    let header = Header {
-        version: VERSION,
-        tau: model.tau,
-        preprocessing: model.preprocessing.clone(),
-        task: model.task.clone(),
-        provenance: model.provenance.clone(),
-        graph: model.graph.clone(),
-    };
-    header.check()?;
-    let json = serde_json::to_string(&header).map_err(|e| Problem::Header(e.to_string()))?;
-    let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = model
-        .weights
-        .0
-        .iter()
-        .map(|(name, t)| (name, &t.shape, t.data.iter().flat_map(|v| v.to_le_bytes()).collect()))
-        .collect();
-    let views = bytes
-        .iter()
-        .map(|(name, shape, data)| Ok((name, TensorView::new(Dtype::F32, (*shape).clone(), data)?)))
-        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
-    views
-        .and_then(|views| safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), json)]))))
-        .map_err(|e| Problem::Container(e.to_string()))
-}
-
 impl Header {
     /// The model with these weights.
     pub fn model<W>(self, weights: W) -> Model<W> {
@@ -73,12 +28,12 @@ impl Header {
     }
 
     /// Checks what serde cannot see.
-    pub fn check(&self) -> Result<(), Problem> {
-        let fail = |message: String| Err(Problem::Header(message));
+    pub fn check(&self) -> Result<(), ModelFileErrorKind> {
+        let fail = |message: String| Err(ModelFileErrorKind::Header(message));
         if !(self.tau.is_finite() && self.tau > 0.0) {
             return fail(format!("tau must be a positive number, got {}", self.tau));
         }
-        self.preprocessing.check().map_err(|e| Problem::Header(format!("preprocessing: {e}")))?;
+        self.preprocessing.check().map_err(|e| ModelFileErrorKind::Header(format!("preprocessing: {e}")))?;
         let [c, h, w] = self.graph.input_dims();
         let p = &self.preprocessing;
         if [p.channels, p.image_size[0], p.image_size[1]] != [c, h, w] {
@@ -93,7 +48,7 @@ impl Header {
                 fail(format!("{} class names, but the graph's answer has shape {shape}", classes.len()))
             }
             (Task::Keypoints(skeleton), shape) => {
-                skeleton.check().map_err(|e| Problem::Header(format!("task: keypoints: {e}")))?;
+                skeleton.check().map_err(|e| ModelFileErrorKind::Header(format!("task: keypoints: {e}")))?;
                 match shape {
                     Shape::Map([joints, _, _]) if joints == skeleton.joints.len() => Ok(()),
                     shape => {
