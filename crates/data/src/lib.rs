@@ -33,7 +33,6 @@ mod decode;
 mod draw;
 mod encode;
 mod error;
-mod figures;
 mod fingerprint;
 mod heatmap;
 mod image;
@@ -43,7 +42,7 @@ mod orient;
 mod people;
 mod png;
 mod preprocessing;
-mod raster;
+pub mod raster;
 mod regular;
 mod resize;
 mod source;
@@ -58,9 +57,6 @@ pub use decode::{DecodeOptions, MAX_FILE_BYTES, decode, in_decoder, load};
 pub use draw::draw_skeleton;
 pub use dyconv_task::{DataMatch, Fingerprint, Orientation, Preprocessing, Skeleton};
 pub use error::DataError;
-pub use figures::{
-    FigureOptions, FigurePart, FigurePicture, FigureSummary, LabelledFigure, figure_picture, make_figures,
-};
 pub use heatmap::{FoundJoint, HeatMaps};
 pub use image::Image;
 pub use loader::{Batch, Broken, Classes, Epoch, Joints, Loader, LoaderOptions, Targets};

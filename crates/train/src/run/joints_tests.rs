@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dyconv_data::{FigureOptions, make_figures};
+use dyconv_figures::{FigureOptions, make_figures};
 use dyconv_file::Model;
 use dyconv_graph::{
     Activation, Builder, Conv2d, Graph, Init, Linear, MixConv, Op, RouterInit, Tensor as Stored, Weights, init,
