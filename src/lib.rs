@@ -34,5 +34,6 @@ pub use dyconv_metrics as metrics;
 pub use dyconv_models as models;
 #[cfg(feature = "train")]
 pub use dyconv_nn as nn;
+pub use dyconv_task as task;
 #[cfg(feature = "train")]
 pub use dyconv_train as train;

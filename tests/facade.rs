@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use dyconv::data::{Dataset, Image, OpenOptions, Split};
-use dyconv::file::{Model, Preprocessing, Provenance, Task};
+use dyconv::file::{Model, Provenance};
 use dyconv::graph::{Init, init};
 use dyconv::models::{Options, build};
+use dyconv::task::{Preprocessing, Task};
 use dyconv::{Classifier, Error, EvaluationOptions, ModelOptions, evaluate};
 
 fn model(classes: &[String]) -> Model {

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
-use dyconv_data::{DataMatch, Dataset, Fingerprint, OpenOptions, Split};
+use dyconv_data::{Dataset, OpenOptions, Split};
 use dyconv_file::Model;
+use dyconv_task::{DataMatch, Fingerprint};
 
 use crate::output::thousands;
 use crate::text::name;

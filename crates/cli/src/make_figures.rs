@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use dyconv_data::{FigureOptions, FigureSummary, make_figures};
+use dyconv_figures::{FigureError, FigureOptions, FigureSummary, make_figures};
 use serde::Serialize;
 
 use crate::output::{print, print_json, thousands, threads, with_bar};
@@ -63,6 +63,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let started = Instant::now();
     let made = with_bar(total as usize, "{bar:30} {pos}/{len} pictures  {per_sec}  {eta} left", |progress| {
         make_figures(&args.out, &options, &mut |done| progress(done as usize))
+    });
+    let made = made.map_err(|error| match error {
+        FigureError::NotEmpty(_) => anyhow::anyhow!("{error} (--force)"),
+        error => error.into(),
     })?;
     let seconds = started.elapsed().as_secs_f64();
     if args.json {

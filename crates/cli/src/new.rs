@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
-use dyconv_file::{MAX_FILE_BYTES, Model, Preprocessing, Provenance, Skeleton, Task};
+use dyconv_file::{MAX_FILE_BYTES, Model, Provenance};
 use dyconv_graph::{Init, RouterInit, cost, init};
 use dyconv_models::ModelName;
+use dyconv_task::{Preprocessing, Skeleton, Task};
 
 use crate::memory;
 use crate::model_args::ModelArgs;

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use dyconv_data::{Dataset, DetectedBoxes, People};
-use dyconv_file::Skeleton;
 use dyconv_metrics::KeypointScores;
 use dyconv_predict::{PoseAnswer, PoseEstimator, PoseEvaluationOptions, evaluate_poses};
+use dyconv_task::Skeleton;
 use serde::Serialize;
 
 use crate::eval::Args;

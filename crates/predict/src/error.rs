@@ -2,7 +2,7 @@
 
 use dyconv_data::DataError;
 use dyconv_engine::EngineError;
-use dyconv_file::{FileError, Problem};
+use dyconv_file::{FileError, ModelFileErrorKind};
 use dyconv_metrics::KeypointError;
 
 /// What may go wrong between a model file and an answer.
@@ -14,7 +14,7 @@ pub enum Error {
     File(#[from] FileError),
     /// The bytes of a model.
     #[error("the bytes of the model: {0}")]
-    Bytes(#[from] Problem),
+    Bytes(#[from] ModelFileErrorKind),
     /// An image or a data set.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -87,7 +87,7 @@ impl ModelOptions {
         self.compile(Model::open(path)?).map_err(|error| match error {
             // A tensor that turned out to be damaged when it was packed: the message names the file too.
             Error::Engine(dyconv_engine::EngineError::Weights(e)) => {
-                FileError { path: path.to_owned(), problem: e.into() }.into()
+                FileError { path: path.to_owned(), kind: e.into() }.into()
             }
             error => error,
         })

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use dyconv_data::{DecodeOptions, FoundJoint, HeatMaps, Image, PersonBox, PersonCrop};
 use dyconv_engine::Plan;
-use dyconv_file::{Model, Skeleton};
+use dyconv_file::Model;
 use dyconv_graph::Shape;
+use dyconv_task::Skeleton;
 
 use crate::attention::LayerAttention;
 use crate::error::Error;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use dyconv_engine::Plan;
-use dyconv_file::{Model, Task};
+use dyconv_file::Model;
+use dyconv_task::Task;
 
 use crate::classifier::Classifier;
 use crate::error::Error;

@@ -2,10 +2,11 @@
 
 use dyconv_data::{Image, PersonBox, Transform};
 use dyconv_engine::oracle;
-use dyconv_file::{Model, Preprocessing, Provenance, Skeleton, Task};
+use dyconv_file::{Model, Provenance};
 use dyconv_graph::{Init, Op, RouterInit, Shape, init};
 use dyconv_models::{Options, build};
 use dyconv_predict::{Bank, Classifier, Error, ModelOptions, PoseEstimator, Predictor};
+use dyconv_task::{Preprocessing, Skeleton, Task};
 
 const SIDE: usize = 32;
 

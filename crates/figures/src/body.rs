@@ -4,15 +4,15 @@
 
 use rand::Rng;
 
-use super::Random;
-use super::space::{Frame, Vector, along, cross, dot, turned, unit_or};
+use crate::random::Random;
+use crate::space::{Frame, Vector, along, cross, dot, turned, unit_or};
 
 /// Left and right, in this order wherever there are two of something.
-pub(super) const SIDES: [f32; 2] = [1.0, -1.0];
+pub(crate) const SIDES: [f32; 2] = [1.0, -1.0];
 
 /// Lengths and widths of a body.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Build {
+pub(crate) struct Build {
     /// Radius of the skull.
     pub head: f32,
     neck: f32,
@@ -58,7 +58,7 @@ impl Build {
 
 /// A body in a pose; the middle of its hips is the origin.
 #[derive(Debug, Clone)]
-pub(super) struct Body {
+pub(crate) struct Body {
     pub build: Build,
     /// The 17 joints in COCO's order.
     pub joints: [Vector; 17],

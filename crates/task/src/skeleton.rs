@@ -17,7 +17,7 @@ const MAX_JOINTS: usize = 1024;
 ///     flip_pairs = [[1, 2]]
 ///     sigmas = [0.026, 0.035, 0.035]
 /// "#;
-/// let skeleton: dyconv_file::Skeleton = toml::from_str(text)?;
+/// let skeleton: dyconv_task::Skeleton = toml::from_str(text)?;
 /// assert_eq!(skeleton.check(), Ok(()));
 /// # Ok::<(), toml::de::Error>(())
 /// ```

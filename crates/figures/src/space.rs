@@ -1,33 +1,33 @@
 //! Vectors and frames of the space that figures stand in: x to the right of the picture, y down, z towards the viewer.
 
-pub(super) type Vector = [f32; 3];
+pub(crate) type Vector = [f32; 3];
 
 /// a + t · b.
-pub(super) fn along(a: Vector, t: f32, b: Vector) -> Vector {
+pub(crate) fn along(a: Vector, t: f32, b: Vector) -> Vector {
     [a[0] + t * b[0], a[1] + t * b[1], a[2] + t * b[2]]
 }
 
 /// The way from `a` to `b`.
-pub(super) fn between(a: Vector, b: Vector) -> Vector {
+pub(crate) fn between(a: Vector, b: Vector) -> Vector {
     along(b, -1.0, a)
 }
 
-pub(super) fn dot(a: Vector, b: Vector) -> f32 {
+pub(crate) fn dot(a: Vector, b: Vector) -> f32 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
-pub(super) fn cross(a: Vector, b: Vector) -> Vector {
+pub(crate) fn cross(a: Vector, b: Vector) -> Vector {
     [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 }
 
 /// Of length 1; `other` where the vector has no direction.
-pub(super) fn unit_or(v: Vector, other: Vector) -> Vector {
+pub(crate) fn unit_or(v: Vector, other: Vector) -> Vector {
     let length = dot(v, v).sqrt();
     if length < 1e-4 { other } else { v.map(|c| c / length) }
 }
 
 /// `v` turned about a unit vector by an angle in degrees.
-pub(super) fn turned(v: Vector, axis: Vector, degrees: f32) -> Vector {
+pub(crate) fn turned(v: Vector, axis: Vector, degrees: f32) -> Vector {
     let (sin, cos) = degrees.to_radians().sin_cos();
     let [sideways, onto] = [cross(axis, v), axis.map(|c| c * dot(axis, v) * (1.0 - cos))];
     std::array::from_fn(|i| v[i] * cos + sideways[i] * sin + onto[i])
@@ -35,7 +35,7 @@ pub(super) fn turned(v: Vector, axis: Vector, degrees: f32) -> Vector {
 
 /// The directions that a part of a body calls its own, unit vectors.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     pub left: Vector,
     pub down: Vector,
     pub front: Vector,

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::Builder;
 
+use dyconv_data::Split;
 use serde::Serialize;
 
-use super::annotations::{Annotation, Annotations, Category, ImageEntry, Info};
-use super::{LabelledFigure, figure_picture};
-use crate::error::DataError;
-use crate::split::Split;
+use crate::annotations::{Annotation, Annotations, Category, ImageEntry, Info};
+use crate::error::FigureError;
+use crate::picture::LabelledFigure;
+use crate::scene::figure_picture;
 
 /// Names of files have 12 digits.
 const MOST: u64 = 999_999_999_999;
@@ -76,16 +77,12 @@ pub fn make_figures(
     out: &Path,
     options: &FigureOptions,
     progress: &mut dyn FnMut(u64),
-) -> Result<FigureSummary, DataError> {
+) -> Result<FigureSummary, FigureError> {
     if options.train.max(options.val) > MOST || options.train.max(options.val) == 0 {
-        let message = format!("{} training and {} validation pictures", options.train, options.val);
-        return Err(DataError::new(
-            "figures",
-            format!("{message}, expected at least one and at most {MOST} of a kind"),
-        ));
+        return Err(FigureError::Count { train: options.train, val: options.val, most: MOST });
     }
     if !options.overwrite && fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(DataError::at(out, "is not empty; choose another folder, or write over what is there (--force)"));
+        return Err(FigureError::NotEmpty(out.to_owned()));
     }
     let mut note = None;
     let mut make = |split, count, before| {
@@ -112,12 +109,12 @@ fn make_part(
     count: u64,
     progress: &mut dyn FnMut(u64),
     note: &mut Option<String>,
-) -> Result<FigurePart, DataError> {
+) -> Result<FigurePart, FigureError> {
     let name = format!("{split}2017");
     let images_dir = out.join(&name);
     let annotations = out.join("annotations");
     for dir in [&images_dir, &annotations] {
-        fs::create_dir_all(dir).map_err(|e| DataError::at(dir, format!("cannot be made: {e}")))?;
+        fs::create_dir_all(dir).map_err(|e| FigureError::io(dir, "made", e))?;
     }
     let annotations = annotations.join(format!("person_keypoints_{name}.json"));
     let mut part = FigurePart { images_dir, annotations, images: count, ..FigurePart::default() };
@@ -161,7 +158,7 @@ fn make_pictures(
     count: u64,
     progress: &mut dyn FnMut(u64),
     note: &mut Option<String>,
-) -> Result<Vec<Made>, DataError> {
+) -> Result<Vec<Made>, FigureError> {
     let next = AtomicU64::new(0);
     let (sender, receiver) = mpsc::channel();
     let wanted = count.min(options.threads.max(1) as u64);
@@ -186,10 +183,10 @@ fn make_pictures(
         }
         drop(sender);
         let mut made = Vec::new();
-        let mut take = |picture: Result<Made, DataError>| {
+        let mut take = |picture: Result<Made, FigureError>| {
             made.push(picture?);
             progress(made.len() as u64);
-            Ok(())
+            Ok::<(), FigureError>(())
         };
         if started == 0 {
             (0..count).try_for_each(|index| take(make_picture(dir, options.seed, split, index)))?;
@@ -199,16 +196,16 @@ fn make_pictures(
     })
 }
 
-fn make_picture(dir: &Path, seed: u64, split: Split, index: u64) -> Result<Made, DataError> {
+fn make_picture(dir: &Path, seed: u64, split: Split, index: u64) -> Result<Made, FigureError> {
     let picture = figure_picture(seed, split, index);
     let path = dir.join(file_name(index));
     picture.image.save(&path)?;
-    let bytes = fs::metadata(&path).map_err(|e| DataError::at(&path, format!("cannot be read: {e}")))?.len();
+    let bytes = fs::metadata(&path).map_err(|e| FigureError::io(&path, "read", e))?.len();
     Ok(Made { index, size: [picture.image.width, picture.image.height], bytes, persons: picture.persons })
 }
 
 /// Written beside and renamed, so that a file of that name is complete.
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), DataError> {
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), FigureError> {
     let temporary = path.with_extension("json.part");
     let written = fs::File::create(&temporary).and_then(|file| {
         let mut file = BufWriter::new(file);
@@ -220,6 +217,6 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), DataError> {
     written.map_err(|e| {
         // What is left of a failed attempt is of no use; the first error is the one to tell.
         let _ = fs::remove_file(&temporary);
-        DataError::at(path, format!("cannot be written: {e}"))
+        FigureError::io(path, "written", e)
     })
 }

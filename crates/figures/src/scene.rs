@@ -1,22 +1,28 @@
 //! A whole picture: background, figures one behind the other, things in front of them, and the truth about the joints.
 
+use dyconv_data::raster::{Point, Shape};
+use dyconv_data::{Image, Split};
 use rand::Rng;
 
-use super::body::Body;
-use super::canvas::{Canvas, Colour, Fabric, Surface, any_colour, hashed, mix, shaded, smooth_noise};
-use super::clothes::Clothes;
-use super::figure::{Figure, figure_of};
-use super::{FigurePicture, LabelledFigure, Random};
-use crate::image::Image;
-use crate::raster::{Point, Shape};
+use crate::body::Body;
+use crate::canvas::{Canvas, Colour, Fabric, Surface, any_colour, hashed, mix, shaded, smooth_noise};
+use crate::clothes::Clothes;
+use crate::figure::{Figure, figure_of};
+use crate::picture::{FigurePicture, LabelledFigure};
+use crate::random::{Random, generator};
 
 /// Owner of pixels that show a thing.
 const THING: u16 = 1;
 /// Share of a figure that must be seen for its joints to be labelled.
 const LEAST_SEEN: f32 = 0.2;
 
+/// Picture `index` of a split ([`Split::All`] counts as training); depends on nothing but the arguments.
+pub fn figure_picture(seed: u64, split: Split, index: u64) -> FigurePicture {
+    draw(&mut generator(seed, split, index))
+}
+
 /// Draws a picture and tells the truth about it.
-pub(super) fn draw(rng: &mut Random) -> FigurePicture {
+fn draw(rng: &mut Random) -> FigurePicture {
     let [width, height] = std::array::from_fn(|_| rng.random_range(24..=40) * 8);
     let mut canvas = Canvas::new(width, height);
     background(&mut canvas, rng);
@@ -232,7 +238,7 @@ fn develop(canvas: &Canvas, rng: &mut Random) -> Image {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::space::Vector;
+    use crate::space::Vector;
     use rand::SeedableRng;
 
     #[test]

@@ -1,13 +1,13 @@
 //! How many pictures of figures one core makes: drawn, encoded as JPEG, written.
 //!
-//!     cargo bench -p dyconv-data --bench figures
+//!     cargo bench -p dyconv-figures --bench figures
 //!
 //! The fastest of five rounds of 300 pictures, to a temporary folder, with one thread and with two.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench says what it measured")]
 
 use std::time::{Duration, Instant};
 
-use dyconv_data::{FigureOptions, make_figures};
+use dyconv_figures::{FigureOptions, make_figures};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("threads  images/s  images/s per core  kB an image");

@@ -1,14 +1,16 @@
 //! A dressed body in the picture: its parts, farthest first.
 
-use super::body::Body;
-use super::canvas::{Canvas, Fabric, Surface};
-use super::clothes::Clothes;
-use super::space::{Vector, between};
-use crate::raster::{Point, Shape, hull, length, sub};
+use dyconv_data::raster::{Point, Shape, length, sub};
+
+use crate::body::Body;
+use crate::canvas::{Canvas, Fabric, Surface};
+use crate::clothes::Clothes;
+use crate::hull::hull;
+use crate::space::{Vector, between};
 
 /// What a pixel of a figure shows. Paired parts: left, right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Head,
     Hair,
     Ear(usize),
@@ -47,12 +49,12 @@ impl Part {
 }
 
 /// Which figure (from 0) owns a pixel, if any.
-pub(super) fn figure_of(owner: u16) -> Option<usize> {
+pub(crate) fn figure_of(owner: u16) -> Option<usize> {
     (usize::from(owner) / 32).checked_sub(1)
 }
 
 /// A body at its place in the picture.
-pub(super) struct Figure {
+pub(crate) struct Figure {
     pub body: Body,
     pub clothes: Clothes,
     /// Where the middle of the hips is, in pixels.
@@ -115,7 +117,7 @@ impl Figure {
 }
 
 /// What a figure is painted of, in no order; depths and radii are shares of its height.
-pub(super) struct Pieces<'a> {
+pub(crate) struct Pieces<'a> {
     pub figure: &'a Figure,
     pieces: Vec<Piece>,
 }

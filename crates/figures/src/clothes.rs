@@ -3,11 +3,11 @@
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
-use super::Random;
-use super::canvas::{Colour, Fabric, any_colour, mix, shaded};
+use crate::canvas::{Colour, Fabric, any_colour, mix, shaded};
+use crate::random::Random;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Hair {
+pub(crate) enum Hair {
     Bald,
     Short,
     /// Down to the shoulders.
@@ -17,14 +17,14 @@ pub(super) enum Hair {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Sleeves {
+pub(crate) enum Sleeves {
     None,
     Short,
     Long,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Legs {
+pub(crate) enum Legs {
     Trousers,
     Shorts,
     Skirt,
@@ -32,7 +32,7 @@ pub(super) enum Legs {
 
 /// Everything about a figure that is no shape.
 #[derive(Debug, Clone)]
-pub(super) struct Clothes {
+pub(crate) struct Clothes {
     pub skin: Colour,
     pub hair: Hair,
     /// Of the hair or the hat.

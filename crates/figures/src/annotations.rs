@@ -1,12 +1,12 @@
 //! The truth in COCO's JSON.
 
-use dyconv_file::Skeleton;
+use dyconv_task::Skeleton;
 use serde::Serialize;
 
-use super::LabelledFigure;
+use crate::picture::LabelledFigure;
 
 #[derive(Serialize)]
-pub(super) struct Annotations {
+pub(crate) struct Annotations {
     pub info: Info,
     pub licenses: [(); 0],
     pub categories: [Category; 1],
@@ -15,14 +15,14 @@ pub(super) struct Annotations {
 }
 
 #[derive(Serialize)]
-pub(super) struct Info {
+pub(crate) struct Info {
     pub description: &'static str,
     pub version: &'static str,
     pub seed: u64,
 }
 
 #[derive(Serialize)]
-pub(super) struct Category {
+pub(crate) struct Category {
     id: u64,
     name: &'static str,
     supercategory: &'static str,
@@ -32,7 +32,7 @@ pub(super) struct Category {
 }
 
 #[derive(Serialize)]
-pub(super) struct ImageEntry {
+pub(crate) struct ImageEntry {
     pub id: u64,
     pub file_name: String,
     pub width: usize,
@@ -40,7 +40,7 @@ pub(super) struct ImageEntry {
 }
 
 #[derive(Serialize)]
-pub(super) struct Annotation {
+pub(crate) struct Annotation {
     id: u64,
     image_id: u64,
     category_id: u64,

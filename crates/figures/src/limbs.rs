@@ -1,10 +1,10 @@
 //! Trunk, legs and arms of a figure, dressed.
 
-use super::body::SIDES;
-use super::canvas::{Fabric, shaded};
-use super::clothes::{Legs, Sleeves};
-use super::figure::{Part, Pieces};
-use super::space::{Vector, along, between, unit_or};
+use crate::body::SIDES;
+use crate::canvas::{Fabric, shaded};
+use crate::clothes::{Legs, Sleeves};
+use crate::figure::{Part, Pieces};
+use crate::space::{Vector, along, between, unit_or};
 
 impl Pieces<'_> {
     /// Torso, hips and neck.

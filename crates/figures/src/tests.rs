@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use dyconv_data::{DecodeOptions, Split, load};
 use serde_json::Value;
 
 use super::*;
-use crate::decode::{DecodeOptions, load};
 
 const VAL: FigureOptions = FigureOptions { train: 0, val: 4, seed: 3, threads: 1, overwrite: false };
 
@@ -162,14 +162,9 @@ fn what_cannot_be_made_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let error = |out: &Path, options| make_figures(out, &options, &mut |_| {}).unwrap_err().to_string();
     let none = error(dir.path(), FigureOptions { val: 0, ..VAL });
-    assert_eq!(
-        none,
-        "figures: 0 training and 0 validation pictures, expected at least one and at most 999999999999 of a kind"
-    );
+    assert_eq!(none, "0 training and 0 validation pictures, expected at least one and at most 999999999999 of a kind");
     std::fs::write(dir.path().join("mine"), "").unwrap();
-    assert!(
-        error(dir.path(), VAL).ends_with("is not empty; choose another folder, or write over what is there (--force)")
-    );
+    assert!(error(dir.path(), VAL).ends_with("is not empty; choose another folder, or write over what is there"));
     assert!(error(&dir.path().join("mine/set"), VAL).contains("mine/set/val2017: cannot be made: "));
     // The name of a picture is taken by a folder: the run ends, and there is no file of annotations.
     std::fs::create_dir_all(dir.path().join("val2017/000000000002.jpg")).unwrap();

@@ -1,9 +1,9 @@
 //! Head and face of a figure. Lengths are shares of the radius of the skull: left, down, front of its middle.
 
-use super::body::SIDES;
-use super::canvas::{Fabric, mix, shaded};
-use super::clothes::Hair;
-use super::figure::{Part, Pieces};
+use crate::body::SIDES;
+use crate::canvas::{Fabric, mix, shaded};
+use crate::clothes::Hair;
+use crate::figure::{Part, Pieces};
 
 impl Pieces<'_> {
     /// Skull, hair or hat, ears and face.

@@ -1,15 +1,15 @@
 //! What is painted on: colours, and who owns each pixel.
 
+use dyconv_data::raster::{Point, Shape, dot, sub};
 use rand::Rng;
 
-use super::Random;
-use crate::raster::{Point, Shape, dot, sub};
+use crate::random::Random;
 
 /// Red, green and blue, 0 to 255 each.
-pub(super) type Colour = [f32; 3];
+pub(crate) type Colour = [f32; 3];
 
 /// A picture in the making.
-pub(super) struct Canvas {
+pub(crate) struct Canvas {
     pub width: usize,
     pub height: usize,
     /// Row by row.
@@ -51,7 +51,7 @@ enum Pattern {
 
 /// Colours and pattern of a surface.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fabric {
+pub(crate) struct Fabric {
     pattern: Pattern,
     colours: [Colour; 2],
     /// Repeats after so many pixels.
@@ -112,7 +112,7 @@ impl Fabric {
 
 /// A surface laid over a shape: its fabric, and shading as if it were round.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Surface {
+pub(crate) struct Surface {
     pub fabric: Fabric,
     pub origin: Point,
     /// Unit vector.
@@ -135,16 +135,16 @@ impl Surface {
     }
 }
 
-pub(super) fn mix(a: Colour, b: Colour, share: f32) -> Colour {
+pub(crate) fn mix(a: Colour, b: Colour, share: f32) -> Colour {
     std::array::from_fn(|i| a[i] + share * (b[i] - a[i]))
 }
 
 /// Lighter or darker.
-pub(super) fn shaded(colour: Colour, by: f32) -> Colour {
+pub(crate) fn shaded(colour: Colour, by: f32) -> Colour {
     colour.map(|c| (c * by).clamp(0.0, 255.0))
 }
 
-pub(super) fn any_colour(rng: &mut Random) -> Colour {
+pub(crate) fn any_colour(rng: &mut Random) -> Colour {
     let hue: f32 = rng.random_range(0.0..6.0);
     let value = rng.random_range(0.12f32..1.0);
     let saturation = if rng.random_bool(0.3) { rng.random_range(0.0..0.15) } else { rng.random_range(0.1..0.9f32) };
@@ -156,7 +156,7 @@ pub(super) fn any_colour(rng: &mut Random) -> Colour {
 }
 
 /// A random number in 0..1 that depends on whole numbers alone.
-pub(super) fn hashed(x: i32, y: i32, salt: u32) -> f32 {
+pub(crate) fn hashed(x: i32, y: i32, salt: u32) -> f32 {
     let mut h = (x as u32).wrapping_mul(0x8da6_b343) ^ (y as u32).wrapping_mul(0xd816_3841) ^ salt;
     h = (h ^ h >> 15).wrapping_mul(0x2c1b_3c6d);
     h = (h ^ h >> 12).wrapping_mul(0x297a_2d39);
@@ -164,7 +164,7 @@ pub(super) fn hashed(x: i32, y: i32, salt: u32) -> f32 {
 }
 
 /// Noise in 0..=1 whose hills are about one unit wide.
-pub(super) fn smooth_noise(x: f32, y: f32, salt: u32) -> f32 {
+pub(crate) fn smooth_noise(x: f32, y: f32, salt: u32) -> f32 {
     let [fx, fy] = [x - x.floor(), y - y.floor()].map(|f| f * f * (3.0 - 2.0 * f));
     let (x, y) = (x.floor() as i32, y.floor() as i32);
     let row = |y: i32| {

@@ -12,16 +12,18 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
-use crate::Problem;
-use crate::read::MAX_FILE_BYTES;
+use crate::error::ModelFileErrorKind;
+
+/// Files above this size are refused.
+pub const MAX_FILE_BYTES: u64 = 8 << 30;
 
 /// A file, mapped for reading.
 #[derive(Debug)]
 pub(crate) struct Map(Mmap);
 
 impl Map {
-    pub(crate) fn open(path: &Path) -> Result<Self, Problem> {
-        let io = |source| Problem::Io { what: "read", source };
+    pub(crate) fn open(path: &Path) -> Result<Self, ModelFileErrorKind> {
+        let io = |source| ModelFileErrorKind::Io { what: "read", source };
         // Before it is opened: to open a pipe is to wait for who writes into it.
         if !std::fs::metadata(path).map_err(io)?.is_file() {
             let message = "it is a folder, a pipe or a device, expected a file";
@@ -29,9 +31,9 @@ impl Map {
         }
         let file = File::open(path).map_err(io)?;
         match file.metadata().map_err(io)?.len() {
-            0 => return Err(Problem::Container("it is empty".into())),
+            0 => return Err(ModelFileErrorKind::Container("it is empty".into())),
             size if size > MAX_FILE_BYTES => {
-                return Err(Problem::Container(format!("{size} bytes, more than {MAX_FILE_BYTES}")));
+                return Err(ModelFileErrorKind::Container(format!("{size} bytes, more than {MAX_FILE_BYTES}")));
             }
             _ => {}
         }
