@@ -1,9 +1,9 @@
 //! Architecture tables → [`Graph`].
 //!
-//! Every network of [`ALL`] exists as a static twin and, with `dy_` in front of its name, as a dynamic network whose
+//! Every network of [`ALL`] exists as a static twin and, with the prefix `dy_`, as a dynamic network whose
 //! convolutions mix K kernels by an attention computed from their input (paper §3). A width multiplier is part of the
-//! name: `mobilenet_v2_x0_5`, `dy_resnet18_x0_25`. With `pose_` in front and `_a` or `_b` behind it is the backbone of a
-//! keypoint network ([`pose`]): `pose_dy_mobilenet_v2_x0_5_b`.
+//! name: `mobilenet_v2_x0_5`, `dy_resnet18_x0_25`. The prefix `pose_` and the suffix `_a` or `_b` make a keypoint
+//! network with that backbone ([`pose`]): `pose_dy_mobilenet_v2_x0_5_b`.
 //!
 //! ```
 //! use dyconv_graph::cost;
@@ -31,20 +31,20 @@ pub use name::{ModelName, dynamic_form, static_twin, suggest};
 pub use options::{DynamicParts, Options};
 pub use pose::Head;
 
-/// An architecture family: its name and what builds it.
+/// An architecture family: its name and its builders.
 #[derive(Clone, Copy)]
 pub struct Family {
     /// Name without `dy_` and without a width.
     pub name: &'static str,
-    /// Where its table comes from.
+    /// Source of its table.
     pub source: &'static str,
     /// The network up to its last convolution.
     features: fn(f64, bool, &Options) -> Features<'_>,
-    /// What makes a classifier of it.
+    /// Completes it as a classifier.
     classify: fn(Net<'_>, NodeId) -> Result<Graph, ModelError>,
 }
 
-/// Every family. To register is to be tested.
+/// Every family. Tests walk this list.
 pub const FAMILIES: &[Family] = &[
     Family {
         name: "mobilenet_v2",
@@ -133,7 +133,7 @@ pub enum ModelError {
         /// The nearest name that exists.
         suggestion: String,
     },
-    /// An option outside its bounds, or one that means nothing for this network.
+    /// An option out of bounds, or one that has no effect in this network.
     #[error("model option `{option}`: {message}")]
     Option {
         /// The option.
