@@ -1,9 +1,9 @@
 //! Architecture tables → [`Graph`].
 //!
-//! Every network of [`ALL`] exists as a static twin and, with the prefix `dy_`, as a dynamic network whose
+//! Every network of [`ALL`] exists as a static twin and, with `dy_` in front of its name, as a dynamic network whose
 //! convolutions mix K kernels by an attention computed from their input (paper §3). A width multiplier is part of the
-//! name: `mobilenet_v2_x0_5`, `dy_resnet18_x0_25`. The prefix `pose_` and the suffix `_a` or `_b` make a keypoint
-//! network with that backbone ([`pose`]): `pose_dy_mobilenet_v2_x0_5_b`.
+//! name: `mobilenet_v2_x0_5`, `dy_resnet18_x0_25`. With `pose_` in front and `_a` or `_b` behind it is the backbone of a
+//! keypoint network ([`pose`]): `pose_dy_mobilenet_v2_x0_5_b`.
 //!
 //! ```
 //! use dyconv_graph::cost;
@@ -31,20 +31,20 @@ pub use name::{ModelName, dynamic_form, static_twin, suggest};
 pub use options::{DynamicParts, Options};
 pub use pose::Head;
 
-/// An architecture family: its name and its builders.
+/// An architecture family: its name and what builds it.
 #[derive(Clone, Copy)]
 pub struct Family {
     /// Name without `dy_` and without a width.
     pub name: &'static str,
-    /// Source of its table.
+    /// Where its table comes from.
     pub source: &'static str,
     /// The network up to its last convolution.
     features: fn(f64, bool, &Options) -> Features<'_>,
-    /// Completes it as a classifier.
+    /// What makes a classifier of it.
     classify: fn(Net<'_>, NodeId) -> Result<Graph, ModelError>,
 }
 
-/// Every family. Tests walk this list.
+/// Every family. To register is to be tested.
 pub const FAMILIES: &[Family] = &[
     Family {
         name: "mobilenet_v2",
@@ -133,7 +133,7 @@ pub enum ModelError {
         /// The nearest name that exists.
         suggestion: String,
     },
-    /// An option out of bounds, or one that has no effect in this network.
+    /// An option outside its bounds, or one that means nothing for this network.
     #[error("model option `{option}`: {message}")]
     Option {
         /// The option.

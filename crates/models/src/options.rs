@@ -1,4 +1,4 @@
-//! Model options: what can be varied in every network.
+//! What may be varied in every network.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::ModelError;
 use crate::blocks::MAX_PATTERN;
 
-/// Settings of a network besides its name. The defaults are the paper's (K = 4, hidden = C/4, stem, head, shortcuts,
+/// Settings of a network beside its name. The defaults are the paper's (K = 4, hidden = C/4, stem, head, shortcuts,
 /// squeeze-and-excitation and classifier static).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Number of classes: outputs of a classifier.
+    /// Number of classes, i.e. of a classifier's outputs.
     pub classes: usize,
-    /// Number of keypoints: heat maps of a keypoint network.
+    /// Number of joints, i.e. of a keypoint network's heat maps.
     pub joints: usize,
     /// Channels of the input images.
     pub in_channels: usize,
@@ -25,8 +25,8 @@ pub struct Options {
     pub width: Option<f64>,
     /// Number K of kernels of a dynamic layer. A layer with one kernel is static.
     pub kernels: usize,
-    /// K by layer name, where `*` matches any characters: `{"blocks.16.*": 8}`. If several patterns match, the last in
-    /// alphabetical order applies.
+    /// K by layer name, `*` standing for any characters: `{"blocks.16.*": 8}`. Of several matches the last in
+    /// alphabetical order counts.
     pub layer_kernels: BTreeMap<String, usize>,
     /// Input channels per hidden unit of a router.
     pub reduction: usize,
@@ -54,11 +54,11 @@ pub struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DynamicParts {
-    /// The 1×1 convolution that expands.
+    /// The 1×1 convolution that widens.
     pub expand: bool,
     /// The depthwise convolution.
     pub depthwise: bool,
-    /// The 1×1 convolution that projects.
+    /// The 1×1 convolution that narrows.
     pub project: bool,
 }
 
