@@ -1,8 +1,9 @@
 //! Σ_k π_k · W_k over a run of packed vectors.
 #![allow(unsafe_code, reason = "reads banks through pointers whose range is checked first")]
 
+use dyconv_simd::{LANES, Lanes};
+
 use super::{Bank, Data};
-use crate::lanes::{LANES, Lanes};
 
 /// Most vectors side by side in a panel.
 const MAX_WIDTH: usize = 6;
@@ -200,8 +201,8 @@ unsafe fn bytes_any<L: Lanes, const ROUND: bool>(
 mod tests {
     use super::super::{Packer, Storage};
     use super::*;
-    use crate::lanes::{Isa, bf16, dispatch, dispatch_bf16};
-    use crate::testing::values;
+    use dyconv_simd::testing::values;
+    use dyconv_simd::{Isa, bf16, dispatch, dispatch_bf16};
 
     #[inline(always)]
     fn body<L: Lanes>(l: L, bank: &Bank, pi: &[f32], range: [usize; 2], columns: [usize; 2], out: &mut [f32]) {

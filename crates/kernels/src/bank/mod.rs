@@ -9,9 +9,10 @@
 
 mod mixing;
 
-use crate::buffer::Buffer;
-use crate::geometry::Span;
-use crate::lanes::{LANES, bf16_weight};
+use dyconv_simd::{Buffer, LANES, bf16_weight};
+
+use crate::prefetch::PrefetchRange;
+
 pub(crate) use mixing::mix_vectors;
 
 /// How the weights of a bank are stored.
@@ -181,8 +182,8 @@ impl Bank {
     }
 
     /// The whole bank, as memory.
-    pub fn all(&self) -> Span {
-        Span::new(self.span(0, self.vectors))
+    pub fn all(&self) -> PrefetchRange {
+        PrefetchRange::new(self.span(0, self.vectors))
     }
 
     /// The memory of `count` vectors from `first` on, as far as it exists: for prefetching.

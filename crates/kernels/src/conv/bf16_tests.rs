@@ -1,12 +1,13 @@
 //! Convolutions that multiply bf16, against the definition with rounded operands.
 
+use dyconv_simd::bf16;
+use dyconv_simd::testing::{assert_close, values};
+use proptest::prelude::*;
+
 use super::tests::{geometry, naive_conv};
 use super::*;
 use crate::activation::tests::naive;
-use crate::lanes::bf16;
-use crate::testing::{assert_close, values};
 use crate::{Epilogue, Pool};
-use proptest::prelude::*;
 
 /// f32 sums of products of bf16, which are exact in f32, against sums in f64; the CPU may round a sum of two products
 /// once or twice.
@@ -54,7 +55,7 @@ fn extreme_kernels_stay_finite() {
                 sums: &mut [],
                 scratch: &mut vec![0.0; conv.scratch_len(true, 1)],
                 epilogue: Epilogue::default(),
-                upcoming: [Span::default(); 2],
+                prefetch: [PrefetchRange::default(); 2],
             };
             conv.run(Exec { isa, pool: &Pool::new(1) }, run);
             assert!(y[0] > 1.6e38 && y[1] < -8e37 && y.iter().all(|v| v.is_finite()), "{:?} {y:?}", bank.storage());
@@ -115,7 +116,7 @@ fn check(g: ConvGeometry, kernels: usize) {
                         sums: &mut sums,
                         scratch: &mut scratch,
                         epilogue: Epilogue { bias: &bias, activation: Some(Activation::Relu6) },
-                        upcoming: [Span::of(&x), Span::default()],
+                        prefetch: [PrefetchRange::of(&x), PrefetchRange::default()],
                     },
                 );
                 let (c, pixels) = (g.out_channels, g.output_len() / g.out_channels);
@@ -204,7 +205,7 @@ fn a_fixed_kernel_is_not_mixed() {
         sums: &mut [],
         scratch: &mut vec![0.0; conv.scratch_len(true, 1)],
         epilogue: Epilogue::default(),
-        upcoming: [Span::default(); 2],
+        prefetch: [PrefetchRange::default(); 2],
     };
     conv.run(Exec { isa, pool: &Pool::new(1) }, run);
 }

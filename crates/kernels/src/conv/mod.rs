@@ -10,7 +10,7 @@
 //!             sums[pixel] = bias, or what the block before has stored
 //!             for each segment of the block, for each of its values c:
 //!                 sums[pixel] += input[start of pixel + start of segment + c] · panel[segment][c]
-//!                 ask for a few bytes of the bank's next block                <- or of the next layer
+//!                 prefetch a few bytes of the bank's next block               <- or of the next layer
 //!             store the sums; the last block stores activation(sums + residual), and adds it to the sums over the pixels
 //! ```
 //!
@@ -37,13 +37,19 @@ mod transpose;
 
 use std::ops::Range;
 
+use dyconv_simd::{Isa, LANES, Lanes, bf16_range, dispatch, dispatch_bf16};
+
 use crate::activation::Activation;
 use crate::bank::{Bank, Packer, Storage, mix_vectors};
-use crate::geometry::{ConvGeometry, ConvRun, Exec, Span, Upcoming};
-use crate::lanes::{Isa, LANES, Lanes, bf16_range, dispatch, dispatch_bf16};
+use crate::exec::Exec;
+use crate::geometry::ConvGeometry;
+use crate::panel::PanelShape;
+use crate::prefetch::{PrefetchRange, Prefetcher};
+use crate::run::ConvRun;
 use crate::threads::share;
 use rounding::round_map;
 use tile::{MAX_ROWS, Panel, Place, Segment, run_tile};
+
 pub use transpose::{ConvTranspose, TransposedGeometry};
 
 /// Bytes of a kernel that may stay in the first-level cache while pixels stream by.
@@ -85,22 +91,6 @@ struct Block {
     segments: Range<usize>,
     /// Rows of the segments.
     rows: Range<usize>,
-}
-
-/// A panel of output channels of one group.
-#[derive(Debug, Clone, Copy)]
-struct PanelShape {
-    /// Vectors side by side.
-    width: usize,
-    group: usize,
-    /// First output channel.
-    channel: usize,
-    /// Output channels that are not padding.
-    channels: usize,
-    /// First vector in the bank.
-    vector: usize,
-    /// Number of panels' vectors side by side before this one.
-    column: usize,
 }
 
 impl PanelConv {
@@ -312,7 +302,7 @@ impl PanelConv {
                 y: run.y.as_mut_ptr(),
                 sums: if run.sums.is_empty() { std::ptr::null_mut() } else { run.sums.as_mut_ptr() },
                 mixed: mixed.as_mut_ptr(),
-                upcoming: run.upcoming,
+                prefetch: run.prefetch,
             },
         );
     }
@@ -421,7 +411,7 @@ struct Job<'a> {
     sums: *mut f32,
     /// `mixed_len` values for each part.
     mixed: *mut f32,
-    upcoming: [Span; 2],
+    prefetch: [PrefetchRange; 2],
 }
 
 // SAFETY: every pair of panel and chunk belongs to one part, which alone writes its pixels and channels of `y` and `sums`
@@ -443,7 +433,7 @@ fn body<L: Lanes, const PAIRS: bool>(l: L, job: &Job<'_>, part: usize) {
     let conv = job.conv;
     let (panels, chunks) = (conv.panels.len(), conv.chunks.len() - 1);
     let units = share(panels * chunks, part, job.parts);
-    let mut upcoming = Upcoming::new(job.upcoming, part, job.parts);
+    let mut prefetcher = Prefetcher::new(job.prefetch, part, job.parts);
     let mixes = job.fixed.is_none();
     let mixed = if mixes {
         // SAFETY: `mixed` holds `mixed_len` values for each part.
@@ -464,7 +454,7 @@ fn body<L: Lanes, const PAIRS: bool>(l: L, job: &Job<'_>, part: usize) {
         for unit in units {
             let panel = &conv.panels[unit % panels];
             let weights = job.weights(panel, whole, &mixed[(panel.vector * LANES).min(mixed.len())..]);
-            job.run_panel::<L, PAIRS>(l, panel, whole, weights, unit / panels, upcoming.next());
+            job.run_panel::<L, PAIRS>(l, panel, whole, weights, unit / panels, prefetcher.next());
         }
         return;
     }
@@ -484,25 +474,25 @@ fn body<L: Lanes, const PAIRS: bool>(l: L, job: &Job<'_>, part: usize) {
                 (None, Some(panel)) if (at + 1) * chunks < units.end => Some((panel, &conv.blocks[0])),
                 _ => None,
             };
-            let mut ahead = Span::default();
+            let mut prefetch = PrefetchRange::default();
             if let Some((panel, block)) = next {
-                ahead = Span::new(job.bank.span(panel.first(block) * per, panel.width * block.rows.len() * per));
+                prefetch = PrefetchRange::new(
+                    job.bank.span(first_vector(panel, block) * per, panel.width * block.rows.len() * per),
+                );
             }
             for chunk in here.clone() {
-                let ahead = if next.is_some() { &mut ahead } else { upcoming.next() };
-                job.run_panel::<L, PAIRS>(l, panel, block, weights, chunk, ahead);
+                let prefetch = if next.is_some() { &mut prefetch } else { prefetcher.next() };
+                job.run_panel::<L, PAIRS>(l, panel, block, weights, chunk, prefetch);
             }
         }
         unit = at * chunks + here.end;
     }
 }
 
-impl PanelShape {
-    /// The first vector of a block in the packed kernel.
-    #[inline(always)]
-    fn first(&self, block: &Block) -> usize {
-        self.vector + self.width * block.rows.start
-    }
+/// The first vector of a block in the packed kernel.
+#[inline(always)]
+fn first_vector(panel: &PanelShape, block: &Block) -> usize {
+    panel.vector + panel.width * block.rows.start
 }
 
 impl Job<'_> {
@@ -510,7 +500,7 @@ impl Job<'_> {
     #[inline(always)]
     fn mix<L: Lanes, const PAIRS: bool>(&self, l: L, panel: &PanelShape, block: &Block, to: &mut [f32]) {
         let per = if PAIRS { 2 } else { 1 };
-        let range = [panel.first(block), panel.width * block.rows.len()].map(|n| n * per);
+        let range = [first_vector(panel, block), panel.width * block.rows.len()].map(|n| n * per);
         let columns = [panel.column, panel.width].map(|n| n * per);
         mix_vectors::<L, PAIRS>(l, self.bank, self.coefficients, range, columns, to);
         if !self.input_scale.is_empty() {
@@ -529,7 +519,7 @@ impl Job<'_> {
     fn weights<'a>(&'a self, panel: &PanelShape, block: &Block, mixed: &'a [f32]) -> &'a [f32] {
         let len = panel.width * block.rows.len() * LANES;
         match self.fixed {
-            Some(kernel) => &kernel[panel.first(block) * LANES..][..len],
+            Some(kernel) => &kernel[first_vector(panel, block) * LANES..][..len],
             None => &mixed[..len],
         }
     }
@@ -542,12 +532,16 @@ impl Job<'_> {
         block: &Block,
         weights: &[f32],
         chunk: usize,
-        ahead: &mut Span,
+        prefetch: &mut PrefetchRange,
     ) {
         match panel.width {
-            1 => self.run_chunk::<L, 1, PAIRS>(l, panel, block, weights, chunk, ahead),
-            2 if const { L::TILE_ROWS[1] > 0 } => self.run_chunk::<L, 2, PAIRS>(l, panel, block, weights, chunk, ahead),
-            3 if const { L::TILE_ROWS[2] > 0 } => self.run_chunk::<L, 3, PAIRS>(l, panel, block, weights, chunk, ahead),
+            1 => self.run_chunk::<L, 1, PAIRS>(l, panel, block, weights, chunk, prefetch),
+            2 if const { L::TILE_ROWS[1] > 0 } => {
+                self.run_chunk::<L, 2, PAIRS>(l, panel, block, weights, chunk, prefetch)
+            }
+            3 if const { L::TILE_ROWS[2] > 0 } => {
+                self.run_chunk::<L, 3, PAIRS>(l, panel, block, weights, chunk, prefetch)
+            }
             width => unreachable!("a panel of {width} vectors"),
         }
     }
@@ -561,7 +555,7 @@ impl Job<'_> {
         block: &Block,
         weights: &[f32],
         chunk: usize,
-        ahead: &mut Span,
+        prefetch: &mut PrefetchRange,
     ) {
         let (conv, g) = (self.conv, &self.conv.geometry);
         let (o, [_, ow, _]) = (g.out_channels, g.output());
@@ -626,7 +620,7 @@ impl Job<'_> {
             // channels are channels of it: `y`, `residual` and `sums` have room for them by the checked lengths. Each pixel's input
             // begins at `oy · row_step + ox · step` of the padded map, and the last segment ends inside it, since the
             // geometry has a last output there. The weights are as long as the panel (asserted above).
-            unsafe { run_tile::<L, N, PAIRS>(l, rows, &panel, &place, ahead) };
+            unsafe { run_tile::<L, N, PAIRS>(l, rows, &panel, &place, prefetch) };
             pixel += rows;
         }
     }

@@ -3,8 +3,9 @@
 //! A pixel of C channels becomes ⌈C/2⌉ words; where C is odd, the last half is zero.
 #![allow(unsafe_code, reason = "threads write rows of one map, through a pointer")]
 
-use crate::geometry::Exec;
-use crate::lanes::{LANES, Lanes, dispatch_bf16};
+use dyconv_simd::{LANES, Lanes, dispatch_bf16};
+
+use crate::exec::Exec;
 use crate::threads::share;
 
 /// A map `[H, W, C]` on its way to `[H + 2·top, W + 2·left, ⌈C/2⌉]` words.
@@ -104,9 +105,9 @@ fn round<L: Lanes>(l: L, from: &[f32], factors: &[f32], to: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lanes::bf16;
-    use crate::testing::values;
     use crate::{Isa, Pool};
+    use dyconv_simd::bf16;
+    use dyconv_simd::testing::values;
 
     #[test]
     fn rounds_scales_and_pads() {

@@ -1,11 +1,12 @@
 //! The definition of a convolution, and every kernel against it.
 
+use dyconv_simd::testing::{assert_close, values};
+use proptest::prelude::*;
+
 use super::*;
 use crate::activation::Activation;
 use crate::activation::tests::naive;
-use crate::testing::{assert_close, values};
 use crate::{Epilogue, Pool};
-use proptest::prelude::*;
 
 /// The definition: x `[H, W, C]`, weight `[O, C/groups, kh, kw]` → `[H', W', O]`.
 pub(super) fn naive_conv(g: &ConvGeometry, weight: &[f64], bias: &[f32], x: &[f32]) -> Vec<f64> {
@@ -82,7 +83,7 @@ pub(crate) fn check_against_naive(
                         sums: &mut sums,
                         scratch: &mut scratch,
                         epilogue: Epilogue { bias, activation },
-                        upcoming: [Span::of(&x), Span::default()],
+                        prefetch: [PrefetchRange::of(&x), PrefetchRange::default()],
                     },
                 );
                 if !sums.is_empty() {
@@ -121,7 +122,7 @@ pub(crate) fn check_against_naive(
                     sums: &mut [],
                     scratch: &mut scratch,
                     epilogue: Epilogue { bias: &bias, activation: Some(Activation::Relu6) },
-                    upcoming: [Span::default(); 2],
+                    prefetch: [PrefetchRange::default(); 2],
                 },
             );
             let error = y.iter().zip(&plain).map(|(f, e)| (f64::from(*f) - e).abs()).fold(0.0, f64::max);
@@ -232,7 +233,7 @@ fn small_kernels_on_large_maps() {
                     sums: &mut [],
                     scratch: &mut scratch,
                     epilogue: Epilogue::default(),
-                    upcoming: [Span::default(); 2],
+                    prefetch: [PrefetchRange::default(); 2],
                 },
             );
             assert_close(&y, &naive_conv(&g, &scaled, &[], &x), 1e-5, isa.name());

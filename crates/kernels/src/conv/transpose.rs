@@ -6,12 +6,16 @@
 //! 4×4 taps at stride two is four convolutions of 2×2. All phases read windows of one padded map, and no product is formed that
 //! is not needed, but for those with the padding.
 
+use dyconv_simd::Isa;
+
 use super::rounding::round_map;
 use super::{Job, PanelConv, pad};
 use crate::activation::activate;
 use crate::bank::{Bank, Packer, Storage};
-use crate::geometry::{ConvGeometry, Epilogue, Exec, Span};
-use crate::lanes::Isa;
+use crate::exec::Exec;
+use crate::geometry::ConvGeometry;
+use crate::prefetch::PrefetchRange;
+use crate::run::Epilogue;
 
 /// Sizes of a transposed convolution over a channels-last map; pairs are (height, width).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,8 +215,8 @@ impl ConvTranspose {
         self.padded_len()
     }
 
-    /// Convolves `x` `[H, W, C]` to `y` `[H', W', O]`; `bank` as [`pack`](Self::pack) makes it. `upcoming` is asked for in
-    /// passing.
+    /// Convolves `x` `[H, W, C]` to `y` `[H', W', O]`; `bank` as [`pack`](Self::pack) makes it. `prefetch` is what will be
+    /// read next.
     ///
     /// # Panics
     /// When a length does not fit, the activation is not a [short](crate::Activation::is_short) one, or the instruction set is
@@ -226,7 +230,7 @@ impl ConvTranspose {
         x: &[f32],
         y: &mut [f32],
         scratch: &mut [f32],
-        upcoming: [Span; 2],
+        prefetch: [PrefetchRange; 2],
     ) {
         let g = &self.geometry;
         let o = g.out_channels;
@@ -263,7 +267,7 @@ impl ConvTranspose {
             assert!(y.len() >= (oh - 1) * conv.out[1] + (ow - 1) * conv.out[0] + o, "the outputs of a phase");
             let next = self.phases.get(i + 1).map(|p| {
                 let first = p.conv.panels[0].vector * p.conv.per_value();
-                Span::new(bank.span(first, p.conv.vectors()))
+                PrefetchRange::new(bank.span(first, p.conv.vectors()))
             });
             let job = Job {
                 conv,
@@ -279,7 +283,7 @@ impl ConvTranspose {
                 y: y.as_mut_ptr(),
                 sums: std::ptr::null_mut(),
                 mixed: std::ptr::null_mut(),
-                upcoming: next.map_or(upcoming, |next| [next, Span::default()]),
+                prefetch: next.map_or(prefetch, |next| [next, PrefetchRange::default()]),
             };
             conv.launch(exec, &job);
         }
@@ -292,7 +296,7 @@ mod tests {
     use crate::Pool;
     use crate::activation::Activation;
     use crate::activation::tests::naive;
-    use crate::testing::{assert_close, values};
+    use dyconv_simd::testing::{assert_close, values};
     use proptest::prelude::*;
 
     /// The definition: every input, times every tap, is added where it lands.
@@ -341,7 +345,7 @@ mod tests {
                         &x,
                         &mut y,
                         &mut scratch,
-                        [Span::default(); 2],
+                        [PrefetchRange::default(); 2],
                     );
                     y
                 });

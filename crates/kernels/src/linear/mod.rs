@@ -3,17 +3,19 @@
 
 #![allow(unsafe_code, reason = "threads write parts of one output; rows are read through pointers")]
 
-mod halves;
+mod bf16;
 
 use std::ops::Range;
 
+use dyconv_simd::{Buffer, Isa, LANES, Lanes, dispatch};
+
 use crate::activation::activated;
-use crate::buffer::Buffer;
-use crate::geometry::{Epilogue, Exec};
-use crate::lanes::{Isa, LANES, Lanes, dispatch};
+use crate::exec::Exec;
 use crate::mix::mixed;
+use crate::run::Epilogue;
 use crate::threads::share;
-pub use halves::{linear_halves, pack_linear_halves};
+
+pub use bf16::{linear_bf16, pack_linear_bf16};
 
 /// Weights from which on threads share the rows.
 const WORTH_SHARING: usize = 16 << 10;
@@ -177,7 +179,7 @@ mod tests {
     use crate::Pool;
     use crate::activation::Activation;
     use crate::activation::tests::naive;
-    use crate::testing::{assert_close, values};
+    use dyconv_simd::testing::{assert_close, values};
     use proptest::prelude::*;
 
     proptest! {
