@@ -89,16 +89,18 @@ impl Isa {
 
     /// Every instruction set of this CPU, slowest first.
     pub fn available() -> Vec<Self> {
-        let mut list = vec![Self::portable()];
-        #[cfg(target_arch = "aarch64")]
-        list.extend(Neon::detect().map(|t| Self(Token::Neon(t))));
-        #[cfg(target_arch = "x86_64")]
-        {
-            list.extend(Avx2::detect().map(|t| Self(Token::Avx2(t))));
-            list.extend(Avx512::<false>::detect().map(|t| Self(Token::Avx512(t))));
-            list.extend(Avx512::<true>::detect().map(|t| Self(Token::Avx512Bf16(t))));
-        }
-        list
+        let found = [
+            Some(Token::Portable(Portable::new())),
+            #[cfg(target_arch = "aarch64")]
+            Neon::detect().map(Token::Neon),
+            #[cfg(target_arch = "x86_64")]
+            Avx2::detect().map(Token::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Avx512::<false>::detect().map(Token::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            Avx512::<true>::detect().map(Token::Avx512Bf16),
+        ];
+        found.into_iter().flatten().map(Self).collect()
     }
 
     /// [`Lanes::TILE_ROWS`] of the instruction set.

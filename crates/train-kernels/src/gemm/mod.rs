@@ -57,7 +57,7 @@ pub(crate) unsafe fn gemm_at(isa: Isa, to: *mut f32, row_step: usize, add: bool,
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            ::gemm::Parallelism::None,
         );
     }
 }
