@@ -3,7 +3,7 @@
 
 use dyconv_simd::{LANES, Lanes};
 
-use super::{Bank, Data};
+use super::storage::{Bank, Data};
 
 /// Most vectors side by side in a panel.
 const MAX_WIDTH: usize = 6;
@@ -199,8 +199,8 @@ unsafe fn bytes_any<L: Lanes, const ROUND: bool>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Packer, Storage};
     use super::*;
+    use crate::bank::{Packer, Storage};
     use dyconv_simd::testing::values;
     use dyconv_simd::{Isa, bf16, dispatch, dispatch_bf16};
 

@@ -5,9 +5,8 @@ use dyconv_simd::testing::{assert_close, values};
 use proptest::prelude::*;
 
 use super::tests::{geometry, naive_conv};
-use super::*;
 use crate::activation::tests::naive;
-use crate::{Epilogue, Pool};
+use crate::{Activation, ConvGeometry, ConvRun, Epilogue, Exec, Isa, PanelConv, Pool, PrefetchRange, Storage};
 
 /// f32 sums of products of bf16, which are exact in f32, against sums in f64; the CPU may round a sum of two products
 /// once or twice.
@@ -174,7 +173,8 @@ fn every_order_of_the_loops() {
             groups: 1,
         };
         let conv = PanelConv::rounding(g, Isa::detect());
-        orders = [orders[0] + usize::from(conv.pixel_major), orders[1] + usize::from(conv.blocks.len() > 1)];
+        orders =
+            [orders[0] + usize::from(conv.shape.pixel_major), orders[1] + usize::from(conv.shape.blocks.len() > 1)];
         check(g, 1);
         check(g, 4);
     }

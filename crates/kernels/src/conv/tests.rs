@@ -3,10 +3,8 @@
 use dyconv_simd::testing::{assert_close, values};
 use proptest::prelude::*;
 
-use super::*;
-use crate::activation::Activation;
 use crate::activation::tests::naive;
-use crate::{Epilogue, Pool};
+use crate::{Activation, Bank, ConvGeometry, ConvRun, Epilogue, Exec, Isa, PanelConv, Pool, PrefetchRange, Storage};
 
 /// The definition: x `[H, W, C]`, weight `[O, C/groups, kh, kw]` → `[H', W', O]`.
 pub(super) fn naive_conv(g: &ConvGeometry, weight: &[f64], bias: &[f32], x: &[f32]) -> Vec<f64> {
@@ -210,7 +208,7 @@ fn small_kernels_on_large_maps() {
             dilation: [1, 1],
             groups: 1,
         };
-        assert!(PanelConv::new(g, Isa::detect()).pixel_major);
+        assert!(PanelConv::new(g, Isa::detect()).shape.pixel_major);
         check(g, 1);
         check(g, 4);
         let (w, x, factors) = (values(g.weight_len(), 1), values(g.input_len(), 2), values(inputs, 3));
@@ -253,7 +251,7 @@ fn a_narrow_output_of_many_channels() {
         dilation: [1, 1],
         groups: 1,
     };
-    assert!(PanelConv::new(g, Isa::detect()).pixel_major);
+    assert!(PanelConv::new(g, Isa::detect()).shape.pixel_major);
     check(g, 1);
     check(g, 3);
 }
@@ -277,7 +275,7 @@ fn long_kernels_in_blocks() {
             dilation: [dilation; 2],
             groups,
         };
-        assert!(PanelConv::new(g, Isa::detect()).blocks.len() > 1);
+        assert!(PanelConv::new(g, Isa::detect()).shape.blocks.len() > 1);
         check(g, 1);
         check(g, 4);
     }

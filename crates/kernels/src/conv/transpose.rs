@@ -8,8 +8,10 @@
 
 use dyconv_simd::Isa;
 
+use super::job::Job;
+use super::pad::pad;
 use super::rounding::round_map;
-use super::{Job, PanelConv, pad};
+use super::shape::Shape;
 use crate::activation::activate;
 use crate::bank::{Bank, Packer, Storage};
 use crate::exec::Exec;
@@ -103,7 +105,7 @@ pub struct ConvTranspose {
 /// The convolution of a phase.
 #[derive(Debug, Clone)]
 struct Phase {
-    conv: PanelConv,
+    shape: Shape,
     axes: [AxisPhase; 2],
     /// Values from the padded map's first to the first that the phase reads, and from the output's first to the first that it writes.
     from: usize,
@@ -154,14 +156,14 @@ impl ConvTranspose {
                 dilation: [1, 1],
                 groups: g.groups,
             };
-            let mut conv = PanelConv::build(window, isa, rounds, padded, [g.stride[1] * o, g.stride[0] * ow * o]);
+            let mut shape = Shape::new(window, isa, rounds, padded, [g.stride[1] * o, g.stride[0] * ow * o]);
             // The kernels of all phases stand one after the other in one bank.
-            let per = conv.per_value();
-            conv.panels.iter_mut().for_each(|p| p.vector += vectors / per);
-            vectors += conv.vectors();
+            let per = shape.per_value();
+            shape.panels.iter_mut().for_each(|p| p.vector += vectors / per);
+            vectors += shape.vectors();
             let at = [0, 1].map(|a| (axes[a].start + border[a].cast_signed()).cast_unsigned());
             let from = (at[0] * padded[1] + at[1]) * values;
-            Phase { conv, axes, from, to: (rows.first * ow + columns.first) * o }
+            Phase { shape, axes, from, to: (rows.first * ow + columns.first) * o }
         };
         let pairs = with_taps[0].iter().flat_map(|r| with_taps[1].iter().map(|c| [*r, *c]));
         let phases = pairs.map(phase).collect();
@@ -182,10 +184,10 @@ impl ConvTranspose {
         let g = &self.geometry;
         assert_eq!(weight.len(), g.weight_len(), "a kernel [C, O/groups, kh, kw]");
         let (inputs, outputs, taps) = (g.input[2] / g.groups, g.out_channels / g.groups, g.kernel[0] * g.kernel[1]);
-        let columns = self.phases.iter().flat_map(|p| p.conv.columns()).collect();
+        let columns = self.phases.iter().flat_map(|p| p.shape.columns()).collect();
         let mut packer = Packer::new(1, columns, Storage::F32);
         let mut kernel = Vec::new();
-        for Phase { conv, axes: [rows, columns], .. } in &self.phases {
+        for Phase { shape, axes: [rows, columns], .. } in &self.phases {
             kernel.clear();
             for o in 0..g.out_channels {
                 for i in 0..inputs {
@@ -196,7 +198,7 @@ impl ConvTranspose {
                     }
                 }
             }
-            conv.pack_kernel(&mut packer, 0, &kernel);
+            shape.pack_kernel(&mut packer, 0, &kernel);
         }
         if self.rounds { packer.finish_rounded() } else { packer.finish() }
     }
@@ -241,7 +243,7 @@ impl ConvTranspose {
         assert!(end.activation.is_none_or(|a| a.is_short()), "a convolution ends with a short activation");
         assert_eq!(self.isa.name(), exec.isa.name(), "the instruction set that the panels are made for");
         let kernel = if self.rounds { bank.rounded() } else { bank.single() }.expect("a kernel as `pack` makes it");
-        let vectors: usize = self.phases.iter().map(|p| p.conv.vectors()).sum();
+        let vectors: usize = self.phases.iter().map(|p| p.shape.vectors()).sum();
         assert_eq!(bank.vectors(), vectors, "the kernels of all phases");
         let map = &mut scratch[..self.padded_len()];
         let x = if self.rounds {
@@ -259,18 +261,18 @@ impl ConvTranspose {
             }
             end.activation.into_iter().for_each(|a| activate(exec.isa, a, y));
         }
-        for (i, Phase { conv, from, to, .. }) in self.phases.iter().enumerate() {
-            let ([ih, iw, _], [oh, ow, _]) = (conv.geometry.input, conv.geometry.output());
+        for (i, Phase { shape, from, to, .. }) in self.phases.iter().enumerate() {
+            let ([ih, iw, _], [oh, ow, _]) = (shape.geometry.input, shape.geometry.output());
             let (x, y) = (&x[*from..], &mut y[*to..]);
-            let reach = (ih - 1) * conv.padded[1] + iw;
-            assert!(x.len() >= reach * conv.padded[2], "the window of a phase inside the map");
-            assert!(y.len() >= (oh - 1) * conv.out[1] + (ow - 1) * conv.out[0] + o, "the outputs of a phase");
+            let reach = (ih - 1) * shape.padded[1] + iw;
+            assert!(x.len() >= reach * shape.padded[2], "the window of a phase inside the map");
+            assert!(y.len() >= (oh - 1) * shape.out[1] + (ow - 1) * shape.out[0] + o, "the outputs of a phase");
             let next = self.phases.get(i + 1).map(|p| {
-                let first = p.conv.panels[0].vector * p.conv.per_value();
-                PrefetchRange::new(bank.span(first, p.conv.vectors()))
+                let first = p.shape.panels[0].vector * p.shape.per_value();
+                bank.range(first, p.shape.vectors())
             });
             let job = Job {
-                conv,
+                shape,
                 parts: exec.pool.threads(),
                 bank,
                 coefficients: &[],
@@ -285,7 +287,7 @@ impl ConvTranspose {
                 mixed: std::ptr::null_mut(),
                 prefetch: next.map_or(prefetch, |next| [next, PrefetchRange::default()]),
             };
-            conv.launch(exec, &job);
+            job.launch(exec);
         }
     }
 }
@@ -408,7 +410,9 @@ mod tests {
         };
         let conv = ConvTranspose::new(g, Isa::portable());
         assert_eq!((conv.phases.len(), conv.border, conv.gaps), (4, [1, 1], false));
-        assert!(conv.phases.iter().all(|p| p.conv.geometry.kernel == [2, 2] && p.conv.geometry.output() == [8, 6, 7]));
+        assert!(
+            conv.phases.iter().all(|p| p.shape.geometry.kernel == [2, 2] && p.shape.geometry.output() == [8, 6, 7])
+        );
         assert_eq!(conv.scratch_len(), 10 * 8 * 5);
         let one = TransposedGeometry { kernel: [1, 1], padding: [0, 0], ..g };
         assert!(ConvTranspose::new(one, Isa::portable()).gaps);

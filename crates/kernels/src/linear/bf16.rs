@@ -1,4 +1,4 @@
-//! The same with weights of two bytes: matrices that are read once from memory are read in half the time.
+//! Weights in bf16: matrices that are read once from memory are read in half the time.
 //!
 //! A row is cut into blocks of 32 weights, the last one padded with zeros; word i of a block holds weight i in its low half
 //! and weight 16 + i in its high half, so that the two halves of sixteen words are neighbours of the input.
@@ -7,7 +7,7 @@
 
 use dyconv_simd::{Buffer, LANES, Lanes, bf16_weight, dispatch};
 
-use super::{ROWS, finish, shared};
+use super::rows::{ROWS, finish, shared};
 use crate::exec::Exec;
 use crate::run::Epilogue;
 

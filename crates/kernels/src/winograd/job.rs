@@ -252,7 +252,7 @@ impl Job<'_> {
                 let next = if i + 1 < channel_blocks { Some((panel, i + 1)) } else { next.map(|panel| (panel, 0)) };
                 if let Some((panel, i)) = next {
                     let [first, count] = self.vectors(panel, shape.channels[i]..shape.channels[i + 1]);
-                    prefetch = PrefetchRange::new(self.bank.span(first, count));
+                    prefetch = self.bank.range(first, count);
                 }
                 taps = self.taps(l, part, panel, channels.clone(), &mut prefetch);
             }
