@@ -166,10 +166,10 @@ fn linear_layers_stay_inside_their_buffers() {
             let (y, scratch) = (guarded(&vec![0.0; outputs]), guarded(&vec![0.0; inputs]));
             let one = guarded(&weight[..outputs * inputs]);
             let bank = guarded(&pack_linear_bank(4, outputs, &weight));
-            let halves = pack_linear_bf16(outputs, one);
-            let halves = guarded(&halves.iter().map(|w| f32::from_bits(*w)).collect::<Vec<_>>());
+            let words = pack_linear_bf16(outputs, one);
+            let words = guarded(&words.iter().map(|w| f32::from_bits(*w)).collect::<Vec<_>>());
             // SAFETY: the same bits, seen as words again.
-            let halves = unsafe { std::slice::from_raw_parts(halves.as_ptr().cast::<u32>(), halves.len()) };
+            let words = unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u32>(), words.len()) };
             for isa in Isa::available() {
                 let (exec, end) = (Exec { isa, pool: &pool }, Epilogue { bias, activation: Some(Activation::Relu) });
                 let mut finite = |what: &str, run: &mut dyn FnMut(&mut [f32])| {
@@ -178,7 +178,7 @@ fn linear_layers_stay_inside_their_buffers() {
                     assert!(y.iter().all(|v| v.is_finite()), "{what} {} {inputs} → {outputs}", isa.name());
                 };
                 finite("linear", &mut |y| linear(exec, one, end, x, y));
-                finite("halves", &mut |y| linear_bf16(exec, halves, end, x, y));
+                finite("bf16", &mut |y| linear_bf16(exec, words, end, x, y));
                 finite("mix", &mut |y| mix_linear(isa, bank, &PI, end, x, scratch, y));
             }
         }

@@ -117,7 +117,7 @@ mod tests {
         for n in 0..=LANES / 2 {
             let mut words = [9u32; LANES / 2 + 1];
             // SAFETY: room for `n` words.
-            unsafe { l.write_rounded(l.load(&values), words.as_mut_ptr(), n) };
+            unsafe { l.write_bf16(l.load(&values), words.as_mut_ptr(), n) };
             for (i, word) in words.iter().enumerate() {
                 let expected = if i < n { bf16(values[2 * i]) | bf16(values[2 * i + 1]) << 16 } else { 9 };
                 assert_eq!(*word, expected, "{name} word {i} of {n}");
@@ -125,12 +125,12 @@ mod tests {
         }
         let mut word = 0;
         // SAFETY: room for a word.
-        unsafe { l.write_rounded(l.splat(f32::NAN), &mut word, 1) };
+        unsafe { l.write_bf16(l.splat(f32::NAN), &mut word, 1) };
         assert!(f32::from_bits(word << 16).is_nan() && f32::from_bits(word & 0xffff_0000).is_nan(), "{name}");
         let pair = |low: f32, high: f32| f32::from_bits(bf16(low) | bf16(high) << 16);
         let a: [f32; LANES] = std::array::from_fn(|i| pair(i as f32, 2.0));
         let b: [f32; LANES] = std::array::from_fn(|i| pair(3.0, 0.5 - i as f32));
-        let found = l.to_array(l.dot_halves(l.load(&a), l.load(&b), l.splat(0.25)));
+        let found = l.to_array(l.dot_bf16(l.load(&a), l.load(&b), l.splat(0.25)));
         assert_eq!(found, std::array::from_fn(|i| 1.25 + i as f32), "{name}");
     }
 

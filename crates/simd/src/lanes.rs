@@ -66,12 +66,12 @@ pub trait Lanes: Copy {
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
 
     /// Lanes that hold words of two bf16 values: the low halves, and the high halves, as f32.
-    fn halves(self, words: Self::V) -> [Self::V; 2];
+    fn unpack_bf16(self, words: Self::V) -> [Self::V; 2];
 
     /// a · b + c, the lanes of a and b holding words of two bf16 values whose products are added: in f32, or as the CPU does.
     #[inline(always)]
-    fn dot_halves(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        let ([a0, a1], [b0, b1]) = (self.halves(a), self.halves(b));
+    fn dot_bf16(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        let ([a0, a1], [b0, b1]) = (self.unpack_bf16(a), self.unpack_bf16(b));
         self.mul_add(a1, b1, self.mul_add(a0, b0, c))
     }
 
@@ -80,7 +80,7 @@ pub trait Lanes: Copy {
     /// # Safety
     /// `to` is valid for writing `n` words.
     #[inline(always)]
-    unsafe fn write_rounded(self, v: Self::V, to: *mut u32, n: usize) {
+    unsafe fn write_bf16(self, v: Self::V, to: *mut u32, n: usize) {
         let values = self.to_array(v);
         for (i, pair) in values.as_chunks::<2>().0.iter().enumerate().take(n) {
             // SAFETY: `n` words by the caller's promise.

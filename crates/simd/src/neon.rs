@@ -163,7 +163,7 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
-    fn halves(self, words: Self::V) -> [Self::V; 2] {
+    fn unpack_bf16(self, words: Self::V) -> [Self::V; 2] {
         // SAFETY: the token proves NEON.
         unsafe {
             let high = vdupq_n_u32(0xffff_0000);

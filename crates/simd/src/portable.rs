@@ -83,7 +83,7 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn halves(self, words: Self::V) -> [Self::V; 2] {
+    fn unpack_bf16(self, words: Self::V) -> [Self::V; 2] {
         let words = words.map(f32::to_bits);
         [words.map(|w| f32::from_bits(w << 16)), words.map(|w| f32::from_bits(w & 0xffff_0000))]
     }

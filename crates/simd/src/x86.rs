@@ -120,7 +120,7 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn halves(self, words: Self::V) -> [Self::V; 2] {
+    fn unpack_bf16(self, words: Self::V) -> [Self::V; 2] {
         // SAFETY: the token proves AVX2.
         unsafe {
             let (a, b) = (_mm256_castps_si256(words.0), _mm256_castps_si256(words.1));
@@ -230,7 +230,7 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
     type V = __m512;
 
     #[inline(always)]
-    fn dot_halves(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+    fn dot_bf16(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         if BF16 {
             // SAFETY: the token proves AVX512-BF16; the two kinds of lanes are bits of one size.
             return unsafe {
@@ -241,12 +241,12 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
                 )
             };
         }
-        let ([a0, a1], [b0, b1]) = (self.halves(a), self.halves(b));
+        let ([a0, a1], [b0, b1]) = (self.unpack_bf16(a), self.unpack_bf16(b));
         self.mul_add(a1, b1, self.mul_add(a0, b0, c))
     }
 
     #[inline(always)]
-    unsafe fn write_rounded(self, v: Self::V, to: *mut u32, n: usize) {
+    unsafe fn write_bf16(self, v: Self::V, to: *mut u32, n: usize) {
         // SAFETY: the tokens prove AVX512-BF16 and AVX-512F; eight words or the mask's are `n`, which the caller promises.
         unsafe {
             let words = if BF16 {
@@ -354,7 +354,7 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
     }
 
     #[inline(always)]
-    fn halves(self, words: Self::V) -> [Self::V; 2] {
+    fn unpack_bf16(self, words: Self::V) -> [Self::V; 2] {
         // SAFETY: the token proves AVX-512F.
         unsafe {
             let words = _mm512_castps_si512(words);

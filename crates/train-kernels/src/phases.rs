@@ -1,4 +1,4 @@
-//! Planes cut into phases by the stride.
+//! Planes cut into phases by the stride: the polyphase form of a strided convolution.
 //!
 //! A plane is copied with its padding into *phases*: one plane for each remainder of (row, column) by the stride, all with
 //! the same pitch. There tap t of output (r, c) stands at offset_t + r·pitch + c, whatever the stride, so what a tap sees of a

@@ -85,7 +85,7 @@ fn round<L: Lanes>(l: L, from: &[f32], factors: &[f32], to: &mut [f32]) {
             if scaled {
                 v = l.mul(v, l.read(factors.add(i)));
             }
-            l.write_rounded(v, to.add(i / 2), LANES / 2);
+            l.write_bf16(v, to.add(i / 2), LANES / 2);
         }
         let (done, rest) = (len / LANES * LANES, len % LANES);
         if rest > 0 {
@@ -94,9 +94,9 @@ fn round<L: Lanes>(l: L, from: &[f32], factors: &[f32], to: &mut [f32]) {
                 v = l.mul(v, l.read_partial(factors.add(done), rest));
             }
             if room - done / 2 >= LANES / 2 {
-                l.write_rounded(v, to.add(done / 2), LANES / 2);
+                l.write_bf16(v, to.add(done / 2), LANES / 2);
             } else {
-                l.write_rounded(v, to.add(done / 2), rest.div_ceil(2));
+                l.write_bf16(v, to.add(done / 2), rest.div_ceil(2));
             }
         }
     }

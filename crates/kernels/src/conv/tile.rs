@@ -125,7 +125,7 @@ unsafe fn run<L: Lanes, const N: usize, const M: usize, const PAIRS: bool>(
                 for (sums, x) in sums.iter_mut().zip(x) {
                     let v = l.splat(x.wrapping_add(c).read_unaligned());
                     for (sum, w) in sums.iter_mut().zip(weights) {
-                        *sum = if PAIRS { l.dot_halves(v, w, *sum) } else { l.mul_add(v, w, *sum) };
+                        *sum = if PAIRS { l.dot_bf16(v, w, *sum) } else { l.mul_add(v, w, *sum) };
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! Transposed convolution, as one convolution of stride one for every phase of the output.
+//! Transposed convolution in its polyphase form: one convolution of stride one for every phase of the output.
 //!
 //! With stride s, output o of an axis gets input i times tap t where o + padding = i·s + t. So outputs of one *phase*, those of
 //! equal (o + padding) mod s, share their taps, every s-th of the kernel, and neighbouring outputs of a phase meet the same taps

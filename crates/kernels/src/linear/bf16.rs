@@ -77,7 +77,7 @@ fn products<L: Lanes, const R: usize>(l: L, rows: &[u32], x: &[f32]) -> [f32; R]
         for (r, sum) in sums.iter_mut().enumerate() {
             let block = &rows[r * words + i * LANES..][..LANES];
             // SAFETY: the block holds sixteen words.
-            let [a, b] = l.halves(unsafe { l.read(block.as_ptr().cast()) });
+            let [a, b] = l.unpack_bf16(unsafe { l.read(block.as_ptr().cast()) });
             *sum = [l.mul_add(a, low, sum[0]), l.mul_add(b, high, sum[1])];
         }
     }

@@ -1,7 +1,7 @@
 //! Matrix products on strided views.
 //!
-//! The `gemm` crate multiplies, but where a long right matrix is transposed and the left one has few rows, as in gradients of kernels
-//! with few output channels: it then transposes the larger of both for little arithmetic, and [`gemm_nt`] is faster.
+//! The `gemm` crate multiplies, except where a long right matrix is transposed and the left one has few rows, as in gradients of
+//! kernels with few output channels: there it would transpose the larger of both for little arithmetic, and [`gemm_nt`] is faster.
 //! Products whose right matrix is made in the order in which it is read use [`strip`] itself.
 
 mod gemm_nt;

@@ -8,8 +8,9 @@
 //! backward     dM = A·dy·Aᵀ       dV = dM·Uᵀ     dx = B·dV·Bᵀ     dUᵀ = dMᵀ·V     dW = Gᵀ·dU·G
 //! ```
 //!
-//! The backward pass is the transpose of the forward pass, transform by transform. A mixture needs no further products: Σ_k π_k·(V·U_k) is one
-//! product over K·C, ∂L/∂π_nk is ⟨(dM·Uᵀ)_k, V⟩ over the tiles of sample n. A static convolution is K = 1 without coefficients.
+//! The backward pass is the transpose of the forward pass, transform by transform. A mixture needs no further products:
+//! Σ_k π_k·(V·U_k) is one product over K·C, ∂L/∂π_nk is ⟨(dM·Uᵀ)_k, V⟩ over the tiles of sample n. A static convolution is K = 1
+//! without coefficients.
 //!
 //! The transforms write what the products read in the order in which they read it: the right matrix of a product stands in
 //! [`Panels`], so nothing is packed. Channels are rounded up to whole vectors, with zeros.
