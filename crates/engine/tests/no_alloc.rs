@@ -1,5 +1,6 @@
 //! A session does not allocate: counted by the global allocator of this test binary.
 
+#[path = "it/common.rs"]
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
