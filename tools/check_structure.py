@@ -105,13 +105,13 @@ class Crate:
         for start in edges:
             chains[start], queue = {start: (start,)}, [start]
             for at in queue:
-                for to in edges[at].keys() - chains[start].keys():
+                for to in sorted(edges[at].keys() - chains[start].keys()):
                     chains[start][to] = (*chains[start][at], to)
                     queue.append(to)
         knots = {frozenset(to for to in found if start in chains[to]): start for start, found in sorted(chains.items())[::-1]}
         for knot, start in sorted(knots.items(), key=lambda item: item[1]):
             if len(knot) > 1:
-                chain = min((chains[start][to] for to in knot if start in edges[to]), key=len)
+                chain = min((chains[start][to] for to in sorted(knot) if start in edges[to]), key=len)
                 step = lambda a, b: f"{self.files[a].relative_to(ROOT)} ({edges[a][b]})"
                 yield "circle: " + "\n     → ".join(map(step, chain, (*chain[1:], start)))
 
