@@ -74,6 +74,13 @@ impl Shell {
     }
 }
 
+/// Says why a test cannot be done on this machine. Where `DYCONV_TEST_ALL` is set, as in CI, that is a failure.
+#[allow(clippy::print_stderr, reason = "a test says what it could not try")]
+pub fn skip(reason: &str) {
+    assert!(std::env::var_os("DYCONV_TEST_ALL").is_none(), "may not be skipped where DYCONV_TEST_ALL is set: {reason}");
+    eprintln!("skipped: {reason}");
+}
+
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }

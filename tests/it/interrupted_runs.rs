@@ -1,5 +1,4 @@
 //! A run that is killed, interrupted, or has no room left ends as one that was left alone.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test says what it could not try")]
 #![cfg(all(feature = "train", unix))]
 
 use std::collections::BTreeMap;
@@ -11,7 +10,7 @@ use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::common::{Shell, text};
+use crate::common::{Shell, skip, text};
 use serde_json::Value;
 
 /// Small enough for a second, with something random in every step, and checkpoints in the middle of epochs.
@@ -313,8 +312,7 @@ fn a_full_disk_leaves_the_last_checkpoint_whole() {
     let _mount = match mount {
         Ok(output) if output.status.success() => Mount(disk.clone()),
         other => {
-            println!("skipped: no small disk can be mounted here ({other:?})");
-            return;
+            return skip(&format!("no small disk can be mounted here ({other:?})"));
         }
     };
     // Room for two checkpoints, but not for a third.

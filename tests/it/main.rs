@@ -17,6 +17,7 @@ mod held_out;
 mod inspect;
 mod interrupted_runs;
 mod keypoints;
+mod known_answers;
 mod limits;
 mod pose_answers;
 mod pose_networks;

@@ -225,14 +225,28 @@ fn a_profile_names_every_step() {
 fn the_smallest_bank_within_a_bound() {
     let graph = every_op([3, 33, 31], Gate::Softmax);
     let w = weights(&graph, 9);
-    let storage = |bound| {
-        let (plan, deviation) = Plan::smallest_within(&graph, &w, 1.0, bound, Options::default()).unwrap();
-        assert!(deviation <= bound);
-        let kernels: Vec<String> = plan.describe().into_iter().map(|s| s.kernel).collect();
-        ["-int8", "-bf16"].into_iter().find(|s| kernels.iter().any(|k| k.contains(s))).unwrap_or("f32")
+    let compile = |bank| {
+        let options = Options { bank, ..Options::default() };
+        Arc::new(Plan::with_options(&graph, &w, 1.0, options).unwrap())
     };
-    assert_eq!(storage(1.0), "-int8");
-    assert_eq!(storage(0.0), "f32");
+    let exact = compile(Storage::F32);
+    let [int8, bf16] = [Storage::Int8, Storage::Bf16].map(|bank| compile(bank).deviation_from(&exact).unwrap());
+    assert!(0.0 < bf16 && bf16 < int8 && int8 < 1.0, "bf16 deviates by {bf16:e}, int8 by {int8:e}");
+    // At each deviation itself, and just below it.
+    for (bound, bank, deviation) in [
+        (1.0, Storage::Int8, int8),
+        (int8, Storage::Int8, int8),
+        (int8 * 0.999, Storage::Bf16, bf16),
+        (bf16, Storage::Bf16, bf16),
+        (bf16 * 0.999, Storage::F32, 0.0),
+        (0.0, Storage::F32, 0.0),
+    ] {
+        let (plan, found) = Plan::smallest_within(&graph, &w, 1.0, bound, Options::default()).unwrap();
+        assert_eq!((plan.bank(), found), (bank, deviation), "within {bound:e}");
+        let kernels: Vec<String> = plan.describe().into_iter().map(|s| s.kernel).collect();
+        let named = |s: &str| kernels.iter().any(|k| k.contains(s));
+        assert_eq!((named("-int8"), named("-bf16")), (bank == Storage::Int8, bank == Storage::Bf16), "{kernels:?}");
+    }
 }
 
 #[test]

@@ -167,21 +167,26 @@ fn worst_gradients(name: &str, seed: usize) -> [f32; 2] {
 /// Every family, static and dynamic: one small step through our operations and through Burn's.
 ///
 /// A value within rounding of the kink of a ReLU goes one way here and the other way there, and with it a whole path of
-/// gradients. Where Burn's own gradients answer so to one rounding of the input, the answer is the bound; and a network
-/// may try several batches, as an error of ours would show in all of them.
+/// gradients. Where Burn's own gradients answer so to one rounding of the input, the answer is the bound; and of three
+/// batches one may disagree, as an error of ours would show in nearly all of them.
 #[test]
 fn every_family_takes_the_same_step() {
     for family in FAMILIES {
         for prefix in ["", "dy_"] {
             let name = format!("{prefix}{}_x0_25", family.name);
             let mut tried = Vec::new();
-            let agrees = (0..4).any(|seed| {
+            let mut agreements = 0;
+            // The third only where the first two are not of one mind.
+            for seed in 0..3 {
                 let [ours, rounding] = worst_gradients(&name, seed);
                 tried.push([ours, rounding]);
-                ours <= NETWORK.max(3.0 * rounding)
-            });
+                agreements += usize::from(ours <= NETWORK.max(3.0 * rounding));
+                if agreements == 2 {
+                    break;
+                }
+            }
             eprintln!("{name}: {tried:?}");
-            assert!(agrees, "{name}: gradients differ (ours, one rounding of the input): {tried:?}");
+            assert_eq!(agreements, 2, "{name}: gradients differ (ours, one rounding of the input): {tried:?}");
         }
     }
 }
