@@ -90,3 +90,56 @@ fn probes([channels, height, width]: [usize; 3]) -> Result<Vec<f32>, EngineError
     }
     Ok(values)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_probe_counts_by_its_own_largest_value() {
+        let exact = [1.0, -4.0, 100.0, 0.0, 0.5, 0.25, 0.0, 0.0];
+        assert_eq!(deviation(&exact, &exact), 0.0);
+        let off = |at: usize, by: f32| {
+            let mut found = exact;
+            found[at] += by;
+            deviation(&found, &exact)
+        };
+        assert_eq!(off(0, 1.0), 0.25);
+        assert_eq!(off(3, 1.0), 0.01);
+        assert_eq!(off(5, -0.125), 0.25);
+        assert_eq!(off(7, 1e-3), f64::INFINITY);
+        assert_eq!(off(2, f32::NAN), f64::INFINITY);
+        let mut two = exact;
+        (two[3], two[5]) = (50.0, 0.0);
+        assert_eq!(deviation(&two, &exact), 0.5, "the larger of 0.5 and 0.5 of different probes");
+        two[3] = 75.0;
+        assert_eq!(deviation(&two, &exact), 0.75);
+    }
+
+    /// Noise by the pixel, then patches of a 32nd, an 8th and a 4th of the longer side, each within its spread.
+    #[test]
+    fn probes_are_patches_of_several_sizes() {
+        let dims @ [channels, height, width] = [3, 64, 48];
+        let values = probes(dims).unwrap();
+        assert_eq!(values.len(), PROBES.len() * channels * height * width);
+        assert_eq!(values, probes(dims).unwrap(), "the same every time");
+        let maps: Vec<&[f32]> = values.chunks_exact(height * width).collect();
+        for (i, map) in maps.iter().enumerate() {
+            let (side, spread) = ([1, 2, 8, 16][i / channels], PROBES[i / channels].1);
+            let mut patches = std::collections::BTreeSet::new();
+            for (at, value) in map.iter().enumerate() {
+                let corner = at / width / side * side * width + at % width / side * side;
+                assert_eq!(*value, map[corner], "map {i}: one value a patch of {side} pixels");
+                patches.insert(value.to_bits());
+            }
+            let all = height / side * (width / side);
+            assert!(
+                patches.len() > all * 9 / 10,
+                "map {i}: {} of {all} patches have a value of their own",
+                patches.len()
+            );
+            let largest = map.iter().fold(0f32, |m, v| m.max(v.abs()));
+            assert!(largest <= spread && largest > 0.7 * spread, "map {i}: up to {largest}, spread {spread}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Layers and networks with their gradients, against PyTorch, Burn's own operations and finite differences, in one binary.
+
+mod common;
+mod fast;
+mod layers;
+mod pose_ops;
