@@ -167,10 +167,7 @@ impl Checkpoint {
         }
         match passed.into_iter().next() {
             None => Ok(None),
-            Some((path, reason)) => {
-                let reason = format!("{reason}, and there is no whole checkpoint before it; begin anew with --force");
-                Err(TrainError::damaged(&path, reason))
-            }
+            Some((path, reason)) => Err(TrainError::NoCheckpoint { path, reason }),
         }
     }
 }
@@ -281,6 +278,6 @@ mod tests {
         }
         fs::write(&whole, "nothing").unwrap();
         let error = newest(dir.path()).0.unwrap_err().to_string();
-        assert!(error.contains("batch-00000003") && error.contains("--force"), "{error}");
+        assert!(error.contains("batch-00000003") && error.contains("no whole checkpoint"), "{error}");
     }
 }

@@ -130,7 +130,7 @@ fn check(axis: &Axis, before: &[Axis], base: &Recipe) -> Result<(), RecipeError>
         return fail(format!("the grid has `{key}` twice; give all its values in one"));
     }
     if key == "seed" {
-        return fail("`seed` is no axis of a grid; see --seeds");
+        return Err(RecipeError::seed_axis());
     }
     if key.contains('.') || AXES.contains(&key) {
         return Ok(());
@@ -318,7 +318,7 @@ mod tests {
         says(&["kernals=1"], "no axis of a grid is called `kernals`; did you mean `kernels`?");
         says(&["lr=0.1"], "did you mean `train.lr`?");
         says(&["train.lrr=0.1"], "unknown key `train.lrr`; did you mean `train.lr`?");
-        says(&["seed=1"], "see --seeds");
+        says(&["seed=1"], "`seed` is no axis of a grid");
         says(&["kernels=1", "kernels=2"], "has `kernels` twice");
         says(&["kernels=0"], "whole numbers from 1, got `0`");
         says(&["tau=warm"], "temperatures and `anneal`, got `warm`");

@@ -157,7 +157,7 @@ fn lines(path: &Path, text: &[u8]) -> Result<Vec<Line>, TrainError> {
 }
 
 fn damaged(path: &Path, reason: String) -> TrainError {
-    TrainError::damaged(path, reason + "; restore the file, or begin anew with --force")
+    TrainError::DamagedMetrics { path: path.to_owned(), reason }
 }
 
 fn epochs(lines: impl IntoIterator<Item = Line>) -> Vec<Epoch> {

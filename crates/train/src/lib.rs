@@ -29,7 +29,7 @@ mod world;
 pub use attention::{AttentionStats, LayerAttention};
 pub use checkpoint::Best;
 pub use devices::{DeviceKind, devices};
-pub use error::TrainError;
+pub use error::{Kept, TrainError};
 pub use folder::{Claim, FolderLock, RunFolder};
 pub use grid::{Axis, Cell, cells};
 pub use inspect::{
@@ -38,7 +38,7 @@ pub use inspect::{
 pub use journal::{Epoch, Step, Timing, Validation, epochs_done};
 pub use recipe::{
     AugmentRecipe, BUILT_IN, BuiltIn, DataRecipe, FineTuning, ImageSize, ModelRecipe, OptimizerKind, Recipe,
-    RecipeError, Schedule, TemperatureRecipe, TemperatureSchedule, TrainRecipe, toml_value,
+    RecipeError, RecipeErrorKind, Schedule, TemperatureRecipe, TemperatureSchedule, TrainRecipe, toml_value,
 };
 pub use record::RunRecord;
 pub use run::{Event, Trained, train};

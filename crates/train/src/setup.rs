@@ -36,6 +36,7 @@ pub struct Setup {
 
 /// A recipe that does not fit the data or its own network.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SetupError {
     /// The network.
     #[error(transparent)]
@@ -149,8 +150,8 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
         (people, _) => {
             let [classes, joints] = ["classes", "joints"];
             let (answer, data, hint) = match people {
-                Some(_) => (classes, "persons with joints", "name a `pose_` network (see `dyconv models`)"),
-                None => (joints, "images with classes", "name a network without `pose_` (see `dyconv models`)"),
+                Some(_) => (classes, "persons with joints", "name a `pose_` network"),
+                None => (joints, "images with classes", "name a network without `pose_`"),
             };
             return Err(SetupError::Answer { model: m.name.clone(), answer, data, hint });
         }

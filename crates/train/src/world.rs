@@ -58,9 +58,7 @@ impl World {
     pub fn start() -> Result<Self, TrainError> {
         let several = |name: &&&str| std::env::var(name).is_ok_and(|n| n.parse::<usize>().is_ok_and(|n| n > 1));
         match STARTERS.iter().find(several) {
-            Some(name) => Err(TrainError::World(format!(
-                "{name} tells of several processes, but this program cannot train with MPI; build it with `--features mpi`"
-            ))),
+            Some(name) => Err(TrainError::NoMpi(name)),
             None => Ok(Self::alone()),
         }
     }
@@ -86,9 +84,7 @@ impl World {
     pub fn on(self, devices: Vec<Device>) -> Result<Self, TrainError> {
         assert!(!devices.is_empty(), "a network is trained on some device");
         if self.size > 1 && devices != [Device::flex()] {
-            let message =
-                "processes of MPI share their batch norms on the processor only: leave --device out, or mpirun";
-            return Err(TrainError::World(message.into()));
+            return Err(TrainError::ProcessesOnDevices);
         }
         Ok(Self { devices, ..self })
     }

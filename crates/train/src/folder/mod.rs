@@ -42,7 +42,7 @@ const VERSION: u32 = 1;
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    /// What `--resume` takes: this folder, or the one of the run that this one belongs to.
+    /// The folder to resume: this one, or that of the run that this one belongs to.
     resume: PathBuf,
     recipe: Recipe,
     data: Data,
@@ -191,7 +191,7 @@ impl RunFolder {
         self.lock.note()
     }
 
-    /// Says that this run belongs to another: `--resume` takes that one's folder.
+    /// Says that this run belongs to another: that one's folder is the one to resume.
     #[must_use]
     pub fn part_of(mut self, whole: &Path) -> Self {
         self.resume = whole.to_owned();
@@ -223,7 +223,7 @@ impl RunFolder {
         self.data.of_joints()
     }
 
-    /// What `--resume` takes.
+    /// The folder to resume.
     pub(crate) fn resume(&self) -> &Path {
         &self.resume
     }
@@ -413,7 +413,8 @@ mod tests {
             fs::write(path, "x").unwrap();
         }
         assert!(matches!(create(false), Err(TrainError::Exists(_))));
-        gone.iter().for_each(|name| assert!(dir.path().join(name).exists(), "{name}: nothing goes without --force"));
+        gone.iter()
+            .for_each(|name| assert!(dir.path().join(name).exists(), "{name}: nothing goes unless it is replaced"));
         drop(create(true).unwrap());
         kept.iter().for_each(|name| assert!(dir.path().join(name).exists(), "{name} is lost"));
         gone.iter().for_each(|name| assert!(!dir.path().join(name).exists(), "{name} is still there"));

@@ -126,11 +126,10 @@ pub struct Example {
 
 /// Why a network's attention cannot be inspected.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum InspectError {
     /// No layer has attention.
-    #[error(
-        "the network ({0}) is static: it has no attention to inspect; `dyconv train --model dy_…` trains dynamic networks"
-    )]
+    #[error("the network ({0}) is static: it has no attention to inspect")]
     Static(String),
     /// The part is empty.
     #[error("the part of the data to inspect holds no images that can be read; name another split")]

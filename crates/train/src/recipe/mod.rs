@@ -13,8 +13,8 @@ use dyconv_models::DynamicParts;
 use serde::{Deserialize, Serialize};
 
 pub use built_in::{BUILT_IN, BuiltIn};
-pub use errors::RecipeError;
 pub(crate) use errors::fail;
+pub use errors::{RecipeError, RecipeErrorKind};
 pub use resolve::{FineTuning, toml_value};
 
 /// Everything that decides a training run, but the data and the output folder.

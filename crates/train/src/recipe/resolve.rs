@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::built_in::{BUILT_IN, BuiltIn, DEFAULT};
 use super::errors::{fail_at, nearest};
-use super::{Recipe, RecipeError, fail};
+use super::{Recipe, RecipeError};
 use crate::setup::SMALL_SIDE;
 
 impl Recipe {
@@ -129,9 +129,7 @@ fn named(name: &str) -> Result<&'static BuiltIn, RecipeError> {
     BUILT_IN.iter().find(|r| r.name == name).map_or_else(
         || {
             let nearest = suggest(name, BUILT_IN.iter().map(|r| r.name)).unwrap_or_default();
-            fail(format!(
-                "no built-in recipe is called `{name}`; did you mean `{nearest}`? (`dyconv recipes` lists all)"
-            ))
+            Err(RecipeError::unknown_recipe(name, nearest))
         },
         Ok,
     )

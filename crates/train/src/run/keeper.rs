@@ -11,7 +11,7 @@ use dyconv_nn::Network;
 
 use super::Event;
 use crate::checkpoint::{Checkpoint, State};
-use crate::error::word;
+use crate::error::Kept;
 use crate::evaluate::Evaluation;
 use crate::folder::{EVALUATION, JOURNAL, LAST, RunFolder, same_recipe};
 use crate::journal::{Epoch, Journal, Line, Step};
@@ -76,7 +76,7 @@ impl<'a> Keeper<'a> {
         self.folder.model()
     }
 
-    /// What `--resume` takes.
+    /// The folder to resume.
     pub fn resume(&self) -> PathBuf {
         self.folder.resume().to_owned()
     }
@@ -141,15 +141,10 @@ impl<'a> Keeper<'a> {
         self.written(report::write(self.folder, dataset, &self.epochs, graph))
     }
 
-    /// Adds to an error of writing what is left and how to go on.
+    /// Adds to an error of writing what is left of the run.
     fn written<T>(&self, result: Result<T, TrainError>) -> Result<T, TrainError> {
         result.map_err(|error| {
-            let resume =
-                format!("once there is room, go on with: dyconv train --resume {}", word(self.folder.resume()));
-            let kept = match self.saved {
-                Some(step) => format!("The checkpoint of iteration {step} is whole; {resume}"),
-                None => format!("No checkpoint was written yet; {resume}"),
-            };
+            let kept = Some(Kept { checkpoint: self.saved, resume: self.resume() });
             match error {
                 TrainError::Write { path, cause, .. } => TrainError::Write { path, cause, kept },
                 TrainError::File(FileError { path, problem: Problem::Io { source, .. } }) => {
