@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dyconv_data::{DataError, Dataset, HeatMaps, OpenOptions};
 use dyconv_file::{Preprocessing, Skeleton, Task};
-use dyconv_graph::{Gate, Graph, Init, Shape, Weights, init};
+use dyconv_graph::{Graph, Init, Shape, Weights, init};
 use dyconv_models::{ModelError, Options, build, matches};
 
 use crate::lesson::Lesson;
@@ -115,19 +115,8 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
         joints: people.map_or(usual.joints, |people| people.skeleton.joints.len()),
         in_channels: channels,
         image_size: size,
-        width: m.width,
-        kernels: m.kernels,
-        layer_kernels: m.layer_kernels.clone(),
-        reduction: m.reduction,
-        min_hidden: m.min_hidden,
-        gate: m.gate,
-        dynamic_parts: m.dynamic_parts,
-        dynamic_head: m.dynamic_head,
-        dynamic_shortcut: m.dynamic_shortcut,
         small_stem: m.small_stem.unwrap_or(side <= SMALL_SIDE),
-        se: m.se,
-        head_width: m.head_width,
-        dropout: m.dropout,
+        ..m.options.clone()
     };
     let graph = build(&m.name, &options)?;
     let weights = init(&graph, Init { seed: recipe.seed, router: m.router_init });
@@ -178,11 +167,6 @@ pub fn static_twin(recipe: &Recipe) -> Option<Recipe> {
     let name = dyconv_models::static_twin(&recipe.model.name)?;
     let mut twin = recipe.clone();
     twin.model.name = name;
-    twin.model.gate = Gate::Softmax;
-    // What only a dynamic network understands.
-    twin.model.layer_kernels.clear();
-    twin.model.dynamic_head = false;
-    twin.model.dynamic_shortcut = false;
-    twin.model.dynamic_parts = dyconv_models::DynamicParts::default();
+    twin.model.options = twin.model.options.static_twin();
     Some(twin)
 }

@@ -294,7 +294,7 @@ mod tests {
         let old = model(&recipe("dy_resnet10_x0_125", &[("model.min_hidden", "3"), ("data.mean", "[0.3]")]), &[]);
         let set = [("model.name".to_owned(), "dy_resnet18_x0_125".to_owned())];
         let made = Recipe::resolve_from(&old, Some("finetune"), None, &set).unwrap();
-        assert_eq!((made.model.name.as_str(), made.model.min_hidden), ("dy_resnet18_x0_125", 3));
+        assert_eq!((made.model.name.as_str(), made.model.options.min_hidden), ("dy_resnet18_x0_125", 3));
         assert_eq!((made.model.image_size, made.model.small_stem), (Some(ImageSize::Side(32)), Some(true)));
         assert_eq!((made.data.mean[0], made.data.channels, made.train.epochs), (0.3, Some(1), 15));
     }

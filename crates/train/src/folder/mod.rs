@@ -501,7 +501,7 @@ mod tests {
         let error = folder.check_recipe(&other).unwrap_err().to_string();
         assert!(error.contains("train.lr = 0.1, not 0.25"), "{error}");
         other = recipe;
-        other.model.width = Some(0.5);
+        other.model.options.width = Some(0.5);
         let error = folder.check_recipe(&other).unwrap_err().to_string();
         assert!(error.contains("model.width = unset, not 0.5"), "{error}");
         let error = folder.check_data(&digits(1)).unwrap_err().to_string();

@@ -132,12 +132,13 @@ pub(super) fn near_key(parent: &str, word: &str, known: &[String]) -> String {
     if !same.is_empty() {
         return format!("; did you mean {}?", same.join(" or "));
     }
-    let known: Vec<String> = known.iter().map(|name| join(parent, name)).collect();
+    let siblings = documented_keys().filter(|key| key.rsplit_once('.').map_or("", |(table, _)| table) == parent);
+    let known: Vec<String> = known.iter().map(|name| join(parent, name)).chain(siblings).collect();
     nearest(&join(parent, word), &known)
 }
 
 /// Every key that the commented defaults explain.
-fn documented_keys() -> impl Iterator<Item = String> {
+pub(super) fn documented_keys() -> impl Iterator<Item = String> {
     let mut table = String::new();
     DEFAULT.lines().filter_map(move |line| {
         if let Some(name) = line.strip_prefix('[') {

@@ -292,7 +292,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((recipe.train.epochs, recipe.train.batch, recipe.augment.shift), (3, 7, 1));
-        assert_eq!((recipe.model.name.as_str(), recipe.model.layer_kernels["layer4.*"]), ("resnet18", 2));
+        assert_eq!((recipe.model.name.as_str(), recipe.model.options.layer_kernels["layer4.*"]), ("resnet18", 2));
         assert_eq!(recipe.train.momentum, 0.9);
     }
 
