@@ -12,7 +12,7 @@ use dyconv::graph::cost;
 use dyconv::nn::{keep_freed_memory, start_threads, wanted_threads};
 use dyconv::train::{
     Claim, DeviceKind, Event, FineTuning, Recipe, RunFolder, Setup, TemperatureSchedule, TrainError, World, devices,
-    open, setup, start, static_twin, task, train,
+    open, setup, static_twin, task, train, warm_start,
 };
 
 use super::chain;
@@ -144,7 +144,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     {
         if matches!(error.downcast_ref(), Some(TrainError::Interrupted { .. })) {
             // All agreed to stop; one of them says so.
-            return if world.leads() { result } else { Ok(()) };
+            return if world.is_leader() { result } else { Ok(()) };
         }
         note(format_args!("error: process {}: {}", world.rank(), chain(error)));
         world.abort();
@@ -156,14 +156,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
     let stop = interrupt::flag()?;
     let job = match &args.resume {
-        _ if !world.leads() => follow(world)?,
+        _ if !world.is_leader() => follow(world)?,
         Some(folder) => resume(args, folder)?,
         None => begin(args)?,
     };
-    if world.leads() {
+    if world.is_leader() {
         job.announce(world);
     }
-    let quiet = args.quiet || !world.leads();
+    let quiet = args.quiet || !world.is_leader();
     let say = |text: String| {
         if !quiet {
             note(text);
@@ -186,7 +186,7 @@ fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
         let mut view = View::new(recipe, dynamic, quiet);
         let mut show = |event: Event<'_>| {
             // Every process says what it cannot read; the rest is the leading one's.
-            if world.leads() || matches!(event, Event::Broken(_)) {
+            if world.is_leader() || matches!(event, Event::Broken(_)) {
                 view.show(&event);
             }
         };
@@ -297,7 +297,7 @@ fn go_on(
     dataset: &Dataset,
     quiet: bool,
 ) -> anyhow::Result<()> {
-    let started = start(setup, model, &task(dataset)).with_context(|| format!("--from {}", path.display()))?;
+    let started = warm_start(setup, model, &task(dataset)).with_context(|| format!("--from {}", path.display()))?;
     if quiet {
         return Ok(());
     }

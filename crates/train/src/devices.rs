@@ -1,4 +1,4 @@
-//! What a network is trained on: the processor with our own operations, or graphics processors with Burn's.
+//! What a network is trained on: the CPU with our own operations, or GPUs with Burn's.
 
 use burn::tensor::Device;
 
@@ -7,12 +7,12 @@ use crate::TrainError;
 /// A kind of device. Those of which this build has no feature are refused by [`devices`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceKind {
-    /// This machine's processor.
+    /// This machine's CPU.
     #[default]
     Cpu,
-    /// NVIDIA's graphics processors (feature `cuda`).
+    /// NVIDIA GPUs (feature `cuda`).
     Cuda,
-    /// The graphics processor that Vulkan, Metal, DirectX or WebGPU show first (feature `wgpu`).
+    /// The first GPU that Vulkan, Metal, DirectX or WebGPU list (feature `wgpu`).
     Wgpu,
 }
 

@@ -8,8 +8,8 @@ use dyconv_file::{Preprocessing, Skeleton, Task};
 use dyconv_graph::{Graph, Init, Shape, Weights, init};
 use dyconv_models::{ModelError, Options, build, matches};
 
-use crate::lesson::Lesson;
 use crate::loss::Loss;
+use crate::objective::Objective;
 use crate::{Recipe, RecipeError};
 
 /// Side in pixels of photographs where the recipe does not say.
@@ -31,7 +31,7 @@ pub struct Setup {
     /// How evaluation reads an image.
     pub preprocessing: Preprocessing,
     /// What it is taught.
-    pub(crate) lesson: Lesson,
+    pub(crate) objective: Objective,
 }
 
 /// A recipe that does not fit the data or its own network.
@@ -127,11 +127,11 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
             usual.clone_from(own);
         }
     }
-    let lesson = match (people, graph.output_shape()) {
+    let objective = match (people, graph.output_shape()) {
         (None, Shape::Vector(_)) => {
-            Lesson::Classes { augment: recipe.augment.augment(), loss: Loss::new(&recipe.train, dataset.classes())? }
+            Objective::Classes { augment: recipe.augment.augment(), loss: Loss::new(&recipe.train, dataset.classes())? }
         }
-        (Some(_), Shape::Map([_, height, width])) => Lesson::Joints {
+        (Some(_), Shape::Map([_, height, width])) => Objective::Keypoints {
             maps: HeatMaps { input: size, map: [height, width] },
             sigma: recipe.data.heatmap_sigma,
             augment: recipe.augment.pose(),
@@ -146,7 +146,7 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
         }
     };
     check_frozen(&recipe.train.freeze, &graph)?;
-    Ok(Setup { graph, weights, preprocessing, lesson })
+    Ok(Setup { graph, weights, preprocessing, objective })
 }
 
 /// Every pattern must freeze something, but not all patterns everything.

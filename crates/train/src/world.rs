@@ -1,9 +1,9 @@
 //! The processes and devices that train one network together: MPI's processes, with the feature `mpi`, or this one alone, with one
 //! device or several.
 //!
-//! Each process computes its part of every batch. Batch norms add up their statistics, and the gradients are added up after the
+//! Each process computes its part of every batch. Batch-norm statistics are all-reduced, and so are the gradients after the
 //! backward pass, so all processes take the same step; with as many images a batch it is, to rounding, the step of one process.
-//! Rank 0 alone evaluates, writes files and talks.
+//! Rank 0 alone evaluates, writes files and reports.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use dyconv_nn::Gradients;
@@ -11,7 +11,7 @@ use dyconv_nn::Gradients;
 use crate::TrainError;
 
 #[cfg(not(feature = "mpi"))]
-/// Variables by which starters of MPI programs tell a process how many there are.
+/// Variables in which MPI launchers store the number of processes.
 const STARTERS: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 
 /// This process's place among those that train together.
@@ -45,7 +45,7 @@ impl World {
         let world = universe.world();
         let (rank, size) = (world.rank() as usize, world.size() as usize);
         if size > 1 {
-            dyconv_nn::share_batches(add_up);
+            dyconv_nn::enable_sync_batch_norm(all_reduce);
         }
         Ok(Self { rank, size, devices: vec![Device::flex()], _universe: Some(universe) })
     }
@@ -74,10 +74,10 @@ impl World {
         }
     }
 
-    /// The same processes on other devices than the processor.
+    /// The same processes on devices other than the CPU.
     ///
     /// # Errors
-    /// When there are several processes: on graphics processors one process serves all.
+    /// When there are several processes: on GPUs one process serves all.
     ///
     /// # Panics
     /// Without a device.
@@ -104,8 +104,8 @@ impl World {
         self.size
     }
 
-    /// Whether this process writes files and talks.
-    pub fn leads(&self) -> bool {
+    /// Whether this is the process that writes files and reports: rank 0.
+    pub fn is_leader(&self) -> bool {
         self.rank == 0
     }
 
@@ -122,7 +122,7 @@ impl World {
     pub(crate) fn total(&self, own: f64) -> f64 {
         let mut sum = [own];
         if self.size > 1 {
-            add_up(&mut sum);
+            all_reduce(&mut sum);
         }
         sum[0]
     }
@@ -136,18 +136,18 @@ impl World {
     pub fn from_leader(&self, own: Vec<u8>) -> Vec<u8> {
         match self.size {
             1 => own,
-            _ => broadcast(self.leads().then_some(own)),
+            _ => broadcast(self.is_leader().then_some(own)),
         }
     }
 
     /// Replaces each gradient by its sum over all processes.
-    pub(crate) fn add_up_gradients(&self, gradients: Gradients) -> Gradients {
+    pub(crate) fn all_reduce_gradients(&self, gradients: Gradients) -> Gradients {
         if self.size == 1 {
             return gradients;
         }
         let vec = |t: &Tensor<1>| t.clone().into_data().try_into_vec::<f32>().expect("gradients are f32");
         let mut flat: Vec<f32> = gradients.0.iter().flatten().flat_map(vec).collect();
-        add_up(&mut flat);
+        all_reduce(&mut flat);
         let mut rest = &flat[..];
         let summed = gradients.0.into_iter().map(|gradient| {
             gradient.map(|old| {
@@ -161,7 +161,7 @@ impl World {
 }
 
 #[cfg(feature = "mpi")]
-fn add_up<T: mpi::traits::Equivalence + Copy + Default>(values: &mut [T]) {
+fn all_reduce<T: mpi::traits::Equivalence + Copy + Default>(values: &mut [T]) {
     use mpi::traits::CommunicatorCollectives;
     let own = values.to_vec();
     let world = mpi::topology::SimpleCommunicator::world();
@@ -186,10 +186,10 @@ fn broadcast(bytes: Option<Vec<u8>>) -> Vec<u8> {
 
 #[cfg(not(feature = "mpi"))]
 fn broadcast(_: Option<Vec<u8>>) -> Vec<u8> {
-    unreachable!("one process alone has nobody to tell")
+    unreachable!("a single process broadcasts nothing")
 }
 
 #[cfg(not(feature = "mpi"))]
-fn add_up<T>(_: &mut [T]) {
-    unreachable!("one process alone adds nothing up");
+fn all_reduce<T>(_: &mut [T]) {
+    unreachable!("a single process reduces nothing");
 }

@@ -219,8 +219,8 @@ impl RunFolder {
     }
 
     /// Whether the data are persons with joints.
-    pub(crate) fn of_joints(&self) -> bool {
-        self.data.of_joints()
+    pub(crate) fn of_keypoints(&self) -> bool {
+        self.data.of_keypoints()
     }
 
     /// The folder to resume.

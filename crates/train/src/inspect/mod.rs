@@ -140,7 +140,7 @@ pub enum InspectError {
 }
 
 /// Inspects the attention of a dynamic classifier. `labels` are the model's classes by class of the data set; `progress` is
-/// told how many forward passes of an image are done, and how many there will be.
+/// called with how many forward passes of an image are done, and how many there will be.
 ///
 /// # Errors
 /// See [`InspectError`].

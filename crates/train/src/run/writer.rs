@@ -18,20 +18,20 @@ use crate::journal::{Epoch, Journal, Line, Step};
 use crate::{Recipe, Setup, TrainError, TrainRecipe, report, task};
 
 /// The open files of a run.
-pub(super) struct Keeper<'a> {
+pub(super) struct RunWriter<'a> {
     folder: &'a RunFolder,
     /// What the data are known by.
     data: Fingerprint,
     journal: Journal,
     /// Every epoch done.
     pub epochs: Vec<Epoch>,
-    /// When the newest checkpoint was written, or the run taken up.
+    /// When the newest checkpoint was written, or the run resumed.
     saved_at: Instant,
     /// Iteration of the newest checkpoint, if there is one.
     saved: Option<usize>,
 }
 
-/// The folder's newest checkpoint that can be gone on from, or `None` where the run is only beginning.
+/// The folder's newest checkpoint that can be resumed, or `None` where the run is only beginning.
 pub(super) fn newest(folder: &RunFolder, observe: &mut dyn FnMut(Event<'_>)) -> Result<Option<Checkpoint>, TrainError> {
     let written = std::fs::metadata(folder.file(JOURNAL)).map_or(0, |m| m.len());
     let usable = |state: &State| match state.journal <= written {
@@ -48,7 +48,7 @@ pub(super) fn newest(folder: &RunFolder, observe: &mut dyn FnMut(Event<'_>)) -> 
     Ok(found)
 }
 
-impl<'a> Keeper<'a> {
+impl<'a> RunWriter<'a> {
     /// Opens the files, cut to where `state` stands.
     pub fn open(folder: &'a RunFolder, dataset: &Dataset, state: &State) -> Result<Self, TrainError> {
         let (journal, lines) = Journal::open(folder, state.journal)?;
