@@ -2,8 +2,7 @@
 
 use std::collections::HashSet;
 
-use dyconv_data::{Batch, Dataset, FoundJoint, HeatMaps, PersonCrop, Split};
-use dyconv_metrics::{Detection, keypoint_scores};
+use dyconv_data::{Batch, Dataset, HeatMaps, PersonCrop, Split};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
@@ -23,21 +22,22 @@ pub(crate) struct KeypointSummary {
     pub scores: Vec<(String, Option<f64>)>,
 }
 
-/// Adds up answers.
+/// Adds up answers, and the loss.
 pub(super) struct KeypointMeter<'a> {
     dataset: &'a Dataset,
     maps: HeatMaps,
-    found: Vec<Detection>,
+    meter: dyconv_data::KeypointMeter<'a>,
     /// Indices of the images that could be read.
     read: HashSet<usize>,
     loss: f64,
     persons: usize,
-    unanswered: usize,
 }
 
 impl<'a> KeypointMeter<'a> {
     pub fn new(dataset: &'a Dataset, maps: HeatMaps) -> Self {
-        Self { dataset, maps, found: Vec::new(), read: HashSet::new(), loss: 0.0, persons: 0, unanswered: 0 }
+        let people = dataset.people().expect("a data set of persons");
+        let meter = dyconv_data::KeypointMeter::new(people);
+        Self { dataset, maps, meter, read: HashSet::new(), loss: 0.0, persons: 0 }
     }
 
     /// Adds the heat maps `[N, joints, height, width]` of a batch.
@@ -53,19 +53,16 @@ impl<'a> KeypointMeter<'a> {
             let found: Vec<_> = self.maps.decode(answer).into_iter().map(|joint| joint.through(&to_image)).collect();
             self.read.insert(person.image);
             self.persons += 1;
-            match found.iter().all(FoundJoint::is_known) {
-                true => self.found.push(people.detection(person.image, 1.0, &found)),
-                false => self.unanswered += 1,
-            }
+            let found = self.meter.detection(person.image, 1.0, &found);
+            self.meter.add(found);
         }
     }
 
     pub fn finish(self) -> Result<KeypointSummary, TrainError> {
-        let people = self.dataset.people().expect("a batch of persons");
-        let scores = keypoint_scores(&people.truth(|image| self.read.contains(&image)), &self.found, &people.sigmas())?;
+        let scores = self.meter.scores(|image| self.read.contains(&image))?;
         let loss = Some(self.loss / self.persons as f64).filter(|loss| loss.is_finite());
         let stats = scores.stats().into_iter().map(|(name, value)| (name.to_owned(), value));
-        let (persons, unanswered) = (self.persons, self.unanswered);
+        let (persons, unanswered) = (self.persons, self.meter.unanswered());
         Ok(KeypointSummary { ap: scores.ap, loss, persons, unanswered, scores: stats.collect() })
     }
 }
