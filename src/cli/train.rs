@@ -28,7 +28,7 @@ use super::train_view::View;
 #[command(
     after_help = "Without arguments: a small dynamic network and its static twin on the handwritten digits inside this program.
 
-The data are a folder with one folder of images per class (or train/ and val/ of such), CIFAR or MNIST files, or COCO keypoints (annotations/person_keypoints_train2017.json and ..._val2017.json, train2017/ and val2017/), on which a `pose_` network learns joints. Every key of the recipe can be set; `recipes/default.toml` explains them. The run folder gets model.safetensors (the best network on the held-out images), report.html, metrics.jsonl and metrics.csv, TensorBoard events, recipe.toml (the complete recipe), last/ (what --resume needs) and, with a twin, twin/ with the same. Ctrl-C saves and stops; a second one stops at once. After Ctrl-C, a crash or a power cut --resume goes on, and the outcome is the same as without the break.
+The data are a folder with one folder of images per class (or train/ and val/ of such), CIFAR or MNIST files, or COCO keypoints (annotations/person_keypoints_train2017.json and ..._val2017.json, train2017/ and val2017/), on which a `pose_` network learns joints. Every key of the recipe can be set; `dyconv recipes default` explains them. The run folder gets model.safetensors (the best network on the held-out images), report.html, metrics.jsonl and metrics.csv, TensorBoard events, recipe.toml (the complete recipe), last/ (what --resume needs) and, with a twin, twin/ with the same. Ctrl-C saves and stops; a second one stops at once. After Ctrl-C, a crash or a power cut --resume goes on, and the outcome is the same as without the break.
 
 Examples:
   dyconv train
