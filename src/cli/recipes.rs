@@ -1,7 +1,7 @@
 //! `dyconv recipes`: what `dyconv train --recipe` takes.
 
 use anyhow::bail;
-use dyconv::models::suggest;
+use dyconv::graph::words::suggest;
 use dyconv::train::BUILT_IN;
 
 use super::output::print;

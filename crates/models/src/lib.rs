@@ -26,8 +26,7 @@ pub mod resnet;
 use dyconv_graph::{Graph, GraphError, NodeId, short_name};
 
 use blocks::{Features, Net};
-pub use blocks::{MAX_PATTERN, matches};
-pub use name::{ModelName, dynamic_form, static_twin, suggest};
+pub use name::{ModelName, dynamic_form, static_twin};
 pub use options::{DynamicParts, Options};
 pub use pose::Head;
 

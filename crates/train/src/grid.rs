@@ -1,6 +1,6 @@
 //! Grids of recipes: every combination of some settings over one recipe.
 
-use dyconv_models::suggest;
+use dyconv_graph::words::suggest;
 use toml::Value;
 
 use crate::recipe::fail;

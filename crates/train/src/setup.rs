@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use dyconv_data::{DataError, Dataset, HeatMaps, OpenOptions};
 use dyconv_file::{Preprocessing, Skeleton, Task};
+use dyconv_graph::words::matches;
 use dyconv_graph::{Gate, Graph, Init, Shape, Weights, init};
-use dyconv_models::{ModelError, Options, build, matches};
+use dyconv_models::{ModelError, Options, build};
 
 use crate::lesson::Lesson;
 use crate::loss::Loss;
