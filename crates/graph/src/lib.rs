@@ -30,6 +30,8 @@ mod init;
 mod json;
 mod op;
 mod router;
+#[doc(hidden)]
+pub mod samples;
 mod shape;
 mod weights;
 pub mod words;

@@ -161,10 +161,6 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Every activation.
-    pub const ALL: [Activation; 5] =
-        [Activation::Relu, Activation::Relu6, Activation::HardSwish, Activation::HardSigmoid, Activation::Sigmoid];
-
     /// Name as in the JSON form.
     pub fn name(self) -> &'static str {
         match self {

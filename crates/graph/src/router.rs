@@ -19,9 +19,6 @@ pub enum Gate {
 }
 
 impl Gate {
-    /// Every gate.
-    pub const ALL: [Gate; 2] = [Gate::Softmax, Gate::Sigmoid];
-
     /// The gate that this op is, if it is one.
     pub fn of(op: &Op) -> Option<Self> {
         match op {

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use dyconv_graph::words::matches;
 use dyconv_graph::{Activation, Builder, Conv2d, Graph, Linear, MixConv, NodeId, Op, short_name};
 
-use crate::{ModelError, Options};
+use crate::error::ModelError;
+use crate::options::Options;
 
 /// A network under construction.
 pub(crate) struct Net<'a> {
@@ -32,6 +33,20 @@ pub(crate) struct ConvSpec {
     pub act: Option<Activation>,
     /// Dynamic in a `dy_` network.
     pub dynamic: bool,
+}
+
+/// An inverted residual block of the MobileNets.
+#[derive(Clone, Copy)]
+pub(crate) struct InvertedResidual {
+    /// Side of the depthwise kernel.
+    pub kernel: usize,
+    /// Channels of the depthwise convolution.
+    pub expanded: usize,
+    pub out: usize,
+    pub stride: usize,
+    /// Squeeze-and-excitation behind the depthwise convolution.
+    pub se: bool,
+    pub act: Activation,
 }
 
 impl<'a> Net<'a> {
@@ -68,6 +83,30 @@ impl<'a> Net<'a> {
         }
     }
 
+    /// 1×1 to the expanded channels (unless there are as many already), depthwise, 1×1 to the output channels; added to its
+    /// input where the shapes are equal. Writes `<name>.expand`, `.depthwise`, `.se`, `.project` and `.add`.
+    pub fn inverted_residual(&mut self, name: &str, x: NodeId, block: InvertedResidual) -> Result<NodeId, ModelError> {
+        let InvertedResidual { kernel, expanded, out, stride, se, act } = block;
+        let at = |part: &str| format!("{name}.{part}");
+        let channels = self.builder.shape(x).channels();
+        let parts = self.options.dynamic_parts;
+        let base = ConvSpec { out: expanded, kernel: 1, stride: 1, groups: 1, act: Some(act), dynamic: parts.expand };
+        let mut y = x;
+        if expanded != channels {
+            y = self.conv(&at("expand"), y, base)?;
+        }
+        let depthwise = ConvSpec { kernel, stride, groups: expanded, dynamic: parts.depthwise, ..base };
+        y = self.conv(&at("depthwise"), y, depthwise)?;
+        if se {
+            y = self.squeeze_excite(&at("se"), y)?;
+        }
+        y = self.conv(&at("project"), y, ConvSpec { out, act: None, dynamic: parts.project, ..base })?;
+        if stride == 1 && channels == out {
+            y = self.builder.push(&at("add"), Op::Add, &[x, y])?;
+        }
+        Ok(y)
+    }
+
     /// Squeeze-and-excitation: pool → linear → ReLU → linear → hard sigmoid → scale.
     pub fn squeeze_excite(&mut self, name: &str, x: NodeId) -> Result<NodeId, ModelError> {
         let channels = self.builder.shape(x).channels();
@@ -97,7 +136,7 @@ impl<'a> Net<'a> {
     pub fn finish(self, y: NodeId) -> Result<Graph, ModelError> {
         if let Some(pattern) = self.options.layer_kernels.keys().find(|p| !self.matched.contains(p.as_str())) {
             let pattern = short_name(pattern);
-            let message = format!("`{pattern}` matches no dynamic layer; `dyconv cost NAME --layers` shows the names");
+            let message = format!("`{pattern}` matches no dynamic layer");
             return Err(ModelError::Option { option: "layer_kernels", message });
         }
         Ok(self.builder.finish(y)?)

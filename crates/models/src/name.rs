@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use dyconv_graph::words::suggest;
 
-use crate::{ALL, FAMILIES, Family, Head, ModelError, pose_names};
+use crate::error::ModelError;
+use crate::families::{ALL, FAMILIES, Family, pose_names};
+use crate::pose::Head;
 
 /// A parsed model name.
 #[derive(Clone, Copy)]

@@ -6,7 +6,7 @@ use dyconv_graph::words::MAX_PATTERN;
 use dyconv_graph::{Gate, Router, short_name};
 use serde::{Deserialize, Serialize};
 
-use crate::ModelError;
+use crate::error::ModelError;
 
 /// Settings of a network beside its name. The defaults are the paper's (K = 4, hidden = C/4, stem, head, shortcuts,
 /// squeeze-and-excitation and classifier static).
