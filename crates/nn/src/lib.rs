@@ -16,14 +16,16 @@
 
 mod attention;
 mod batch_norm;
+mod custom_ops;
 mod dynamic_conv2d;
 mod dynamic_linear;
-mod fast;
+mod geometry;
 mod layer;
 mod network;
+mod operations;
 pub mod ops;
 mod processes;
-mod stock;
+mod reference;
 mod trained;
 
 pub use attention::Attention;
@@ -33,6 +35,6 @@ pub use dyconv_kernels::train::{start_threads, wanted_threads};
 pub use dynamic_conv2d::{DynamicConv2d, DynamicConv2dConfig};
 pub use dynamic_linear::{DynamicLinear, DynamicLinearConfig};
 pub use network::{Network, NetworkError, Value};
+pub use operations::Operations;
 pub use processes::share_batches;
-pub use stock::with_stock_operations;
 pub use trained::{Gradients, Trained};

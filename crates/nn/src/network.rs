@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::DropoutConfig;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
-use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Graph, Node, NodeId, Op, Pool2d, Weights, WeightsError};
+use dyconv_graph::{Activation, Graph, Node, NodeId, Op, Pool2d, Weights, WeightsError};
 use dyconv_kernels::train::start_threads;
 
 use crate::layer::Layer;
-use crate::ops::{self, ConvGeometry, TransposedGeometry};
+use crate::operations::Operations;
+use crate::ops;
 
 /// What flows between nodes, for a whole batch.
 #[derive(Debug, Clone)]
@@ -57,6 +58,7 @@ impl Value {
 
 /// A network that cannot be made trainable.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NetworkError {
     /// The weights do not fit the graph.
     #[error(transparent)]
@@ -79,6 +81,8 @@ pub struct Network {
     /// By layer: whether it stays as it is; see [`Network::freeze`].
     #[module(skip)]
     frozen: Vec<bool>,
+    #[module(skip)]
+    operations: Operations,
 }
 
 #[derive(Debug)]
@@ -148,7 +152,7 @@ impl Network {
         let structure =
             Arc::new(Structure { graph: graph.clone(), layer, last_reader, fused: fuse(graph), joins: joins(graph) });
         let frozen = vec![false; layers.len()];
-        let mut network = Self { layers, structure, tau: 1.0, frozen };
+        let mut network = Self { layers, structure, tau: 1.0, frozen, operations: Operations::default() };
         network.set_temperature(tau)?;
         Ok(network)
     }
@@ -165,6 +169,13 @@ impl Network {
         }
         let layers = self.layers.into_iter().zip(&self.frozen);
         self.layers = layers.map(|(layer, frozen)| if *frozen { layer.no_grad() } else { layer }).collect();
+        self
+    }
+
+    /// The network carried out by these operations, and not by ours.
+    #[must_use]
+    pub fn with_operations(mut self, operations: Operations) -> Self {
+        self.operations = operations;
         self
     }
 
@@ -271,70 +282,86 @@ impl Network {
     fn apply(&self, id: NodeId, node: &Node, inputs: Vec<Value>, fuse: bool) -> Value {
         let mut inputs = inputs.into_iter();
         let mut next = || inputs.next().expect("the graph was checked");
-        let layer = self.structure.layer[id.index()].map(|i| &self.layers[i]);
-        let frozen = self.structure.layer[id.index()].is_some_and(|i| self.frozen[i]);
         let fused = self.structure.fused[id.index()].filter(|_| fuse);
-        match (&node.op, layer) {
-            (Op::Conv(conv), Some(Layer::Conv(l))) => {
-                Value::Map(ops::conv(next().map(), l.weight.val(), l.bias.as_ref().map(|b| b.val()), geometry(conv)))
+        match &node.op {
+            Op::Input => unreachable!("the input is given"),
+            Op::Conv(conv) => {
+                let Layer::Conv(l) = self.layer(id) else { mismatch(node) };
+                let bias = l.bias.as_ref().map(Param::val);
+                Value::Map(self.operations.conv(next().map(), l.weight.val(), bias, conv.into()))
             }
-            (Op::ConvTranspose(conv), Some(Layer::Conv(l))) => {
-                let bias = l.bias.as_ref().map(|b| b.val());
-                Value::Map(ops::conv_transpose(next().map(), l.weight.val(), bias, transposed(conv)))
+            Op::ConvTranspose(conv) => {
+                let Layer::Conv(l) = self.layer(id) else { mismatch(node) };
+                let bias = l.bias.as_ref().map(Param::val);
+                Value::Map(self.operations.conv_transpose(next().map(), l.weight.val(), bias, conv.into()))
             }
-            (Op::MixConv(mix), Some(Layer::MixConv(l))) => {
-                let (x, pi) = (next().map(), next().vector());
-                Value::Map(ops::mix_conv(x, pi, l.weight.val(), l.bias.as_ref().map(|b| b.val()), geometry(&mix.conv)))
+            Op::MixConv(mix) => {
+                let Layer::MixConv(l) = self.layer(id) else { mismatch(node) };
+                let (x, pi, bias) = (next().map(), next().vector(), l.bias.as_ref().map(Param::val));
+                Value::Map(self.operations.mix_conv(x, pi, l.weight.val(), bias, (&mix.conv).into()))
             }
-            (Op::Linear(_), Some(Layer::Linear(l))) => {
-                Value::Vector(ops::linear(next().vector(), l.weight.val(), l.bias.as_ref().map(|b| b.val())))
+            Op::Linear(_) => {
+                let Layer::Linear(l) = self.layer(id) else { mismatch(node) };
+                Value::Vector(ops::linear(next().vector(), l.weight.val(), l.bias.as_ref().map(Param::val)))
             }
-            (Op::MixLinear(_), Some(Layer::MixLinear(l))) => {
+            Op::MixLinear(_) => {
+                let Layer::MixLinear(l) = self.layer(id) else { mismatch(node) };
                 let (x, pi) = (next().vector(), next().vector());
-                Value::Vector(ops::mix_linear(x, pi, l.weight.val(), l.bias.as_ref().map(|b| b.val())))
+                Value::Vector(ops::mix_linear(x, pi, l.weight.val(), l.bias.as_ref().map(Param::val)))
             }
-            (Op::BatchNorm { .. }, Some(Layer::BatchNorm(l))) if frozen => Value::Map(l.evaluate(next().map(), fused)),
-            (Op::BatchNorm { .. }, Some(Layer::BatchNorm(l))) => Value::Map(l.forward_with(next().map(), fused)),
-            (Op::Activation(_), _) if fused.is_some() => next(),
-            (Op::Activation(a), _) => match next() {
+            Op::BatchNorm { .. } => {
+                let Layer::BatchNorm(l) = self.layer(id) else { mismatch(node) };
+                Value::Map(if self.is_frozen(id) {
+                    l.evaluate(next().map(), fused)
+                } else {
+                    l.forward_by(self.operations, next().map(), fused)
+                })
+            }
+            Op::Activation(_) if fused.is_some() => next(),
+            Op::Activation(a) => match next() {
                 Value::Map(x) => Value::Map(ops::activation(*a, x)),
                 Value::Vector(x) => Value::Vector(ops::activation(*a, x)),
             },
-            (Op::Softmax, _) => Value::Vector(ops::softmax(next().vector(), self.tau)),
-            (Op::Add, _) => match (next(), next()) {
+            Op::Softmax => Value::Vector(ops::softmax(next().vector(), self.tau)),
+            Op::Add => match (next(), next()) {
                 (Value::Map(a), Value::Map(b)) => Value::Map(a + b),
                 (a, b) => Value::Vector(a.vector() + b.vector()),
             },
-            (Op::Scale, _) => {
+            Op::Scale => {
                 let (x, s) = (next().map(), next().vector());
                 let [n, c] = s.dims();
                 Value::Map(x * s.reshape([n, c, 1, 1]))
             }
-            (Op::GlobalAvgPool, _) if self.structure.joins[id.index()] => {
-                Value::Vector(ops::pool_beside_reader(next().map()))
-            }
-            (Op::GlobalAvgPool, _) => Value::Vector(ops::global_avg_pool(next().map())),
-            (Op::MaxPool(pool), _) => Value::Map(max_pool(next().map(), pool)),
-            (Op::Upsample { scale }, _) => Value::Map(ops::upsample(next().map(), *scale)),
-            (Op::Dropout { rate }, _) => {
+            Op::GlobalAvgPool => Value::Vector(if self.structure.joins[id.index()] {
+                self.operations.pool_beside_reader(next().map())
+            } else {
+                self.operations.global_avg_pool(next().map())
+            }),
+            Op::MaxPool(pool) => Value::Map(max_pool(next().map(), pool)),
+            Op::Upsample { scale } => Value::Map(self.operations.upsample(next().map(), *scale)),
+            Op::Dropout { rate } => {
                 let dropout = DropoutConfig::new(f64::from(*rate)).init();
                 match next() {
                     Value::Map(x) => Value::Map(dropout.forward(x)),
                     Value::Vector(x) => Value::Vector(dropout.forward(x)),
                 }
             }
-            (op, _) => unreachable!("`{}` was loaded without its tensors", op.name()),
         }
+    }
+
+    /// The tensors of a node that owns some.
+    fn layer(&self, id: NodeId) -> &Layer {
+        let layer = self.structure.layer[id.index()];
+        &self.layers[layer.expect("`Layer::load` gave the op its tensors")]
+    }
+
+    fn is_frozen(&self, id: NodeId) -> bool {
+        self.structure.layer[id.index()].is_some_and(|i| self.frozen[i])
     }
 }
 
-fn geometry(conv: &Conv2d) -> ConvGeometry {
-    ConvGeometry { stride: conv.stride, padding: conv.padding, dilation: conv.dilation, groups: conv.groups }
-}
-
-fn transposed(conv: &ConvTranspose2d) -> TransposedGeometry {
-    let ConvTranspose2d { stride, padding, output_padding, groups, .. } = *conv;
-    TransposedGeometry { stride, padding, output_padding, groups }
+fn mismatch(node: &Node) -> ! {
+    unreachable!("`Layer::load` gave `{}` the tensors of another op", node.name)
 }
 
 fn max_pool(x: Tensor<4>, pool: &Pool2d) -> Tensor<4> {

@@ -11,7 +11,7 @@ use dyconv_kernels::train::{
 };
 
 use super::{TrainOps, generic};
-use crate::ops::{ConvGeometry, TransposedGeometry};
+use crate::geometry::{ConvGeometry, TransposedGeometry};
 use crate::processes;
 
 /// The values side by side in row-major order.
@@ -37,37 +37,8 @@ fn f32s(tensors: &[&FlexTensor]) -> bool {
 
 /// The geometry of `x` `[N, C, H, W]` and a kernel whose last four axes are `[O, C / groups, kh, kw]`.
 fn batch_conv(x: &FlexTensor, weight: &FlexTensor, g: ConvGeometry) -> BatchConv {
-    let [batch, c, h, w] = x.shape().dims();
     let weight = weight.shape();
-    let [o, kh, kw] = [4, 2, 1].map(|back| weight[weight.num_dims() - back]);
-    BatchConv {
-        batch,
-        input: [c, h, w],
-        out_channels: o,
-        kernel: [kh, kw],
-        stride: g.stride,
-        padding: g.padding,
-        dilation: g.dilation,
-        groups: g.groups,
-    }
-}
-
-/// The convolution that a transposed one of `x` `[N, C, H, W]` and a kernel `[C, O / groups, kh, kw]` goes back: from its
-/// output to its input.
-fn back(x: &FlexTensor, weight: &FlexTensor, g: TransposedGeometry) -> BatchConv {
-    let [batch, c, h, w] = x.shape().dims();
-    let [_, o, kh, kw] = weight.shape().dims();
-    let [height, width] = g.output([h, w], [kh, kw]);
-    BatchConv {
-        batch,
-        input: [o * g.groups, height, width],
-        out_channels: c,
-        kernel: [kh, kw],
-        stride: g.stride,
-        padding: g.padding,
-        dilation: [1, 1],
-        groups: g.groups,
-    }
+    g.over(x.shape().dims(), [4, 3, 2, 1].map(|back| weight[weight.num_dims() - back]))
 }
 
 fn output(c: &BatchConv) -> [usize; 4] {
@@ -138,7 +109,8 @@ impl TrainOps for Flex {
             return generic::conv_transpose::<Self>(x, weight, g);
         }
         let (x, weight) = (dense(x), dense(weight));
-        let c = back(&x, &weight, g);
+        // What the transposed convolution goes back: from its output to its input.
+        let c = g.back_to(x.shape().dims(), weight.shape().dims());
         let [o, h, w] = c.input;
         tensor(conv_dx(Isa::detect(), &c, values(&weight), values(&x)), &[c.batch, o, h, w])
     }
