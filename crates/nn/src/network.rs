@@ -7,54 +7,14 @@ use burn::nn::DropoutConfig;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
-use dyconv_graph::{Activation, Graph, Node, NodeId, Op, Pool2d, Weights, WeightsError};
+use dyconv_graph::{Graph, Node, NodeId, Op, Pool2d, Weights, WeightsError};
 use dyconv_kernels::train::start_threads;
 
 use crate::layer::Layer;
 use crate::operations::Operations;
 use crate::ops;
-
-/// What flows between nodes, for a whole batch.
-#[derive(Debug, Clone)]
-pub enum Value {
-    /// `[N, C, H, W]`
-    Map(Tensor<4>),
-    /// `[N, C]`
-    Vector(Tensor<2>),
-}
-
-impl Value {
-    /// The numbers in row-major order.
-    pub fn into_vec(self) -> Vec<f32> {
-        let data = match self {
-            Value::Map(x) => x.into_data(),
-            Value::Vector(x) => x.into_data(),
-        };
-        data.try_into_vec::<f32>().expect("activations are f32")
-    }
-
-    /// Dimensions, the batch first.
-    pub fn dims(&self) -> Vec<usize> {
-        match self {
-            Value::Map(x) => x.dims().to_vec(),
-            Value::Vector(x) => x.dims().to_vec(),
-        }
-    }
-
-    fn map(self) -> Tensor<4> {
-        match self {
-            Value::Map(x) => x,
-            Value::Vector(_) => unreachable!("shape inference gave this op a map"),
-        }
-    }
-
-    fn vector(self) -> Tensor<2> {
-        match self {
-            Value::Vector(x) => x,
-            Value::Map(_) => unreachable!("shape inference gave this op a vector"),
-        }
-    }
-}
+use crate::structure::Structure;
+use crate::value::Value;
 
 /// A network that cannot be made trainable.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -85,53 +45,6 @@ pub struct Network {
     operations: Operations,
 }
 
-#[derive(Debug)]
-struct Structure {
-    graph: Graph,
-    /// Index into `layers` of each node that owns tensors.
-    layer: Vec<Option<usize>>,
-    /// The last node that reads each value.
-    last_reader: Vec<Option<NodeId>>,
-    /// For a batch norm, the activation that alone reads it; for that activation, itself.
-    fused: Vec<Option<Activation>>,
-    /// Pools whose input has a reader that depends on them: routers and squeeze-and-excitation.
-    joins: Vec<bool>,
-}
-
-/// Finds pools whose input has another reader that depends on them.
-fn joins(graph: &Graph) -> Vec<bool> {
-    let readers = graph.readers();
-    let depends = |pool: NodeId, reader: NodeId| {
-        let mut on_pool = vec![false; graph.nodes().len()];
-        on_pool[pool.index()] = true;
-        for id in graph.ids().skip(pool.index() + 1) {
-            on_pool[id.index()] = graph.node(id).inputs.iter().any(|i| on_pool[i.index()]);
-        }
-        on_pool[reader.index()]
-    };
-    let joins = |id: NodeId| {
-        let node = graph.node(id);
-        node.op == Op::GlobalAvgPool
-            && readers[node.inputs[0].index()].iter().any(|reader| *reader != id && depends(id, *reader))
-    };
-    graph.ids().map(joins).collect()
-}
-
-/// Finds batch norms whose only reader is an activation.
-fn fuse(graph: &Graph) -> Vec<Option<Activation>> {
-    let mut fused = vec![None; graph.nodes().len()];
-    for (id, readers) in graph.ids().zip(graph.readers()) {
-        if let (Op::BatchNorm { .. }, [reader]) = (&graph.node(id).op, &readers[..])
-            && let Op::Activation(activation) = graph.node(*reader).op
-            && graph.output() != id
-        {
-            fused[id.index()] = Some(activation);
-            fused[reader.index()] = Some(activation);
-        }
-    }
-    fused
-}
-
 impl Network {
     /// Loads checked weights onto a device, and starts the threads that layers run on
     /// ([`start_threads`](crate::start_threads)).
@@ -148,9 +61,7 @@ impl Network {
             layer.push(loaded.is_some().then_some(layers.len()));
             layers.extend(loaded);
         }
-        let last_reader = graph.readers().iter().map(|r| r.iter().max().copied()).collect();
-        let structure =
-            Arc::new(Structure { graph: graph.clone(), layer, last_reader, fused: fuse(graph), joins: joins(graph) });
+        let structure = Arc::new(Structure::new(graph, layer));
         let frozen = vec![false; layers.len()];
         let mut network = Self { layers, structure, tau: 1.0, frozen, operations: Operations::default() };
         network.set_temperature(tau)?;

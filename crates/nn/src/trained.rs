@@ -97,7 +97,7 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::Value;
+    use crate::value::Value;
     use burn::module::Module;
     use burn::tensor::{Device, Distribution};
     use dyconv_graph::{Graph, Init, init};

@@ -17,10 +17,15 @@ use proptest::prelude::*;
 const NETWORK: f32 = 1e-4;
 
 /// `floors` are magnitudes that results of sums which may cancel are compared with at least.
-fn agree(what: &str, fast: &[Vec<f32>], stock: &[Vec<f32>], floors: &[(usize, f32)]) -> Result<(), TestCaseError> {
-    for (i, (fast, stock)) in fast.iter().zip(stock).enumerate() {
+fn agree(
+    what: &str,
+    custom: &[Vec<f32>],
+    reference: &[Vec<f32>],
+    floors: &[(usize, f32)],
+) -> Result<(), TestCaseError> {
+    for (i, (custom, reference)) in custom.iter().zip(reference).enumerate() {
         let floor = floors.iter().find(|f| f.0 == i).map_or(1e-30, |f| f.1);
-        let error = relative_error(fast, stock, floor);
+        let error = relative_error(custom, reference, floor);
         prop_assert!(error <= LAYER, "{what}: result {i} differs by {error:e}");
     }
     Ok(())
@@ -159,18 +164,22 @@ fn step(
 /// The worst gradient of one step through our operations, and through Burn's when every pixel is one rounding larger;
 /// both relative to its magnitude in a step through Burn's.
 fn worst_gradients(name: &str, seed: usize) -> [f32; 2] {
-    let ((loss, fast), (near_loss, near), (expected, stock)) = (
+    let ((loss, custom), (near_loss, near), (expected, reference)) = (
         step(Operations::Custom, name, 96, 8, seed, 1.0),
         step(Operations::Reference, name, 96, 8, seed, 1.0 + 2.0 * f32::EPSILON),
         step(Operations::Reference, name, 96, 8, seed, 1.0),
     );
     assert!((loss - expected).abs() <= NETWORK * expected.abs(), "{name}: loss {loss} instead of {expected}");
     assert!(near_loss.is_finite());
-    assert!(fast.iter().filter(|g| !g.is_empty()).count() > 10, "{name}: parameters without gradients");
+    assert!(custom.iter().filter(|g| !g.is_empty()).count() > 10, "{name}: parameters without gradients");
     // Gradients that are zero by construction (a batch norm ignores a shift before it) are rounding noise.
-    let floor = 1e-4 * stock.iter().flatten().fold(0f32, |m, v| m.max(v.abs()));
-    [fast, near].map(|found| {
-        found.iter().zip(&stock).map(|(found, stock)| relative_error(found, stock, floor)).fold(0.0, f32::max)
+    let floor = 1e-4 * reference.iter().flatten().fold(0f32, |m, v| m.max(v.abs()));
+    [custom, near].map(|found| {
+        found
+            .iter()
+            .zip(&reference)
+            .map(|(found, reference)| relative_error(found, reference, floor))
+            .fold(0.0, f32::max)
     })
 }
 

@@ -91,9 +91,9 @@ proptest! {
              bias.grad(&grads).unwrap().into_data()].map(floats)
         };
         let terms = (dims.iter().product::<usize>() as f32).sqrt();
-        for (i, (fast, stock)) in run(Operations::Custom).iter().zip(&run(Operations::Reference)).enumerate() {
+        for (i, (custom, reference)) in run(Operations::Custom).iter().zip(&run(Operations::Reference)).enumerate() {
             // Sums that may cancel are compared with the size of what is summed.
-            let error = relative_error(fast, stock, if i == 3 { terms } else { 1.0 });
+            let error = relative_error(custom, reference, if i == 3 { terms } else { 1.0 });
             prop_assert!(error <= LAYER, "result {i} differs by {error:e}");
         }
     }
@@ -107,8 +107,8 @@ proptest! {
             let grads = (y.clone() * dy.clone()).sum().backward();
             [y.into_data(), x.grad(&grads).unwrap().into_data()].map(floats)
         };
-        for (fast, stock) in run(Operations::Custom).iter().zip(&run(Operations::Reference)) {
-            let error = relative_error(fast, stock, 1.0);
+        for (custom, reference) in run(Operations::Custom).iter().zip(&run(Operations::Reference)) {
+            let error = relative_error(custom, reference, 1.0);
             prop_assert!(error <= LAYER, "differs by {error:e}");
         }
     }
@@ -161,10 +161,10 @@ fn keypoint_networks_train() {
             assert!(gradients.0.iter().all(Option::is_some), "{name}: a gradient for every parameter");
             (value, gradients.norm())
         };
-        let (ours, stock) = (step(Operations::Custom), step(Operations::Reference));
+        let (ours, reference) = (step(Operations::Custom), step(Operations::Reference));
         let near = |a: f64, b: f64, tolerance: f64| a > 0.0 && (a - b).abs() <= tolerance * b;
-        assert!(near(f64::from(ours.0), f64::from(stock.0), 1e-4), "{name}: losses {ours:?} {stock:?}");
+        assert!(near(f64::from(ours.0), f64::from(reference.0), 1e-4), "{name}: losses {ours:?} {reference:?}");
         // A value within rounding of the kink of a ReLU takes its gradients another way.
-        assert!(near(ours.1, stock.1, 1e-2), "{name}: gradients {ours:?} {stock:?}");
+        assert!(near(ours.1, reference.1, 1e-2), "{name}: gradients {ours:?} {reference:?}");
     }
 }
