@@ -16,6 +16,7 @@ pub struct Options {
 
 /// What convolutions multiply; sums, biases, activations and all other steps are f32 always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Precision {
     /// Values as they are.
     #[default]

@@ -20,6 +20,7 @@ use crate::error::ModelError;
 
 /// How features become heat maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Head {
     /// `a`: transposed convolutions.
     Deconvolution,
