@@ -32,6 +32,7 @@ impl Tensor {
 
 /// Weights that do not belong to the graph: names the tensor and says what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum WeightsError {
     /// A tensor of the graph is absent.
     #[error("tensor `{}` {expected:?} is missing", short_name(name))]

@@ -1,6 +1,7 @@
 //! Grids of recipes: every combination of some settings over one recipe.
 
-use dyconv_models::{Options, suggest};
+use dyconv_graph::words::suggest;
+use dyconv_models::Options;
 use toml::Value;
 
 use crate::recipe::fail;

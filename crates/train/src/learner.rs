@@ -10,7 +10,7 @@ use burn::tensor::distributed::{ReduceOperation, all_reduce};
 use burn::tensor::{Device, Tensor, TensorData};
 use dyconv_data::Batch;
 use dyconv_graph::Weights;
-use dyconv_models::matches;
+use dyconv_graph::words::matches;
 use dyconv_nn::{Gradients, Network, NetworkError};
 
 use crate::checkpoint::{Checkpoint, Tensors};

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dyconv_data::{DataError, Dataset, HeatMaps, OpenOptions};
+use dyconv_graph::words::matches;
 use dyconv_graph::{Graph, Init, Shape, Weights, init};
-use dyconv_models::{ModelError, Options, build, matches};
+use dyconv_models::{ModelError, Options, build};
 use dyconv_nn::Isa;
 use dyconv_task::{Preprocessing, Skeleton, Task};
 

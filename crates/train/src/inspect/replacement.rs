@@ -4,7 +4,7 @@
 //! the image, as the paper's and PyTorch's hooks do. What an image gets does not depend on the size of batches.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use dyconv_graph::{Graph, Node, Op, Shape};
+use dyconv_graph::{Gate, Graph, Node, Op, Shape};
 use dyconv_nn::{Network, Value};
 use serde::Serialize;
 
@@ -61,7 +61,7 @@ pub(super) struct Router {
     /// Height and width of the layer's input; 1 × 1 for a vector.
     pub size: [usize; 2],
     /// Whether coefficients sum to one.
-    softmax: bool,
+    sums_to_one: bool,
 }
 
 /// The router of every dynamic layer, in execution order of the layers.
@@ -77,7 +77,12 @@ pub(super) fn routers(graph: &Graph) -> Vec<Router> {
             Shape::Vector(_) => [1, 1],
         };
         let router = graph.node(node.inputs[1]);
-        Some(Router { name: router.name.clone(), kernels, size, softmax: matches!(router.op, Op::Softmax) })
+        Some(Router {
+            name: router.name.clone(),
+            kernels,
+            size,
+            sums_to_one: Gate::of(&router.op).is_some_and(Gate::sums_to_one),
+        })
     });
     routers.collect()
 }
@@ -127,8 +132,8 @@ impl Probe {
     }
 
     fn replace(&mut self, i: usize, mut rows: Vec<f32>, indices: &[usize], device: &Device) -> Value {
-        let Router { kernels: k, softmax, .. } = self.routers[i];
-        let total = |row: &[f32]| if softmax { 1.0 } else { row.iter().sum() };
+        let Router { kernels: k, sums_to_one, .. } = self.routers[i];
+        let total = |row: &[f32]| if sums_to_one { 1.0 } else { row.iter().sum() };
         for (row, index) in rows.chunks_exact_mut(k).zip(indices) {
             match self.replacement {
                 Replacement::Normal => {}
@@ -171,7 +176,7 @@ fn mixed(state: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dyconv_graph::{Gate, Init, RouterInit, Weights, init};
+    use dyconv_graph::{Init, RouterInit, Weights, init};
     use dyconv_models::{Options, build};
 
     const K: usize = 4;

@@ -1,6 +1,6 @@
 //! What is wrong with a recipe: the key, the line of the file where it stands, what was expected.
 
-use dyconv_models::suggest;
+use dyconv_graph::words::suggest;
 use toml::de::{DeTable, DeValue};
 
 use super::built_in::DEFAULT;

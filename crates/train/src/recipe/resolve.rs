@@ -1,7 +1,8 @@
 //! Recipes from their layers: defaults, a model to start from, a built-in recipe, a file, single settings.
 
 use dyconv_file::Model;
-use dyconv_models::{static_twin, suggest};
+use dyconv_graph::words::suggest;
+use dyconv_models::static_twin;
 use toml::{Table, Value};
 
 use super::built_in::{BUILT_IN, BuiltIn, DEFAULT};
