@@ -8,7 +8,7 @@ use dyconv_file::FileError;
 use dyconv_metrics::KeypointError;
 use dyconv_nn::NetworkError;
 
-use crate::RecipeError;
+use crate::recipe::RecipeError;
 
 /// A run that cannot begin or continue. What was saved stays.
 #[derive(Debug, thiserror::Error)]

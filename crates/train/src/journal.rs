@@ -10,10 +10,11 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::attention::AttentionStats;
+use crate::error::TrainError;
 use crate::evaluate::Scores;
 use crate::events;
 use crate::folder::{CSV, EVENTS, JOURNAL, RunFolder};
-use crate::{AttentionStats, TrainError};
 
 /// A few iterations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

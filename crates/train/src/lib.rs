@@ -23,6 +23,7 @@ mod report;
 mod run;
 mod schedule;
 mod setup;
+mod splitmix;
 mod warm_start;
 mod world;
 

@@ -10,7 +10,7 @@ use dyconv_models::{ModelError, Options, build, matches};
 
 use crate::loss::Loss;
 use crate::objective::Objective;
-use crate::{Recipe, RecipeError};
+use crate::recipe::{Recipe, RecipeError};
 
 /// Side in pixels of photographs where the recipe does not say.
 const PHOTO_SIDE: usize = 128;
@@ -104,7 +104,7 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
     let channels = recipe.data.channels.or(dataset.native_channels()).unwrap_or(3);
     let native = dataset.native_size();
     let usual = if people.is_some() { PERSON } else { [PHOTO_SIDE, PHOTO_SIDE] };
-    let size = m.image_size.map(crate::ImageSize::sides).or(native).unwrap_or(usual);
+    let size = m.image_size.map(crate::recipe::ImageSize::sides).or(native).unwrap_or(usual);
     let side = size[0].max(size[1]);
     let (kept, crop_pct) = if native.is_some() { (size[0].min(size[1]), 1.0) } else { (side, CROP_PCT) };
     // Rounded down, but for what a division leaves below a whole number.

@@ -4,7 +4,7 @@
 use dyconv_file::{Model, Task};
 use dyconv_graph::{Activation, Graph, Op, Parameter, Tensor, Weights};
 
-use crate::Setup;
+use crate::setup::Setup;
 
 /// How far the kernels of a bank stand apart at a warm start, as a share of their own size. They must differ for a router
 /// to learn from them; as the differences have mean zero, uniform attention sees the static kernel.
@@ -162,7 +162,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{ImageSize, Recipe, setup, task};
+    use crate::recipe::{ImageSize, Recipe};
+    use crate::setup::{setup, task};
     use burn::tensor::{Device, Tensor as BurnTensor, TensorData};
     use dyconv_data::{Dataset, OpenOptions};
     use dyconv_file::{Provenance, Task};

@@ -8,7 +8,8 @@ use std::path::Path;
 use super::lock::LOCK;
 use super::{CSV, EVALUATION, EVENTS, JOURNAL, LAST, MODEL, RECIPE, REPORT, RUN, read_contents};
 use crate::checkpoint::is_checkpoint;
-use crate::{Recipe, TrainError};
+use crate::error::TrainError;
+use crate::recipe::Recipe;
 
 /// The files of a run beside its checkpoints. `run.json` comes last: as long as it stands, a run can be removed.
 const FILES: [&str; 8] = [MODEL, EVALUATION, JOURNAL, CSV, EVENTS, REPORT, RECIPE, RUN];

@@ -16,7 +16,8 @@ use dyconv_file::write_atomically;
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
-use crate::{Recipe, TrainError};
+use crate::error::TrainError;
+use crate::recipe::Recipe;
 use contents::TWIN;
 use contents::{Standing, clear, remains, standing, sweep};
 pub(crate) use data::Data;

@@ -275,7 +275,7 @@ fn is_huge(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ImageSize;
+    use crate::recipe::ImageSize;
     use dyconv_data::Orientation;
 
     fn settings(pairs: &[(&str, &str)]) -> Result<Recipe, RecipeError> {

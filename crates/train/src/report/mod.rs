@@ -7,9 +7,11 @@ use dyconv_data::{Dataset, Orientation, Split};
 use dyconv_file::write_atomically;
 use dyconv_graph::Graph;
 
+use crate::attention::AttentionStats;
+use crate::error::TrainError;
 use crate::evaluate::{ClassScores, Evaluation, KeypointSummary, Scores};
 use crate::folder::{EVALUATION, REPORT, RunFolder};
-use crate::{AttentionStats, Epoch, TrainError};
+use crate::journal::Epoch;
 
 pub(crate) mod bars;
 pub(crate) mod chart;

@@ -12,10 +12,13 @@ use dyconv_nn::Network;
 use super::Event;
 use crate::checkpoint::{Checkpoint, State};
 use crate::error::Kept;
+use crate::error::TrainError;
 use crate::evaluate::Evaluation;
 use crate::folder::{EVALUATION, JOURNAL, LAST, RunFolder, same_recipe};
 use crate::journal::{Epoch, Journal, Line, Step};
-use crate::{Recipe, Setup, TrainError, TrainRecipe, report, task};
+use crate::recipe::{Recipe, TrainRecipe};
+use crate::report;
+use crate::setup::{Setup, task};
 
 /// The open files of a run.
 pub(super) struct RunWriter<'a> {
