@@ -8,6 +8,7 @@ mod ema;
 mod error;
 mod evaluate;
 mod events;
+mod files;
 mod folder;
 mod grid;
 mod inspect;

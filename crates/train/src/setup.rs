@@ -10,14 +10,12 @@ use dyconv_models::{ModelError, Options, build, matches};
 
 use crate::loss::Loss;
 use crate::objective::Objective;
-use crate::recipe::{Recipe, RecipeError};
+use crate::recipe::{Recipe, RecipeError, SMALL_SIDE};
 
 /// Side in pixels of photographs where the recipe does not say.
 const PHOTO_SIDE: usize = 128;
 /// Height and width in pixels of persons where the recipe does not say.
 const PERSON: [usize; 2] = [256, 192];
-/// Images up to this side get the small stem where the recipe does not say.
-pub(crate) const SMALL_SIDE: usize = 64;
 /// Share of the resized shorter side that the centre crop keeps where the recipe does not say: 224 of 256.
 const CROP_PCT: f64 = 0.875;
 

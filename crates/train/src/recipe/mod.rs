@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use built_in::{BUILT_IN, BuiltIn};
 pub(crate) use errors::fail;
 pub use errors::{RecipeError, RecipeErrorKind};
+pub(crate) use model::SMALL_SIDE;
 pub use model::{ImageSize, ModelRecipe};
 pub use resolve::{FineTuning, toml_value};
 

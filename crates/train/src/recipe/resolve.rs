@@ -6,8 +6,8 @@ use toml::{Table, Value};
 
 use super::built_in::{BUILT_IN, BuiltIn, DEFAULT};
 use super::errors::{fail_at, nearest};
+use super::model::SMALL_SIDE;
 use super::{Recipe, RecipeError};
-use crate::setup::SMALL_SIDE;
 
 impl Recipe {
     /// The defaults, changed by a built-in recipe if one is named, by the text of a recipe file, and by

@@ -11,6 +11,7 @@
 //! Everything random depends on the seed and on how many iterations are done, and a checkpoint holds everything else, so
 //! a run that is resumed yields the same bits as one that never stopped.
 
+mod event;
 #[cfg(test)]
 mod keypoints_tests;
 mod writer;
@@ -37,35 +38,11 @@ use crate::schedule::{learning_rate, temperature};
 use crate::setup::Setup;
 use crate::splitmix::stream;
 use crate::world::World;
+pub use event::Event;
 use writer::RunWriter;
 
 /// Batches that are made ready ahead of the loop.
 const PREFETCH: usize = 4;
-
-/// What is reported to the observer of a run.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// So many iterations of a run were done before.
-    Resumed {
-        /// Iterations done.
-        step: usize,
-        /// Iterations of the whole run.
-        total: usize,
-    },
-    /// An iteration is done.
-    Step {
-        /// Its numbers.
-        step: &'a Step,
-        /// Iterations of the whole run.
-        total: usize,
-    },
-    /// An epoch is done and everything is written.
-    Epoch(&'a Epoch),
-    /// An image cannot be read and is skipped from now on.
-    Broken(&'a Broken),
-    /// Something that a person should know.
-    Warning(String),
-}
 
 /// A finished run.
 #[derive(Debug)]

@@ -9,12 +9,13 @@ use dyconv_file::{FileError, Fingerprint, Model, Problem, Provenance};
 use dyconv_graph::Graph;
 use dyconv_nn::Network;
 
-use super::Event;
+use super::event::Event;
 use crate::checkpoint::{Checkpoint, State};
 use crate::error::Kept;
 use crate::error::TrainError;
 use crate::evaluate::Evaluation;
-use crate::folder::{EVALUATION, JOURNAL, LAST, RunFolder, same_recipe};
+use crate::files::{EVALUATION, JOURNAL, LAST};
+use crate::folder::{RunFolder, same_recipe};
 use crate::journal::{Epoch, Journal, Line, Step};
 use crate::recipe::{Recipe, TrainRecipe};
 use crate::report;
