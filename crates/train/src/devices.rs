@@ -6,6 +6,7 @@ use crate::error::TrainError;
 
 /// A kind of device. Those of which this build has no feature are refused by [`devices`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum DeviceKind {
     /// This machine's CPU.
     #[default]

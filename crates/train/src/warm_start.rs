@@ -27,6 +27,7 @@ pub struct WarmStart {
 
 /// A model that the network cannot be started from: names the first tensor that differs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum WarmStartError {
     /// A tensor of another shape.
     #[error(

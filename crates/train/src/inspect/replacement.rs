@@ -13,6 +13,7 @@ use crate::splitmix::splitmix64;
 /// What an image's coefficients are replaced by, in every chosen layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Replacement {
     /// Nothing: the network as it is.
     Normal,

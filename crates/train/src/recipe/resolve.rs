@@ -4,10 +4,10 @@ use dyconv_file::Model;
 use dyconv_models::{static_twin, suggest};
 use toml::{Table, Value};
 
+use super::Recipe;
 use super::built_in::{BUILT_IN, BuiltIn, DEFAULT};
-use super::errors::{fail_at, nearest};
+use super::errors::{RecipeError, fail_at, nearest};
 use super::model::SMALL_SIDE;
-use super::{Recipe, RecipeError};
 
 impl Recipe {
     /// The defaults, changed by a built-in recipe if one is named, by the text of a recipe file, and by
