@@ -5,7 +5,7 @@ use dyconv_file::Model;
 use dyconv_graph::{Gate, Graph, Op, Parameter, Tensor, Weights};
 use dyconv_task::Task;
 
-use crate::Setup;
+use crate::setup::Setup;
 
 /// How far the kernels of a bank stand apart at a warm start, as a share of their own size. They must differ for a router
 /// to learn from them; as the differences have mean zero, uniform attention sees the static kernel.
@@ -28,6 +28,7 @@ pub struct WarmStart {
 
 /// A model that the network cannot be started from: names the first tensor that differs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum WarmStartError {
     /// A tensor of another shape.
     #[error(
@@ -161,7 +162,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{ImageSize, Recipe, setup, task};
+    use crate::recipe::{ImageSize, Recipe};
+    use crate::setup::{setup, task};
     use burn::tensor::{Device, Tensor as BurnTensor, TensorData};
     use dyconv_data::{Dataset, OpenOptions};
     use dyconv_file::Provenance;

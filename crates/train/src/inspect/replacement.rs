@@ -8,9 +8,12 @@ use dyconv_graph::{Gate, Graph, Node, Op, Shape};
 use dyconv_nn::{Network, Value};
 use serde::Serialize;
 
+use crate::splitmix::splitmix64;
+
 /// What an image's coefficients are replaced by, in every chosen layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Replacement {
     /// Nothing: the network as it is.
     Normal,
@@ -156,21 +159,14 @@ impl Probe {
 
 /// Permutes by Fisher and Yates, with a stream of its own for each seed, image and router.
 fn shuffle(row: &mut [f32], seed: u64, image: usize, router: usize) {
-    let mut state = [image as u64, router as u64].into_iter().fold(mixed(seed), |state, v| mixed(state ^ mixed(v)));
+    let mut state =
+        [image as u64, router as u64].into_iter().fold(splitmix64(seed), |state, v| splitmix64(state ^ splitmix64(v)));
     for last in (1..row.len()).rev() {
-        state = mixed(state);
+        state = splitmix64(state);
         // The high bits of the product are a number below last + 1, as good as even.
         let other = ((u128::from(state) * (last as u128 + 1)) >> 64) as usize;
         row.swap(last, other);
     }
-}
-
-/// A step of SplitMix64.
-fn mixed(state: u64) -> u64 {
-    let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ z >> 31
 }
 
 #[cfg(test)]

@@ -216,7 +216,7 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Recipe;
+    use crate::recipe::Recipe;
 
     /// Of a file with `text` and of settings over it.
     fn says(text: &str, settings: &[(&str, &str)]) -> (String, bool) {
