@@ -52,6 +52,7 @@ mod source;
 mod split;
 #[cfg(test)]
 mod testdata;
+mod words;
 
 pub use augment::{Augment, Crop, PoseAugment, RandAugment};
 pub use crop::{Affine, PersonBox, PersonCrop};
@@ -63,7 +64,8 @@ pub use error::DataError;
 pub use heatmap::{FoundJoint, HeatMaps};
 pub use image::Image;
 pub use limits::DecodeOptions;
-pub use loader::{Batch, Broken, Classes, Epoch, Joints, Loader, LoaderOptions, Targets};
+pub use loader::{Batch, Batches, Broken, Classes, Joints, Loader, LoaderOptions, Targets};
 pub use people::{BoxFile, DetectedBox, DetectedBoxes, Joint, People, Person, PersonImage, Visibility};
 pub use preprocessing::Transform;
 pub use split::Split;
+pub use words::thousands;

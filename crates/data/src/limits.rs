@@ -2,7 +2,7 @@
 
 use dyconv_task::Orientation;
 
-use crate::error::thousands;
+use crate::words::thousands;
 
 /// How files become pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,11 +16,12 @@ use std::path::{Path, PathBuf};
 use super::part::Part;
 use super::{Contents, LeftOut, OwnSplit, read_file};
 use crate::decode;
-use crate::error::{DataError, listed, shown};
+use crate::error::DataError;
 use crate::extensions::is_image;
 use crate::image::Image;
 use crate::limits::DecodeOptions;
 use crate::regular;
+use crate::words::{listed, shown};
 use index::Index;
 
 /// Images inside tar files.

@@ -13,9 +13,10 @@ use super::group::{Group, Label, Loose, Picture};
 use super::segment::{BLOCK, Segment, next_block};
 use super::{Place, Shards, names};
 use crate::decode::MAX_FILE_BYTES;
-use crate::error::{DataError, shown, thousands};
+use crate::error::DataError;
 use crate::extensions::is_image;
 use crate::regular;
+use crate::words::{shown, thousands};
 
 /// Longest content of a `.cls` member in bytes.
 const MAX_LABEL: u64 = 1024;
