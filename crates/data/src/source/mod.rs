@@ -5,6 +5,7 @@ mod cifar;
 mod digits;
 mod folder;
 mod left_out;
+mod magic;
 mod mnist;
 mod part;
 mod shards;
@@ -16,9 +17,10 @@ use std::path::{Path, PathBuf};
 
 use flate2::{Crc, CrcReader};
 
-use crate::decode::{self, DecodeOptions, MAX_FILE_BYTES};
+use crate::decode::{self, MAX_FILE_BYTES};
 use crate::error::DataError;
 use crate::image::Image;
+use crate::limits::DecodeOptions;
 use crate::people::{self, People};
 use crate::regular;
 pub(crate) use left_out::LeftOut;

@@ -12,8 +12,9 @@ use std::path::Path;
 use super::left_out::LeftOut;
 use super::part::Part;
 use super::{Contents, Images, Labels, OwnSplit, advice};
-use crate::decode::EXTENSIONS;
-use crate::error::{DataError, listed, shown};
+use crate::error::DataError;
+use crate::extensions::EXTENSIONS;
+use crate::words::{listed, shown};
 use layout::Layout;
 use scan::Top;
 
@@ -109,13 +110,6 @@ fn contents(
     }
     let images = Images::Files { root: root.to_owned(), paths };
     Contents { images, labels: Labels::Classes { names: classes, of: labels }, split, left_out }
-}
-
-/// Whether a file is called as images are.
-pub(super) fn is_image(path: &Path) -> bool {
-    path.extension()
-        .and_then(|end| end.to_str())
-        .is_some_and(|end| EXTENSIONS.iter().any(|e| end.eq_ignore_ascii_case(e)))
 }
 
 /// Every folder is a class; refuses those that nothing can be learned from.

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use walkdir::{DirEntry, WalkDir};
 
-use super::{is_image, junk};
+use super::junk;
 use crate::error::DataError;
+use crate::extensions::is_image;
 use crate::regular;
 use crate::source::left_out::LeftOut;
 
