@@ -6,9 +6,9 @@ use dyconv::Classifier;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args_os().skip(1);
     let model = arguments.next().ok_or("usage: classify MODEL IMAGE…")?;
-    let mut classifier = Classifier::open(model.as_ref())?;
+    let classifier = Classifier::open(model)?;
     for image in arguments {
-        let prediction = classifier.predict_file(image.as_ref())?;
+        let prediction = classifier.predict_file(&image)?;
         for answer in prediction.top(3) {
             println!("{}: {} {:.1} %", image.display(), answer.class, 100.0 * answer.probability);
         }

@@ -1,8 +1,6 @@
-//! The binary: one file per verb.
+//! The program: see the crate `dyconv-cli`.
 #![forbid(unsafe_code)]
 
-mod cli;
-
 fn main() -> std::process::ExitCode {
-    cli::main()
+    dyconv_cli::main()
 }

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use dyconv::data::{
-    Dataset, DecodeOptions, DetectedBoxes, HeatMaps, Image, Joint, OpenOptions, People, PersonCrop, Preprocessing,
-    Split, Transform, decode, draw_skeleton,
+    Dataset, DecodeOptions, DetectedBoxes, HeatMaps, Image, Joint, OpenOptions, People, PersonCrop, Split, Transform,
+    decode, draw_skeleton,
 };
 use dyconv::metrics::{Detection, Pose, keypoint_scores, oks_nms};
+use dyconv::task::Preprocessing;
 
 use crate::with_files;
 

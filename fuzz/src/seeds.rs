@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dyconv::file::{Model, Preprocessing, Provenance, Task};
+use dyconv::file::{Model, Provenance};
 use dyconv::graph::{Init, init};
+use dyconv::task::{Preprocessing, Task};
 
 use crate::network::dynamic;
 

@@ -6,8 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Output};
 
 use crate::common::{Shell, text};
-use dyconv::file::{Model, Preprocessing, Provenance, Task};
+use dyconv::file::{Model, Provenance};
 use dyconv::graph::{Activation, Builder, Linear, Op, Tensor, Weights};
+use dyconv::task::{Preprocessing, Task};
 use image::{GrayImage, Luma};
 use serde_json::{Value, json};
 

@@ -10,6 +10,20 @@ fn model(shell: &Shell) {
 
 #[test]
 #[cfg(feature = "train")]
+fn an_instruction_set_that_training_cannot_have() {
+    let shell = Shell::new();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dyconv"));
+    command.args(["train", "--out", "run"]).env("DYCONV_ISA", "nonsense").current_dir(shell.path(""));
+    let output = command.output().unwrap();
+    let error = common::text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let expected = "error: DYCONV_ISA: invalid value `nonsense`: there is no such instruction set; possible values on this CPU: portable";
+    assert!(error.contains(expected), "{error}");
+    assert!(!shell.path("run").exists(), "nothing is made before the choice is known to be good");
+}
+
+#[test]
+#[cfg(feature = "train")]
 fn data_sets() {
     let shell = Shell::new();
     let train = |data: &str, expected: &str| {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use dyconv::data::{Dataset, Image, OpenOptions, Split};
-use dyconv::file::{Model, Preprocessing, Provenance, Task};
+use dyconv::file::{Model, Provenance};
 use dyconv::graph::{Init, init};
 use dyconv::models::{Options, build};
-use dyconv::{Classifier, Error, EvaluationOptions, evaluate};
+use dyconv::task::{Preprocessing, Task};
+use dyconv::{Classifier, Error, EvaluationOptions, ModelOptions, evaluate};
 
 fn model(classes: &[String]) -> Model {
     let options =
@@ -26,10 +27,14 @@ fn digits() -> Arc<Dataset> {
     Arc::new(Dataset::open("digits", &OpenOptions::default()).unwrap())
 }
 
+fn classifier(model: Model, threads: usize) -> Classifier {
+    ModelOptions::new().threads(threads).compile(model).unwrap().into_classifier().unwrap()
+}
+
 #[test]
 fn a_model_answers_with_probabilities() {
     let data = digits();
-    let mut classifier = Classifier::new(model(data.classes())).unwrap();
+    let classifier = classifier(model(data.classes()), 1);
     let prediction = classifier.predict(&Image::new(20, 30, 3, vec![77; 1800])).unwrap();
     assert!((prediction.probabilities().iter().sum::<f32>() - 1.0).abs() < 1e-6);
     let top = prediction.top(3);
@@ -43,7 +48,7 @@ fn answers_do_not_depend_on_the_number_of_threads() {
     let data = digits();
     let image = Image::new(8, 8, 1, (0..64).map(|i| i * 4).collect());
     let probabilities = |threads| {
-        let mut classifier = Classifier::new(model(data.classes())).unwrap().with_threads(threads);
+        let classifier = classifier(model(data.classes()), threads);
         classifier.predict(&image).unwrap().probabilities().to_vec()
     };
     assert_eq!(probabilities(1), probabilities(3));
@@ -52,11 +57,11 @@ fn answers_do_not_depend_on_the_number_of_threads() {
 #[test]
 fn evaluation_counts_every_image_once_in_any_batches() {
     let data = digits();
-    let mut classifier = Classifier::new(model(data.classes())).unwrap();
-    let mut score = |batch| {
+    let classifier = classifier(model(data.classes()), 1);
+    let score = |batch| {
         let options = EvaluationOptions { split: Split::Val, batch, max_broken: 0 };
         let mut last = 0;
-        let evaluation = evaluate(&mut classifier, &data, &options, &mut |done| last = done).unwrap();
+        let evaluation = evaluate(&classifier, &data, &options, &mut |done| last = done).unwrap();
         assert_eq!((last, evaluation.confusion.total()), (365, 365));
         (evaluation.top1, evaluation.top5, evaluation.confusion)
     };
@@ -69,14 +74,14 @@ fn classes_are_matched_by_name() {
     let mut classes = data.classes().to_vec();
     classes.reverse();
     let options = EvaluationOptions { split: Split::Val, batch: 64, max_broken: 0 };
-    let mut backwards = Classifier::new(model(&classes)).unwrap();
-    let evaluation = evaluate(&mut backwards, &data, &options, &mut |_| {}).unwrap();
+    let backwards = classifier(model(&classes), 1);
+    let evaluation = evaluate(&backwards, &data, &options, &mut |_| {}).unwrap();
     let support: Vec<u64> = evaluation.confusion.per_class().iter().map(|c| c.support).collect();
     let nines = (0..365).filter(|i| data.classes()[data.label(Split::Val, *i)] == "9").count();
     assert_eq!(support[0], nines as u64);
     classes[3] = "six-ish".into();
-    let mut stranger = Classifier::new(model(&classes)).unwrap();
-    let error = evaluate(&mut stranger, &data, &options, &mut |_| {}).unwrap_err();
+    let stranger = classifier(model(&classes), 1);
+    let error = evaluate(&stranger, &data, &options, &mut |_| {}).unwrap_err();
     assert!(matches!(&error, Error::UnknownClass { class, .. } if class == "6"), "{error}");
 }
 
@@ -92,9 +97,9 @@ fn forty_thousand_classes_are_scored_as_ten() {
     let graph = b.finish(y).unwrap();
     let classes: Vec<String> = (0..40_000).map(|class| class.to_string()).collect();
     let model = Model { weights: init(&graph, Init::default()), graph, ..model(&classes[..10]) };
-    let mut classifier = Classifier::new(Model { task: Task::Classification { classes }, ..model }).unwrap();
+    let classifier = classifier(Model { task: Task::Classification { classes }, ..model }, 1);
     let options = EvaluationOptions { split: Split::All, batch: 64, max_broken: 0 };
-    let evaluation = evaluate(&mut classifier, &data, &options, &mut |_| {}).unwrap();
+    let evaluation = evaluate(&classifier, &data, &options, &mut |_| {}).unwrap();
     assert_eq!((evaluation.confusion.total(), evaluation.unanswered), (1797, 0));
     assert!(evaluation.confusion.cells().len() <= 1797);
     assert_eq!(evaluation.confusion.per_class().len(), 40_000);

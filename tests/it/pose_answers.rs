@@ -6,8 +6,9 @@ use std::io::Cursor;
 use std::process::Output;
 
 use crate::common::{Shell, text};
-use dyconv::file::{Model, Orientation, Preprocessing, Provenance, Skeleton, Task};
+use dyconv::file::{Model, Provenance};
 use dyconv::graph::{Activation, Builder, Conv2d, Op, Tensor, Weights};
+use dyconv::task::{Orientation, Preprocessing, Skeleton, Task};
 use image::{GrayImage, ImageFormat, Luma};
 use serde_json::{Value, json};
 

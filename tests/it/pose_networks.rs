@@ -1,7 +1,8 @@
 //! Keypoint networks through the binary: made, counted, timed, run.
 
 use crate::common::Shell;
-use dyconv::file::{Model, Skeleton, Task};
+use dyconv::file::Model;
+use dyconv::task::{Skeleton, Task};
 
 #[test]
 fn a_new_keypoint_network_names_its_joints_and_runs() {

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use dyconv_data::{Dataset, Split};
-use dyconv_file::Skeleton;
+use dyconv_task::Skeleton;
 use serde_json::json;
 
 const PERSONS: u64 = 60_000;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use dyconv_file::Skeleton;
+use dyconv_task::Skeleton;
 
 use crate::decode::DecodeOptions;
 use crate::error::{DataError, listed, thousands};

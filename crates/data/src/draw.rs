@@ -1,6 +1,6 @@
 //! A skeleton drawn on a picture.
 
-use dyconv_file::Skeleton;
+use dyconv_task::Skeleton;
 
 use crate::image::Image;
 use crate::raster::{Point, Shape};

@@ -5,9 +5,8 @@
 
 use std::collections::BinaryHeap;
 
+use dyconv_task::Fingerprint;
 use flate2::Crc;
-
-pub use dyconv_file::{DataMatch, Fingerprint};
 
 use crate::dataset::Dataset;
 use crate::split::{Split, name_hash};
@@ -45,6 +44,7 @@ impl Dataset {
 mod tests {
     use super::*;
     use crate::{DataError, OpenOptions};
+    use dyconv_task::DataMatch;
     use proptest::prelude::*;
     use std::path::Path;
 

@@ -109,7 +109,7 @@ impl HeatMaps {
 
     /// The flip test: replaces `maps` by the mean of them and of `flipped`, the answer to the mirrored crop
     /// ([`PersonCrop::mirror`](crate::PersonCrop::mirror)); both `[joints, height, width]`. `mirrored` says which joint takes the
-    /// place of which ([`Skeleton::mirrored`](dyconv_file::Skeleton::mirrored)).
+    /// place of which ([`Skeleton::mirrored`](dyconv_task::Skeleton::mirrored)).
     ///
     /// Column c of a mirrored crop is column width − c of the other, so the maps of a mirrored crop are one column off
     /// from those turned back; column 0, which has no counterpart, stays. This is what SimpleBaseline's option

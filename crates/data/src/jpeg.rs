@@ -13,7 +13,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-use dyconv_file::Orientation;
+use dyconv_task::Orientation;
 use jpeg_decoder::ColorTransform;
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use dyconv_file::Orientation;
+use dyconv_task::Orientation;
 use png::{Decoder, DecodingError, InterlaceInfo, Limits, Transformations, expand_interlaced_row};
 
 use crate::decode::{DecodeOptions, check_size, zeroed};

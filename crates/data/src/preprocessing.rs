@@ -1,6 +1,6 @@
 //! From a decoded image to the numbers a network reads.
 
-use dyconv_file::Preprocessing;
+use dyconv_task::Preprocessing;
 
 use crate::crop::PersonCrop;
 use crate::decode::DecodeOptions;

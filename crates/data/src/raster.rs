@@ -3,29 +3,49 @@
 //! Coordinates are pixels; the centre of the first pixel is (0, 0).
 
 /// A point or vector of the picture.
-pub(crate) type Point = [f32; 2];
+pub type Point = [f32; 2];
 
 /// What can be drawn.
 #[derive(Debug, Clone)]
-pub(crate) enum Shape {
+pub enum Shape {
     /// A line with round ends, as thick at each end as its radius says.
-    Capsule { ends: [Point; 2], radii: [f32; 2] },
+    Capsule {
+        /// Where it begins and ends.
+        ends: [Point; 2],
+        /// Half its thickness there.
+        radii: [f32; 2],
+    },
     /// A convex or concave polygon, grown by a radius and so rounded.
-    Polygon { corners: Vec<Point>, radius: f32 },
+    Polygon {
+        /// In their order around it.
+        corners: Vec<Point>,
+        /// By how much it is grown.
+        radius: f32,
+    },
     /// An ellipse; `axis` is the unit vector along which it has the first radius.
-    Ellipse { centre: Point, axis: Point, radii: [f32; 2] },
+    Ellipse {
+        /// Its middle.
+        centre: Point,
+        /// Unit vector.
+        axis: Point,
+        /// Along the axis, and across it.
+        radii: [f32; 2],
+    },
 }
 
 impl Shape {
+    /// A filled circle.
     pub fn disc(centre: Point, radius: f32) -> Self {
         Self::Capsule { ends: [centre, centre], radii: [radius, radius] }
     }
 
+    /// A line with round ends, 2 · `radius` thick.
     pub fn line(from: Point, to: Point, radius: f32) -> Self {
         Self::Capsule { ends: [from, to], radii: [radius, radius] }
     }
 
     /// Pixels from the border, negative inside. Near the border only: far off it is too large or too small.
+    #[inline]
     pub fn distance(&self, p: Point) -> f32 {
         match self {
             Self::Capsule { ends: [a, b], radii } => {
@@ -95,40 +115,21 @@ fn polygon_distance(corners: &[Point], p: Point) -> f32 {
     if inside { -nearest.sqrt() } else { nearest.sqrt() }
 }
 
-/// The smallest convex polygon around points.
-pub(crate) fn hull(mut points: Vec<Point>) -> Vec<Point> {
-    points.sort_by(|a, b| a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1])));
-    points.dedup();
-    let mut border: Vec<Point> = Vec::with_capacity(2 * points.len());
-    let mut walk = |points: &mut dyn Iterator<Item = Point>| {
-        let start = border.len();
-        for p in points {
-            while let [.., a, b] = border[start..] {
-                let turn = (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0]);
-                if turn > 0.0 {
-                    break;
-                }
-                border.pop();
-            }
-            border.push(p);
-        }
-        // The last point begins the way back.
-        border.pop();
-    };
-    walk(&mut points.iter().copied());
-    walk(&mut points.iter().rev().copied());
-    if border.is_empty() { points } else { border }
-}
-
-pub(crate) fn sub(a: Point, b: Point) -> Point {
+/// a − b.
+#[inline]
+pub fn sub(a: Point, b: Point) -> Point {
     [a[0] - b[0], a[1] - b[1]]
 }
 
-pub(crate) fn dot(a: Point, b: Point) -> f32 {
+/// Scalar product.
+#[inline]
+pub fn dot(a: Point, b: Point) -> f32 {
     a[0] * b[0] + a[1] * b[1]
 }
 
-pub(crate) fn length(v: Point) -> f32 {
+/// Euclidean length.
+#[inline]
+pub fn length(v: Point) -> f32 {
     dot(v, v).sqrt()
 }
 
@@ -168,13 +169,5 @@ mod tests {
                 assert!(area(&shape) <= 8000.0, "{far}");
             }
         }
-    }
-
-    #[test]
-    fn a_hull_leaves_out_what_is_inside() {
-        let points = vec![[0.0, 0.0], [2.0, 1.0], [4.0, 0.0], [4.0, 4.0], [0.0, 4.0], [1.0, 3.0], [4.0, 0.0]];
-        assert_eq!(hull(points), vec![[0.0, 0.0], [4.0, 0.0], [4.0, 4.0], [0.0, 4.0]]);
-        assert_eq!(hull(vec![[1.0, 1.0]; 3]), vec![[1.0, 1.0]]);
-        assert_eq!(hull(vec![[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]), vec![[0.0, 0.0], [2.0, 2.0]]);
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::image::Image;
 use crate::preprocessing::Transform;
 use crate::{DataError, DecodeOptions, load};
-use dyconv_file::Preprocessing;
+use dyconv_task::Preprocessing;
 
 /// A file of the folder `testdata`.
 pub(crate) fn path(name: &str) -> PathBuf {

@@ -2,10 +2,10 @@
 
 use dyconv_graph::{Activation as GraphActivation, Conv2d, ConvTranspose2d, Pool2d, Shape};
 use dyconv_kernels::{
-    Activation, Bank, Buffer, ConvGeometry, ConvRun, ConvTranspose, DepthwiseConv, Epilogue, Exec, Isa, PanelConv,
-    PoolGeometry, Span, Storage, TransposedGeometry, Upsample, WinogradConv, activate, add, affine, global_avg_pool,
-    linear, linear_halves, max_pool, mean_of_sums, mix, mix_linear, pack_linear_bank, pack_linear_halves, scale,
-    softmax,
+    Activation, Bank, Buffer, ConvAlgorithm, ConvDemand, ConvGeometry, ConvRun, ConvTranspose, DepthwiseConv, Epilogue,
+    Exec, Isa, PanelConv, PoolGeometry, PrefetchRange, Storage, TransposedGeometry, Upsample, WinogradConv, activate,
+    add, affine, global_avg_pool, linear, linear_bf16, max_pool, mean_of_sums, mix, mix_linear, pack_linear_bank,
+    pack_linear_bf16, scale, softmax,
 };
 
 use crate::arena::Slot;
@@ -28,7 +28,7 @@ pub(crate) enum Kernel {
         bias: Vec<f32>,
         activation: Option<Activation>,
     },
-    Linear(Packed, Rows),
+    Linear(Packed, LinearWeights),
     Affine {
         scale: Vec<f32>,
         shift: Vec<f32>,
@@ -63,10 +63,10 @@ pub(crate) enum Conv {
 
 /// The weights of a linear layer.
 #[derive(Debug, Clone)]
-pub(crate) enum Rows {
-    Exact(Buffer<f32>),
-    /// bf16.
-    Halves(Buffer<u32>),
+pub(crate) enum LinearWeights {
+    F32(Buffer<f32>),
+    /// Two to a word.
+    Bf16(Buffer<u32>),
 }
 
 /// What surrounds the packed weights of a layer; see [`Layer`].
@@ -93,7 +93,7 @@ pub(crate) struct Places<'a> {
     /// The step's own sums, or those that it reads.
     pub(crate) sums: Slot,
     /// What will be read after this step.
-    pub(crate) upcoming: [Span; 2],
+    pub(crate) prefetch: [PrefetchRange; 2],
 }
 
 /// The parts of a layer's scratch.
@@ -154,11 +154,11 @@ impl Packed {
     }
 }
 
-impl Rows {
-    fn span(&self) -> Span {
+impl LinearWeights {
+    fn span(&self) -> PrefetchRange {
         match self {
-            Rows::Exact(weight) => Span::of(weight),
-            Rows::Halves(weight) => Span::of(weight),
+            LinearWeights::F32(weight) => PrefetchRange::of(weight),
+            LinearWeights::Bf16(weight) => PrefetchRange::of(weight),
         }
     }
 }
@@ -226,29 +226,35 @@ impl Kernel {
             Storage::Bf16 => 16,
             Storage::Int8 => 8,
         };
-        let weight_bytes = layer.weight.len() * bits / 8;
-        // Where kernels are mixed, transforming them costs less than rounding them; fixed ones are half as large in bf16.
-        let in_f32 = options.precision == Precision::F32 || layer.mixes;
-        if groups > 1 && DepthwiseConv::supports(&geometry) {
-            let conv = DepthwiseConv::new(geometry);
-            let bank = conv.pack(layer.kernels, &layer.weight, storage);
-            Kernel::Conv(Conv::Depthwise(conv), packed, bank)
-        } else if !layer.scaled && in_f32 && WinogradConv::pays(&geometry, isa, weight_bytes) {
-            let conv = WinogradConv::new(geometry, isa);
-            let bank = conv.pack(layer.kernels, &layer.weight, storage);
-            Kernel::Conv(Conv::Winograd(conv), packed, bank)
-        } else {
-            let conv = match options.precision {
-                Precision::Bf16 if rounding_pays(&geometry) => PanelConv::rounding(geometry, isa),
-                _ => PanelConv::new(geometry, isa),
-            };
+        let demand = ConvDemand {
+            weight_bytes: layer.weight.len() * bits / 8,
+            mixes: layer.mixes,
+            scales_input: layer.scaled,
+            bf16: options.precision == Precision::Bf16,
+        };
+        let panel = |conv: PanelConv| {
             let bank = if layer.mixes {
                 conv.pack(layer.kernels, &layer.weight, storage)
             } else {
                 conv.pack_fixed(&layer.weight)
             };
-            Kernel::Conv(Conv::Panel(conv), packed, bank)
-        }
+            (Conv::Panel(conv), bank)
+        };
+        let (conv, bank) = match ConvAlgorithm::choose(&geometry, isa, demand) {
+            ConvAlgorithm::Depthwise => {
+                let conv = DepthwiseConv::new(geometry);
+                let bank = conv.pack(layer.kernels, &layer.weight, storage);
+                (Conv::Depthwise(conv), bank)
+            }
+            ConvAlgorithm::Winograd => {
+                let conv = WinogradConv::new(geometry, isa);
+                let bank = conv.pack(layer.kernels, &layer.weight, storage);
+                (Conv::Winograd(conv), bank)
+            }
+            ConvAlgorithm::Panel => panel(PanelConv::new(geometry, isa)),
+            ConvAlgorithm::PanelBf16 => panel(PanelConv::rounding(geometry, isa)),
+        };
+        Kernel::Conv(conv, packed, bank)
     }
 
     fn conv_transpose(layer: &Layer<ConvTranspose2d>, input: Shape, isa: Isa, options: Options) -> Self {
@@ -266,9 +272,9 @@ impl Kernel {
     /// Of the routers' layers two bytes a weight are kept, where banks are not exact either: they are as many.
     fn linear<S>(layer: &Layer<S>, input: Shape, output: Shape, narrow: bool) -> Self {
         let rows = if narrow && !layer.mixes {
-            Rows::Halves(pack_linear_halves(output.channels(), &layer.weight))
+            LinearWeights::Bf16(pack_linear_bf16(output.channels(), &layer.weight))
         } else {
-            Rows::Exact(pack_linear_bank(layer.kernels, output.channels(), &layer.weight))
+            LinearWeights::F32(pack_linear_bank(layer.kernels, output.channels(), &layer.weight))
         };
         Kernel::Linear(Packed::new(layer, input), rows)
     }
@@ -323,7 +329,7 @@ impl Kernel {
     }
 
     /// The weights, as memory.
-    pub(crate) fn span(&self) -> Option<Span> {
+    pub(crate) fn span(&self) -> Option<PrefetchRange> {
         match self {
             Kernel::Conv(_, _, bank) | Kernel::ConvTranspose { bank, .. } => Some(bank.all()),
             Kernel::Linear(_, rows) => Some(rows.span()),
@@ -365,7 +371,7 @@ impl Kernel {
         let storage = match self {
             Kernel::Conv(_, p, bank) if p.mixes && bank.storage() == Storage::Bf16 => "-bf16",
             Kernel::Conv(_, p, bank) if p.mixes && bank.storage() == Storage::Int8 => "-int8",
-            Kernel::Linear(_, Rows::Halves(_)) => "-bf16",
+            Kernel::Linear(_, LinearWeights::Bf16(_)) => "-bf16",
             _ => "",
         };
         let scale = if packed.is_some_and(|p| p.scaled) { "+scale" } else { "" };
@@ -376,7 +382,7 @@ impl Kernel {
 
     /// Runs on one sample: reads and writes places of the arena.
     pub(crate) fn run(&self, exec: Exec<'_>, arena: &mut [f32], places: &Places<'_>, scratch: &mut [f32]) {
-        let Places { inputs, output, sums, upcoming } = *places;
+        let Places { inputs, output, sums, prefetch } = *places;
         let isa = exec.isa;
         match self {
             Kernel::Input => {}
@@ -403,25 +409,25 @@ impl Kernel {
                         y,
                         sums,
                         scratch: rest,
-                        upcoming,
+                        prefetch,
                     },
                 );
             }
             Kernel::ConvTranspose { conv, bank, bias, activation } => {
                 let [x, y] = apart(arena, inputs[0], output);
                 let end = Epilogue { bias, activation: *activation };
-                conv.run(exec, bank, end, x, y, scratch, upcoming);
+                conv.run(exec, bank, end, x, y, scratch, prefetch);
             }
             Kernel::Linear(packed, weight) => {
                 let Carved { coefficients, bias, rest, .. } = packed.carve(isa, arena, inputs, scratch);
                 let end = Epilogue { bias, activation: packed.activation };
                 let [x, y] = apart(arena, inputs[0], output);
                 match weight {
-                    Rows::Exact(bank) if packed.mixes => {
+                    LinearWeights::F32(bank) if packed.mixes => {
                         mix_linear(isa, bank, coefficients, end, x, &mut rest[..packed.inputs], y);
                     }
-                    Rows::Exact(weight) => linear(exec, weight, end, x, y),
-                    Rows::Halves(weight) => linear_halves(exec, weight, end, x, y),
+                    LinearWeights::F32(weight) => linear(exec, weight, end, x, y),
+                    LinearWeights::Bf16(weight) => linear_bf16(exec, weight, end, x, y),
                 }
             }
             Kernel::Affine { scale, shift, activation } => {
@@ -459,14 +465,6 @@ impl Kernel {
             }
         }
     }
-}
-
-/// Whether a convolution is faster in bf16. An odd number of channels is rounded pixel by pixel, which must be repaid by
-/// many products of each value: 36 and 72 (MobileNets' stems) do not, 784 (ResNet's) do.
-fn rounding_pays(g: &ConvGeometry) -> bool {
-    let [h, w, c] = g.input;
-    let products = g.output_len() * g.taps() / (h * w);
-    g.groups == 1 && (c.is_multiple_of(2) || products >= 256)
 }
 
 /// Two values of the arena that the plan placed apart.

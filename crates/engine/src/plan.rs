@@ -1,7 +1,7 @@
 //! Everything that can be decided once: which kernels run, in which order, on which places of one arena.
 
 use dyconv_graph::{Graph, Op, Parameter, Shape, TensorSource};
-use dyconv_kernels::{Isa, Storage, settle};
+use dyconv_kernels::{Isa, PrefetchRange, Storage, advise_huge_pages};
 
 use crate::EngineError;
 use crate::arena::{Life, Slot, place};
@@ -142,7 +142,7 @@ impl Plan {
             step.release(&mut room);
         }
         drop(room);
-        settle(kernels.iter().filter_map(Kernel::span));
+        advise_huge_pages(kernels.iter().filter_map(Kernel::span).map(PrefetchRange::addresses));
         let (buffer_of, mut lives) = buffers(&mut lowered, &kernels);
         let outputs = lives.len();
         lives.extend(sum_lives(&lowered, &kernels));

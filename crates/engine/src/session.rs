@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dyconv_graph::Shape;
-use dyconv_kernels::{Buffer, Exec, Pool, Span, chw_to_hwc, hwc_to_chw};
+use dyconv_kernels::{Buffer, Exec, Pool, PrefetchRange, chw_to_hwc, hwc_to_chw};
 
 use crate::error::check_len;
 use crate::kernel::Places;
@@ -18,8 +18,8 @@ const GROUP: usize = 8;
 /// Bytes of memory that the samples of a group may hold at most.
 const GROUP_BYTES: usize = 256 << 20;
 
-/// Bytes of weights from which on a step before asks for them.
-const WORTH_ASKING: usize = 8 << 10;
+/// Fewest bytes of weights that are worth prefetching.
+const WORTH_PREFETCHING: usize = 8 << 10;
 
 /// A plan and the memory to run it. The plan is shared between sessions, and so may be the pool of threads: a session that
 /// finds the pool busy computes alone. Answers do not depend on the number of threads, bit for bit.
@@ -84,6 +84,11 @@ impl Session {
     /// Number of threads, the caller's included.
     pub fn threads(&self) -> usize {
         self.pool.threads()
+    }
+
+    /// The threads, which other sessions may share.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
     }
 
     /// The plan that is run.
@@ -195,7 +200,7 @@ impl Session {
         let Self { plan, pool, arena, scratch, .. } = self;
         let exec = Exec { isa: plan.isa, pool };
         for i in 0..plan.steps.len() {
-            run_step(plan, exec, i, x, upcoming(&plan.steps[i + 1..]), arena, scratch);
+            run_step(plan, exec, i, x, next_weights(&plan.steps[i + 1..]), arena, scratch);
             visit(i, &arena[plan.steps[i].output.range()]);
         }
     }
@@ -217,7 +222,7 @@ impl Session {
         let group = x.len() / sample;
         for (x, tail) in x.chunks_exact(sample).zip(tails.iter_mut()) {
             for i in 0..plan.tail {
-                run_step(plan, exec, i, x, upcoming(&plan.steps[i + 1..]), arena, scratch);
+                run_step(plan, exec, i, x, next_weights(&plan.steps[i + 1..]), arena, scratch);
             }
             for slot in &plan.carried {
                 tail[slot.range()].copy_from_slice(&arena[slot.range()]);
@@ -226,8 +231,8 @@ impl Session {
         for i in plan.tail..plan.steps.len() {
             for (n, tail) in tails.iter_mut().take(group).enumerate() {
                 let last = n + 1 == group;
-                let ahead = if last { upcoming(&plan.steps[i + 1..]) } else { Default::default() };
-                run_step(plan, exec, i, &[], ahead, tail, scratch);
+                let prefetch = if last { next_weights(&plan.steps[i + 1..]) } else { Default::default() };
+                run_step(plan, exec, i, &[], prefetch, tail, scratch);
             }
         }
         for (tail, y) in tails.iter().zip(y.chunks_exact_mut(outputs)) {
@@ -247,7 +252,7 @@ fn run_step(
     exec: Exec<'_>,
     i: usize,
     x: &[f32],
-    upcoming: [Span; 2],
+    prefetch: [PrefetchRange; 2],
     arena: &mut [f32],
     scratch: &mut [f32],
 ) {
@@ -255,13 +260,14 @@ fn run_step(
     if i == 0 {
         chw_to_hwc(plan.input_dims()[0], x, &mut arena[step.output.range()]);
     } else {
-        let places = Places { inputs: &step.inputs, output: step.output, sums: step.sums, upcoming };
+        let places = Places { inputs: &step.inputs, output: step.output, sums: step.sums, prefetch };
         step.kernel.run(exec, arena, &places, scratch);
     }
 }
 
-/// The weights of the next steps that have many.
-fn upcoming(steps: &[PlanStep]) -> [Span; 2] {
-    let mut spans = steps.iter().filter(|s| s.kernel.weight_bytes() >= WORTH_ASKING).filter_map(|s| s.kernel.span());
-    [(); 2].map(|()| spans.next().unwrap_or_default())
+/// The weights of the next steps that have many: what to prefetch.
+fn next_weights(steps: &[PlanStep]) -> [PrefetchRange; 2] {
+    let mut ranges =
+        steps.iter().filter(|s| s.kernel.weight_bytes() >= WORTH_PREFETCHING).filter_map(|s| s.kernel.span());
+    [(); 2].map(|()| ranges.next().unwrap_or_default())
 }

@@ -3,90 +3,55 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use dyconv_graph::{Tensor, TensorSource, Weights, WeightsError, check_shapes, check_values, short_text};
+use dyconv_graph::{Tensor, Weights, WeightsError, check_shapes, check_values, short_text};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
-use crate::header::{Header, KEY};
-use crate::map::Map;
-use crate::{Model, Problem, VERSION};
-
-/// Files above this size are refused.
-pub const MAX_FILE_BYTES: u64 = 8 << 30;
-
-/// Largest header of a file, in bytes: what is read of it takes about twenty times as much memory.
-pub const MAX_HEADER_BYTES: u64 = 16 << 20;
+use crate::error::ModelFileErrorKind;
+use crate::format::{KEY, MAX_HEADER_BYTES, VERSION};
+use crate::header::Header;
+use crate::model::Model;
 
 /// Characters of a parser's message that are shown: it may quote the file.
 const MESSAGE: usize = 500;
 
-/// Bytes of the file that are looked at before they are given back.
-const PIECE: usize = 1 << 20;
-
 /// Where each tensor lies in the file: its shape and its bytes.
-type Places = BTreeMap<String, (Vec<usize>, Range<usize>)>;
+pub(crate) type Places = BTreeMap<String, (Vec<usize>, Range<usize>)>;
 
-/// The tensors of a model file that stay in the file until one is asked for. Made by [`Model::open`].
-#[derive(Debug)]
-pub struct Mapped {
-    map: Map,
-    places: Places,
-}
-
-impl TensorSource for Mapped {
-    fn check_shapes(&self, graph: &dyconv_graph::Graph) -> Result<(), WeightsError> {
-        check_shapes(graph, self.places.iter().map(|(name, (shape, _))| (name.as_str(), shape.as_slice())))
-    }
-
-    /// What was read leaves memory again: the file is never whole in it.
-    fn read(&self, name: &str, into: &mut Vec<f32>) -> Result<(), WeightsError> {
-        into.clear();
-        let missing = || WeightsError::Missing { name: name.to_owned(), expected: Vec::new() };
-        let (_, range) = self.places.get(name).ok_or_else(missing)?;
-        into.reserve_exact(range.len() / 4);
-        for start in range.clone().step_by(PIECE) {
-            let piece = start..range.end.min(start + PIECE);
-            into.extend(floats(&self.map.bytes()[piece]));
-            self.map.release();
-        }
-        check_values(name, into)
-    }
-}
-
-fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+pub(crate) fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
     bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))
 }
 
-/// A model whose weights stay in the file.
-pub(crate) fn mapped(map: Map) -> Result<Model<Mapped>, Problem> {
-    let (header, places) = parse(map.bytes())?;
-    Ok(header.model(Mapped { map, places }))
-}
-
-/// A model in memory.
-pub(crate) fn model(bytes: &[u8]) -> Result<Model, Problem> {
-    let (header, places) = parse(bytes)?;
-    let tensor = |(name, (shape, range)): (String, (Vec<usize>, Range<usize>))| {
-        let data: Vec<f32> = floats(&bytes[range]).collect();
-        check_values(&name, &data)?;
-        Ok((name, Tensor::new(&shape, data)))
-    };
-    let weights = places.into_iter().map(tensor).collect::<Result<_, WeightsError>>()?;
-    Ok(header.model(Weights(weights)))
+impl Model {
+    /// Reads and verifies a model file that is in memory.
+    ///
+    /// # Errors
+    /// When it is damaged, or describes a network that cannot exist; see [`ModelFileErrorKind`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelFileErrorKind> {
+        let (header, places) = parse(bytes)?;
+        let tensor = |(name, (shape, range)): (String, (Vec<usize>, Range<usize>))| {
+            let data: Vec<f32> = floats(&bytes[range]).collect();
+            check_values(&name, &data)?;
+            Ok((name, Tensor::new(&shape, data)))
+        };
+        let weights = places.into_iter().map(tensor).collect::<Result<_, WeightsError>>()?;
+        Ok(header.model(Weights(weights)))
+    }
 }
 
 /// Checks everything but the values of the tensors.
-fn parse(bytes: &[u8]) -> Result<(Header, Places), Problem> {
-    let container = |e: safetensors::SafeTensorError| Problem::Container(short_text(&e.to_string(), MESSAGE));
+pub(crate) fn parse(bytes: &[u8]) -> Result<(Header, Places), ModelFileErrorKind> {
+    let container =
+        |e: safetensors::SafeTensorError| ModelFileErrorKind::Container(short_text(&e.to_string(), MESSAGE));
     check_header_length(bytes)?;
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(container)?;
-    let json = metadata.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or(Problem::Foreign)?;
+    let json = metadata.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or(ModelFileErrorKind::Foreign)?;
     let header = header(json)?;
     let tensors = SafeTensors::deserialize(bytes).map_err(container)?;
     let mut places = Places::new();
     for (name, view) in tensors.iter() {
         if view.dtype() != Dtype::F32 {
-            return Err(Problem::Dtype { name: name.to_owned(), found: format!("{:?}", view.dtype()) });
+            return Err(ModelFileErrorKind::Dtype { name: name.to_owned(), found: format!("{:?}", view.dtype()) });
         }
         // The view is a part of `bytes`, so this is where it begins.
         let start = view.data().as_ptr().addr() - bytes.as_ptr().addr();
@@ -97,35 +62,39 @@ fn parse(bytes: &[u8]) -> Result<(Header, Places), Problem> {
 }
 
 /// Adds to a header of version 1 what it left unsaid: photographs were not turned.
-fn complete_version_1(header: &mut serde_json::Value) -> Result<(), Problem> {
+fn complete_version_1(header: &mut serde_json::Value) -> Result<(), ModelFileErrorKind> {
     let Some(preprocessing) = header.get_mut("preprocessing").and_then(serde_json::Value::as_object_mut) else {
         return Ok(());
     };
     match preprocessing.insert("orientation".into(), "ignore".into()) {
-        Some(_) => Err(Problem::Header("preprocessing: unknown field `orientation`, which came with version 2".into())),
+        Some(_) => Err(ModelFileErrorKind::Header(
+            "preprocessing: unknown field `orientation`, which came with version 2".into(),
+        )),
         None => Ok(()),
     }
 }
 
 /// Whether the header is one that dyconv reads. One that is longer than the file is none at all.
-pub(crate) fn check_header_length(bytes: &[u8]) -> Result<(), Problem> {
+pub(crate) fn check_header_length(bytes: &[u8]) -> Result<(), ModelFileErrorKind> {
     let Some((length, rest)) = bytes.split_first_chunk() else { return Ok(()) };
     let length = u64::from_le_bytes(*length);
     if length > MAX_HEADER_BYTES && length <= rest.len() as u64 {
-        return Err(Problem::Header(format!("it has {length} bytes, and may have at most {MAX_HEADER_BYTES}")));
+        return Err(ModelFileErrorKind::Header(format!(
+            "it has {length} bytes, and may have at most {MAX_HEADER_BYTES}"
+        )));
     }
     Ok(())
 }
 
-fn header(json: &str) -> Result<Header, Problem> {
-    let malformed = |e: serde_json::Error| Problem::Header(short_text(&e.to_string(), MESSAGE));
+fn header(json: &str) -> Result<Header, ModelFileErrorKind> {
+    let malformed = |e: serde_json::Error| ModelFileErrorKind::Header(short_text(&e.to_string(), MESSAGE));
     // The version first: the rest of another version may mean anything.
     let mut value: serde_json::Value = serde_json::from_str(json).map_err(malformed)?;
     match value.get("version").and_then(serde_json::Value::as_u64) {
         Some(1) => complete_version_1(&mut value)?,
         Some(VERSION) => {}
-        Some(other) => return Err(Problem::Version(other)),
-        None => return Err(Problem::Header("the field `version` is missing or no whole number".into())),
+        Some(other) => return Err(ModelFileErrorKind::Version(other)),
+        None => return Err(ModelFileErrorKind::Header("the field `version` is missing or no whole number".into())),
     }
     let header: Header = serde_json::from_value(value).map_err(malformed)?;
     header.check()?;

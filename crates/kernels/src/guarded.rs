@@ -1,34 +1,29 @@
 //! Kernels with raw loads on buffers that end at a page that can be neither read nor written.
 #![allow(unsafe_code, reason = "maps pages")]
 
-use crate::testing::values;
+use dyconv_simd::testing::values;
+
 use crate::{
     Activation, Bank, ConvGeometry, ConvRun, ConvTranspose, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, Pool,
-    PoolGeometry, Span, Storage, TransposedGeometry, Upsample, WinogradConv, activate, add, affine, chw_to_hwc,
-    global_avg_pool, hwc_to_chw, linear, linear_halves, max_pool, mean_of_sums, mix, mix_linear, pack_linear_bank,
-    pack_linear_halves, scale, softmax,
+    PoolGeometry, PrefetchRange, Storage, TransposedGeometry, Upsample, WinogradConv, activate, add, affine,
+    chw_to_hwc, global_avg_pool, hwc_to_chw, linear, linear_bf16, max_pool, mean_of_sums, mix, mix_linear,
+    pack_linear_bank, pack_linear_bf16, scale, softmax,
 };
 
 const PAGE: usize = 4096;
 
 const PI: [f32; 4] = [0.1, 0.2, 0.3, 0.4];
 
-unsafe extern "C" {
-    fn mmap(at: *mut u8, bytes: usize, protection: i32, flags: i32, file: i32, offset: i64) -> *mut u8;
-    fn mprotect(at: *mut u8, bytes: usize, protection: i32) -> i32;
-}
-
 /// The values, right before a page that faults. Never unmapped: this is a test.
 fn guarded(from: &[f32]) -> &'static mut [f32] {
     let bytes = size_of_val(from);
     let whole = bytes.next_multiple_of(PAGE);
-    const READ_WRITE: i32 = 3;
-    const PRIVATE_ANONYMOUS: i32 = 0x22;
     // SAFETY: a fresh mapping, of which the last page is closed; the slice ends where that page begins.
     unsafe {
-        let start = mmap(std::ptr::null_mut(), whole + PAGE, READ_WRITE, PRIVATE_ANONYMOUS, -1, 0);
-        assert!(start.addr() != usize::MAX, "a mapping");
-        assert_eq!(mprotect(start.add(whole), PAGE, 0), 0);
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let start = libc::mmap(std::ptr::null_mut(), whole + PAGE, access, kind, -1, 0);
+        assert!(start != libc::MAP_FAILED, "a mapping");
+        assert_eq!(libc::mprotect(start.add(whole), PAGE, libc::PROT_NONE), 0);
         let values = std::slice::from_raw_parts_mut(start.add(whole - bytes).cast::<f32>(), from.len());
         values.copy_from_slice(from);
         values
@@ -82,7 +77,7 @@ fn convolutions_stay_inside_their_buffers() {
                     y,
                     sums: guarded(&vec![0.0; sums]),
                     scratch: guarded(&vec![0.0; scratch]),
-                    upcoming: [Span::default(); 2],
+                    prefetch: [PrefetchRange::default(); 2],
                 };
                 conv(Exec { isa, pool: &pool }, run);
                 assert!(y.iter().all(|v| v.is_finite()), "{} {:?} {g:?}", isa.name(), bank.storage());
@@ -146,7 +141,7 @@ fn what_enlarges_maps_stays_inside_its_buffers() {
                 y.fill(f32::NAN);
                 let end = Epilogue { bias, activation: Some(Activation::Relu) };
                 let scratch = guarded(&vec![0.0; conv.scratch_len()]);
-                conv.run(exec, &conv.pack(&weight), end, x, y, scratch, [Span::default(); 2]);
+                conv.run(exec, &conv.pack(&weight), end, x, y, scratch, [PrefetchRange::default(); 2]);
                 assert!(y.iter().all(|v| v.is_finite()), "{} {g:?}", isa.name());
             }
             large.fill(f32::NAN);
@@ -171,10 +166,10 @@ fn linear_layers_stay_inside_their_buffers() {
             let (y, scratch) = (guarded(&vec![0.0; outputs]), guarded(&vec![0.0; inputs]));
             let one = guarded(&weight[..outputs * inputs]);
             let bank = guarded(&pack_linear_bank(4, outputs, &weight));
-            let halves = pack_linear_halves(outputs, one);
-            let halves = guarded(&halves.iter().map(|w| f32::from_bits(*w)).collect::<Vec<_>>());
+            let words = pack_linear_bf16(outputs, one);
+            let words = guarded(&words.iter().map(|w| f32::from_bits(*w)).collect::<Vec<_>>());
             // SAFETY: the same bits, seen as words again.
-            let halves = unsafe { std::slice::from_raw_parts(halves.as_ptr().cast::<u32>(), halves.len()) };
+            let words = unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u32>(), words.len()) };
             for isa in Isa::available() {
                 let (exec, end) = (Exec { isa, pool: &pool }, Epilogue { bias, activation: Some(Activation::Relu) });
                 let mut finite = |what: &str, run: &mut dyn FnMut(&mut [f32])| {
@@ -183,7 +178,7 @@ fn linear_layers_stay_inside_their_buffers() {
                     assert!(y.iter().all(|v| v.is_finite()), "{what} {} {inputs} → {outputs}", isa.name());
                 };
                 finite("linear", &mut |y| linear(exec, one, end, x, y));
-                finite("halves", &mut |y| linear_halves(exec, halves, end, x, y));
+                finite("bf16", &mut |y| linear_bf16(exec, words, end, x, y));
                 finite("mix", &mut |y| mix_linear(isa, bank, &PI, end, x, scratch, y));
             }
         }

@@ -3,9 +3,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use crate::buffer::Buffer;
-use crate::geometry::Exec;
-use crate::lanes::{LANES, Lanes, dispatch};
+use dyconv_simd::{Buffer, LANES, Lanes, dispatch};
+
+use crate::exec::Exec;
 use crate::threads::share;
 
 /// Rounds of multiply-adds in one attempt: some tens of microseconds.
@@ -107,8 +107,8 @@ fn read<L: Lanes>(l: L, values: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lanes::Isa;
     use crate::threads::Pool;
+    use dyconv_simd::Isa;
 
     #[test]
     fn every_instruction_set_and_number_of_threads_gives_a_rate() {

@@ -224,7 +224,8 @@ impl std::fmt::Debug for Pool {
 }
 
 /// The share of part `part` of `parts` in `0..n`: all shares together cover it, and differ by at most one.
-pub(crate) fn share(n: usize, part: usize, parts: usize) -> std::ops::Range<usize> {
+#[inline(always)]
+pub fn share(n: usize, part: usize, parts: usize) -> std::ops::Range<usize> {
     n * part / parts..n * (part + 1) / parts
 }
 

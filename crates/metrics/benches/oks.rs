@@ -1,4 +1,4 @@
-//! How long 5,000 images with 10,000 persons take to score.
+//! Time to score 5,000 images with 10,000 persons.
 //!
 //!     cargo bench -p dyconv-metrics --bench oks
 //!     python crates/metrics/tests/oks/generate.py --time      # pycocotools on the same set

@@ -1,10 +1,9 @@
-//! What a row of outputs says: the one rule for the answer of a classifier.
+//! The one rule that turns a row of logits into a class.
 
-/// The class that a classifier answers with, given its logits (or its probabilities) for one sample.
+/// The predicted class, given a classifier's logits (or probabilities) for one sample.
 ///
-/// The class with the largest value; of equal ones the lowest, so where all are −∞ it is class 0, and +∞ beats every number.
-/// `None` where a value is NaN, or where there are no classes: such a row is no answer, whatever stands beside the NaN. In
-/// every score it counts as wrong.
+/// This is the class with the largest value, and the lowest index among equal ones: class 0 if all are −∞.
+/// `None` if any value is NaN, or if there are no classes. Every score counts such a row as wrong.
 pub fn answer(row: &[f32]) -> Option<usize> {
     let mut best = 0;
     for (class, &value) in row.iter().enumerate() {

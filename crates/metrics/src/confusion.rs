@@ -1,25 +1,25 @@
-//! Which class was taken for which.
+//! The confusion matrix of a classifier.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// Confusion matrix: counts of (true class, predicted class). Takes memory and time for the cells that are not zero only.
+/// Confusion matrix: counts of (true class, predicted class). It is sparse: zero cells take neither memory nor time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confusion {
-    /// By (true class, predicted class), where there are any.
+    /// Nonzero counts by (true class, predicted class).
     cells: BTreeMap<(usize, usize), u64>,
-    /// Samples of each true class without an answer.
+    /// Samples of each true class without a prediction.
     unanswered: Vec<u64>,
 }
 
 /// Precision and recall of one class.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ClassScore {
-    /// Share of the answers "this class" that were right; `None` where there was no such answer.
+    /// Share of the predictions of this class that are right; `None` if there are none.
     pub precision: Option<f64>,
-    /// Share of this class's samples that were found; `None` where it has no samples.
+    /// Share of this class's samples that are predicted as it; `None` if it has no samples.
     pub recall: Option<f64>,
     /// Samples of this class.
     pub support: u64,
@@ -36,9 +36,9 @@ impl Confusion {
         self.unanswered.len()
     }
 
-    /// Counts one sample of class `label` that was taken for `predicted`; see [`answer`](crate::answer).
+    /// Counts one sample of class `label` that was predicted as `predicted`; see [`answer`](crate::answer).
     ///
-    /// No answer, or one that is no class, counts as a wrong answer that stands in no column.
+    /// `None`, or an index that is not a class, counts as wrong and appears in no column.
     ///
     /// # Panics
     /// If `label` is not below the number of classes.
@@ -50,7 +50,7 @@ impl Confusion {
         }
     }
 
-    /// Adds the counts of another matrix of the same classes.
+    /// Adds the counts of another matrix with the same classes.
     ///
     /// # Panics
     /// If the matrices differ in size.
@@ -62,27 +62,27 @@ impl Confusion {
         self.unanswered.iter_mut().zip(&other.unanswered).for_each(|(a, b)| *a += b);
     }
 
-    /// How many samples of class `label` were taken for `predicted`; 0 for what is no class.
+    /// Number of samples of class `label` that were predicted as `predicted`; 0 if either is not a class.
     pub fn count(&self, label: usize, predicted: usize) -> u64 {
         self.cells.get(&(label, predicted)).copied().unwrap_or(0)
     }
 
-    /// The cells that are not zero as (true class, predicted class, count), by class.
+    /// The nonzero cells as (true class, predicted class, count), ordered by class.
     pub fn cells(&self) -> impl ExactSizeIterator<Item = (usize, usize, u64)> {
         self.cells.iter().map(|(&(label, predicted), &n)| (label, predicted, n))
     }
 
-    /// Samples of each true class without an answer.
+    /// Samples of each true class without a prediction.
     pub fn unanswered(&self) -> &[u64] {
         &self.unanswered
     }
 
-    /// All samples counted.
+    /// Number of samples counted.
     pub fn total(&self) -> u64 {
         self.cells.values().chain(&self.unanswered).sum()
     }
 
-    /// Share of right samples in 0..=1; `None` where nothing was counted.
+    /// Share of correct samples in 0..=1; `None` if nothing was counted.
     pub fn accuracy(&self) -> Option<f64> {
         let right: u64 = self.cells().filter(|(label, predicted, _)| label == predicted).map(|(.., n)| n).sum();
         share(right, self.total())
@@ -103,7 +103,7 @@ impl Confusion {
         support.into_iter().zip(answered).enumerate().map(score).collect()
     }
 
-    /// Mean recall of the classes that have samples; `None` where nothing was counted.
+    /// Mean recall of the classes that have samples; `None` if nothing was counted.
     pub fn balanced_accuracy(&self) -> Option<f64> {
         let recalls: Vec<f64> = self.per_class().iter().filter_map(|score| score.recall).collect();
         (!recalls.is_empty()).then(|| recalls.iter().sum::<f64>() / recalls.len() as f64)

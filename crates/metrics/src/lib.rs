@@ -1,7 +1,7 @@
-//! How good a network is: top-k accuracy and the confusion matrix of a classifier, OKS average precision of joints; and whether one
-//! set of runs is better than another: Welch's test.
+//! Scores: top-k accuracy and confusion matrix for classifiers, OKS average precision for keypoints, and Welch's test for comparing
+//! sets of runs.
 //!
-//! Everything reads plain slices of logits, class indices and joints; nothing here knows of tensors or images.
+//! Everything takes plain slices of logits, class indices and keypoints. No tensors, no images.
 //!
 //! ```
 //! use dyconv_metrics::{Confusion, TopK, answer, top_k};

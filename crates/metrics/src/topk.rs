@@ -1,4 +1,4 @@
-//! The best few answers, their probabilities, and how often the truth is among them.
+//! Top-k classes, softmax, and top-k accuracy.
 
 use std::cmp::Ordering;
 
@@ -8,7 +8,7 @@ use crate::answer;
 
 /// The `k` largest logits as (class, logit), best first.
 ///
-/// Equal logits: the lower class first. NaN stands behind every number. Fewer than `k` where there are fewer logits.
+/// Equal logits are ordered by class. NaN sorts last. Returns fewer than `k` if there are fewer logits.
 pub fn top_k(logits: &[f32], k: usize) -> Vec<(usize, f32)> {
     let mut ranked: Vec<(usize, f32)> = logits.iter().copied().enumerate().collect();
     let k = k.min(ranked.len());
@@ -34,8 +34,8 @@ fn better_first(a: &(usize, f32), b: &(usize, f32)) -> Ordering {
 
 /// Probabilities e^x / Σ e^x, computed from x − max so that large logits do not overflow.
 ///
-/// Infinite logits are limits: those at +∞ share the whole probability; where all are −∞, all are equal. A NaN makes
-/// every probability NaN. Empty in, empty out.
+/// Infinite logits are taken as limits: those at +∞ share the whole probability, and if all are −∞, all are equal. One NaN makes
+/// every probability NaN. Empty input gives empty output.
 pub fn softmax(logits: &[f32]) -> Vec<f32> {
     if logits.iter().any(|x| x.is_nan()) {
         return vec![f32::NAN; logits.len()];
@@ -48,25 +48,25 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
 
 /// Counts how often the true class is among the `k` largest logits.
 ///
-/// A class is ranked by the number of classes before it: those with a larger logit, and those of a lower index with an
-/// equal one. Logits that are no [`answer`](fn@answer) count as wrong.
+/// The rank of a class is the number of classes with a larger logit, or with an equal logit and a lower index.
+/// Logits for which [`answer`](fn@answer) is `None` count as wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct TopK {
-    /// How many answers a network may give.
+    /// Number of classes that count as predicted.
     pub k: usize,
-    /// Samples whose class was among them.
+    /// Samples whose class is among them.
     pub correct: usize,
     /// All samples.
     pub total: usize,
 }
 
 impl TopK {
-    /// An empty counter for `k` answers.
+    /// An empty counter.
     pub fn new(k: usize) -> Self {
         Self { k, correct: 0, total: 0 }
     }
 
-    /// Counts one sample and says whether it was right. A label beyond the logits is wrong.
+    /// Counts one sample and returns whether it is correct. A label beyond the logits is wrong.
     pub fn add(&mut self, logits: &[f32], label: usize) -> bool {
         let right = logits.get(label).is_some_and(|&own| {
             let before =
@@ -88,7 +88,7 @@ impl TopK {
         self.total += other.total;
     }
 
-    /// Share of right samples in 0..=1; `None` where nothing was counted.
+    /// Share of correct samples in 0..=1; `None` if nothing was counted.
     pub fn accuracy(&self) -> Option<f64> {
         (self.total > 0).then(|| self.correct as f64 / self.total as f64)
     }

@@ -1,4 +1,4 @@
-//! Whether two sets of runs differ: mean, deviation, and Welch's test for means of unequal variances.
+//! Comparing two sets of runs: mean, standard deviation, and Welch's t-test (unequal variances).
 
 use serde::Serialize;
 
@@ -7,9 +7,9 @@ use serde::Serialize;
 pub struct Sample {
     /// How many numbers.
     pub count: usize,
-    /// Their mean; NaN of none.
+    /// Their mean; NaN if there are none.
     pub mean: f64,
-    /// Their standard deviation with n − 1 below; `None` of fewer than two.
+    /// Their sample standard deviation (divisor n − 1); `None` if there are fewer than two.
     pub deviation: Option<f64>,
 }
 
@@ -18,14 +18,14 @@ pub struct Sample {
 pub struct Welch {
     /// Difference of the means over its standard error.
     pub t: f64,
-    /// Degrees of freedom by Welch and Satterthwaite; no whole number.
+    /// Degrees of freedom by Welch and Satterthwaite; usually not an integer.
     pub degrees: f64,
-    /// Probability of a |t| at least as large where both means are the same (two-sided).
+    /// Two-sided p-value: the probability of a |t| at least this large if both means are equal.
     pub p: f64,
 }
 
 impl Sample {
-    /// Of these numbers.
+    /// Mean and deviation of `values`.
     pub fn of(values: &[f64]) -> Self {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
@@ -34,8 +34,8 @@ impl Sample {
         Self { count: values.len(), mean, deviation }
     }
 
-    /// Tests whether this sample's mean differs from that of `other`; t has the sign of the difference. `None` where a
-    /// sample has fewer than two numbers, or neither has any deviation.
+    /// Tests whether this sample's mean differs from that of `other`; t has the sign of this mean minus the other. `None` if a
+    /// sample has fewer than two numbers, or if both have a deviation of zero.
     pub fn welch(&self, other: &Self) -> Option<Welch> {
         let error = |s: &Self| Some(s.deviation?.powi(2) / s.count as f64);
         let (a, b) = (error(self)?, error(other)?);
@@ -49,13 +49,13 @@ impl Sample {
     }
 }
 
-/// Probability that Student's t of so many degrees of freedom lies at least as far from 0 as `t`.
+/// Probability that Student's t with `degrees` degrees of freedom is at least as far from 0 as `t`.
 fn two_sided(t: f64, degrees: f64) -> f64 {
     incomplete_beta(degrees / (degrees + t * t), degrees / 2.0, 0.5)
 }
 
 /// The regularised incomplete beta function I_x(a, b) for 0 ≤ x ≤ 1 and positive a, b: DLMF 8.17.22, a continued fraction
-/// that converges fast where x is below the mean of the distribution; above it, the mirrored one.
+/// that converges fast for x below the mean of the distribution; above it, the mirrored function is used.
 fn incomplete_beta(x: f64, a: f64, b: f64) -> f64 {
     if x <= 0.0 || x >= 1.0 {
         return x.clamp(0.0, 1.0);
@@ -69,7 +69,7 @@ fn incomplete_beta(x: f64, a: f64, b: f64) -> f64 {
 
 /// The denominator 1 + d₁/(1 + d₂/(1 + …)) of DLMF 8.17.22, from the inside out.
 fn fraction(x: f64, a: f64, b: f64) -> f64 {
-    /// Enough for rounding to be all that is left, for any degrees of freedom that runs can have.
+    /// Enough terms to reach rounding error, for any degrees of freedom that runs can have.
     const TERMS: u32 = 400;
     (1..=TERMS).rev().fold(1.0, |inner, n| {
         let m = f64::from(n / 2);
@@ -81,7 +81,7 @@ fn fraction(x: f64, a: f64, b: f64) -> f64 {
     })
 }
 
-/// ln Γ(x) for positive x: Stirling's series (DLMF 5.11.1), for small x from further up by Γ(x + 1) = x Γ(x).
+/// ln Γ(x) for positive x: Stirling's series (DLMF 5.11.1); small x are shifted up by Γ(x + 1) = x Γ(x).
 fn ln_gamma(x: f64) -> f64 {
     const FAR: f64 = 12.0;
     let (mut x, mut product) = (x, 1.0);
@@ -98,7 +98,7 @@ fn ln_gamma(x: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// What is left of 16 digits after a few hundred operations.
+    /// Rounding error of f64 after a few hundred operations.
     const CLOSE: f64 = 1e-11;
 
     fn close(found: f64, expected: f64) {

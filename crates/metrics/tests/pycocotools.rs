@@ -34,7 +34,7 @@ fn every_stat_of_400_random_sets_is_that_of_pycocotools() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// What the sets are made of, so that the test above cannot become one of easy sets unnoticed.
+/// The content of the sets, so that the test above cannot silently become one of easy sets.
 #[test]
 fn the_sets_hold_every_difficulty() {
     let mut skeletons = std::collections::BTreeSet::new();

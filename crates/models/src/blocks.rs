@@ -1,4 +1,4 @@
-//! What the architectures are made of: a convolution with its batch norm and activation, static or dynamic.
+//! Building blocks of the architectures: a convolution with its batch norm and activation, static or dynamic.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ pub(crate) struct Net<'a> {
 /// A network up to its last convolution, whose value is the node.
 pub(crate) type Features<'a> = Result<(Net<'a>, NodeId), ModelError>;
 
-/// A convolution as the tables of the papers give it: padding is half the kernel.
+/// A convolution as in the tables of the papers; the padding is half the kernel.
 #[derive(Clone, Copy)]
 pub(crate) struct ConvSpec {
     pub out: usize,
@@ -58,7 +58,7 @@ impl<'a> Net<'a> {
         self.norm(name, y, spec.act)
     }
 
-    /// `<name>.bn` and, where there is one, `<name>.act`.
+    /// `<name>.bn`, and `<name>.act` if there is an activation.
     pub fn norm(&mut self, name: &str, y: NodeId, act: Option<Activation>) -> Result<NodeId, ModelError> {
         let y = self.builder.push(&format!("{name}.bn"), Op::BatchNorm { eps: self.eps }, &[y])?;
         match act {
@@ -92,7 +92,7 @@ impl<'a> Net<'a> {
         self.finish(y)
     }
 
-    /// The network that answers with `y`; checks that no option went unused.
+    /// The network whose output is `y`. Checks that every pattern of `layer_kernels` matched a layer.
     pub fn finish(self, y: NodeId) -> Result<Graph, ModelError> {
         if let Some(pattern) = self.options.layer_kernels.keys().find(|p| !self.matched.contains(p.as_str())) {
             let pattern = short_name(pattern);
@@ -114,7 +114,7 @@ impl<'a> Net<'a> {
     }
 }
 
-/// An option that the family has no use for is an error, not a silence.
+/// An error if an option is set that has no effect in the family.
 pub(crate) fn refuse(option: &'static str, set: bool, family: &str) -> Result<(), ModelError> {
     if set {
         Err(ModelError::Option { option, message: format!("means nothing for {family}; leave it out") })

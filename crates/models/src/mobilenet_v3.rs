@@ -41,7 +41,7 @@ pub const SMALL: Table = Table {
     hidden: 1024,
 };
 
-/// The early Small network that the dynamic convolution paper used (66 M multiply-adds): the stride of row 4 stands in
+/// The early Small network that the dynamic convolution paper used (66 M multiply-adds): the stride of row 4 is in
 /// row 5, squeeze-and-excitation follows the head, and the hidden layer is wider.
 #[rustfmt::skip]
 pub const SMALL_EARLY: Table = Table {
@@ -89,13 +89,13 @@ pub const LARGE: Table = Table {
 /// Builds the network at a width multiplier.
 ///
 /// # Errors
-/// When an option means nothing here, or the images are too small.
+/// If an option has no effect here, or the images are too small.
 pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Result<Graph, ModelError> {
     let (net, x) = features(table, width, dynamic, options)?;
     classify(table, net, x)
 }
 
-/// The network up to its last convolution, with the squeeze-and-excitation behind it where there is one.
+/// The network up to its last convolution, including the squeeze-and-excitation behind it, if any.
 pub(crate) fn features<'a>(table: &Table, width: f64, dynamic: bool, options: &'a Options) -> Features<'a> {
     refuse("dynamic_shortcut", options.dynamic_shortcut, "MobileNetV3, which has no shortcut convolutions")?;
     let mut net = Net::new(dynamic, 1e-3, options)?;

@@ -1,5 +1,5 @@
-//! Names such as `dy_mobilenet_v2_x0_5`: `dy_` for dynamic, the family, the width multiplier. A keypoint network has `pose_`
-//! before all this, and the letter of its head behind: `pose_dy_mobilenet_v2_x0_5_b`.
+//! Names such as `dy_mobilenet_v2_x0_5`: `dy_` for dynamic, the family, the width multiplier. A keypoint network has the prefix
+//! `pose_` and the letter of its head as suffix: `pose_dy_mobilenet_v2_x0_5_b`.
 
 use std::str::FromStr;
 
@@ -12,14 +12,14 @@ pub struct ModelName {
     pub family: &'static Family,
     /// Whether the name has `dy_` before the family.
     pub dynamic: bool,
-    /// Width multiplier; 1 where the name has none.
+    /// Width multiplier; 1 if the name has none.
     pub width: f64,
     /// The head of a keypoint network; `None` for a classifier.
     pub head: Option<Head>,
 }
 
 impl ModelName {
-    /// Height and width of the images that such networks usually see, in pixels.
+    /// The usual height and width of the input images, in pixels.
     pub fn image_size(&self) -> [usize; 2] {
         if self.head.is_some() { [256, 192] } else { [224, 224] }
     }
@@ -33,7 +33,7 @@ pub fn dynamic_form(name: &str) -> String {
     }
 }
 
-/// The name of the same network without attention; `None` where the network has none.
+/// The name of the same network without attention; `None` if the network is static already.
 pub fn static_twin(name: &str) -> Option<String> {
     match name.strip_prefix("pose_") {
         Some(rest) => rest.strip_prefix("dy_").map(|rest| format!("pose_{rest}")),
@@ -57,7 +57,7 @@ impl FromStr for ModelName {
     }
 }
 
-/// Splits the letter of the head off.
+/// Splits off the letter of the head.
 fn split_head(name: &str) -> (&str, Option<Head>) {
     match name.rsplit_once('_') {
         Some((rest, "a")) => (rest, Some(Head::Deconvolution)),

@@ -8,9 +8,9 @@ use crate::{DynamicParts, ModelError, Options};
 
 /// The first convolution.
 pub struct Stem {
-    /// Its side.
+    /// Kernel side in pixels.
     pub kernel: usize,
-    /// Max-pooling behind it, which halves the map again.
+    /// Whether max-pooling follows, which halves the map again.
     pub pool: bool,
 }
 
@@ -20,22 +20,22 @@ pub struct Table {
     pub depths: [usize; 4],
     /// Channels of the stem and of the four stages (inside the block for a bottleneck).
     pub channels: [usize; 5],
-    /// First convolution, stride 2, unless the small stem is asked for.
+    /// First convolution, with stride 2, unless the option `small_stem` replaces it.
     pub stem: Stem,
-    /// Three convolutions a block (1×1, 3×3, 1×1 to four times the channels) instead of two 3×3.
+    /// Three convolutions per block (1×1, 3×3, 1×1 to four times the channels) instead of two 3×3.
     pub bottleneck: bool,
 }
 
 const CHANNELS: [usize; 5] = [64, 64, 128, 256, 512];
 const STEM: Stem = Stem { kernel: 7, pool: true };
 
-/// One basic block a stage.
+/// One basic block per stage.
 pub const RESNET10: Table = Table { depths: [1, 1, 1, 1], channels: CHANNELS, stem: STEM, bottleneck: false };
-/// Two basic blocks a stage.
+/// Two basic blocks per stage.
 pub const RESNET18: Table = Table { depths: [2, 2, 2, 2], channels: CHANNELS, stem: STEM, bottleneck: false };
-/// Bottleneck blocks; the stride stands on the 3×3 convolution.
+/// Bottleneck blocks; the 3×3 convolution has the stride.
 pub const RESNET50: Table = Table { depths: [3, 4, 6, 3], channels: CHANNELS, stem: STEM, bottleneck: true };
-/// For 32 × 32 pixels and a minute of one core: the smallest network on which dynamic kernels visibly pay.
+/// For 32 × 32 pixels, trained in about a minute on one core: the smallest network on which dynamic kernels show a gain.
 pub const RN4: Table = Table {
     depths: [1, 1, 1, 1],
     channels: [4, 4, 6, 8, 12],
@@ -46,7 +46,7 @@ pub const RN4: Table = Table {
 /// Builds the network at a width multiplier.
 ///
 /// # Errors
-/// When an option means nothing here, or the images are too small.
+/// If an option has no effect here, or the images are too small.
 pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Result<Graph, ModelError> {
     let (net, x) = features(table, width, dynamic, options)?;
     classify(net, x)

@@ -1,6 +1,6 @@
-//! Every integer of the reference definition: hidden = max(1, floor(C_in / 4)), biased attention, no kernel biases,
+//! Exact counts of the reference definition: hidden = max(1, floor(C_in / 4)), biased attention, no kernel biases,
 //! K = 4; block convolutions dynamic; stem, head, shortcuts, squeeze-and-excitation and classifier static. The numbers
-//! are the arithmetic of the layer shapes; several equal published counts to the last digit.
+//! follow from the layer shapes; several equal published counts to the last digit.
 
 use dyconv_graph::{NetworkCost, cost};
 use dyconv_models::{ALL, DynamicParts, Options, build, dynamic_form, pose_names};
@@ -136,8 +136,8 @@ fn small_images_classes_channels_and_squeeze_excitation() {
     }
 }
 
-/// The networks of a study in PyTorch on 32 × 32 glyphs in 46 classes: parameters, and MAdds as that study counts them (a
-/// whole MAdd for each addition of a pooling, none for the normalisation after it).
+/// The networks of a study in PyTorch on 32 × 32 glyphs in 46 classes: parameters, and MAdds as that study counts them (one
+/// MAdd per addition in a pooling, none for the normalization after it).
 #[test]
 fn the_small_networks_for_glyphs_have_the_counts_of_the_study() {
     let options = Options { classes: 46, image_size: [32, 32], min_hidden: 4, ..Options::default() };

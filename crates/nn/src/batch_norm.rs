@@ -4,7 +4,7 @@ use burn::module::{Module, Param, RunningState};
 use burn::tensor::module::{batch_norm, batch_norm_train};
 use burn::tensor::{Device, Tensor};
 use dyconv_graph::Activation;
-use dyconv_kernels::train::NormActivation;
+use dyconv_train_kernels::NormActivation;
 
 use crate::{fast, ops, processes, stock};
 

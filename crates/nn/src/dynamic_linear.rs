@@ -4,7 +4,7 @@ use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Distribution, Tensor};
 use dyconv_graph::{Gate, Router, RouterInit};
-use dyconv_kernels::train::start_threads;
+use dyconv_train_kernels::start_threads;
 
 use crate::attention::Attention;
 use crate::ops::mix_linear;

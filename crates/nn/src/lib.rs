@@ -28,11 +28,10 @@ mod trained;
 
 pub use attention::Attention;
 pub use batch_norm::BatchNorm;
-pub use dyconv_kernels::keep_freed_memory;
-pub use dyconv_kernels::train::{start_threads, wanted_threads};
+pub use dyconv_train_kernels::{Isa, keep_freed_memory, start_threads, wanted_threads};
 pub use dynamic_conv2d::{DynamicConv2d, DynamicConv2dConfig};
 pub use dynamic_linear::{DynamicLinear, DynamicLinearConfig};
 pub use network::{Network, NetworkError, Value};
-pub use processes::share_batches;
+pub use processes::enable_sync_batch_norm;
 pub use stock::with_stock_operations;
 pub use trained::{Gradients, Trained};

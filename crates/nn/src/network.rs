@@ -8,7 +8,7 @@ use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
 use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Graph, Node, NodeId, Op, Pool2d, Weights, WeightsError};
-use dyconv_kernels::train::start_threads;
+use dyconv_train_kernels::{Isa, start_threads};
 
 use crate::layer::Layer;
 use crate::ops::{self, ConvGeometry, TransposedGeometry};
@@ -64,6 +64,9 @@ pub enum NetworkError {
     /// τ is no temperature.
     #[error("the temperature must be a positive number, got {0}")]
     Temperature(f32),
+    /// The environment variable `DYCONV_ISA` names no instruction set of this CPU.
+    #[error("DYCONV_ISA: {0}")]
+    InstructionSet(String),
 }
 
 /// A graph with its weights as Burn parameters and its temperature τ.
@@ -133,8 +136,10 @@ impl Network {
     /// ([`start_threads`](crate::start_threads)).
     ///
     /// # Errors
-    /// When the weights do not fit the graph, or τ is not a positive number.
+    /// When the weights do not fit the graph, τ is not a positive number, or the environment variable `DYCONV_ISA` names no
+    /// instruction set of this CPU.
     pub fn new(graph: &Graph, weights: &Weights, tau: f32, device: &Device) -> Result<Self, NetworkError> {
+        Isa::chosen().map_err(NetworkError::InstructionSet)?;
         weights.check(graph)?;
         start_threads();
         let mut layers = Vec::new();

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::{hard_sigmoid, relu, sigmoid};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use dyconv_graph::Activation;
-pub use dyconv_kernels::train::SgdRule;
+pub use dyconv_train_kernels::SgdRule;
 
 use crate::{fast, stock};
 

@@ -1,33 +1,33 @@
-//! Several processes that share each batch: batch norms on the CPU add up their statistics over all of them.
+//! Data parallel training in several processes: batch norms on the CPU all-reduce their statistics.
 //!
 //! This is one setting of the whole process, because its counterpart is: the processes run in step, and each sum is one call of all
 //! of them. A test of one process never touches it.
 
 use std::sync::OnceLock;
 
-use dyconv_kernels::train::AddUp;
+use dyconv_train_kernels::AllReduce;
 
-static ADD_UP: OnceLock<AddUp> = OnceLock::new();
+static ALL_REDUCE: OnceLock<AllReduce> = OnceLock::new();
 
-/// From now on batch norms in training on the CPU normalise by the batch of all processes; `add_up` replaces each number by its
+/// Synchronises batch norms: in training on the CPU they normalise by the batch of all processes. `all_reduce` replaces each number by its
 /// sum over the processes, which all call it in the same order. The gradients in weights stay sums over this process's
 /// samples.
 ///
 /// # Panics
 /// When it was called before.
-pub fn share_batches(add_up: AddUp) {
-    assert!(ADD_UP.set(add_up).is_ok(), "batches are shared already");
+pub fn enable_sync_batch_norm(all_reduce: AllReduce) {
+    assert!(ALL_REDUCE.set(all_reduce).is_ok(), "batch norms are synchronised already");
 }
 
-pub(crate) fn add_up() -> Option<AddUp> {
-    ADD_UP.get().copied()
+pub(crate) fn all_reduce() -> Option<AllReduce> {
+    ALL_REDUCE.get().copied()
 }
 
 /// The sum of a number over all processes.
 pub(crate) fn total(own: f64) -> f64 {
     let mut sum = [own];
-    if let Some(add_up) = add_up() {
-        add_up(&mut sum);
+    if let Some(all_reduce) = all_reduce() {
+        all_reduce(&mut sum);
     }
     sum[0]
 }

@@ -182,7 +182,7 @@ impl<'a> Learner<'a> {
         let (rule, world) = (self.rule, self.world);
         // Every device takes the same step. Summing over devices waits until all of them take part.
         let stepped = on_each(self.replicas.iter_mut().zip(gradients).collect(), |(replica, gradients)| {
-            let gradients = summed_over(devices, world.add_up_gradients(gradients));
+            let gradients = summed_over(devices, world.all_reduce_gradients(gradients));
             let gradients = clipped(rule.clip_norm, &replica.network, gradients)?;
             replica.network = replica.optimizer.step(lr, replica.network.clone(), gradients);
             Ok(())

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dyconv_data::{DataError, Dataset, HeatMaps, OpenOptions};
-use dyconv_file::{Preprocessing, Skeleton, Task};
 use dyconv_graph::{Gate, Graph, Init, Shape, Weights, init};
 use dyconv_models::{ModelError, Options, build, matches};
+use dyconv_nn::Isa;
+use dyconv_task::{Preprocessing, Skeleton, Task};
 
 use crate::lesson::Lesson;
 use crate::loss::Loss;
@@ -40,6 +41,9 @@ pub enum SetupError {
     /// The network.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The environment variable `DYCONV_ISA` names no instruction set of this CPU.
+    #[error("DYCONV_ISA: {0}")]
+    InstructionSet(String),
     /// A name that stands for no class or no layer, or a key that the data have no use for.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
@@ -95,8 +99,10 @@ pub fn task(dataset: &Dataset) -> Task {
 ///
 /// # Errors
 /// When the model is unknown, an option means nothing for it, the images are too small for it, it does not answer what the
-/// data ask, or the recipe names a class or a layer that does not exist, or has a key that the data have no use for.
+/// data ask, or the recipe names a class or a layer that does not exist, or has a key that the data have no use for, or the
+/// environment variable `DYCONV_ISA` names no instruction set of this CPU.
 pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
+    Isa::chosen().map_err(SetupError::InstructionSet)?;
     let m = &recipe.model;
     let people = dataset.people();
     recipe.check_use(people.is_some())?;

@@ -1,8 +1,9 @@
 //! Training that goes on from a model: the same network, the same with other classes or joints, the dynamic form of a
 //! static one, or a keypoint network on the backbone of a classifier.
 
-use dyconv_file::{Model, Task};
+use dyconv_file::Model;
 use dyconv_graph::{Activation, Graph, Op, Parameter, Tensor, Weights};
+use dyconv_task::Task;
 
 use crate::Setup;
 
@@ -165,9 +166,10 @@ mod tests {
     use crate::{ImageSize, Recipe, setup, task};
     use burn::tensor::{Device, Tensor as BurnTensor, TensorData};
     use dyconv_data::{Dataset, OpenOptions};
-    use dyconv_file::{Provenance, Task};
+    use dyconv_file::Provenance;
     use dyconv_models::FAMILIES;
     use dyconv_nn::Network;
+    use dyconv_task::Task;
 
     /// The dynamic network sums K products where the static one has one, over up to 50 layers.
     const SAME: f32 = 1e-4;

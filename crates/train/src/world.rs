@@ -45,7 +45,7 @@ impl World {
         let world = universe.world();
         let (rank, size) = (world.rank() as usize, world.size() as usize);
         if size > 1 {
-            dyconv_nn::share_batches(add_up);
+            dyconv_nn::enable_sync_batch_norm(all_reduce);
         }
         Ok(Self { rank, size, devices: vec![Device::flex()], _universe: Some(universe) })
     }
@@ -126,7 +126,7 @@ impl World {
     pub(crate) fn total(&self, own: f64) -> f64 {
         let mut sum = [own];
         if self.size > 1 {
-            add_up(&mut sum);
+            all_reduce(&mut sum);
         }
         sum[0]
     }
@@ -145,13 +145,13 @@ impl World {
     }
 
     /// Replaces each gradient by its sum over all processes.
-    pub(crate) fn add_up_gradients(&self, gradients: Gradients) -> Gradients {
+    pub(crate) fn all_reduce_gradients(&self, gradients: Gradients) -> Gradients {
         if self.size == 1 {
             return gradients;
         }
         let vec = |t: &Tensor<1>| t.clone().into_data().try_into_vec::<f32>().expect("gradients are f32");
         let mut flat: Vec<f32> = gradients.0.iter().flatten().flat_map(vec).collect();
-        add_up(&mut flat);
+        all_reduce(&mut flat);
         let mut rest = &flat[..];
         let summed = gradients.0.into_iter().map(|gradient| {
             gradient.map(|old| {
@@ -165,7 +165,7 @@ impl World {
 }
 
 #[cfg(feature = "mpi")]
-fn add_up<T: mpi::traits::Equivalence + Copy + Default>(values: &mut [T]) {
+fn all_reduce<T: mpi::traits::Equivalence + Copy + Default>(values: &mut [T]) {
     use mpi::traits::CommunicatorCollectives;
     let own = values.to_vec();
     let world = mpi::topology::SimpleCommunicator::world();
@@ -194,6 +194,6 @@ fn broadcast(_: Option<Vec<u8>>) -> Vec<u8> {
 }
 
 #[cfg(not(feature = "mpi"))]
-fn add_up<T>(_: &mut [T]) {
+fn all_reduce<T>(_: &mut [T]) {
     unreachable!("one process alone adds nothing up");
 }

@@ -1,6 +1,6 @@
 //! Random crops of persons: turned, nearer or farther, mirrored, or half of the body.
 
-use dyconv_file::Skeleton;
+use dyconv_task::Skeleton;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 

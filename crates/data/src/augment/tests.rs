@@ -1,7 +1,7 @@
 use super::rand_augment::Op;
 use super::*;
 use crate::image::Rect;
-use dyconv_file::Preprocessing;
+use dyconv_task::Preprocessing;
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -2,7 +2,7 @@ mod ranks;
 
 use super::*;
 use crate::{Crop, OpenOptions, testdata};
-use dyconv_file::Preprocessing;
+use dyconv_task::Preprocessing;
 use proptest::prelude::*;
 use std::path::Path;
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path};
 
-use dyconv_file::Skeleton;
+use dyconv_task::Skeleton;
 use serde::{Deserialize, Deserializer};
 
 use super::json::{self, Form};

@@ -15,7 +15,7 @@ mod skeleton;
 pub(crate) mod tests;
 mod told;
 
-use dyconv_file::Skeleton;
+use dyconv_task::Skeleton;
 
 use crate::crop::PersonBox;
 

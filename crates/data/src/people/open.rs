@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dyconv_file::Skeleton;
+use dyconv_task::Skeleton;
 
 use super::People;
 use super::coco::{self, Annotations};

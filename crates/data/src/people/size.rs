@@ -1,6 +1,6 @@
 //! Whether a picture is the one that was annotated: joints lie elsewhere in a picture of another size, or one that is turned.
 
-use dyconv_file::Orientation;
+use dyconv_task::Orientation;
 
 use super::{People, PersonImage};
 use crate::image::Image;

@@ -1,6 +1,6 @@
 //! The skeleton of a data set: from its annotations, COCO's numbers where the joints are COCO's, or a description.
 
-use dyconv_file::Skeleton;
+use dyconv_task::Skeleton;
 
 use super::number::Whole;
 use crate::error::shown;

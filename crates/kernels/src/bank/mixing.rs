@@ -1,8 +1,9 @@
 //! Σ_k π_k · W_k over a run of packed vectors.
 #![allow(unsafe_code, reason = "reads banks through pointers whose range is checked first")]
 
-use super::{Bank, Data};
-use crate::lanes::{LANES, Lanes};
+use dyconv_simd::{LANES, Lanes};
+
+use super::storage::{Bank, Data};
 
 /// Most vectors side by side in a panel.
 const MAX_WIDTH: usize = 6;
@@ -38,15 +39,15 @@ pub(crate) fn mix_vectors<L: Lanes, const ROUND: bool>(
             Data::F32(values) => {
                 let from = values.as_ptr().add(first * bank.kernels * LANES);
                 match coefficients {
-                    [a, b, c, d] => exact::<L, 4, ROUND>(l, from, [*a, *b, *c, *d], count, out),
-                    _ => exact_any::<L, ROUND>(l, from, coefficients, count, out),
+                    [a, b, c, d] => f32_const::<L, 4, ROUND>(l, from, [*a, *b, *c, *d], count, out),
+                    _ => f32_any::<L, ROUND>(l, from, coefficients, count, out),
                 }
             }
             Data::Bf16(words) => {
                 let from = words.as_ptr().add(first * bank.kernels.div_ceil(2) * LANES);
                 match coefficients {
-                    [a, b, c, d] => halves::<L, ROUND>(l, from, [*a, *b, *c, *d], count, out),
-                    _ => halves_any::<L, ROUND>(l, from, coefficients, count, out),
+                    [a, b, c, d] => bf16_four::<L, ROUND>(l, from, [*a, *b, *c, *d], count, out),
+                    _ => bf16_any::<L, ROUND>(l, from, coefficients, count, out),
                 }
             }
             Data::Int8(bytes, scales) => {
@@ -68,7 +69,7 @@ unsafe fn put<L: Lanes, const ROUND: bool>(l: L, v: L::V, out: *mut f32, i: usiz
     // SAFETY: by the caller's promise; a rounded vector has half the length.
     unsafe {
         if ROUND {
-            l.write_rounded(v, out.cast::<u32>().add(i * LANES / 2), LANES / 2);
+            l.write_bf16(v, out.cast::<u32>().add(i * LANES / 2), LANES / 2);
         } else {
             l.write(v, out.add(i * LANES));
         }
@@ -78,7 +79,7 @@ unsafe fn put<L: Lanes, const ROUND: bool>(l: L, v: L::V, out: *mut f32, i: usiz
 /// # Safety
 /// `from` is valid for reading `count · K · 16` values, `out` for writing `count` vectors.
 #[inline(always)]
-unsafe fn exact<L: Lanes, const K: usize, const ROUND: bool>(
+unsafe fn f32_const<L: Lanes, const K: usize, const ROUND: bool>(
     l: L,
     from: *const f32,
     pi: [f32; K],
@@ -101,7 +102,7 @@ unsafe fn exact<L: Lanes, const K: usize, const ROUND: bool>(
 /// # Safety
 /// As [`exact`], K being the number of coefficients.
 #[inline(always)]
-unsafe fn exact_any<L: Lanes, const ROUND: bool>(l: L, from: *const f32, pi: &[f32], count: usize, out: *mut f32) {
+unsafe fn f32_any<L: Lanes, const ROUND: bool>(l: L, from: *const f32, pi: &[f32], count: usize, out: *mut f32) {
     // SAFETY: vector `i` is one of `count`.
     unsafe {
         for i in 0..count {
@@ -117,12 +118,12 @@ unsafe fn exact_any<L: Lanes, const ROUND: bool>(l: L, from: *const f32, pi: &[f
 /// # Safety
 /// `from` is valid for reading `count · K/2 · 16` words, `out` for writing `count` vectors.
 #[inline(always)]
-unsafe fn halves<L: Lanes, const ROUND: bool>(l: L, from: *const u32, pi: [f32; 4], count: usize, out: *mut f32) {
+unsafe fn bf16_four<L: Lanes, const ROUND: bool>(l: L, from: *const u32, pi: [f32; 4], count: usize, out: *mut f32) {
     // SAFETY: vector `i` is one of `count`.
     unsafe {
         for i in 0..count {
-            let [a, b] = l.halves(l.read(from.add(i * 2 * LANES).cast()));
-            let [c, d] = l.halves(l.read(from.add((i * 2 + 1) * LANES).cast()));
+            let [a, b] = l.unpack_bf16(l.read(from.add(i * 2 * LANES).cast()));
+            let [c, d] = l.unpack_bf16(l.read(from.add((i * 2 + 1) * LANES).cast()));
             let sum = l.mul_add(l.splat(pi[1]), b, l.mul(l.splat(pi[0]), a));
             let sum = l.mul_add(l.splat(pi[3]), d, l.mul_add(l.splat(pi[2]), c, sum));
             put::<L, ROUND>(l, sum, out, i);
@@ -133,14 +134,14 @@ unsafe fn halves<L: Lanes, const ROUND: bool>(l: L, from: *const u32, pi: [f32; 
 /// # Safety
 /// `from` is valid for reading `count · ⌈K/2⌉ · 16` words, `out` for writing `count` vectors.
 #[inline(always)]
-unsafe fn halves_any<L: Lanes, const ROUND: bool>(l: L, from: *const u32, pi: &[f32], count: usize, out: *mut f32) {
+unsafe fn bf16_any<L: Lanes, const ROUND: bool>(l: L, from: *const u32, pi: &[f32], count: usize, out: *mut f32) {
     let pairs = pi.len().div_ceil(2);
     // SAFETY: vector `i` is one of `count`, and `p` one of its pairs.
     unsafe {
         for i in 0..count {
             let mut sum = l.splat(0.0);
             for (p, pi) in pi.chunks(2).enumerate() {
-                let [a, b] = l.halves(l.read(from.add((i * pairs + p) * LANES).cast()));
+                let [a, b] = l.unpack_bf16(l.read(from.add((i * pairs + p) * LANES).cast()));
                 sum = l.mul_add(l.splat(pi[0]), a, sum);
                 if let Some(pi) = pi.get(1) {
                     sum = l.mul_add(l.splat(*pi), b, sum);
@@ -198,10 +199,10 @@ unsafe fn bytes_any<L: Lanes, const ROUND: bool>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Packer, Storage};
     use super::*;
-    use crate::lanes::{Isa, bf16, dispatch, dispatch_bf16};
-    use crate::testing::values;
+    use crate::bank::{Packer, Storage};
+    use dyconv_simd::testing::values;
+    use dyconv_simd::{Isa, bf16, dispatch, dispatch_bf16};
 
     #[inline(always)]
     fn body<L: Lanes>(l: L, bank: &Bank, pi: &[f32], range: [usize; 2], columns: [usize; 2], out: &mut [f32]) {

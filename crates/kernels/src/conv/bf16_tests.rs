@@ -1,12 +1,12 @@
 //! Convolutions that multiply bf16, against the definition with rounded operands.
 
-use super::tests::{geometry, naive_conv};
-use super::*;
-use crate::activation::tests::naive;
-use crate::lanes::bf16;
-use crate::testing::{assert_close, values};
-use crate::{Epilogue, Pool};
+use dyconv_simd::bf16;
+use dyconv_simd::testing::{assert_close, values};
 use proptest::prelude::*;
+
+use super::tests::{geometry, naive_conv};
+use crate::activation::tests::naive;
+use crate::{Activation, ConvGeometry, ConvRun, Epilogue, Exec, Isa, PanelConv, Pool, PrefetchRange, Storage};
 
 /// f32 sums of products of bf16, which are exact in f32, against sums in f64; the CPU may round a sum of two products
 /// once or twice.
@@ -54,7 +54,7 @@ fn extreme_kernels_stay_finite() {
                 sums: &mut [],
                 scratch: &mut vec![0.0; conv.scratch_len(true, 1)],
                 epilogue: Epilogue::default(),
-                upcoming: [Span::default(); 2],
+                prefetch: [PrefetchRange::default(); 2],
             };
             conv.run(Exec { isa, pool: &Pool::new(1) }, run);
             assert!(y[0] > 1.6e38 && y[1] < -8e37 && y.iter().all(|v| v.is_finite()), "{:?} {y:?}", bank.storage());
@@ -115,7 +115,7 @@ fn check(g: ConvGeometry, kernels: usize) {
                         sums: &mut sums,
                         scratch: &mut scratch,
                         epilogue: Epilogue { bias: &bias, activation: Some(Activation::Relu6) },
-                        upcoming: [Span::of(&x), Span::default()],
+                        prefetch: [PrefetchRange::of(&x), PrefetchRange::default()],
                     },
                 );
                 let (c, pixels) = (g.out_channels, g.output_len() / g.out_channels);
@@ -173,7 +173,8 @@ fn every_order_of_the_loops() {
             groups: 1,
         };
         let conv = PanelConv::rounding(g, Isa::detect());
-        orders = [orders[0] + usize::from(conv.pixel_major), orders[1] + usize::from(conv.blocks.len() > 1)];
+        orders =
+            [orders[0] + usize::from(conv.shape.pixel_major), orders[1] + usize::from(conv.shape.blocks.len() > 1)];
         check(g, 1);
         check(g, 4);
     }
@@ -204,7 +205,7 @@ fn a_fixed_kernel_is_not_mixed() {
         sums: &mut [],
         scratch: &mut vec![0.0; conv.scratch_len(true, 1)],
         epilogue: Epilogue::default(),
-        upcoming: [Span::default(); 2],
+        prefetch: [PrefetchRange::default(); 2],
     };
     conv.run(Exec { isa, pool: &Pool::new(1) }, run);
 }

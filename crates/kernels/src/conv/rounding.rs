@@ -3,8 +3,9 @@
 //! A pixel of C channels becomes ⌈C/2⌉ words; where C is odd, the last half is zero.
 #![allow(unsafe_code, reason = "threads write rows of one map, through a pointer")]
 
-use crate::geometry::Exec;
-use crate::lanes::{LANES, Lanes, dispatch_bf16};
+use dyconv_simd::{LANES, Lanes, dispatch_bf16};
+
+use crate::exec::Exec;
 use crate::threads::share;
 
 /// A map `[H, W, C]` on its way to `[H + 2·top, W + 2·left, ⌈C/2⌉]` words.
@@ -84,7 +85,7 @@ fn round<L: Lanes>(l: L, from: &[f32], factors: &[f32], to: &mut [f32]) {
             if scaled {
                 v = l.mul(v, l.read(factors.add(i)));
             }
-            l.write_rounded(v, to.add(i / 2), LANES / 2);
+            l.write_bf16(v, to.add(i / 2), LANES / 2);
         }
         let (done, rest) = (len / LANES * LANES, len % LANES);
         if rest > 0 {
@@ -93,9 +94,9 @@ fn round<L: Lanes>(l: L, from: &[f32], factors: &[f32], to: &mut [f32]) {
                 v = l.mul(v, l.read_partial(factors.add(done), rest));
             }
             if room - done / 2 >= LANES / 2 {
-                l.write_rounded(v, to.add(done / 2), LANES / 2);
+                l.write_bf16(v, to.add(done / 2), LANES / 2);
             } else {
-                l.write_rounded(v, to.add(done / 2), rest.div_ceil(2));
+                l.write_bf16(v, to.add(done / 2), rest.div_ceil(2));
             }
         }
     }
@@ -104,9 +105,9 @@ fn round<L: Lanes>(l: L, from: &[f32], factors: &[f32], to: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lanes::bf16;
-    use crate::testing::values;
     use crate::{Isa, Pool};
+    use dyconv_simd::bf16;
+    use dyconv_simd::testing::values;
 
     #[test]
     fn rounds_scales_and_pads() {

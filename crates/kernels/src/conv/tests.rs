@@ -1,11 +1,10 @@
 //! The definition of a convolution, and every kernel against it.
 
-use super::*;
-use crate::activation::Activation;
-use crate::activation::tests::naive;
-use crate::testing::{assert_close, values};
-use crate::{Epilogue, Pool};
+use dyconv_simd::testing::{assert_close, values};
 use proptest::prelude::*;
+
+use crate::activation::tests::naive;
+use crate::{Activation, Bank, ConvGeometry, ConvRun, Epilogue, Exec, Isa, PanelConv, Pool, PrefetchRange, Storage};
 
 /// The definition: x `[H, W, C]`, weight `[O, C/groups, kh, kw]` → `[H', W', O]`.
 pub(super) fn naive_conv(g: &ConvGeometry, weight: &[f64], bias: &[f32], x: &[f32]) -> Vec<f64> {
@@ -82,7 +81,7 @@ pub(crate) fn check_against_naive(
                         sums: &mut sums,
                         scratch: &mut scratch,
                         epilogue: Epilogue { bias, activation },
-                        upcoming: [Span::of(&x), Span::default()],
+                        prefetch: [PrefetchRange::of(&x), PrefetchRange::default()],
                     },
                 );
                 if !sums.is_empty() {
@@ -121,7 +120,7 @@ pub(crate) fn check_against_naive(
                     sums: &mut [],
                     scratch: &mut scratch,
                     epilogue: Epilogue { bias: &bias, activation: Some(Activation::Relu6) },
-                    upcoming: [Span::default(); 2],
+                    prefetch: [PrefetchRange::default(); 2],
                 },
             );
             let error = y.iter().zip(&plain).map(|(f, e)| (f64::from(*f) - e).abs()).fold(0.0, f64::max);
@@ -209,7 +208,7 @@ fn small_kernels_on_large_maps() {
             dilation: [1, 1],
             groups: 1,
         };
-        assert!(PanelConv::new(g, Isa::detect()).pixel_major);
+        assert!(PanelConv::new(g, Isa::detect()).shape.pixel_major);
         check(g, 1);
         check(g, 4);
         let (w, x, factors) = (values(g.weight_len(), 1), values(g.input_len(), 2), values(inputs, 3));
@@ -232,7 +231,7 @@ fn small_kernels_on_large_maps() {
                     sums: &mut [],
                     scratch: &mut scratch,
                     epilogue: Epilogue::default(),
-                    upcoming: [Span::default(); 2],
+                    prefetch: [PrefetchRange::default(); 2],
                 },
             );
             assert_close(&y, &naive_conv(&g, &scaled, &[], &x), 1e-5, isa.name());
@@ -252,7 +251,7 @@ fn a_narrow_output_of_many_channels() {
         dilation: [1, 1],
         groups: 1,
     };
-    assert!(PanelConv::new(g, Isa::detect()).pixel_major);
+    assert!(PanelConv::new(g, Isa::detect()).shape.pixel_major);
     check(g, 1);
     check(g, 3);
 }
@@ -276,7 +275,7 @@ fn long_kernels_in_blocks() {
             dilation: [dilation; 2],
             groups,
         };
-        assert!(PanelConv::new(g, Isa::detect()).blocks.len() > 1);
+        assert!(PanelConv::new(g, Isa::detect()).shape.blocks.len() > 1);
         check(g, 1);
         check(g, 4);
     }

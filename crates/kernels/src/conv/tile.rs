@@ -1,14 +1,15 @@
 //! The innermost loop: a few output pixels times a panel one to three vectors wide, all sums in registers.
 #![allow(unsafe_code, reason = "reads and writes through pointers whose range the convolution has checked")]
 
+use dyconv_simd::{LANES, Lanes};
+
 use crate::activation::{Activation, finish};
-use crate::geometry::Span;
-use crate::lanes::{LANES, Lanes};
+use crate::prefetch::PrefetchRange;
 
 /// Most pixels of a tile on any instruction set.
 pub(super) const MAX_ROWS: usize = 14;
 
-/// Bytes of coming weights that are asked for while one value of every pixel is multiplied; twice as many for a word of two.
+/// Bytes of coming weights that are prefetched while one value of every pixel is multiplied; twice as many for a word of two.
 const AHEAD: usize = 128;
 
 /// Values of the kernel that lie next to each other in the input.
@@ -62,13 +63,13 @@ pub(super) unsafe fn run_tile<L: Lanes, const N: usize, const PAIRS: bool>(
     rows: usize,
     panel: &Panel<'_>,
     place: &Place,
-    ahead: &mut Span,
+    prefetch: &mut PrefetchRange,
 ) {
     macro_rules! arms {
         ($($rows:literal)*) => {
             match rows {
                 // SAFETY: by the caller's promise.
-                $($rows if const { $rows <= L::TILE_ROWS[N - 1] } => unsafe { run::<L, N, $rows, PAIRS>(l, panel, place, ahead) },)*
+                $($rows if const { $rows <= L::TILE_ROWS[N - 1] } => unsafe { run::<L, N, $rows, PAIRS>(l, panel, place, prefetch) },)*
                 _ => unreachable!("a tile of {rows} pixels"),
             }
         };
@@ -83,7 +84,7 @@ unsafe fn run<L: Lanes, const N: usize, const M: usize, const PAIRS: bool>(
     l: L,
     panel: &Panel<'_>,
     place: &Place,
-    ahead: &mut Span,
+    prefetch: &mut PrefetchRange,
 ) {
     let mut sums = [[l.splat(0.0); N]; M];
     if panel.begins {
@@ -104,10 +105,10 @@ unsafe fn run<L: Lanes, const N: usize, const M: usize, const PAIRS: bool>(
             for (x, start) in x.iter_mut().zip(&place.starts) {
                 *x = start.wrapping_add(segment.start);
             }
-            // Where nothing is left to ask for, the last place is asked for again and again, which costs nothing.
+            // Where nothing is left to prefetch, the last place is prefetched again and again, which costs nothing.
             let bytes = if PAIRS { 2 * AHEAD } else { AHEAD };
-            let step = if ahead.len() > 0 { bytes } else { 0 };
-            let mut pf = ahead.take(bytes * segment.len);
+            let step = if prefetch.len() > 0 { bytes } else { 0 };
+            let mut pf = prefetch.take(bytes * segment.len);
             for c in 0..segment.len {
                 let mut weights = [l.splat(0.0); N];
                 for (j, v) in weights.iter_mut().enumerate() {
@@ -124,7 +125,7 @@ unsafe fn run<L: Lanes, const N: usize, const M: usize, const PAIRS: bool>(
                 for (sums, x) in sums.iter_mut().zip(x) {
                     let v = l.splat(x.wrapping_add(c).read_unaligned());
                     for (sum, w) in sums.iter_mut().zip(weights) {
-                        *sum = if PAIRS { l.dot_halves(v, w, *sum) } else { l.mul_add(v, w, *sum) };
+                        *sum = if PAIRS { l.dot_bf16(v, w, *sum) } else { l.mul_add(v, w, *sum) };
                     }
                 }
             }

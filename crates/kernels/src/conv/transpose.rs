@@ -1,4 +1,4 @@
-//! Transposed convolution, as one convolution of stride one for every phase of the output.
+//! Transposed convolution in its polyphase form: one convolution of stride one for every phase of the output.
 //!
 //! With stride s, output o of an axis gets input i times tap t where o + padding = i·s + t. So outputs of one *phase*, those of
 //! equal (o + padding) mod s, share their taps, every s-th of the kernel, and neighbouring outputs of a phase meet the same taps
@@ -6,12 +6,18 @@
 //! 4×4 taps at stride two is four convolutions of 2×2. All phases read windows of one padded map, and no product is formed that
 //! is not needed, but for those with the padding.
 
+use dyconv_simd::Isa;
+
+use super::job::Job;
+use super::pad::pad;
 use super::rounding::round_map;
-use super::{Job, PanelConv, pad};
+use super::shape::Shape;
 use crate::activation::activate;
 use crate::bank::{Bank, Packer, Storage};
-use crate::geometry::{ConvGeometry, Epilogue, Exec, Span};
-use crate::lanes::Isa;
+use crate::exec::Exec;
+use crate::geometry::ConvGeometry;
+use crate::prefetch::PrefetchRange;
+use crate::run::Epilogue;
 
 /// Sizes of a transposed convolution over a channels-last map; pairs are (height, width).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +105,7 @@ pub struct ConvTranspose {
 /// The convolution of a phase.
 #[derive(Debug, Clone)]
 struct Phase {
-    conv: PanelConv,
+    shape: Shape,
     axes: [AxisPhase; 2],
     /// Values from the padded map's first to the first that the phase reads, and from the output's first to the first that it writes.
     from: usize,
@@ -150,14 +156,14 @@ impl ConvTranspose {
                 dilation: [1, 1],
                 groups: g.groups,
             };
-            let mut conv = PanelConv::build(window, isa, rounds, padded, [g.stride[1] * o, g.stride[0] * ow * o]);
+            let mut shape = Shape::new(window, isa, rounds, padded, [g.stride[1] * o, g.stride[0] * ow * o]);
             // The kernels of all phases stand one after the other in one bank.
-            let per = conv.per_value();
-            conv.panels.iter_mut().for_each(|p| p.vector += vectors / per);
-            vectors += conv.vectors();
+            let per = shape.per_value();
+            shape.panels.iter_mut().for_each(|p| p.vector += vectors / per);
+            vectors += shape.vectors();
             let at = [0, 1].map(|a| (axes[a].start + border[a].cast_signed()).cast_unsigned());
             let from = (at[0] * padded[1] + at[1]) * values;
-            Phase { conv, axes, from, to: (rows.first * ow + columns.first) * o }
+            Phase { shape, axes, from, to: (rows.first * ow + columns.first) * o }
         };
         let pairs = with_taps[0].iter().flat_map(|r| with_taps[1].iter().map(|c| [*r, *c]));
         let phases = pairs.map(phase).collect();
@@ -178,10 +184,10 @@ impl ConvTranspose {
         let g = &self.geometry;
         assert_eq!(weight.len(), g.weight_len(), "a kernel [C, O/groups, kh, kw]");
         let (inputs, outputs, taps) = (g.input[2] / g.groups, g.out_channels / g.groups, g.kernel[0] * g.kernel[1]);
-        let columns = self.phases.iter().flat_map(|p| p.conv.columns()).collect();
+        let columns = self.phases.iter().flat_map(|p| p.shape.columns()).collect();
         let mut packer = Packer::new(1, columns, Storage::F32);
         let mut kernel = Vec::new();
-        for Phase { conv, axes: [rows, columns], .. } in &self.phases {
+        for Phase { shape, axes: [rows, columns], .. } in &self.phases {
             kernel.clear();
             for o in 0..g.out_channels {
                 for i in 0..inputs {
@@ -192,7 +198,7 @@ impl ConvTranspose {
                     }
                 }
             }
-            conv.pack_kernel(&mut packer, 0, &kernel);
+            shape.pack_kernel(&mut packer, 0, &kernel);
         }
         if self.rounds { packer.finish_rounded() } else { packer.finish() }
     }
@@ -211,8 +217,8 @@ impl ConvTranspose {
         self.padded_len()
     }
 
-    /// Convolves `x` `[H, W, C]` to `y` `[H', W', O]`; `bank` as [`pack`](Self::pack) makes it. `upcoming` is asked for in
-    /// passing.
+    /// Convolves `x` `[H, W, C]` to `y` `[H', W', O]`; `bank` as [`pack`](Self::pack) makes it. `prefetch` is what will be
+    /// read next.
     ///
     /// # Panics
     /// When a length does not fit, the activation is not a [short](crate::Activation::is_short) one, or the instruction set is
@@ -226,7 +232,7 @@ impl ConvTranspose {
         x: &[f32],
         y: &mut [f32],
         scratch: &mut [f32],
-        upcoming: [Span; 2],
+        prefetch: [PrefetchRange; 2],
     ) {
         let g = &self.geometry;
         let o = g.out_channels;
@@ -237,7 +243,7 @@ impl ConvTranspose {
         assert!(end.activation.is_none_or(|a| a.is_short()), "a convolution ends with a short activation");
         assert_eq!(self.isa.name(), exec.isa.name(), "the instruction set that the panels are made for");
         let kernel = if self.rounds { bank.rounded() } else { bank.single() }.expect("a kernel as `pack` makes it");
-        let vectors: usize = self.phases.iter().map(|p| p.conv.vectors()).sum();
+        let vectors: usize = self.phases.iter().map(|p| p.shape.vectors()).sum();
         assert_eq!(bank.vectors(), vectors, "the kernels of all phases");
         let map = &mut scratch[..self.padded_len()];
         let x = if self.rounds {
@@ -255,18 +261,18 @@ impl ConvTranspose {
             }
             end.activation.into_iter().for_each(|a| activate(exec.isa, a, y));
         }
-        for (i, Phase { conv, from, to, .. }) in self.phases.iter().enumerate() {
-            let ([ih, iw, _], [oh, ow, _]) = (conv.geometry.input, conv.geometry.output());
+        for (i, Phase { shape, from, to, .. }) in self.phases.iter().enumerate() {
+            let ([ih, iw, _], [oh, ow, _]) = (shape.geometry.input, shape.geometry.output());
             let (x, y) = (&x[*from..], &mut y[*to..]);
-            let reach = (ih - 1) * conv.padded[1] + iw;
-            assert!(x.len() >= reach * conv.padded[2], "the window of a phase inside the map");
-            assert!(y.len() >= (oh - 1) * conv.out[1] + (ow - 1) * conv.out[0] + o, "the outputs of a phase");
+            let reach = (ih - 1) * shape.padded[1] + iw;
+            assert!(x.len() >= reach * shape.padded[2], "the window of a phase inside the map");
+            assert!(y.len() >= (oh - 1) * shape.out[1] + (ow - 1) * shape.out[0] + o, "the outputs of a phase");
             let next = self.phases.get(i + 1).map(|p| {
-                let first = p.conv.panels[0].vector * p.conv.per_value();
-                Span::new(bank.span(first, p.conv.vectors()))
+                let first = p.shape.panels[0].vector * p.shape.per_value();
+                bank.range(first, p.shape.vectors())
             });
             let job = Job {
-                conv,
+                shape,
                 parts: exec.pool.threads(),
                 bank,
                 coefficients: &[],
@@ -279,9 +285,9 @@ impl ConvTranspose {
                 y: y.as_mut_ptr(),
                 sums: std::ptr::null_mut(),
                 mixed: std::ptr::null_mut(),
-                upcoming: next.map_or(upcoming, |next| [next, Span::default()]),
+                prefetch: next.map_or(prefetch, |next| [next, PrefetchRange::default()]),
             };
-            conv.launch(exec, &job);
+            job.launch(exec);
         }
     }
 }
@@ -292,7 +298,7 @@ mod tests {
     use crate::Pool;
     use crate::activation::Activation;
     use crate::activation::tests::naive;
-    use crate::testing::{assert_close, values};
+    use dyconv_simd::testing::{assert_close, values};
     use proptest::prelude::*;
 
     /// The definition: every input, times every tap, is added where it lands.
@@ -341,7 +347,7 @@ mod tests {
                         &x,
                         &mut y,
                         &mut scratch,
-                        [Span::default(); 2],
+                        [PrefetchRange::default(); 2],
                     );
                     y
                 });
@@ -404,7 +410,9 @@ mod tests {
         };
         let conv = ConvTranspose::new(g, Isa::portable());
         assert_eq!((conv.phases.len(), conv.border, conv.gaps), (4, [1, 1], false));
-        assert!(conv.phases.iter().all(|p| p.conv.geometry.kernel == [2, 2] && p.conv.geometry.output() == [8, 6, 7]));
+        assert!(
+            conv.phases.iter().all(|p| p.shape.geometry.kernel == [2, 2] && p.shape.geometry.output() == [8, 6, 7])
+        );
         assert_eq!(conv.scratch_len(), 10 * 8 * 5);
         let one = TransposedGeometry { kernel: [1, 1], padding: [0, 0], ..g };
         assert!(ConvTranspose::new(one, Isa::portable()).gaps);

@@ -9,10 +9,13 @@ mod strip;
 
 use std::ops::Range;
 
+use dyconv_simd::{LANES, Lanes, dispatch};
+
 use crate::activation::Activation;
 use crate::bank::{Bank, Packer, Storage, mix_vectors};
-use crate::geometry::{ConvGeometry, ConvRun, Exec, taps_inside};
-use crate::lanes::{LANES, Lanes, dispatch};
+use crate::exec::Exec;
+use crate::geometry::{ConvGeometry, taps_inside};
+use crate::run::ConvRun;
 use crate::threads::share;
 use strip::{Strip, run_strip};
 

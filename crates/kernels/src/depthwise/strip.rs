@@ -4,8 +4,9 @@
 //! the code is written out, so that all others are summed without asking.
 #![allow(unsafe_code, reason = "reads and writes through pointers whose range the convolution has checked")]
 
+use dyconv_simd::{LANES, Lanes};
+
 use crate::activation::{Activation, finish};
-use crate::lanes::{LANES, Lanes};
 
 /// Most outputs of a strip.
 pub(super) const MAX: usize = 8;

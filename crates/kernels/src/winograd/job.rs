@@ -3,20 +3,23 @@
 
 use std::ops::Range;
 
-use super::product::{Sizes, product};
-use super::{POINTS, PanelShape, REACH, SIDE, TAPS, WinogradConv, few, transforms};
+use dyconv_simd::{LANES, Lanes};
+
+use super::gemm::{Sizes, gemm};
+use super::shape::{POINTS, REACH, SIDE, Shape, TAPS};
+use super::{small_maps, transform_2d};
 use crate::activation::{Activation, finish};
 use crate::bank::{Bank, mix_vectors};
-use crate::geometry::{Span, Upcoming};
-use crate::lanes::{LANES, Lanes};
+use crate::panel::PanelShape;
+use crate::prefetch::{PrefetchRange, Prefetcher};
 use crate::threads::share;
 
-/// Mixing asks for one part in so many of what comes next, multiplying for the others.
-const ASKED_BY_MIXING: usize = 3;
+/// Mixing prefetches one part in so many of what comes next, multiplying the others.
+const PREFETCHED_BY_MIXING: usize = 3;
 
-/// What all threads share. Made by [`WinogradConv::run`], which has checked every length.
+/// What all threads share. Made by [`WinogradConv::run`](super::WinogradConv::run), which has checked every length.
 pub(super) struct Job<'a> {
-    pub(super) conv: &'a WinogradConv,
+    pub(super) shape: &'a Shape,
     pub(super) parts: usize,
     /// Blocks of tiles that are computed now; as many as there are places in `v`, at most.
     pub(super) round: Range<usize>,
@@ -41,7 +44,7 @@ pub(super) struct Job<'a> {
     pub(super) m: *mut f32,
     /// For each part the taps of a block of channels.
     pub(super) mixed: *mut f32,
-    pub(super) upcoming: [Span; 2],
+    pub(super) prefetch: [PrefetchRange; 2],
 }
 
 // SAFETY: in each of the three steps every unit belongs to one part, which alone writes its places of `v` and `u`, or its
@@ -51,13 +54,13 @@ unsafe impl Sync for Job<'_> {}
 /// Transforms all kernels.
 #[inline(always)]
 pub(super) fn kernels<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
-    let (conv, blocks) = (job.conv, job.conv.channel_blocks());
-    for unit in share(conv.panels.len() * blocks, part, job.parts) {
-        let (panel, block) = (&conv.panels[unit / blocks], unit % blocks);
-        let channels = conv.channels[block]..conv.channels[block + 1];
-        let taps = job.taps(l, part, panel, channels.clone(), &mut Span::default());
+    let (shape, blocks) = (job.shape, job.shape.channel_blocks());
+    for unit in share(shape.panels.len() * blocks, part, job.parts) {
+        let (panel, block) = (&shape.panels[unit / blocks], unit % blocks);
+        let channels = shape.channels[block]..shape.channels[block + 1];
+        let taps = job.taps(l, part, panel, channels.clone(), &mut PrefetchRange::default());
         for row in 0..REACH {
-            let to = job.u.wrapping_add((unit * POINTS + row * REACH) * conv.steps()[1]);
+            let to = job.u.wrapping_add((unit * POINTS + row * REACH) * shape.steps()[1]);
             // SAFETY: the taps are those of the block, and `u` has 36 points for every panel and block.
             unsafe { job.kernel_row(l, row, taps, [channels.len(), panel.width], to) };
         }
@@ -67,10 +70,10 @@ pub(super) fn kernels<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
 /// Transforms the inputs of a round.
 #[inline(always)]
 pub(super) fn inputs<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
-    let conv = job.conv;
-    let first = conv.blocks[job.round.start];
-    let rows = conv.blocks[job.round.end] - first;
-    let [columns, blocks] = [conv.tiles[1], conv.channel_blocks()];
+    let shape = job.shape;
+    let first = shape.blocks[job.round.start];
+    let rows = shape.blocks[job.round.end] - first;
+    let [columns, blocks] = [shape.tiles[1], shape.channel_blocks()];
     // Few tiles are shared by their channels too.
     let pieces = if rows * columns < 4 * job.parts { blocks } else { 1 };
     let mut unit = share(rows * columns * pieces, part, job.parts);
@@ -78,10 +81,10 @@ pub(super) fn inputs<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
     while unit.start < unit.end {
         let (tile, piece) = (unit.start / pieces, unit.start % pieces);
         let (row, column) = (first + tile / columns, tile % columns);
-        while row >= conv.blocks[block + 1] {
+        while row >= shape.blocks[block + 1] {
             block += 1;
         }
-        let at = (row - conv.blocks[block]) * columns + column;
+        let at = (row - shape.blocks[block]) * columns + column;
         job.transform_inputs(l, [row, column], [block - job.round.start, at], share(blocks, piece, pieces));
         unit.start += 1;
     }
@@ -90,20 +93,20 @@ pub(super) fn inputs<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
 /// Multiplies and transforms the outputs of a round.
 #[inline(always)]
 pub(super) fn products<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
-    let conv = job.conv;
-    let panels = conv.panels.len();
-    let mut upcoming = Upcoming::new(job.upcoming, part, job.parts);
+    let shape = job.shape;
+    let panels = shape.panels.len();
+    let mut prefetcher = Prefetcher::new(job.prefetch, part, job.parts);
     let units = share(job.round.len() * panels, part, job.parts);
     for unit in units.clone() {
-        let (block, panel) = (unit / panels, &conv.panels[unit % panels]);
-        let next = if unit + 1 < units.end { conv.panels.get(unit % panels + 1) } else { None };
+        let (block, panel) = (unit / panels, &shape.panels[unit % panels]);
+        let next = if unit + 1 < units.end { shape.panels.get(unit % panels + 1) } else { None };
         match panel.width {
-            1 => job.run_panel::<L, 1>(l, part, block, unit % panels, next, &mut upcoming),
+            1 => job.run_panel::<L, 1>(l, part, block, unit % panels, next, &mut prefetcher),
             2 if const { L::TILE_ROWS[1] > 0 } => {
-                job.run_panel::<L, 2>(l, part, block, unit % panels, next, &mut upcoming)
+                job.run_panel::<L, 2>(l, part, block, unit % panels, next, &mut prefetcher)
             }
             3 if const { L::TILE_ROWS[2] > 0 } => {
-                job.run_panel::<L, 3>(l, part, block, unit % panels, next, &mut upcoming)
+                job.run_panel::<L, 3>(l, part, block, unit % panels, next, &mut prefetcher)
             }
             width => unreachable!("a panel of {width} vectors"),
         }
@@ -117,8 +120,8 @@ impl Job<'_> {
         [panel.vector + channels.start * row, channels.len() * row]
     }
 
-    /// The taps of a block of channels of a panel: from the bank itself, or mixed, a few channels at a time. Mixing asks for
-    /// a part of what comes next.
+    /// The taps of a block of channels of a panel: from the bank itself, or mixed, a few channels at a time. Mixing
+    /// prefetches a part of what comes next.
     #[inline(always)]
     fn taps<L: Lanes>(
         &self,
@@ -126,22 +129,22 @@ impl Job<'_> {
         part: usize,
         panel: &PanelShape,
         channels: Range<usize>,
-        ahead: &mut Span,
+        prefetch: &mut PrefetchRange,
     ) -> *const f32 {
         let [first, count] = self.vectors(panel, channels.clone());
         match self.bank.single() {
             Some(bank) if !self.mixes => bank[first * LANES..][..count * LANES].as_ptr(),
             _ => {
-                let len = self.conv.mixed_len();
+                let len = self.shape.mixed_len();
                 // SAFETY: `mixed` holds so many values for each part.
                 let mixed = unsafe { std::slice::from_raw_parts_mut(self.mixed.wrapping_add(part * len), len) };
                 let taps = &mut mixed[..count * LANES];
-                let (piece, columns) = (TAPS * panel.width * LANES, [panel.channel / LANES, panel.width]);
-                let bytes = ahead.len() / ASKED_BY_MIXING / channels.len();
+                let (piece, columns) = (TAPS * panel.width * LANES, [panel.column, panel.width]);
+                let bytes = prefetch.len() / PREFETCHED_BY_MIXING / channels.len();
                 for (c, to) in taps.chunks_exact_mut(piece).enumerate() {
                     let range = [first + c * TAPS * panel.width, TAPS * panel.width];
                     mix_vectors::<L, false>(l, self.bank, self.coefficients, range, columns, to);
-                    let from = ahead.take(bytes);
+                    let from = prefetch.take(bytes);
                     for offset in (0..bytes).step_by(64) {
                         l.prefetch(from.wrapping_add(offset));
                     }
@@ -156,7 +159,7 @@ impl Job<'_> {
     /// # Safety
     /// There are `[channels, 9, width, 16]` taps, and `to` has room for `[6, channels, width, 16]` values, [`steps`] apart.
     ///
-    /// [`steps`]: WinogradConv::steps
+    /// [`steps`]: Shape::steps
     #[inline(always)]
     unsafe fn kernel_row<L: Lanes>(
         &self,
@@ -166,7 +169,7 @@ impl Job<'_> {
         [channels, width]: [usize; 2],
         to: *mut f32,
     ) {
-        let point_step = self.conv.steps()[1];
+        let point_step = self.shape.steps()[1];
         macro_rules! rows {
             ($($row:literal)*) => {
                 match row {
@@ -177,7 +180,7 @@ impl Job<'_> {
                                 let to = to.wrapping_add((c * width + j) * LANES);
                                 // SAFETY: by the caller's promise.
                                 unsafe {
-                                    let line = transforms::kernel_row::<L, $row>(l, from, width * LANES);
+                                    let line = transform_2d::kernel_row::<L, $row>(l, from, width * LANES);
                                     for (x, v) in line.iter().enumerate() {
                                         l.write(*v, to.wrapping_add(x * point_step));
                                     }
@@ -201,8 +204,8 @@ impl Job<'_> {
         [block, tile]: [usize; 2],
         blocks: Range<usize>,
     ) {
-        let conv = self.conv;
-        let ([h, w, c], padding) = (conv.geometry.input, conv.geometry.padding);
+        let shape = self.shape;
+        let ([h, w, c], padding) = (shape.geometry.input, shape.geometry.padding);
         let mut pixels = [self.zeros.as_ptr(); POINTS];
         for (i, pixel) in pixels.iter_mut().enumerate() {
             let y = (SIDE * row + i / REACH).checked_sub(padding[0]).filter(|y| *y < h);
@@ -211,14 +214,14 @@ impl Job<'_> {
                 *pixel = self.x[(y * w + x) * c..].as_ptr();
             }
         }
-        let point_step = conv.steps()[0];
+        let point_step = shape.steps()[0];
         for index in blocks {
-            let [first, end] = [conv.channels[index], conv.channels[index + 1]];
-            let place = (block * conv.channel_blocks() + index) * POINTS * point_step + tile * conv.depth;
+            let [first, end] = [shape.channels[index], shape.channels[index + 1]];
+            let place = (block * shape.channel_blocks() + index) * POINTS * point_step + tile * shape.depth;
             for c in (first..end).step_by(LANES) {
                 let to = self.v.wrapping_add(place + c - first);
                 // SAFETY: every pixel has all channels, as have the zeros; a place of `v` has `depth` channels at 36 points.
-                unsafe { transforms::input(l, &pixels, [c, LANES.min(end - c)], to, point_step) };
+                unsafe { transform_2d::input(l, &pixels, [c, LANES.min(end - c)], to, point_step) };
             }
         }
     }
@@ -232,44 +235,44 @@ impl Job<'_> {
         block: usize,
         index: usize,
         next: Option<&PanelShape>,
-        upcoming: &mut Upcoming,
+        prefetcher: &mut Prefetcher,
     ) {
-        let conv = self.conv;
-        let panel = &conv.panels[index];
-        let [v_step, u_step, m_step] = conv.steps();
-        let rows = conv.blocks[self.round.start + block]..conv.blocks[self.round.start + block + 1];
+        let shape = self.shape;
+        let panel = &shape.panels[index];
+        let [v_step, u_step, m_step] = shape.steps();
+        let rows = shape.blocks[self.round.start + block]..shape.blocks[self.round.start + block + 1];
         let m = self.m.wrapping_add(part * POINTS * m_step);
-        let channel_blocks = conv.channel_blocks();
-        let tiles = rows.len() * conv.tiles[1];
+        let channel_blocks = shape.channel_blocks();
+        let tiles = rows.len() * shape.tiles[1];
         for i in 0..channel_blocks {
-            let channels = conv.channels[i]..conv.channels[i + 1];
-            let mut ahead = Span::default();
+            let channels = shape.channels[i]..shape.channels[i + 1];
+            let mut prefetch = PrefetchRange::default();
             let mut taps = std::ptr::null();
-            if !conv.whole() {
+            if !shape.whole() {
                 let next = if i + 1 < channel_blocks { Some((panel, i + 1)) } else { next.map(|panel| (panel, 0)) };
                 if let Some((panel, i)) = next {
-                    let [first, count] = self.vectors(panel, conv.channels[i]..conv.channels[i + 1]);
-                    ahead = Span::new(self.bank.span(first, count));
+                    let [first, count] = self.vectors(panel, shape.channels[i]..shape.channels[i + 1]);
+                    prefetch = self.bank.range(first, count);
                 }
-                taps = self.taps(l, part, panel, channels.clone(), &mut ahead);
+                taps = self.taps(l, part, panel, channels.clone(), &mut prefetch);
             }
-            // What comes next is asked for evenly.
-            let own = ahead.len() > 0;
-            let ahead = if own { &mut ahead } else { upcoming.next() };
+            // What comes next is prefetched evenly.
+            let own = prefetch.len() > 0;
+            let prefetch = if own { &mut prefetch } else { prefetcher.next() };
             let v = self.v.wrapping_add((block * channel_blocks + i) * POINTS * v_step);
-            if conv.few() {
-                let step = if own { ahead.len().div_ceil(REACH * channels.len()) } else { 64 };
-                let block = few::Block { channels: channels.len(), begins: i == 0, taps, v, m };
-                // SAFETY: the taps are those of the block, one vector wide; `v` holds few::DEPTH channels for every tile, `m` a
+            if shape.is_small() {
+                let step = if own { prefetch.len().div_ceil(REACH * channels.len()) } else { 64 };
+                let block = small_maps::Block { channels: channels.len(), begins: i == 0, taps, v, m };
+                // SAFETY: the taps are those of the block, one vector wide; `v` holds SMALL_DEPTH channels for every tile, `m` a
                 // vector.
-                unsafe { few::products(l, tiles, &block, ahead, step) };
+                unsafe { small_maps::products(l, tiles, &block, prefetch, step) };
                 continue;
             }
             let groups = tiles.div_ceil(L::TILE_ROWS[N - 1]);
-            let step = if own { ahead.len().div_ceil(POINTS * groups * channels.len()) } else { 64 };
-            let sizes = Sizes { tiles, channels: channels.len(), step: conv.depth, begins: i == 0, ahead: step };
+            let step = if own { prefetch.len().div_ceil(POINTS * groups * channels.len()) } else { 64 };
+            let sizes = Sizes { tiles, channels: channels.len(), step: shape.depth, begins: i == 0, prefetch: step };
             for point_row in 0..REACH {
-                let u = if conv.whole() {
+                let u = if shape.whole() {
                     self.u.wrapping_add(((index * channel_blocks + i) * POINTS + point_row * REACH) * u_step)
                 } else {
                     let u = self.u.wrapping_add(part * REACH * u_step);
@@ -282,13 +285,13 @@ impl Job<'_> {
                     let (v, m) = (v.wrapping_add(point * v_step), m.wrapping_add(point * m_step));
                     // SAFETY: at each point `v` holds `depth` channels for every tile of a block, `u` as many rows of N
                     // vectors, and `m` N vectors for every tile.
-                    unsafe { product::<L, N>(l, sizes, v, u.wrapping_add(x * u_step), m, ahead) };
+                    unsafe { gemm::<L, N>(l, sizes, v, u.wrapping_add(x * u_step), m, prefetch) };
                 }
             }
         }
         for row in rows.clone() {
             for j in 0..N {
-                let m = m.wrapping_add(((row - rows.start) * conv.tiles[1] * N + j) * LANES);
+                let m = m.wrapping_add(((row - rows.start) * shape.tiles[1] * N + j) * LANES);
                 self.finish_row(l, row, panel.channel + j * LANES, m, [N * LANES, m_step]);
             }
         }
@@ -305,15 +308,15 @@ impl Job<'_> {
         m: *const f32,
         [tile_step, point_step]: [usize; 2],
     ) {
-        let [oh, ow, o] = self.conv.geometry.output();
+        let [oh, ow, o] = self.shape.geometry.output();
         let n = LANES.min(o - channel);
         let bias = if self.bias.is_empty() { l.splat(0.0) } else { l.load_partial(&self.bias[channel..][..n]) };
         let rows = SIDE.min(oh - SIDE * row);
         let mut total = l.splat(0.0);
-        for column in 0..self.conv.tiles[1] {
+        for column in 0..self.shape.tiles[1] {
             let columns = SIDE.min(ow - SIDE * column);
             // SAFETY: `m` holds a vector for every tile and point.
-            let mut out = unsafe { transforms::output(l, m.wrapping_add(column * tile_step), point_step) };
+            let mut out = unsafe { transform_2d::output(l, m.wrapping_add(column * tile_step), point_step) };
             let at = (SIDE * row * ow + SIDE * column) * o + channel;
             for (y, line) in out.iter_mut().enumerate() {
                 for (x, v) in line.iter_mut().enumerate() {

@@ -1,10 +1,11 @@
 //! Against the definition, over shapes that do not fit tiles or vectors.
 
+use dyconv_simd::testing::values;
+use proptest::prelude::*;
+
 use super::*;
 use crate::conv::tests::{Sizes as Wanted, check_against_naive};
-use crate::testing::values;
 use crate::{Epilogue, Pool};
-use proptest::prelude::*;
 
 /// Relative to values that relu6 has cut to a sixth of their size or less, and so several times that of the definition.
 const TOLERANCE: f64 = 4e-5;
@@ -54,25 +55,10 @@ fn agrees_with_naive_loops_in_blocks() {
     }
     let blocks = |size, channels| {
         let conv = WinogradConv::new(geometry(size, channels, [1, 1]), Isa::detect());
-        (conv.blocks.len() > 2, conv.channel_blocks() > 1)
+        (conv.shape.whole(), conv.shape.channel_blocks() > 1)
     };
     assert_eq!([blocks([37, 30], [7, 35]), blocks([6, 9], [139, 20])], [(true, false), (false, true)]);
     assert_eq!(blocks([29, 27], [70, 17]), (true, true));
-}
-
-/// The choice for the layers of ResNet-18, with a static kernel and with banks of four.
-#[test]
-fn pays_where_arithmetic_is_the_limit() {
-    let isa = Isa::detect();
-    let wide = isa.tile_rows()[1] > 0;
-    for (side, c) in [(56, 64), (28, 128), (14, 256), (7, 512)] {
-        let g = geometry([side; 2], [c; 2], [1, 1]);
-        let pays = |bytes| WinogradConv::pays(&g, isa, bytes * g.weight_len());
-        assert_eq!([pays(4), pays(4 * 2), pays(4 * 4)], [wide || side > 7, wide || side > 7, side > 7], "{side}");
-    }
-    let g = geometry([56, 56], [3, 64], [1, 1]);
-    assert!(!WinogradConv::pays(&ConvGeometry { stride: [2, 2], ..g }, isa, 0));
-    assert!(!WinogradConv::pays(&geometry([3, 3], [1, 1], [0, 0]), isa, 0));
 }
 
 /// Any number of threads, the same bits, in the output and in the sums.
@@ -101,7 +87,7 @@ fn threads_do_not_change_a_bit() {
                         y: &mut y,
                         sums: &mut sums,
                         scratch: &mut scratch,
-                        upcoming: [bank.all(), Span::default()],
+                        prefetch: [bank.all(), PrefetchRange::default()],
                     },
                 );
                 (y, sums)

@@ -1,14 +1,14 @@
 //! Average precision and recall over object keypoint similarity, as COCO's evaluation (`COCOeval` of pycocotools with
 //! `iouType="keypoints"`) defines them.
 //!
-//! 1. In every image the [`MAX_DETECTIONS`] best detections, best first, each take the most similar person that is not
-//!    taken yet, if it is similar enough. Persons that count come before ignored ones; a crowd can be taken often.
-//! 2. A detection that took an ignored person, or took none and lies outside the area range, is neither right nor wrong.
+//! 1. In every image the [`MAX_DETECTIONS`] best detections, best first, are each matched with the most similar unmatched
+//!    person, if it is similar enough. Persons that count come before ignored ones; a crowd can be matched many times.
+//! 2. A detection that matches an ignored person, or matches none and lies outside the area range, is neither right nor wrong.
 //! 3. All detections of all images, best first, give precision and recall after each. Precision is made monotone and read
 //!    at 101 recalls; its mean is the average precision. The last recall is the recall.
 //!
-//! That is done for ten similarities (0.50, 0.55, … 0.95) and three area ranges. Persons outside the range are ignored.
-//! Equal scores keep their order: that of the images' numbers, then that of the slice.
+//! This is done for ten similarities (0.50, 0.55, … 0.95) and three area ranges. Persons outside the range are ignored.
+//! Equal scores are ordered by image number, then by position in the slice.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ use serde::Serialize;
 use super::oks::{similarity, variances};
 use super::{Detection, KeypointError, Person, check_record, check_sigmas};
 
-/// Only so many detections of an image, those of the highest scores, are looked at.
+/// Number of detections per image that count: those with the highest scores.
 pub const MAX_DETECTIONS: usize = 20;
 
-/// Similarities that count as found.
+/// Thresholds of the similarity.
 const THRESHOLDS: usize = 10;
 /// Index of the similarity 0.75.
 const AT_75: usize = 5;
@@ -29,7 +29,7 @@ const AREAS: [[f64; 2]; 3] = [[0.0, 1e10], [32.0 * 32.0, 96.0 * 96.0], [96.0 * 9
 /// Recalls at which precision is read.
 const RECALLS: usize = 101;
 
-/// COCO's ten numbers for keypoints, each in 0..=1. `None` where there is no person of that size to be found (COCO
+/// COCO's ten numbers for keypoints, each in 0..=1. `None` if no person of that size counts (COCO
 /// writes −1).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct KeypointScores {
@@ -83,7 +83,7 @@ impl KeypointScores {
     }
 }
 
-/// What a detection is at one similarity and area range.
+/// The result of a detection at one similarity and area range.
 #[derive(Clone, Copy, PartialEq)]
 enum Outcome {
     Right,
@@ -98,13 +98,13 @@ struct Judged {
     outcomes: [[Outcome; THRESHOLDS]; AREAS.len()],
 }
 
-/// Scores detections against the truth. `sigmas` as in [`oks`](super::oks()).
+/// Scores detections against annotated persons. `sigmas` as in [`oks`](super::oks()).
 ///
-/// Detections in images without persons are wrong. The area of a detection is that of the smallest box around its joints.
+/// Detections in images without persons are wrong. The area of a detection is that of the smallest box around its keypoints.
 ///
 /// # Errors
-/// If a person or a detection has another number of joints than there are sigmas, or a number is NaN or infinite, an area
-/// negative, a sigma not positive.
+/// If the number of keypoints of a person or a detection differs from the number of sigmas, if a number is NaN or infinite, if an
+/// area is negative, or if a sigma is not positive.
 pub fn keypoint_scores(
     truth: &[Person],
     detections: &[Detection],
@@ -161,7 +161,7 @@ fn threshold(index: usize) -> f64 {
     if index + 1 == THRESHOLDS { 0.95 } else { index as f64 * ((0.95 - 0.5) / 9.0) + 0.5 }
 }
 
-/// Compares the persons and the detections (best first) of one image. Counts persons to be found, appends detections.
+/// Compares the persons and the detections (best first) of one image. Adds to the number of persons that count, appends detections.
 fn judge(
     persons: &[&Person],
     detections: &[&Detection],
@@ -180,7 +180,7 @@ fn judge(
     for (area, [smallest, largest]) in AREAS.into_iter().enumerate() {
         let outside = |size: f64| size < smallest || size > largest;
         let ignored = |p: &Person| p.crowd || p.ignore || outside(p.area);
-        // Those that count come first, each part in its own order.
+        // Those that count come first; both parts keep their order.
         let (mut order, rest): (Vec<usize>, Vec<usize>) = (0..persons.len()).partition(|&i| !ignored(persons[i]));
         let counting = order.len();
         order.extend(rest);
@@ -203,8 +203,8 @@ fn judge(
     }
 }
 
-/// The place in `order` of the person that a detection takes: the most similar that is free (of equals the last) and at
-/// least `least` similar. An ignored one (from place `counting` on) only where none that counts will do.
+/// The position in `order` of the person that a detection matches: the most similar unmatched one (the last of equals) with a
+/// similarity of at least `least`. An ignored person (from position `counting` on) matches only if none that counts does.
 fn best(
     row: &[f64],
     least: f64,
@@ -225,7 +225,7 @@ fn best(
     found
 }
 
-/// Area of the smallest box around joints.
+/// Area of the smallest box around keypoints.
 fn box_area(joints: &[[f64; 2]]) -> f64 {
     let span = |axis: usize| {
         let along = || joints.iter().map(|joint| joint[axis]);
@@ -241,7 +241,7 @@ struct Curves {
 }
 
 impl Curves {
-    /// From all detections, best first, and the number of persons to be found, which is not 0.
+    /// From all detections, best first, and the number of persons that count, which is not 0.
     fn new(judged: &[Judged], area: usize, to_find: usize) -> Self {
         let mut curves = Self { precision: [0.0; THRESHOLDS], recall: [0.0; THRESHOLDS] };
         // (recall, precision) after each detection.
@@ -261,7 +261,7 @@ impl Curves {
             for i in (1..points.len()).rev() {
                 points[i - 1].1 = points[i - 1].1.max(points[i].1);
             }
-            // Recalls grow, so one walk finds the first point of each.
+            // Recall never decreases, so one pass finds the first point of each.
             let mut point = points.iter().peekable();
             let mut sum = 0.0;
             for i in 0..RECALLS {

@@ -1,4 +1,4 @@
-//! How good answers in joints are: object keypoint similarity, its average precision, its non-maximum suppression.
+//! Keypoint scores: object keypoint similarity (OKS), average precision, non-maximum suppression.
 
 mod average_precision;
 mod nms;
@@ -12,65 +12,65 @@ pub use average_precision::{KeypointScores, MAX_DETECTIONS, keypoint_scores};
 pub use nms::{Pose, oks_nms, rescore};
 pub use oks::oks;
 
-/// An annotated person (or hand, face, animal): the truth of one COCO keypoint annotation.
+/// An annotated person (or hand, face, animal): one COCO keypoint annotation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Person {
     /// The image it is in.
     pub image: u64,
-    /// By joint: (x, y) in pixels of the image, or `None` where the joint is not labelled (COCO's v = 0).
+    /// By keypoint: (x, y) in pixels of the image, or `None` if it is not labelled (COCO's v = 0).
     pub joints: Vec<Option<[f64; 2]>>,
-    /// Area in square pixels (COCO's `area`): the scale of the similarity, and what medium and large mean.
+    /// Area in square pixels (COCO's `area`): the scale of the similarity, and the size of the person (medium, large).
     pub area: f64,
-    /// Box as (left, top, width, height) in pixels: what detections are compared with where no joint is labelled.
+    /// Box as (left, top, width, height) in pixels: detections are compared with it if no keypoint is labelled.
     pub bbox: [f64; 4],
-    /// Stands for several persons (COCO's `iscrowd`). Not to be found, and any number of detections may lie in it.
+    /// Represents several persons (COCO's `iscrowd`). It does not count, and any number of detections may match it.
     pub crowd: bool,
-    /// Not to be found, and no harm in finding it. COCO: whether `num_keypoints` is 0.
+    /// Does not count, whether found or not. COCO: `num_keypoints` is 0.
     pub ignore: bool,
 }
 
-/// An answer: the joints of one person.
+/// A prediction: the keypoints of one person.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
     /// The image it is in.
     pub image: u64,
-    /// By joint: (x, y) in pixels of the image.
+    /// By keypoint: (x, y) in pixels of the image.
     pub joints: Vec<[f64; 2]>,
-    /// How sure it is of the whole person; only the order of scores matters.
+    /// Confidence in the whole person; only the order of scores matters.
     pub score: f64,
 }
 
 /// Persons, detections, poses or sigmas that cannot be scored.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum KeypointError {
-    /// A record with another number of joints than the skeleton.
+    /// A record whose number of keypoints differs from the number of sigmas.
     #[error("{record} has {got} joints, but there are sigmas for {expected}")]
     Joints {
-        /// E.g. `person 3 (image 17)`, by its place in the slice, from 0.
+        /// E.g. `person 3 (image 17)`, by its position in the slice, from 0.
         record: String,
-        /// Joints found.
+        /// Keypoints found.
         got: usize,
-        /// Joints expected.
+        /// Keypoints expected.
         expected: usize,
     },
     /// A number that is NaN, infinite, or negative where it must not be.
     #[error("{record} has {field} {value}, expected {expected}")]
     Number {
-        /// E.g. `person 3 (image 17)`, by its place in the slice, from 0.
+        /// E.g. `person 3 (image 17)`, by its position in the slice, from 0.
         record: String,
         /// The field.
         field: &'static str,
-        /// What stands there.
+        /// The value found.
         value: f64,
-        /// What should.
+        /// The value expected.
         expected: &'static str,
     },
-    /// A sigma that is no standard deviation.
+    /// A sigma that is not a positive finite number.
     #[error("the sigma of joint {joint} is {value}, expected a positive number")]
     Sigma {
-        /// Its place in the slice, from 0.
+        /// Its position in the slice, from 0.
         joint: usize,
-        /// What stands there.
+        /// The value found.
         value: f64,
     },
     /// No sigmas.
@@ -89,7 +89,7 @@ fn check_sigmas(sigmas: &[f64]) -> Result<(), KeypointError> {
     }
 }
 
-/// Checks one record: its number of joints, and that every number is finite, the area also not negative.
+/// Checks one record: its number of keypoints, that every number is finite, and that the area is not negative.
 fn check_record<'a>(
     record: impl Fn() -> String,
     (got, expected): (usize, usize),

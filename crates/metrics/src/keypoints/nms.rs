@@ -1,37 +1,37 @@
-//! Non-maximum suppression by object keypoint similarity, for networks that answer once for each of many boxes.
+//! Non-maximum suppression by object keypoint similarity, for networks that predict one pose per box.
 //!
-//! As in SimpleBaseline: a pose is first scored anew from its joints ([`rescore`]); then, best first, poses that are too
-//! similar to one already kept are dropped. SimpleBaseline uses 0.2 for the former and 0.9 for the latter.
+//! As in SimpleBaseline: a pose is first rescored from its keypoints ([`rescore`]); then, best first, poses that are too
+//! similar to one already kept are dropped. SimpleBaseline uses thresholds of 0.2 and 0.9.
 
 use super::oks::{alike, variances};
 use super::{KeypointError, check_record, check_sigmas};
 
-/// An answer that may be a second one for the same person.
+/// A predicted pose, which may be a duplicate of another.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pose {
-    /// By joint: (x, y) in pixels of the image.
+    /// By keypoint: (x, y) in pixels of the image.
     pub joints: Vec<[f64; 2]>,
     /// Area of the person's box in square pixels.
     pub area: f64,
-    /// How sure it is of the whole person.
+    /// Confidence in the whole person.
     pub score: f64,
 }
 
-/// The score of a box times the mean score of the joints that score above `least`; 0 where none does.
+/// The score of a box times the mean score of the keypoints that score above `least`; 0 if none does.
 pub fn rescore(box_score: f64, joint_scores: &[f64], least: f64) -> f64 {
     let sure = || joint_scores.iter().filter(|score| **score > least);
     let count = sure().count();
     if count == 0 { 0.0 } else { box_score * sure().sum::<f64>() / count as f64 }
 }
 
-/// Which of one image's poses to keep: their indices, best first (of equal scores the first of the slice first).
+/// The poses of one image to keep: their indices, best first (equal scores in the order of the slice).
 ///
-/// A pose is dropped where its similarity to a better one that was kept is above `threshold`. The similarity of two poses
-/// is the mean over all joints of exp(−d² / (2 · (2σ)² · area)), with the mean of their areas.
+/// A pose is dropped if its similarity to a better one that was kept is above `threshold`. The similarity of two poses
+/// is the mean over all keypoints of exp(−d² / (2 · (2σ)² · area)), with the mean of their areas.
 ///
 /// # Errors
-/// If a pose has another number of joints than there are sigmas, or a number is NaN or infinite, an area negative, a
-/// sigma not positive.
+/// If the number of keypoints of a pose differs from the number of sigmas, if a number is NaN or infinite, if an area is
+/// negative, or if a sigma is not positive.
 pub fn oks_nms(poses: &[Pose], sigmas: &[f64], threshold: f64) -> Result<Vec<usize>, KeypointError> {
     check_sigmas(sigmas)?;
     for (i, p) in poses.iter().enumerate() {

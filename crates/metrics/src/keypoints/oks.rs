@@ -1,16 +1,16 @@
-//! Object keypoint similarity: how alike an annotated person and an answer are, in 0..=1.
+//! Object keypoint similarity (OKS) of an annotated person and a prediction, in 0..=1.
 //!
-//! The mean over the labelled joints of exp(−d² / (2 · (2σ)² · area)), where d is the distance in pixels, σ the joint's
-//! sigma and `area` the person's area. Of a person without labelled joints the box is taken, doubled about its centre
-//! in each direction as COCO does (from left − width to left + 2 · width): joints inside it have distance 0, others the
-//! distance to its border, and the mean is over all joints.
+//! The mean over the labelled keypoints of exp(−d² / (2 · (2σ)² · area)), where d is the distance in pixels, σ the keypoint's
+//! sigma and `area` the person's area. For a person without labelled keypoints the box is used, extended by its own size
+//! on each side as COCO does (from left − width to left + 2 · width): keypoints inside it have distance 0, others the
+//! distance to its border, and the mean is over all keypoints.
 
 use super::Person;
 
-/// Similarity of an annotated person and the joints (x, y) of an answer, in 0..=1.
+/// Similarity of an annotated person and predicted keypoints (x, y), in 0..=1.
 ///
-/// `sigmas` has a standard deviation for each joint, as a share of the square root of the area; COCO's own for its 17
-/// joints are those of `Skeleton::coco` of the crate `dyconv-file`.
+/// `sigmas` has a standard deviation for each keypoint, as a share of the square root of the area. `Skeleton::coco` of the
+/// crate `dyconv-task` has those of COCO's 17 keypoints.
 ///
 /// ```
 /// use dyconv_metrics::{Person, oks};
@@ -24,7 +24,7 @@ use super::Person;
 /// ```
 ///
 /// # Panics
-/// If the numbers of joints and of sigmas differ.
+/// If the numbers of keypoints and sigmas differ.
 pub fn oks(person: &Person, joints: &[[f64; 2]], sigmas: &[f64]) -> f64 {
     assert!(
         person.joints.len() == sigmas.len() && joints.len() == sigmas.len(),
@@ -36,12 +36,12 @@ pub fn oks(person: &Person, joints: &[[f64; 2]], sigmas: &[f64]) -> f64 {
     similarity(person, joints, &variances(sigmas))
 }
 
-/// (2σ)² of every joint.
+/// (2σ)² of every keypoint.
 pub(super) fn variances(sigmas: &[f64]) -> Vec<f64> {
     sigmas.iter().map(|s| (2.0 * s).powi(2)).collect()
 }
 
-/// [`oks`] by the joints' [`variances`].
+/// [`oks`], given the keypoints' [`variances`].
 pub(super) fn similarity(person: &Person, joints: &[[f64; 2]], variances: &[f64]) -> f64 {
     let area = person.area + f64::EPSILON;
     let labelled = person.joints.iter().flatten().count();

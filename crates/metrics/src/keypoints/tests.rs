@@ -1,4 +1,4 @@
-//! Cases by hand and a naive implementation. `tests/pycocotools.rs` compares with COCO's own.
+//! Hand-made cases and a naive implementation. `tests/pycocotools.rs` compares with pycocotools.
 
 use proptest::prelude::*;
 
@@ -20,7 +20,7 @@ fn scores(truth: &[Person], detections: &[Detection]) -> KeypointScores {
     keypoint_scores(truth, detections, &SIGMAS).unwrap()
 }
 
-/// How far from the joint a similarity is, at an area of 100.
+/// The distance from the keypoint that gives a similarity, at an area of 100.
 fn off(similarity: f64) -> f64 {
     2.0 * (-2.0 * similarity.ln()).sqrt()
 }
@@ -94,7 +94,7 @@ fn a_wrong_answer_hurts_only_where_it_is_surer() {
     close(with(0.4).ap, 1.0);
     close(with(0.6).ap, 0.5);
     assert_eq!(with(0.6).ar, Some(1.0));
-    // Two persons, found first and third of three answers: precision 1 up to recall 0.5 (51 of 101), then 2/3.
+    // Two persons, found by the first and third of three detections: precision 1 up to recall 0.5 (51 of 101), then 2/3.
     let truth = [person(1, 0.0, 100.0), person(2, 0.0, 100.0)];
     let answers = [detection(1, 0.0, 0.9), detection(1, 50.0, 0.8), detection(2, 0.0, 0.7)];
     close(scores(&truth, &answers).ap, (51.0 + 50.0 * 2.0 / 3.0) / 101.0);
@@ -116,10 +116,10 @@ fn crowds_and_ignored_persons_take_answers_without_reward_or_harm() {
     let answers = |x: f64| [detection(1, x, 0.9), detection(1, x, 0.8), detection(1, 0.0, 0.7)];
     let truth = [crowd, ignored, person(1, 0.0, 100.0)];
     close(scores(&truth, &answers(100.0)).ap, 1.0);
-    // What is ignored but no crowd takes one answer.
+    // An ignored person that is not a crowd matches one detection.
     close(scores(&truth, &answers(200.0)).ap, 0.5);
     close(scores(&truth, &answers(300.0)).ap, 1.0 / 3.0);
-    // A person that counts is taken before an ignored one that is more alike.
+    // A person that counts is matched before a more similar ignored one.
     let truth = [Person { ignore: true, ..person(1, 1.0, 100.0) }, person(1, 0.0, 100.0)];
     assert_eq!(scores(&truth, &[detection(1, 1.0, 0.5)]).ap50, Some(1.0));
 }
@@ -140,7 +140,7 @@ fn equal_scores_keep_their_order() {
     let answers = [detection(3, 0.0, 0.5), detection(3, 50.0, 0.5)];
     close(scores(&truth, &answers).ap, 1.0);
     close(scores(&truth, &[answers[1].clone(), answers[0].clone()]).ap, 0.5);
-    // Images are taken by number, whatever the order of the slice.
+    // Images are ordered by number, whatever the order of the slice.
     close(scores(&truth, &[answers[0].clone(), detection(2, 0.0, 0.5)]).ap, 0.5);
     close(scores(&truth, &[detection(4, 0.0, 0.5), answers[0].clone()]).ap, 1.0);
 }
@@ -180,11 +180,11 @@ fn the_better_of_two_poses_of_one_person_is_kept() {
     let poses = [pose(0.0, 100.0, 0.5), pose(off(0.95), 100.0, 0.8), pose(50.0, 100.0, 0.6)];
     assert_eq!(oks_nms(&poses, &SIGMAS, 0.9), Ok(vec![1, 2]));
     assert_eq!(oks_nms(&poses, &SIGMAS, 0.96), Ok(vec![1, 2, 0]));
-    // The area is the mean of both: of 100 and 300 is 200, so the distance is less by √2.
+    // The area is the mean of both: 200 for 100 and 300, so the distance counts √2 less.
     let poses = [pose(0.0, 100.0, 0.5), pose(off(0.7) * 2f64.sqrt(), 300.0, 0.4)];
     assert_eq!(oks_nms(&poses, &SIGMAS, 0.69), Ok(vec![0]));
     assert_eq!(oks_nms(&poses, &SIGMAS, 0.71), Ok(vec![0, 1]));
-    // A pose that was dropped drops no other; of equal scores the first is better.
+    // A dropped pose drops no other; among equal scores the first is better.
     let step = off(0.9) / 1.01;
     let chain = [pose(0.0, 100.0, 0.5), pose(step, 100.0, 0.5), pose(2.0 * step, 100.0, 0.5)];
     assert_eq!(oks_nms(&chain, &SIGMAS, 0.9), Ok(vec![0, 2]));
@@ -195,8 +195,8 @@ fn the_better_of_two_poses_of_one_person_is_kept() {
     assert_eq!(error, "pose 0 has 1 joints, but there are sigmas for 2");
 }
 
-/// Average precision and recall by their definitions, with nothing shared, sorted or remembered: the rank of a detection
-/// is counted, the precision at a recall is the best of all ranks that reach it.
+/// Average precision and recall by their definitions, without sorting or shared state: the rank of a detection
+/// is counted, and the precision at a recall is the best over all ranks that reach it.
 fn naive(truth: &[Person], detections: &[Detection], at: f64, area: [f64; 2]) -> Option<(f64, f64)> {
     let outside = |size: f64| size < area[0] || size > area[1];
     let ignored = |p: &Person| p.crowd || p.ignore || outside(p.area);

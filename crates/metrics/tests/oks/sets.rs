@@ -1,4 +1,4 @@
-//! The random sets of `generate.py`, made bit by bit the same way.
+//! The random sets of `generate.py`, reproduced bit by bit.
 
 use dyconv_metrics::{Detection, Person};
 
@@ -35,7 +35,7 @@ impl Lcg {
         low + self.unit() * (high - low)
     }
 
-    /// Of mean 0 and variance 1/3.
+    /// Mean 0, variance 1/3.
     fn bell(&mut self) -> f64 {
         self.unit() + self.unit() + self.unit() + self.unit() - 2.0
     }
@@ -87,7 +87,7 @@ impl Lcg {
     }
 }
 
-/// A set; with `images` a large and tame one for timing.
+/// A set; with `images`, a large and regular one for timing.
 pub fn make(seed: u64, images: Option<usize>) -> Set {
     let mut rng = Lcg(seed);
     let tame = images.is_some();

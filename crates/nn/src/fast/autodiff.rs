@@ -6,7 +6,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
-use dyconv_kernels::train::NormActivation;
+use dyconv_train_kernels::NormActivation;
 
 use super::TrainOps;
 use crate::ops::{ConvGeometry, TransposedGeometry};

@@ -3,9 +3,8 @@
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::TensorData;
-use dyconv_kernels::Isa;
-use dyconv_kernels::train::{
-    BatchConv, BatchNorm, NormActivation, SgdRule, batch_norm_backward, batch_norm_forward, conv_dweight, conv_dx,
+use dyconv_train_kernels::{
+    BatchConv, BatchNorm, Isa, NormActivation, SgdRule, batch_norm_backward, batch_norm_forward, conv_dweight, conv_dx,
     conv_forward, mix_conv_backward, mix_conv_forward, pool_backward, pool_backward_add, pool_forward, sgd,
     upsample_backward, upsample_forward,
 };
@@ -13,6 +12,14 @@ use dyconv_kernels::train::{
 use super::{TrainOps, generic};
 use crate::ops::{ConvGeometry, TransposedGeometry};
 use crate::processes;
+
+/// The instruction set of every operation.
+///
+/// # Panics
+/// When `DYCONV_ISA` names none that this CPU has; a [`Network`](crate::Network) checks that when it is made.
+fn isa() -> Isa {
+    Isa::chosen().unwrap_or_else(|e| panic!("DYCONV_ISA: {e}"))
+}
 
 /// The values side by side in row-major order.
 fn dense(t: FlexTensor) -> FlexTensor {
@@ -83,7 +90,7 @@ impl TrainOps for Flex {
         let (x, weight) = (dense(x), dense(weight));
         let c = batch_conv(&x, &weight, g);
         let shape = output(&c);
-        tensor(conv_forward(Isa::detect(), &c, values(&x), values(&weight)), &shape)
+        tensor(conv_forward(isa(), &c, values(&x), values(&weight)), &shape)
     }
 
     fn conv_dx(x: FlexTensor, weight: FlexTensor, dy: FlexTensor, g: ConvGeometry) -> FlexTensor {
@@ -92,7 +99,7 @@ impl TrainOps for Flex {
         }
         let (weight, dy) = (dense(weight), dense(dy));
         let c = batch_conv(&x, &weight, g);
-        wrap_like(conv_dx(Isa::detect(), &c, values(&weight), values(&dy)), &x)
+        wrap_like(conv_dx(isa(), &c, values(&weight), values(&dy)), &x)
     }
 
     fn conv_dweight(x: FlexTensor, weight: FlexTensor, dy: FlexTensor, g: ConvGeometry) -> FlexTensor {
@@ -101,7 +108,7 @@ impl TrainOps for Flex {
         }
         let (x, weight, dy) = (dense(x), dense(weight), dense(dy));
         let c = batch_conv(&x, &weight, g);
-        wrap_like(conv_dweight(Isa::detect(), &c, values(&x), values(&weight), values(&dy)), &weight)
+        wrap_like(conv_dweight(isa(), &c, values(&x), values(&weight), values(&dy)), &weight)
     }
 
     fn mix_conv(x: FlexTensor, pi: FlexTensor, bank: FlexTensor, g: ConvGeometry) -> FlexTensor {
@@ -111,7 +118,7 @@ impl TrainOps for Flex {
         let (x, pi, bank) = (dense(x), dense(pi), dense(bank));
         let c = batch_conv(&x, &bank, g);
         let shape = output(&c);
-        tensor(mix_conv_forward(Isa::detect(), &c, values(&x), values(&pi), values(&bank)), &shape)
+        tensor(mix_conv_forward(isa(), &c, values(&x), values(&pi), values(&bank)), &shape)
     }
 
     fn mix_conv_backward(
@@ -127,7 +134,7 @@ impl TrainOps for Flex {
         let (x, pi, bank, dy) = (dense(x), dense(pi), dense(bank), dense(dy));
         let c = batch_conv(&x, &bank, g);
         let [xs, pis, banks, dys] = [&x, &pi, &bank, &dy].map(values);
-        let (dx, dpi, dbank) = mix_conv_backward(Isa::detect(), &c, xs, pis, banks, dys);
+        let (dx, dpi, dbank) = mix_conv_backward(isa(), &c, xs, pis, banks, dys);
         (wrap_like(dx, &x), wrap_like(dpi, &pi), wrap_like(dbank, &bank))
     }
 
@@ -140,7 +147,7 @@ impl TrainOps for Flex {
         let (x, weight) = (dense(x), dense(weight));
         let c = back(&x, &weight, g);
         let [o, h, w] = c.input;
-        tensor(conv_dx(Isa::detect(), &c, values(&weight), values(&x)), &[c.batch, o, h, w])
+        tensor(conv_dx(isa(), &c, values(&weight), values(&x)), &[c.batch, o, h, w])
     }
 
     fn conv_transpose_dx(weight: FlexTensor, dy: FlexTensor, g: TransposedGeometry) -> FlexTensor {
@@ -181,7 +188,7 @@ impl TrainOps for Flex {
         let (x, scale, shift) = (dense(x), dense(scale), dense(shift));
         let [n, c, h, w] = x.shape().dims();
         let bn = norm([n, c, h * w], &scale, &shift, eps, activation);
-        let (y, mean, variance) = batch_norm_forward(Isa::detect(), &bn, values(&x));
+        let (y, mean, variance) = batch_norm_forward(isa(), &bn, values(&x));
         (wrap_like(y, &x), tensor(mean, &[c]), tensor(variance, &[c]))
     }
 
@@ -203,7 +210,7 @@ impl TrainOps for Flex {
         let [n, c, h, w] = x.shape().dims();
         let bn = norm([n, c, h * w], &scale, &shift, eps, activation);
         let [xs, means, variances, dys] = [&x, &mean, &variance, &dy].map(values);
-        let (dx, dscale, dshift) = batch_norm_backward(Isa::detect(), &bn, xs, means, variances, dys);
+        let (dx, dscale, dshift) = batch_norm_backward(isa(), &bn, xs, means, variances, dys);
         (wrap_like(dx, &x), tensor(dscale, &[c]), tensor(dshift, &[c]))
     }
 
@@ -213,10 +220,10 @@ impl TrainOps for Flex {
         }
         let (weight, gradient, mut velocity) = (dense(weight), dense(gradient), dense(velocity));
         let moved = match velocity.try_storage_mut::<f32>().filter(|v| v.len() == values(&weight).len()) {
-            Some(own) => sgd(Isa::detect(), rule, values(&weight), values(&gradient), own),
+            Some(own) => sgd(isa(), rule, values(&weight), values(&gradient), own),
             None => {
                 let mut own = values(&velocity).to_vec();
-                let moved = sgd(Isa::detect(), rule, values(&weight), values(&gradient), &mut own);
+                let moved = sgd(isa(), rule, values(&weight), values(&gradient), &mut own);
                 velocity = wrap_like(own, &velocity);
                 moved
             }
@@ -229,7 +236,7 @@ impl TrainOps for Flex {
             return generic::pool::<Self>(x);
         }
         let [n, c, _, _] = x.shape().dims();
-        tensor(pool_forward(Isa::detect(), n * c, values(&dense(x))), &[n, c])
+        tensor(pool_forward(isa(), n * c, values(&dense(x))), &[n, c])
     }
 
     fn pool_backward(dy: FlexTensor, h: usize, w: usize) -> FlexTensor {
@@ -244,7 +251,7 @@ impl TrainOps for Flex {
         let [n, c, h, w] = dx.shape().dims();
         let whole = f32s(&[&dx, &dy]) && dx.as_slice::<f32>().is_some_and(|values| values.len() == n * c * h * w);
         match dx.try_storage_mut::<f32>().filter(|values| whole && values.len() == n * c * h * w) {
-            Some(values) => pool_backward_add(Isa::detect(), self::values(&dense(dy)), h * w, values),
+            Some(values) => pool_backward_add(isa(), self::values(&dense(dy)), h * w, values),
             None => return generic::pool_backward_add::<Self>(dx, dy),
         }
         dx
@@ -259,5 +266,5 @@ fn norm<'a>(
     activation: NormActivation,
 ) -> BatchNorm<'a> {
     let (scale, shift) = (values(scale), values(shift));
-    BatchNorm { size, scale, shift, eps: eps as f32, activation, add_up: processes::add_up() }
+    BatchNorm { size, scale, shift, eps: eps as f32, activation, all_reduce: processes::all_reduce() }
 }

@@ -5,7 +5,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Scalar, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::Shape;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
-use dyconv_kernels::train::{NormActivation, SgdRule};
+use dyconv_train_kernels::{NormActivation, SgdRule};
 
 use crate::ops::{ConvGeometry, TransposedGeometry};
 

@@ -1,7 +1,7 @@
 //! Our own operations inside Burn.
 //!
 //! [`TrainOps`] extends every backend of Burn. Its default bodies are written with a backend's own operations and work on any
-//! device ([`generic`]); [`flex`] replaces them on the CPU by the kernels of `dyconv-kernels`; [`autodiff`] gives them
+//! device ([`generic`]); [`flex`] replaces them on the CPU by the kernels of `dyconv-train-kernels`; [`autodiff`] gives them
 //! gradients. Every operation states its backward pass as another operation of the trait, so that the CPU has one for
 //! each direction.
 
@@ -16,7 +16,7 @@ mod tests;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
-use dyconv_kernels::train::{NormActivation, SgdRule};
+use dyconv_train_kernels::{NormActivation, SgdRule};
 
 use crate::ops::{ConvGeometry, TransposedGeometry};
 

@@ -3,7 +3,7 @@
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::TensorData;
-use dyconv_kernels::train::{NormActivation, SgdRule};
+use dyconv_train_kernels::{NormActivation, SgdRule};
 
 use super::{TrainOps, generic};
 use crate::ops::{ConvGeometry, TransposedGeometry};

@@ -75,7 +75,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use dyconv_data::{FigureOptions, Loader, LoaderOptions, Preprocessing, Transform, make_figures};
+    use dyconv_data::{Loader, LoaderOptions, Transform};
+    use dyconv_figures::{FigureOptions, make_figures};
+    use dyconv_task::Preprocessing;
 
     /// An upper bound, and a check of crop, heat map, decoder and score against each other.
     #[test]

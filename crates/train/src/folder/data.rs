@@ -1,7 +1,7 @@
 //! What a run recognises its data by.
 
 use dyconv_data::{Dataset, Split};
-use dyconv_file::Skeleton;
+use dyconv_task::Skeleton;
 use serde::{Deserialize, Serialize};
 
 /// What a data set is recognised by: names and labels, not pixels.

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use dyconv_data::{Dataset, Split};
-use dyconv_file::{Model, Orientation};
+use dyconv_file::Model;
+use dyconv_task::Orientation;
 
 use super::{Example, Inspection, Layer};
 use crate::report::bars::{Bar, bars};

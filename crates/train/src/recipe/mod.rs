@@ -7,9 +7,10 @@ mod resolve;
 
 use std::collections::BTreeMap;
 
-use dyconv_data::{Orientation, RandAugment};
+use dyconv_data::RandAugment;
 use dyconv_graph::{Gate, RouterInit};
 use dyconv_models::DynamicParts;
+use dyconv_task::Orientation;
 use serde::{Deserialize, Serialize};
 
 pub use built_in::{BUILT_IN, BuiltIn};

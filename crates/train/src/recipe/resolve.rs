@@ -278,7 +278,7 @@ fn is_huge(word: &str) -> bool {
 mod tests {
     use super::*;
     use crate::ImageSize;
-    use dyconv_data::Orientation;
+    use dyconv_task::Orientation;
 
     fn settings(pairs: &[(&str, &str)]) -> Result<Recipe, RecipeError> {
         let pairs: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use dyconv_data::{Dataset, Orientation, Split};
+use dyconv_data::{Dataset, Split};
 use dyconv_file::write_atomically;
 use dyconv_graph::Graph;
+use dyconv_task::Orientation;
 
 use crate::evaluate::{ClassScores, Evaluation, JointScores, Scores};
 use crate::folder::{EVALUATION, REPORT, RunFolder};

@@ -2,7 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dyconv_data::{Dataset, DecodeOptions, Image, Orientation, Split};
+use dyconv_data::{Dataset, DecodeOptions, Image, Split};
+use dyconv_task::Orientation;
 
 /// Longer side in pixels of what is shown.
 const SIDE: usize = 128;

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use dyconv_data::{FigureOptions, make_figures};
-use dyconv_file::{Model, Task};
+use dyconv_figures::{FigureOptions, make_figures};
+use dyconv_file::Model;
 use dyconv_graph::{
     Activation, Builder, Conv2d, Graph, Init, Linear, MixConv, Op, RouterInit, Tensor as Stored, Weights, init,
 };
+use dyconv_task::Task;
 
 use super::*;
 use crate::lesson::Lesson;
@@ -55,7 +56,7 @@ fn set_up(recipe: &Recipe) -> Setup {
     let weights = init(&graph, Init { seed: recipe.seed, router: RouterInit::Small });
     let maps = dyconv_data::HeatMaps { input: [32, 24], map: [8, 6] };
     let lesson = Lesson::Joints { maps, sigma: 1.0, augment: recipe.augment.pose() };
-    Setup { graph, weights, preprocessing: dyconv_file::Preprocessing::usual(3, [32, 24], 32), lesson }
+    Setup { graph, weights, preprocessing: dyconv_task::Preprocessing::usual(3, [32, 24], 32), lesson }
 }
 
 fn figures(folder: &Path) {
@@ -111,7 +112,7 @@ fn a_run_on_joints_keeps_scores_resumes_bit_by_bit_and_writes_its_skeleton() {
     assert_eq!(whole.best.score, whole.epochs.iter().filter_map(|e| e.validation.ap).reduce(f64::max));
     assert!(whole.epochs[1].attention.is_some());
     let model = Model::read(&dir.path().join("whole/model.safetensors")).unwrap();
-    assert_eq!(model.task, Task::Keypoints(dyconv_file::Skeleton::coco()));
+    assert_eq!(model.task, Task::Keypoints(dyconv_task::Skeleton::coco()));
     let read = |file: &str| std::fs::read_to_string(dir.path().join("whole").join(file)).unwrap();
     assert!(read("metrics.csv").starts_with("epoch,step,loss,ap,val_loss,lr,"), "{}", read("metrics.csv"));
     let last = read("metrics.jsonl").lines().last().unwrap().to_owned();

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dyconv_data::Dataset;
-use dyconv_file::{FileError, Fingerprint, Model, Problem, Provenance};
+use dyconv_file::{FileError, Model, ModelFileErrorKind, Provenance};
 use dyconv_graph::Graph;
 use dyconv_nn::Network;
+use dyconv_task::Fingerprint;
 
 use super::Event;
 use crate::checkpoint::{Checkpoint, State};
@@ -152,7 +153,7 @@ impl<'a> Keeper<'a> {
             };
             match error {
                 TrainError::Write { path, cause, .. } => TrainError::Write { path, cause, kept },
-                TrainError::File(FileError { path, problem: Problem::Io { source, .. } }) => {
+                TrainError::File(FileError { path, kind: ModelFileErrorKind::Io { source, .. } }) => {
                     TrainError::Write { path, cause: source, kept }
                 }
                 error => error,

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dyconv_data::{Batch, Broken, Dataset, LoaderOptions, Split, Transform};
-use dyconv_file::{FileError, Problem};
+use dyconv_file::{FileError, ModelFileErrorKind};
 use dyconv_graph::{Tensor as Stored, WeightsError};
 use dyconv_nn::Network;
 
@@ -325,9 +325,10 @@ impl<'a> Run<'a> {
     /// A model that cannot be written because a weight or a statistic is NaN or infinite has diverged.
     fn not_finite(&self, error: TrainError) -> TrainError {
         match error {
-            TrainError::File(FileError { problem: Problem::Weights(e @ WeightsError::NotFinite { .. }), .. }) => {
-                self.diverged(Fault { what: "a weight is not finite".into(), origin: e.to_string() })
-            }
+            TrainError::File(FileError {
+                kind: ModelFileErrorKind::Weights(e @ WeightsError::NotFinite { .. }),
+                ..
+            }) => self.diverged(Fault { what: "a weight is not finite".into(), origin: e.to_string() }),
             error => error,
         }
     }

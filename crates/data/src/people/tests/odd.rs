@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::DecodeOptions;
-use dyconv_file::Orientation;
+use dyconv_task::Orientation;
 
 /// The validation part of annotations in this very text.
 fn read_text(text: &[u8]) -> Result<Dataset, DataError> {

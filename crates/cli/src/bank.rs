@@ -1,0 +1,88 @@
+//! `--bank`: how the kernel banks of a network are stored.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use dyconv_engine::{Options, Plan, Storage};
+use dyconv_file::{Mapped, Model};
+use dyconv_predict::{self as predict, AUTO_BOUND, ModelOptions, Predictor};
+use serde::Serialize;
+
+use crate::output::note;
+use crate::threads::tell;
+
+/// How kernel banks are stored.
+#[derive(Clone, Copy, PartialEq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bank {
+    /// Exact, four bytes a weight
+    F32,
+    /// Two bytes a weight
+    Bf16,
+    /// A byte a weight, with a scale per kernel and output channel
+    Int8,
+    /// The smallest that deviates by at most 1 % of the largest answer
+    Auto,
+}
+
+impl Bank {
+    /// Compiles the model file at `path`; says on standard error what `auto` has chosen.
+    pub fn plan(self, path: &Path, model: &Model<()>, weights: &Mapped) -> anyhow::Result<Plan> {
+        let bank = predict::Bank::from(self);
+        let (plan, deviation) = (bank.compile(&model.graph, weights, model.tau, Options::default()))
+            .with_context(|| path.display().to_string())?;
+        if let Some(deviation) = deviation {
+            note(choice(&plan, deviation));
+        }
+        Ok(plan)
+    }
+
+    /// The model file at `path`, compiled with these banks and otherwise as `options` say.
+    pub fn open(self, path: &Path, options: ModelOptions) -> anyhow::Result<Predictor> {
+        let predictor = options.bank(self.into()).open(path).with_context(|| path.display().to_string())?;
+        if let Some(deviation) = predictor.bank_deviation() {
+            note(choice(predictor.plan(), deviation));
+        }
+        tell(options.threads, predictor.threads());
+        Ok(predictor)
+    }
+}
+
+impl From<Bank> for predict::Bank {
+    fn from(bank: Bank) -> Self {
+        match bank {
+            Bank::F32 => Self::F32,
+            Bank::Bf16 => Self::Bf16,
+            Bank::Int8 => Self::Int8,
+            Bank::Auto => Self::Auto,
+        }
+    }
+}
+
+/// Refuses options of the other kind of model: `given` are those that may be there.
+pub fn refuse(given: &[(&str, bool)], model: &str) -> anyhow::Result<()> {
+    match given.iter().find(|(_, given)| *given) {
+        Some((option, _)) => bail!("{option}: means nothing for {model}"),
+        None => Ok(()),
+    }
+}
+
+/// What `auto` has chosen, in words.
+pub fn choice(plan: &Plan, deviation: f64) -> String {
+    format!(
+        "banks as {}: answers to probe inputs deviate by {:.2} % of the largest; the bound is {:.0} %",
+        name(plan.bank()),
+        100.0 * deviation,
+        100.0 * AUTO_BOUND
+    )
+}
+
+/// The name of a storage, as on the command line.
+pub fn name(storage: Storage) -> &'static str {
+    match storage {
+        Storage::F32 => "f32",
+        Storage::Bf16 => "bf16",
+        Storage::Int8 => "int8",
+    }
+}

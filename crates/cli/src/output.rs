@@ -1,0 +1,149 @@
+//! Standard output, progress, and how numbers are written.
+//!
+//! Nothing here panics where standard output or standard error is closed or full: what cannot be said on standard error is
+//! left unsaid, and results that cannot be written are an error.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use anyhow::Context;
+use dyconv_data::Broken;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+#[cfg(feature = "train")]
+pub use crate::text::shell;
+use crate::text::{acts, printable, shortened};
+
+/// Characters of a line on standard error.
+const LINE: usize = 2000;
+
+/// Writes results to standard output; what a terminal would act on is escaped. A reader that stopped listening (`| head`)
+/// is a normal end.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    write(&printable(text))
+}
+
+/// Writes a value as indented JSON.
+pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    write(&(json(value)? + "\n"))
+}
+
+/// A value as indented JSON, which a terminal can show as it is.
+pub fn json(value: &impl Serialize) -> anyhow::Result<String> {
+    let text = serde_json::to_string_pretty(value)?;
+    // JSON escapes a part of these characters by itself; the rest stands in strings only, and all are of four digits.
+    let acts = |c: char| acts(c) && c != '\n';
+    if !text.contains(acts) {
+        return Ok(text);
+    }
+    Ok(text.chars().map(|c| if acts(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect())
+}
+
+fn write(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// What became of something that was written to standard output.
+pub fn written(result: io::Result<()>) -> anyhow::Result<()> {
+    match result {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        result => result.context("standard output cannot be written"),
+    }
+}
+
+/// Says a line on standard error. Where nobody can hear it, it is left unsaid.
+pub fn note(text: impl Display) {
+    let line = line(&text.to_string()) + "\n";
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
+/// As [`note`], above a bar where there is one.
+#[cfg(feature = "train")]
+pub fn note_above(bar: Option<&ProgressBar>, text: impl Display) {
+    match bar {
+        Some(bar) => bar.println(line(&text.to_string())),
+        None => note(text),
+    }
+}
+
+/// The text as one line that a terminal shows as it is.
+fn line(text: &str) -> String {
+    shortened(&printable(&text.replace('\n', " ")), LINE)
+}
+
+/// A bar on standard error, or `None` where nobody watches.
+pub fn bar(length: usize, template: &str) -> Option<ProgressBar> {
+    if !io::stderr().is_terminal() {
+        return None;
+    }
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    Some(ProgressBar::new(length as u64).with_style(style.progress_chars("━╸─")))
+}
+
+/// Does work that tells how much of `length` is done, with a bar while it lasts where somebody watches.
+pub fn with_bar<T>(length: usize, template: &str, work: impl FnOnce(&mut dyn FnMut(usize)) -> T) -> T {
+    let bar = bar(length, template);
+    let result = work(&mut |done| {
+        if let Some(bar) = &bar {
+            bar.set_position(done as u64);
+        }
+    });
+    if let Some(bar) = &bar {
+        bar.finish_and_clear();
+    }
+    result
+}
+
+/// Says which images were left out.
+pub fn skipped(broken: &[Broken]) {
+    broken.iter().for_each(|image| note(format_args!("skipped: {}", image.reason)));
+}
+
+/// Threads to compute with: as many as asked for, or one per processor.
+pub fn threads(asked: Option<usize>) -> usize {
+    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+}
+
+/// `12,345`.
+pub fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let groups: Vec<&str> = (0..digits.len().div_ceil(3))
+        .rev()
+        .map(|g| {
+            let end = digits.len() - 3 * g;
+            &digits[end.saturating_sub(3)..end]
+        })
+        .collect();
+    groups.join(",")
+}
+
+/// A share as percent with two digits.
+pub fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_line() {
+        assert_eq!(line("a\nerror: b\x1b[A"), "a error: b\\u{1b}[A");
+        assert_eq!(line(&"x".repeat(5_000_000)).chars().count(), LINE);
+    }
+
+    #[test]
+    fn json_has_no_control_characters_and_says_the_same() {
+        let names = ["a\u{9b}2J\u{7f}", "\x1b[2J\n", "\u{202e}\u{2028}", "é"];
+        let text = json(&names).unwrap();
+        assert_eq!(printable(&text), text);
+        assert_eq!(serde_json::from_str::<Vec<String>>(&text).unwrap(), names);
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!([0, 7, 999, 1_000, 45_321_007].map(thousands), ["0", "7", "999", "1,000", "45,321,007"]);
+    }
+}

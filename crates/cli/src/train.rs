@@ -1,0 +1,403 @@
+//! `dyconv train`: from a folder of images to a model file.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use dyconv_data::Dataset;
+use dyconv_file::Model;
+use dyconv_graph::cost;
+use dyconv_nn::{keep_freed_memory, start_threads, wanted_threads};
+use dyconv_train::{
+    Claim, DeviceKind, Event, FineTuning, Recipe, RunFolder, Setup, TemperatureSchedule, TrainError, World, devices,
+    open, setup, start, static_twin, task, train,
+};
+
+use crate::chain;
+use crate::interrupt;
+use crate::output::{note, print_json, thousands};
+use crate::recipe::{self, DIGITS, Flag, MOST_SEED, key_value};
+use crate::threads::tell;
+use crate::train_table::{compare, report};
+use crate::train_view::View;
+
+/// Train a network
+#[derive(clap::Args)]
+#[command(
+    after_help = "Without arguments: a small dynamic network and its static twin on the handwritten digits inside this program.
+
+The data are a folder with one folder of images per class (or train/ and val/ of such), CIFAR or MNIST files, or COCO keypoints (annotations/person_keypoints_train2017.json and ..._val2017.json, train2017/ and val2017/), on which a `pose_` network learns joints. Every key of the recipe can be set; `recipes/default.toml` explains them. The run folder gets model.safetensors (the best network on the held-out images), report.html, metrics.jsonl and metrics.csv, TensorBoard events, recipe.toml (the complete recipe), last/ (what --resume needs) and, with a twin, twin/ with the same. Ctrl-C saves and stops; a second one stops at once. After Ctrl-C, a crash or a power cut --resume goes on, and the outcome is the same as without the break.
+
+Examples:
+  dyconv train
+  dyconv train --data photos --model dy_mobilenet_v2_x0_5 --image-size 96 --epochs 20
+  dyconv train --data cifar-10-batches-bin --model dy_resnet10_x0_5 --set train.lr=0.1 --set model.kernels=8
+  dyconv train --data photos --recipe mine.toml --twin --out runs/mine
+  dyconv train --data photos --from model.safetensors --recipe finetune
+  dyconv train --data photos --from resnet18.safetensors --model dy_resnet18
+  dyconv train --data figures --recipe figures
+  dyconv train --data coco --recipe coco-pose --from mobilenet.safetensors --model pose_dy_mobilenet_v2_x0_5_b
+  dyconv train --resume runs/mine
+  mpirun -n 4 dyconv train --data photos        with a build that has the feature `mpi`: four processes share each batch"
+)]
+pub struct Args {
+    /// Data set: a folder, or `digits`; unset: `digits`, or that of the run that is resumed
+    #[arg(long)]
+    data: Option<String>,
+    /// Architecture (see `dyconv models`)
+    #[arg(long)]
+    model: Option<String>,
+    /// Passes over the training images
+    #[arg(long)]
+    epochs: Option<usize>,
+    /// Images per step
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Side of the network's input in pixels, or height and width, e.g. 128x96
+    #[arg(long, value_name = "SIDE|HxW")]
+    image_size: Option<String>,
+    /// Recipe file, or the name of a built-in recipe (see `dyconv recipes`)
+    #[arg(long, value_name = "FILE.toml")]
+    recipe: Option<String>,
+    /// Go on from a model file: its network unless another is named; a new last layer where the classes or joints are others;
+    /// for the dynamic form of a static network, banks of its kernels; for a keypoint network, the backbone of a classifier
+    #[arg(long, value_name = "MODEL", conflicts_with = "twin")]
+    from: Option<PathBuf>,
+    /// Set one key of the recipe, e.g. `train.lr=0.1`; repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+    /// Folder for the results; unset: a new one below runs/
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Go on with the run in this folder, by its recipe and on its data
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "force", "twin", "from"])]
+    resume: Option<PathBuf>,
+    /// Replace the run that stands in the folder
+    #[arg(long)]
+    force: bool,
+    /// Seed of split, weights, order and augmentation
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=MOST_SEED))]
+    seed: Option<u64>,
+    /// Train the static twin too, and compare
+    #[arg(long)]
+    twin: bool,
+    /// What computes: cpu, or cuda or wgpu in a build with that feature
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: Kind,
+    /// Which CUDA devices share each batch; unset: the first
+    #[arg(long, value_name = "N,N…", value_delimiter = ',')]
+    devices: Vec<usize>,
+    /// Say nothing on the way but warnings and errors
+    #[arg(long)]
+    quiet: bool,
+    /// Write the final table as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    Cpu,
+    Cuda,
+    Wgpu,
+}
+
+impl From<Kind> for DeviceKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Cpu => Self::Cpu,
+            Kind::Cuda => Self::Cuda,
+            Kind::Wgpu => Self::Wgpu,
+        }
+    }
+}
+
+/// Runs to be done one after another, on the same data.
+struct Job {
+    data: String,
+    dataset: Arc<Dataset>,
+    runs: Vec<Task>,
+}
+
+/// One run; only the leading process has its folder.
+struct Task {
+    recipe: Recipe,
+    folder: Option<RunFolder>,
+    setup: Setup,
+}
+
+impl Task {
+    fn new(folder: RunFolder, setup: Setup) -> Self {
+        Self { recipe: folder.recipe().clone(), folder: Some(folder), setup }
+    }
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    keep_freed_memory();
+    tell(wanted_threads(), start_threads());
+    let world = World::start()?.on(devices(args.device.into(), &args.devices)?)?;
+    let result = run_as(args, &world);
+    if let Err(error) = &result
+        && world.size() > 1
+    {
+        if matches!(error.downcast_ref(), Some(TrainError::Interrupted { .. })) {
+            // All agreed to stop; one of them says so.
+            return if world.leads() { result } else { Ok(()) };
+        }
+        note(format_args!("error: process {}: {}", world.rank(), chain(error)));
+        world.abort();
+    }
+    result
+}
+
+/// One of the processes that train.
+fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
+    let stop = interrupt::flag()?;
+    let job = match &args.resume {
+        _ if !world.leads() => follow(world)?,
+        Some(folder) => resume(args, folder)?,
+        None => begin(args)?,
+    };
+    if world.leads() {
+        job.announce(world);
+    }
+    let quiet = args.quiet || !world.leads();
+    let say = |text: String| {
+        if !quiet {
+            note(text);
+        }
+    };
+    say(format!("{}: {}", job.data, job.dataset.describe()));
+    job.dataset.left_out_note().into_iter().for_each(&say);
+    let unlocked = job.runs.iter().filter_map(|run| run.folder.as_ref()?.note());
+    unlocked.for_each(|text| note(format_args!("note: {text}")));
+    job.dataset.people().iter().flat_map(|p| &p.notes).for_each(|note| say(format!("note: {note}")));
+    let mut files = Vec::new();
+    for Task { recipe, folder, setup } in &job.runs {
+        let params = thousands(cost(&setup.graph).params);
+        let [h, w] = setup.preprocessing.image_size;
+        say(format!("{}: {params} parameters, {h} × {w} pixels, {} epochs", recipe.model.name, recipe.train.epochs));
+        if world.size() > 1 {
+            say(format!("{} processes, each with a part of every batch of {}", world.size(), recipe.train.batch));
+        }
+        let dynamic = setup.graph.dynamic_layers() > 0;
+        let mut view = View::new(recipe, dynamic, quiet);
+        let mut show = |event: Event<'_>| {
+            // Every process says what it cannot read; the rest is the leading one's.
+            if world.leads() || matches!(event, Event::Broken(_)) {
+                view.show(&event);
+            }
+        };
+        let result = train(recipe, folder.as_ref(), &job.dataset, setup, world, &stop, &mut show);
+        view.finish();
+        result?;
+        let t = &recipe.temperature;
+        let falls = t.schedule == TemperatureSchedule::Linear && t.start != t.end;
+        if dynamic && falls && t.epochs > recipe.train.epochs as f64 {
+            say(format!(
+                "note: τ did not reach {}: its schedule takes {} epochs, the run had {}; see temperature.epochs",
+                recipe.temperature.end, recipe.temperature.epochs, recipe.train.epochs
+            ));
+        }
+        files.extend(folder.as_ref().map(|folder| (recipe.model.name.clone(), folder.model())));
+    }
+    let Some(folder) = &job.runs[0].folder else { return Ok(()) };
+    let rows = compare(&files, &job.dataset, folder.recipe())?;
+    if args.json { print_json(&rows) } else { report(&rows, &files, folder.path()) }
+}
+
+impl Job {
+    /// Tells the other processes what [`follow`] needs.
+    fn announce(&self, world: &World) {
+        let recipes: Vec<String> = self.runs.iter().map(|r| r.recipe.to_toml()).collect();
+        world.from_leader(serde_json::to_vec(&(&self.data, recipes)).expect("plain text"));
+    }
+}
+
+/// The leading process's job, without folders.
+fn follow(world: &World) -> anyhow::Result<Job> {
+    let (data, recipes): (String, Vec<String>) = serde_json::from_slice(&world.from_leader(Vec::new()))?;
+    let recipes = recipes.iter().map(|text| Recipe::resolve(None, Some(text), &[])).collect::<Result<Vec<_>, _>>()?;
+    let dataset = open(&data, recipes.first().context("the leading process has nothing to do")?)?;
+    let runs = recipes.into_iter().map(|recipe| {
+        let setup = setup(&recipe, &dataset)?;
+        Ok(Task { recipe, folder: None, setup })
+    });
+    let runs = runs.collect::<anyhow::Result<_>>()?;
+    Ok(Job { data, dataset, runs })
+}
+
+/// Makes the folders of new runs. Everything that can be wrong is found before the first step.
+fn begin(args: &Args) -> anyhow::Result<Job> {
+    let data = args.data.clone().unwrap_or_else(|| DIGITS.to_owned());
+    let from = args.from.as_deref().map(Model::read).transpose()?;
+    let (recipe, fine_tuning) = first_recipe(args, &data, from.as_ref())?;
+    let dataset = open(&data, &recipe)?;
+    let twin = match args.twin || (data == DIGITS && args.model.is_none() && from.is_none()) {
+        true => static_twin(&recipe),
+        false => None,
+    };
+    if args.twin && twin.is_none() {
+        bail!("--twin: `{}` is static itself; name a `dy_` network", recipe.model.name);
+    }
+    let mut first = setup(&recipe, &dataset)?;
+    if let Some((model, path)) = from.as_ref().zip(args.from.as_ref()) {
+        go_on(&mut first, model, path, &recipe, &dataset, args.quiet)?;
+        if let Some(how) = fine_tuning.filter(|_| !args.quiet) {
+            note(fine_tuned(how, &recipe));
+        }
+    }
+    let second = twin.map(|twin| setup(&twin, &dataset).map(|setup| (twin, setup))).transpose()?;
+    let path = match &args.out {
+        Some(path) => path.clone(),
+        None => new_folder(&data)?,
+    };
+    let mut whole = Claim::take(&path, args.force)?;
+    // A folder that holds no run has at most a twin that was not begun.
+    let inside = RunFolder::twin_in(&path);
+    let replace = args.force || !whole.holds_run();
+    let mut twin =
+        (second.is_some() || RunFolder::has_twin(&path)).then(|| Claim::take(&inside, replace)).transpose()?;
+    whole.clear()?;
+    twin.as_mut().map_or(Ok(()), Claim::clear)?;
+    let make = |claim: Claim, recipe: &Recipe| claim.begin(recipe, &data, &dataset, args.from.as_deref());
+    // The folder of the whole comes last: what is resumed is complete.
+    let second = second.zip(twin).map(|((twin, setup), claim)| make(claim, &twin).map(|f| (f.part_of(&path), setup)));
+    let second = second.transpose()?;
+    let runs = [(make(whole, &recipe)?, first)].into_iter().chain(second);
+    let runs = runs.map(|(folder, setup)| Task::new(folder, setup)).collect();
+    Ok(Job { data, dataset, runs })
+}
+
+/// Opens the folders of runs that were begun.
+fn resume(args: &Args, path: &Path) -> anyhow::Result<Job> {
+    let folder = RunFolder::open(path)?;
+    let data = args.data.clone().unwrap_or_else(|| folder.data().to_owned());
+    folder.check_recipe(&resumed_recipe(args, &data, &folder)?)?;
+    let dataset = open(&data, folder.recipe())
+        .with_context(|| format!("the data of {}; if they are elsewhere now, say where by --data", path.display()))?;
+    folder.check_data(&dataset)?;
+    let twin = RunFolder::open_twin(path)?;
+    let runs = [folder].into_iter().chain(twin).map(|folder| {
+        let setup = setup(folder.recipe(), &dataset)?;
+        Ok(Task::new(folder, setup))
+    });
+    let runs = runs.collect::<anyhow::Result<_>>()?;
+    Ok(Job { data, dataset, runs })
+}
+
+/// Puts the weights of a model into a network and says what became of them.
+fn go_on(
+    setup: &mut Setup,
+    model: &Model,
+    path: &Path,
+    recipe: &Recipe,
+    dataset: &Dataset,
+    quiet: bool,
+) -> anyhow::Result<()> {
+    let started = start(setup, model, &task(dataset)).with_context(|| format!("--from {}", path.display()))?;
+    if quiet {
+        return Ok(());
+    }
+    let warmed = match started.warmed {
+        0 => String::new(),
+        n => format!(", {n} made into banks"),
+    };
+    let new = match (started.fresh, started.new_classifier) {
+        (0, false) => String::new(),
+        (0, true) if dataset.people().is_some() => ", a new last layer".to_owned(),
+        (0, true) => ", a new classifier".to_owned(),
+        (fresh, _) => format!(", {fresh} of the head new, {} of the classifier left out", started.left),
+    };
+    note(format_args!("from {}: {} tensors copied{warmed}{new}", path.display(), started.copied));
+    let t = &recipe.temperature;
+    let falls = t.schedule == TemperatureSchedule::Linear && t.epochs > 0.0;
+    if model.graph.dynamic_layers() > 0 && setup.graph.dynamic_layers() > 0 && falls && t.start > model.tau {
+        note(format_args!(
+            "note: τ begins at {} again, the model was trained to {}; see temperature.schedule, or --recipe finetune",
+            t.start, model.tau
+        ));
+    }
+    Ok(())
+}
+
+/// How a model is gone on from where no recipe is named, in words.
+fn fine_tuned(how: FineTuning, recipe: &Recipe) -> String {
+    let (train, t) = (&recipe.train, &recipe.temperature);
+    let tau = match (how.dynamic, t.schedule) {
+        (false, _) => String::new(),
+        (true, TemperatureSchedule::Constant) => format!(", τ stays at {}", t.end),
+        (true, TemperatureSchedule::Linear) if how.new_routers => {
+            format!(", τ falls from {} to {}, for the routers are new", t.start, t.end)
+        }
+        (true, TemperatureSchedule::Linear) => format!(", τ falls from {} to {}", t.start, t.end),
+    };
+    let (epochs, lr) = (train.epochs, train.lr);
+    let s = if epochs == 1 { "" } else { "s" };
+    format!("fine-tuning: {epochs} epoch{s}, train.lr {lr}{tau}; see --recipe and --set for other ways")
+}
+
+/// The settings that the arguments ask for.
+fn settings(args: &Args) -> anyhow::Result<Vec<(String, String)>> {
+    let flag = |name, key, value| Flag { name, key, value };
+    let flags = [
+        flag("--model", "model.name", args.model.clone()),
+        flag("--epochs", "train.epochs", args.epochs.map(|n| n.to_string())),
+        flag("--batch", "train.batch", args.batch.map(|n| n.to_string())),
+        flag("--image-size", "model.image_size", args.image_size.as_deref().map(sides)),
+        flag("--seed", "seed", args.seed.map(|n| n.to_string())),
+    ];
+    recipe::settings(&flags, &args.set)
+}
+
+/// The recipe of a new run.
+fn first_recipe(args: &Args, data: &str, from: Option<&Model>) -> anyhow::Result<(Recipe, Option<FineTuning>)> {
+    let settings = settings(args)?;
+    match (from, &args.recipe) {
+        (Some(model), None) => Ok(Recipe::resolve_fine_tuning(model, Dataset::is_people(data), &settings)?),
+        (Some(model), Some(name)) => {
+            let resolve =
+                |built_in: Option<&str>, file: Option<&str>| Recipe::resolve_from(model, built_in, file, &settings);
+            // The recipe for the digits names a network, which a model has of its own.
+            Ok((recipe::resolve(Some(name), None, resolve)?, None))
+        }
+        (None, name) => {
+            let digits = (data == DIGITS).then_some(DIGITS);
+            let resolve = |built_in: Option<&str>, file: Option<&str>| Recipe::resolve(built_in, file, &settings);
+            Ok((recipe::resolve(name.as_deref(), digits, resolve)?, None))
+        }
+    }
+}
+
+/// The recipe that the arguments ask for where a run is gone on with: its own where they ask for nothing else.
+fn resumed_recipe(args: &Args, data: &str, folder: &RunFolder) -> anyhow::Result<Recipe> {
+    if args.recipe.is_some() {
+        return Ok(first_recipe(args, data, None)?.0);
+    }
+    Ok(folder.recipe().with(&settings(args)?)?)
+}
+
+/// `128x96` as the recipe has it: `[128, 96]`.
+fn sides(text: &str) -> String {
+    text.split_once('x').map_or_else(|| text.to_owned(), |(height, width)| format!("[{height}, {width}]"))
+}
+
+/// Makes the first folder below `runs/` that does not exist yet for a run on these data.
+fn new_folder(data: &str) -> anyhow::Result<PathBuf> {
+    let name = Path::new(data).file_name().map_or("run".into(), |n| n.to_string_lossy().into_owned());
+    let runs = Path::new("runs");
+    let failed = |path: &Path| format!("{}: cannot be made", path.display());
+    fs::create_dir_all(runs).with_context(|| failed(runs))?;
+    // Who makes it has it: another training may begin at the same time.
+    let mut numbers = 1..;
+    loop {
+        let path = runs.join(format!("{name}-{}", numbers.next().unwrap_or(u64::MAX)));
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e).with_context(|| failed(&path)),
+        }
+    }
+}

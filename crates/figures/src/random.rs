@@ -1,0 +1,16 @@
+//! The random numbers that a picture is made from.
+
+use dyconv_data::Split;
+use rand::SeedableRng;
+
+/// Every picture has a generator of its own.
+pub(crate) type Random = rand_chacha::ChaCha8Rng;
+
+/// That of picture `index` of a split.
+pub(crate) fn generator(seed: u64, split: Split, index: u64) -> Random {
+    let mut key = [0; 32];
+    for (bytes, word) in key.chunks_exact_mut(8).zip([seed, u64::from(split == Split::Val), index, 0]) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    Random::from_seed(key)
+}

@@ -1,0 +1,46 @@
+//! Writing: what is wrong with a model is said before there is a file.
+
+use std::collections::HashMap;
+
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::error::ModelFileErrorKind;
+use crate::format::{KEY, VERSION};
+use crate::header::Header;
+use crate::model::Model;
+use crate::read::check_header_length;
+
+impl Model {
+    /// The bytes of the model file; the same model gives the same bytes.
+    ///
+    /// # Errors
+    /// When the weights do not fit the graph, or what describes them would be more than 16 MiB: no such file is read.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ModelFileErrorKind> {
+        self.weights.check(&self.graph)?;
+        let header = Header {
+            version: VERSION,
+            tau: self.tau,
+            preprocessing: self.preprocessing.clone(),
+            task: self.task.clone(),
+            provenance: self.provenance.clone(),
+            graph: self.graph.clone(),
+        };
+        header.check()?;
+        let json = serde_json::to_string(&header).map_err(|e| ModelFileErrorKind::Header(e.to_string()))?;
+        let tensors: Vec<(&String, &Vec<usize>, Vec<u8>)> = self
+            .weights
+            .0
+            .iter()
+            .map(|(name, t)| (name, &t.shape, t.data.iter().flat_map(|v| v.to_le_bytes()).collect()))
+            .collect();
+        let views = tensors
+            .iter()
+            .map(|(name, shape, data)| Ok((name, TensorView::new(Dtype::F32, (*shape).clone(), data)?)))
+            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
+        let bytes = views
+            .and_then(|views| safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), json)]))))
+            .map_err(|e| ModelFileErrorKind::Container(e.to_string()))?;
+        check_header_length(&bytes)?;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,134 @@
+//! A convolution of any geometry: packed once, run many times.
+
+use dyconv_simd::{Isa, LANES};
+
+use super::job::Job;
+use super::pad::pad;
+use super::rounding::round_map;
+use super::shape::Shape;
+use crate::bank::{Bank, Packer, Storage};
+use crate::exec::Exec;
+use crate::geometry::ConvGeometry;
+use crate::run::ConvRun;
+
+/// A convolution of fixed sizes, any grouping, stride, padding and dilation.
+#[derive(Debug, Clone)]
+pub struct PanelConv {
+    pub(super) isa: Isa,
+    pub(super) shape: Shape,
+}
+
+impl PanelConv {
+    /// A convolution of these sizes for an instruction set.
+    ///
+    /// # Panics
+    /// When the groups do not divide the channels.
+    pub fn new(geometry: ConvGeometry, isa: Isa) -> Self {
+        let [_, ow, o] = geometry.output();
+        Self { isa, shape: Shape::new(geometry, isa, false, Self::padded(&geometry), [o, ow * o]) }
+    }
+
+    /// Like [`new`](Self::new), rounding input and kernels to bf16; their products are summed in f32.
+    ///
+    /// # Panics
+    /// When there are groups.
+    pub fn rounding(geometry: ConvGeometry, isa: Isa) -> Self {
+        assert_eq!(geometry.groups, 1, "products of bf16 only without groups");
+        let [_, ow, o] = geometry.output();
+        Self { isa, shape: Shape::new(geometry, isa, true, Self::padded(&geometry), [o, ow * o]) }
+    }
+
+    /// The padded input `[H, W, C]`.
+    fn padded(g: &ConvGeometry) -> [usize; 3] {
+        [g.input[0] + 2 * g.padding[0], g.input[1] + 2 * g.padding[1], g.input[2]]
+    }
+
+    /// Whether input and kernels are rounded to bf16.
+    pub fn rounds(&self) -> bool {
+        self.shape.rounds
+    }
+
+    /// Packs a bank `[K, O, C/groups, kh, kw]` into panels `[panel, kh, kw, C/groups, width, 16]`, padded with zeros; for
+    /// bf16 into `[panel, kh, kw, ⌈C/2⌉, width, 16, 2]`, the last axis being neighbouring channels.
+    ///
+    /// # Panics
+    /// When the length is not K kernels.
+    pub fn pack(&self, kernels: usize, weight: &[f32], storage: Storage) -> Bank {
+        self.packer(kernels, weight, storage).finish()
+    }
+
+    /// Packs a kernel `[O, C/groups, kh, kw]` that is never mixed, and for bf16 rounds it.
+    ///
+    /// # Panics
+    /// When the length does not fit.
+    pub fn pack_fixed(&self, weight: &[f32]) -> Bank {
+        let packer = self.packer(1, weight, Storage::F32);
+        if self.shape.rounds { packer.finish_rounded() } else { packer.finish() }
+    }
+
+    fn packer(&self, kernels: usize, weight: &[f32], storage: Storage) -> Packer {
+        let g = &self.shape.geometry;
+        assert_eq!(weight.len(), kernels * g.weight_len(), "a bank [K, O, C/groups, kh, kw]");
+        let mut packer = Packer::new(kernels, self.shape.columns().collect(), storage);
+        for (k, kernel) in weight.chunks_exact(g.weight_len()).enumerate() {
+            self.shape.pack_kernel(&mut packer, k, kernel);
+        }
+        packer
+    }
+
+    /// Values of scratch that [`run`](Self::run) needs on so many threads, when kernels are mixed or the input is scaled.
+    pub fn scratch_len(&self, mixes: bool, threads: usize) -> usize {
+        self.shape.padded_len().next_multiple_of(LANES) + if mixes { self.shape.mixed_len() * threads } else { 0 }
+    }
+
+    /// Values of [`ConvRun::sums`], which only convolutions without groups can fill.
+    pub fn sums_len(&self) -> usize {
+        (self.shape.chunks.len() - 1) * self.shape.geometry.out_channels.next_multiple_of(LANES)
+    }
+
+    /// Convolves; `bank` as [`pack`](Self::pack) or [`pack_fixed`](Self::pack_fixed) makes it.
+    ///
+    /// # Panics
+    /// When a length does not fit, or the bank is rounded and should be mixed, or the instruction set is not that of [`new`](Self::new).
+    pub fn run(&self, exec: Exec<'_>, run: ConvRun<'_>) {
+        let (g, threads) = (&self.shape.geometry, exec.pool.threads());
+        // Products of bf16 scale the input; those of f32 the kernels, which they need not copy otherwise.
+        let fixed = if self.shape.rounds { run.bank.rounded() } else { run.bank.single() };
+        let scales_kernels = !self.shape.rounds && !run.input_scale.is_empty();
+        let mixes = fixed.is_none() || !run.coefficients.is_empty() || scales_kernels;
+        run.check(g, self.shape.vectors(), self.sums_len(), self.scratch_len(mixes, threads));
+        assert!(run.sums.is_empty() || g.groups == 1, "sums only without groups");
+        assert!(run.input_scale.is_empty() || g.groups == 1, "input factors only without groups");
+        assert!(run.bank.rounded().is_none() || !mixes, "a kernel that is never mixed");
+        assert_eq!(self.isa.name(), exec.isa.name(), "the instruction set that the panels are made for");
+        let (padded, mixed) = run.scratch.split_at_mut(self.shape.padded_len().next_multiple_of(LANES));
+        let x = if self.shape.rounds {
+            let to = &mut padded[..self.shape.padded_len()];
+            round_map(exec, g.input, g.padding, run.input_scale, run.x, to);
+            &*to
+        } else if self.shape.pads() {
+            pad(exec, g.input, g.padding, run.x, padded);
+            &padded[..self.shape.padded_len()]
+        } else {
+            run.x
+        };
+        let job = Job {
+            shape: &self.shape,
+            parts: threads,
+            bank: run.bank,
+            // One kernel that must still be scaled is mixed with the coefficient one.
+            coefficients: if run.coefficients.is_empty() { &[1.0] } else { run.coefficients },
+            fixed: if mixes { None } else { fixed },
+            input_scale: if scales_kernels { run.input_scale } else { &[] },
+            bias: run.epilogue.bias,
+            activation: run.epilogue.activation,
+            x,
+            residual: if run.residual.is_empty() { std::ptr::null() } else { run.residual.as_ptr() },
+            y: run.y.as_mut_ptr(),
+            sums: if run.sums.is_empty() { std::ptr::null_mut() } else { run.sums.as_mut_ptr() },
+            mixed: mixed.as_mut_ptr(),
+            prefetch: run.prefetch,
+        };
+        job.launch(exec);
+    }
+}

@@ -1,0 +1,99 @@
+//! Sums and products, value by value, in place. Bound by memory: what matters is that each reads its inputs once.
+
+use dyconv_simd::{Isa, LANES, Lanes, dispatch};
+
+use crate::activation::{Activation, activated};
+
+/// y = activation(y + x).
+///
+/// # Panics
+/// When the lengths differ.
+pub fn add(isa: Isa, y: &mut [f32], x: &[f32], activation: Option<Activation>) {
+    assert_eq!(y.len(), x.len(), "adds equal lengths");
+    dispatch!(isa, add_body(y: &mut [f32], x: &[f32], activation: Option<Activation>));
+}
+
+#[inline(always)]
+fn add_body<L: Lanes>(l: L, y: &mut [f32], x: &[f32], activation: Option<Activation>) {
+    let ((y, y_tail), (x, x_tail)) = (y.as_chunks_mut::<LANES>(), x.as_chunks::<LANES>());
+    for (y, x) in y.iter_mut().zip(x) {
+        l.store(activated(l, activation, l.add(l.load(y), l.load(x))), y);
+    }
+    let sum = l.add(l.load_partial(y_tail), l.load_partial(x_tail));
+    l.store_partial(activated(l, activation, sum), y_tail);
+}
+
+/// `y[p, c] = activation(y[p, c] · factors[c])` over a channels-last map.
+///
+/// # Panics
+/// When `y` is no whole number of pixels.
+pub fn scale(isa: Isa, y: &mut [f32], factors: &[f32], activation: Option<Activation>) {
+    affine(isa, y, factors, &[], activation);
+}
+
+/// `y[p, c] = activation(y[p, c] · factors[c] + shifts[c])` over a channels-last map; no shifts means zero.
+///
+/// # Panics
+/// When `y` is no whole number of pixels, or there are shifts but not one per channel.
+pub fn affine(isa: Isa, y: &mut [f32], factors: &[f32], shifts: &[f32], activation: Option<Activation>) {
+    assert!(!factors.is_empty() && y.len().is_multiple_of(factors.len()), "one factor per channel");
+    assert!(shifts.is_empty() || shifts.len() == factors.len(), "one shift per channel or none");
+    dispatch!(isa, affine_body(y: &mut [f32], factors: &[f32], shifts: &[f32], activation: Option<Activation>));
+}
+
+#[inline(always)]
+fn affine_body<L: Lanes>(l: L, y: &mut [f32], factors: &[f32], shifts: &[f32], activation: Option<Activation>) {
+    for pixel in y.chunks_exact_mut(factors.len()) {
+        for (i, (y, f)) in pixel.chunks_mut(LANES).zip(factors.chunks(LANES)).enumerate() {
+            let mut shift = l.splat(0.0);
+            if !shifts.is_empty() {
+                shift = l.load_partial(&shifts[i * LANES..][..f.len()]);
+            }
+            let v = match (<&[f32; LANES]>::try_from(&*y), <&[f32; LANES]>::try_from(f)) {
+                (Ok(y), Ok(f)) => l.mul_add(l.load(y), l.load(f), shift),
+                _ => l.mul_add(l.load_partial(y), l.load_partial(f), shift),
+            };
+            l.store_partial(activated(l, activation, v), y);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::tests::{ALL, naive};
+    use dyconv_simd::testing::{assert_close, values};
+
+    #[test]
+    fn agree_with_the_definitions() {
+        for isa in Isa::available() {
+            for (pixels, channels) in [(1, 1), (3, 5), (4, 16), (7, 24), (2, 33)] {
+                for activation in ALL.map(Some).into_iter().chain([None]) {
+                    let what = format!("{} {pixels}x{channels} {activation:?}", isa.name());
+                    let n = pixels * channels;
+                    let (a, b) = (values(n, 1), values(n, 2));
+                    let (f, s) = (values(channels, 3), values(channels, 4));
+                    let end = |v: f64| activation.map_or(v, |a| naive(a, v));
+                    let mut y = a.clone();
+                    add(isa, &mut y, &b, activation);
+                    let expected: Vec<f64> = (0..n).map(|i| end(f64::from(a[i]) + f64::from(b[i]))).collect();
+                    assert_close(&y, &expected, 1e-6, &what);
+                    let at = |i: usize| f64::from(a[i]) * f64::from(f[i % channels]);
+                    let mut y = a.clone();
+                    scale(isa, &mut y, &f, activation);
+                    assert_close(&y, &(0..n).map(|i| end(at(i))).collect::<Vec<_>>(), 1e-6, &what);
+                    let mut y = a.clone();
+                    affine(isa, &mut y, &f, &s, activation);
+                    let expected: Vec<f64> = (0..n).map(|i| end(at(i) + f64::from(s[i % channels]))).collect();
+                    assert_close(&y, &expected, 1e-6, &what);
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "adds equal lengths")]
+    fn lengths_are_checked() {
+        add(Isa::detect(), &mut [0.0; 3], &[0.0; 4], None);
+    }
+}

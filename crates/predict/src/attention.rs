@@ -1,0 +1,59 @@
+//! The attention of dynamic layers, as the engine computes it.
+
+use std::collections::HashMap;
+
+use dyconv_graph::{Graph, Op};
+
+/// Which kernels a dynamic layer mixes for one image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerAttention {
+    /// Name of the layer: the node that mixes.
+    pub layer: String,
+    /// π, one coefficient per kernel of the bank, `[K]`. With softmax they sum to one.
+    pub kernels: Vec<f32>,
+}
+
+/// Where the attention of a network's layers is found.
+#[derive(Debug, Clone)]
+pub(crate) struct Attention {
+    /// Names of the dynamic layers, in the order of the graph, each with the node that holds its coefficients.
+    layers: Vec<(String, String)>,
+}
+
+impl Attention {
+    pub(crate) fn of(graph: &Graph) -> Self {
+        let mixes = graph.nodes().iter().filter(|node| matches!(node.op, Op::MixConv(_) | Op::MixLinear(_)));
+        // The second input of both is π.
+        let layers = mixes.map(|node| (node.name.clone(), graph.node(node.inputs[1]).name.clone()));
+        Self { layers: layers.collect() }
+    }
+
+    /// For one run.
+    pub(crate) fn collect(&self) -> Collected<'_> {
+        let places = self.layers.iter().map(|(_, source)| (source.as_str(), Vec::new()));
+        Collected { attention: self, values: places.collect() }
+    }
+}
+
+/// The coefficients of one run.
+pub(crate) struct Collected<'a> {
+    attention: &'a Attention,
+    values: HashMap<&'a str, Vec<f32>>,
+}
+
+impl Collected<'_> {
+    /// The value of a node.
+    pub(crate) fn see(&mut self, node: &str, value: &[f32]) {
+        if let Some(place) = self.values.get_mut(node) {
+            *place = value.to_vec();
+        }
+    }
+
+    pub(crate) fn finish(self) -> Vec<LayerAttention> {
+        let layer = |(layer, source): &(String, String)| LayerAttention {
+            layer: layer.clone(),
+            kernels: self.values[source.as_str()].clone(),
+        };
+        self.attention.layers.iter().map(layer).collect()
+    }
+}

@@ -1,0 +1,233 @@
+//! Scoring a keypoint network on a data set.
+
+use std::collections::HashSet;
+use std::sync::mpsc::sync_channel;
+use std::thread::Builder;
+
+use dyconv_data::{Broken, DataError, Dataset, DetectedBox, DetectedBoxes, FoundJoint, Image, PersonBox};
+use dyconv_metrics::{Detection, KeypointScores, Pose, keypoint_scores, oks_nms};
+
+use crate::error::Error;
+use crate::pose::PoseEstimator;
+
+/// Of two answers more similar than this the lower is dropped, where boxes come from a detector: SimpleBaseline's threshold.
+const ALIKE: f64 = 0.9;
+/// Images that are decoded ahead.
+const AHEAD: usize = 8;
+
+/// How a data set of persons is scored.
+#[derive(Debug, Clone, Copy)]
+pub struct PoseEvaluationOptions<'a> {
+    /// Boxes of a detector; without them the persons' own boxes are taken.
+    pub boxes: Option<&'a DetectedBoxes>,
+    /// Broken images that are skipped before it is an error. So it is where more than half of the images are broken.
+    pub max_broken: usize,
+}
+
+/// The joints of one person, as results are written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoseAnswer {
+    /// Id of the image in the annotations.
+    pub image: u64,
+    /// Box that was looked at.
+    pub bbox: PersonBox,
+    /// In pixels of the image.
+    pub joints: Vec<FoundJoint>,
+    /// Score of the person.
+    pub score: f64,
+}
+
+/// Scores of a keypoint network.
+#[derive(Debug, Clone)]
+pub struct PoseEvaluation {
+    /// COCO's numbers.
+    pub scores: KeypointScores,
+    /// What was scored, image by image.
+    pub answers: Vec<PoseAnswer>,
+    /// Answers that were dropped as second ones for the same person.
+    pub suppressed: usize,
+    /// Boxes without an answer, where the network's output was NaN or infinite; their persons count as not found.
+    pub unanswered: usize,
+    /// Images that could not be read, or are of another size than the annotations say; their persons do not count.
+    pub broken: Vec<Broken>,
+}
+
+/// Scores a keypoint network on the validation part of a data set of persons; `progress` is told how many boxes are done.
+///
+/// The score of a person is that of the box times the mean score of its joints that are sure. With boxes of a detector,
+/// answers that are too similar to a better one of the same image are dropped.
+///
+/// # Errors
+/// When the data hold no persons or other joints, there is nothing to score, or too many images are broken.
+pub fn evaluate_poses(
+    estimator: &PoseEstimator,
+    dataset: &Dataset,
+    options: &PoseEvaluationOptions<'_>,
+    progress: &mut dyn FnMut(usize),
+) -> Result<PoseEvaluation, Error> {
+    let people = dataset.people().ok_or(Error::NoPersons)?;
+    if people.skeleton.joints != estimator.skeleton().joints {
+        return Err(Error::OtherJoints {
+            data: people.skeleton.joints.len(),
+            model: estimator.skeleton().joints.len(),
+        });
+    }
+    let by_image = boxes_by_image(dataset, options.boxes);
+    if by_image.iter().all(Vec::is_empty) {
+        return Err(Error::NothingToScore);
+    }
+    let mut meter = Meter {
+        estimator,
+        dataset,
+        options,
+        sigmas: people.sigmas(),
+        images: by_image.iter().filter(|boxes| !boxes.is_empty()).count(),
+        done: 0,
+        answers: Vec::new(),
+        suppressed: 0,
+        unanswered: 0,
+        broken: Vec::new(),
+        unread: HashSet::new(),
+    };
+    let decoding = meter.estimator.decode_options();
+    let wanted = || by_image.iter().enumerate().filter(|(_, boxes)| !boxes.is_empty());
+    std::thread::scope(|scope| {
+        let (sender, images) = sync_channel(AHEAD);
+        // One thread decodes ahead; it ends when nobody listens any more.
+        let ahead = move || {
+            for (image, boxes) in wanted() {
+                if sender.send((image, boxes, dataset.load_image(image, &decoding))).is_err() {
+                    return;
+                }
+            }
+        };
+        match Builder::new().name("decoder".to_owned()).spawn_scoped(scope, ahead) {
+            Ok(_) => {
+                images.into_iter().try_for_each(|(image, boxes, loaded)| meter.add(image, boxes, loaded, progress))
+            }
+            // The system refuses a thread: the images are decoded here.
+            Err(_) => wanted()
+                .try_for_each(|(image, boxes)| meter.add(image, boxes, dataset.load_image(image, &decoding), progress)),
+        }
+    })?;
+    meter.finish()
+}
+
+/// Adds up answers.
+struct Meter<'a> {
+    estimator: &'a PoseEstimator,
+    dataset: &'a Dataset,
+    options: &'a PoseEvaluationOptions<'a>,
+    sigmas: Vec<f64>,
+    /// Images with a box.
+    images: usize,
+    /// Boxes done.
+    done: usize,
+    answers: Vec<PoseAnswer>,
+    suppressed: usize,
+    unanswered: usize,
+    broken: Vec<Broken>,
+    /// Indices of the broken images.
+    unread: HashSet<usize>,
+}
+
+impl Meter<'_> {
+    /// Answers for the boxes of an image.
+    fn add(
+        &mut self,
+        image: usize,
+        boxes: &[DetectedBox],
+        loaded: Result<Image, DataError>,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<(), Error> {
+        let picture = match loaded {
+            Ok(picture) => picture,
+            Err(error) => {
+                self.broken.push(Broken { name: self.dataset.image_name(image), reason: error.to_string() });
+                self.unread.insert(image);
+                return self.too_many().map_or(Ok(()), Err);
+            }
+        };
+        let people = self.dataset.people().expect("a data set of persons");
+        let places: Vec<PersonBox> = boxes.iter().map(|found| found.bbox).collect();
+        let joints = self.estimator.answers(&picture, &places)?;
+        let before = joints.len();
+        let known = boxes.iter().zip(joints).filter(|(_, joints)| joints.iter().all(FoundJoint::is_known));
+        let mut found: Vec<PoseAnswer> = known
+            .map(|(found, joints)| {
+                let score = people.detection(image, found.score, &joints).score;
+                PoseAnswer { image: people.images[image].id, bbox: found.bbox, joints, score }
+            })
+            .collect();
+        self.unanswered += before - found.len();
+        if self.options.boxes.is_some() {
+            let before = found.len();
+            found = kept(self.estimator, found, &self.sigmas)?;
+            self.suppressed += before - found.len();
+        }
+        self.done += boxes.len();
+        self.answers.extend(found);
+        progress(self.done);
+        Ok(())
+    }
+
+    /// The error of too many broken images: more than are allowed, or more than half.
+    fn too_many(&self) -> Option<Error> {
+        let (broken, allowed) = (self.broken.len(), self.options.max_broken);
+        let images = if broken == 1 { "image" } else { "images" };
+        let first = &self.broken.first()?.reason;
+        let message = if broken > allowed {
+            format!("{broken} broken {images}, but at most {allowed} are allowed: {first}")
+        } else if broken > self.images / 2 {
+            format!("{broken} of {} images broken, which is more than half: {first}", self.images)
+        } else {
+            return None;
+        };
+        Some(Error::Data(DataError { name: "val images".into(), message }))
+    }
+
+    fn finish(self) -> Result<PoseEvaluation, Error> {
+        let people = self.dataset.people().expect("a data set of persons");
+        let detections: Vec<Detection> = self.answers.iter().map(detection).collect();
+        let truth = people.truth(|image| !self.unread.contains(&image));
+        let scores = keypoint_scores(&truth, &detections, &self.sigmas)?;
+        let Self { answers, suppressed, unanswered, broken, .. } = self;
+        Ok(PoseEvaluation { scores, answers, suppressed, unanswered, broken })
+    }
+}
+
+/// The boxes of every image, those of training images aside.
+fn boxes_by_image(dataset: &Dataset, detected: Option<&DetectedBoxes>) -> Vec<Vec<DetectedBox>> {
+    let people = dataset.people().expect("a data set of persons");
+    let mut by_image = vec![Vec::new(); people.images.len()];
+    match detected {
+        Some(detected) => detected.boxes.iter().for_each(|found| by_image[found.image].push(*found)),
+        None => {
+            for person in people.persons.iter().filter(|person| person.image >= people.train_images) {
+                by_image[person.image].push(DetectedBox { image: person.image, bbox: person.bbox, score: 1.0 });
+            }
+        }
+    }
+    by_image
+}
+
+fn detection(answer: &PoseAnswer) -> Detection {
+    Detection { image: answer.image, joints: points(&answer.joints), score: answer.score }
+}
+
+fn points(joints: &[FoundJoint]) -> Vec<[f64; 2]> {
+    joints.iter().map(|joint| [joint.x, joint.y]).collect()
+}
+
+/// The answers of one image without those that are second ones.
+fn kept(estimator: &PoseEstimator, found: Vec<PoseAnswer>, sigmas: &[f64]) -> Result<Vec<PoseAnswer>, Error> {
+    let [height, width] = estimator.model().preprocessing.image_size;
+    let poses = found.iter().map(|answer| {
+        // The area that the network saw, as in SimpleBaseline.
+        let area = estimator.crop(answer.bbox).width.powi(2) * height as f64 / width as f64;
+        Pose { joints: points(&answer.joints), area, score: answer.score }
+    });
+    let order = oks_nms(&poses.collect::<Vec<_>>(), sigmas, ALIKE)?;
+    let mut found: Vec<Option<PoseAnswer>> = found.into_iter().map(Some).collect();
+    Ok(order.into_iter().filter_map(|i| found[i].take()).collect())
+}

@@ -1,0 +1,156 @@
+//! A model that answers with keypoints.
+
+#[cfg(not(target_family = "wasm"))]
+use std::path::Path;
+use std::sync::Arc;
+
+use dyconv_data::{DecodeOptions, FoundJoint, HeatMaps, Image, PersonBox, PersonCrop};
+use dyconv_engine::Plan;
+use dyconv_file::Model;
+use dyconv_graph::Shape;
+use dyconv_task::Skeleton;
+
+use crate::attention::LayerAttention;
+use crate::error::Error;
+use crate::network::Network;
+use crate::options::ModelOptions;
+
+/// Persons that go through the network together.
+const GROUP: usize = 8;
+
+/// A compiled keypoint network: image and boxes in, keypoints in image coordinates out. Share it between threads by reference
+/// or in an [`Arc`].
+///
+/// ```no_run
+/// use dyconv_data::{PersonBox, load};
+/// use dyconv_predict::PoseEstimator;
+///
+/// let estimator = PoseEstimator::open("model.safetensors")?;
+/// let image = load("person.jpg".as_ref(), &estimator.decode_options())?;
+/// let joints = estimator.predict(&image, &[PersonBox::whole(&image)])?;
+/// for (name, joint) in estimator.skeleton().joints.iter().zip(&joints[0]) {
+///     println!("{name}: ({:.1}, {:.1}), {:.2}", joint.x, joint.y, joint.score);
+/// }
+/// # Ok::<(), dyconv_predict::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct PoseEstimator {
+    pub(crate) network: Network,
+    maps: HeatMaps,
+    /// The keypoint that takes each one's place in a mirrored image, for the flip test.
+    flip: Option<Vec<usize>>,
+}
+
+impl PoseEstimator {
+    /// # Panics
+    /// When the model does not answer with keypoints.
+    pub(crate) fn new(network: Network) -> Self {
+        let Shape::Map([_, height, width]) = network.plan().output_shape() else {
+            unreachable!("a model file whose task is keypoints answers with maps")
+        };
+        let maps = HeatMaps { input: network.model.preprocessing.image_size, map: [height, width] };
+        Self { network, maps, flip: None }
+    }
+
+    /// Reads, verifies and compiles a model file for one thread; [`ModelOptions`] has more choices.
+    ///
+    /// # Errors
+    /// Those of the file and the engine, or that the model does not answer with keypoints.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        ModelOptions::new().open(path)?.into_pose()
+    }
+
+    /// Verifies and compiles the bytes of a model file.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        ModelOptions::new().from_bytes(bytes)?.into_pose()
+    }
+
+    /// The same estimator with the flip test: every person is looked at once more mirrored, and the heat maps are averaged.
+    /// Twice the work, and usually a little better.
+    #[must_use]
+    pub fn with_flip(self) -> Self {
+        Self { flip: Some(self.skeleton().mirrored()), ..self }
+    }
+
+    /// Threads of one prediction, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.network.threads()
+    }
+
+    /// How image files are to be decoded for the model.
+    pub fn decode_options(&self) -> DecodeOptions {
+        self.network.transform.decode_options()
+    }
+
+    /// The model, without its weights: they are packed in the [plan](Self::plan).
+    pub fn model(&self) -> &Model<()> {
+        &self.network.model
+    }
+
+    /// The compiled network.
+    pub fn plan(&self) -> &Arc<Plan> {
+        self.network.plan()
+    }
+
+    /// The keypoints.
+    pub fn skeleton(&self) -> &Skeleton {
+        self.network.model.skeleton().expect("a keypoint network")
+    }
+
+    /// The part of an image that the network sees for a box.
+    pub fn crop(&self, bbox: PersonBox) -> PersonCrop {
+        PersonCrop::around(bbox, self.maps.input)
+    }
+
+    /// What the attention of every dynamic layer is for one box.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn attention(&self, image: &Image, bbox: PersonBox) -> Result<Vec<LayerAttention>, Error> {
+        Ok(self.network.run_with_attention(&self.network.transform.crop(image, self.crop(bbox)))?.1)
+    }
+
+    /// The joints in each box, in pixels of the image.
+    ///
+    /// # Errors
+    /// The engine's, or that the network's output is NaN or infinite for some joint.
+    pub fn predict(&self, image: &Image, boxes: &[PersonBox]) -> Result<Vec<Vec<FoundJoint>>, Error> {
+        let answers = self.answers(image, boxes)?;
+        let unknown = answers.iter().flatten().filter(|joint| !joint.is_known()).count();
+        match unknown {
+            0 => Ok(answers),
+            _ => Err(Error::NoKeypoints { unknown, joints: answers.iter().map(Vec::len).sum() }),
+        }
+    }
+
+    /// As [`predict`](Self::predict), but joints may be unknown ([`FoundJoint::is_known`]).
+    pub(crate) fn answers(&self, image: &Image, boxes: &[PersonBox]) -> Result<Vec<Vec<FoundJoint>>, Error> {
+        let mut answers = Vec::with_capacity(boxes.len());
+        for boxes in boxes.chunks(GROUP) {
+            let crops: Vec<PersonCrop> = boxes.iter().map(|bbox| self.crop(*bbox)).collect();
+            let mut maps = self.run(image, &crops)?;
+            if let Some(mirrored) = self.flip.clone() {
+                let turned: Vec<PersonCrop> = crops.iter().map(|crop| crop.mirror()).collect();
+                let each = mirrored.len() * self.maps.cells();
+                for (maps, other) in maps.chunks_exact_mut(each).zip(self.run(image, &turned)?.chunks_exact(each)) {
+                    self.maps.average_mirrored(maps, other, &mirrored);
+                }
+            }
+            for (maps, crop) in maps.chunks_exact(maps.len() / crops.len()).zip(crops) {
+                let to_image = crop.to_image(self.maps.input);
+                answers.push(self.maps.decode(maps).into_iter().map(|joint| joint.through(&to_image)).collect());
+            }
+        }
+        Ok(answers)
+    }
+
+    /// The heat maps of some crops, one behind the other.
+    fn run(&self, image: &Image, crops: &[PersonCrop]) -> Result<Vec<f32>, Error> {
+        let inputs: Vec<f32> = crops.iter().flat_map(|crop| self.network.transform.crop(image, *crop)).collect();
+        self.network.run(&inputs, crops.len())
+    }
+}
