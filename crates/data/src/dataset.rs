@@ -6,9 +6,9 @@ use std::path::Path;
 
 use dyconv_task::Skeleton;
 
-use crate::decode::DecodeOptions;
 use crate::error::{DataError, listed, thousands};
 use crate::image::Image;
+use crate::limits::DecodeOptions;
 use crate::people::{self, People, Person};
 use crate::source::{self, Contents, Images, Labels};
 use crate::split::{Split, drawn};

@@ -8,36 +8,14 @@ use std::path::Path;
 use dyconv_task::Orientation;
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
-use crate::error::{DataError, thousands};
+use crate::error::DataError;
 use crate::image::Image;
+use crate::limits::{DecodeOptions, MAX_BYTES_PER_PIXEL, MAX_FILE_BYTES, check_bytes, check_size, zeroed};
 use crate::orient::{Turn, of_exif, turned};
 use crate::{jpeg, png, regular};
 
 /// Names of image files end so, after a dot and in letters of either case.
 pub(crate) const EXTENSIONS: [&str; 10] = ["jpg", "jpeg", "jfif", "jpe", "png", "webp", "bmp", "gif", "tif", "tiff"];
-
-/// How files become pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DecodeOptions {
-    /// Whether photographs are turned as their EXIF orientation says.
-    pub orientation: Orientation,
-    /// Largest image that is decoded, in pixels. What a header claims is compared with this before memory is taken for
-    /// it.
-    pub max_pixels: usize,
-}
-
-impl Default for DecodeOptions {
-    /// Photographs are turned upright, and have at most 100 million pixels.
-    fn default() -> Self {
-        Self { orientation: Orientation::Exif, max_pixels: 100_000_000 }
-    }
-}
-
-/// Largest image file that is read, in bytes.
-pub const MAX_FILE_BYTES: u64 = 512 << 20;
-
-/// Most bytes that decoding takes, for each pixel that the largest picture may have.
-const MAX_BYTES_PER_PIXEL: usize = 12;
 
 thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
@@ -136,40 +114,6 @@ fn check_riff(bytes: &[u8]) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("cut off: the WebP has {} of {size} bytes", bytes.len()))
-}
-
-/// Refuses sizes above the limit.
-pub(crate) fn check_size(width: usize, height: usize, limit: usize) -> Result<(), String> {
-    match width.checked_mul(height) {
-        Some(0) => Err(format!("the image is empty: {width}x{height} pixels")),
-        Some(pixels) if pixels <= limit => Ok(()),
-        _ => {
-            let limit = thousands(limit);
-            Err(format!("{width}x{height} pixels, but the limit is {limit} in all (`max_megapixels` sets it)"))
-        }
-    }
-}
-
-/// Refuses to take more memory than the largest picture may need.
-pub(crate) fn check_bytes(width: usize, height: usize, bytes: usize, options: &DecodeOptions) -> Result<(), String> {
-    let limit = options.max_pixels.saturating_mul(MAX_BYTES_PER_PIXEL);
-    if bytes <= limit.max(1 << 20) {
-        return Ok(());
-    }
-    let [bytes, limit] = [bytes, limit].map(|n| thousands(n.div_ceil(1 << 20)));
-    Err(format!(
-        "{width}x{height} pixels of this kind take {bytes} MiB to decode, but the limit is {limit} MiB \
-         (`max_megapixels` sets it)"
-    ))
-}
-
-/// So many bytes, or an error where there is no memory for them.
-pub(crate) fn zeroed(len: usize) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let refused = |_| format!("{} MiB for its pixels cannot be had", thousands(len.div_ceil(1 << 20)));
-    bytes.try_reserve_exact(len).map_err(refused)?;
-    bytes.resize(len, 0);
-    Ok(bytes)
 }
 
 fn by_image_crate(

@@ -53,7 +53,8 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{DecodeOptions, load};
+    use crate::decode::load;
+    use crate::limits::DecodeOptions;
 
     fn slope(channels: usize) -> Image {
         Image::new(40, 30, channels, (0..40 * 30 * channels).map(|i| (i / channels / 8) as u8).collect())

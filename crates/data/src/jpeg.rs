@@ -20,8 +20,8 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-use crate::decode::{DecodeOptions, check_bytes, check_size, zeroed};
 use crate::image::Image;
+use crate::limits::{DecodeOptions, check_bytes, check_size, zeroed};
 use crate::orient::{Turn, of_exif};
 use markers::{Colours, Frame, Markers};
 

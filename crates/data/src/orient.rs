@@ -5,8 +5,8 @@ use image::imageops::{
 };
 use image::{GenericImage, ImageBuffer, Luma, Pixel, Rgb};
 
-use crate::decode::zeroed;
 use crate::image::Image;
+use crate::limits::zeroed;
 
 /// How a stored picture is turned to be upright.
 pub(crate) use image::metadata::Orientation as Turn;

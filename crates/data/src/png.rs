@@ -5,8 +5,8 @@ use std::io::Cursor;
 use dyconv_task::Orientation;
 use png::{Decoder, DecodingError, InterlaceInfo, Limits, Transformations, expand_interlaced_row};
 
-use crate::decode::{DecodeOptions, check_size, zeroed};
 use crate::image::Image;
+use crate::limits::{DecodeOptions, check_size, zeroed};
 use crate::orient::{Turn, of_exif};
 
 /// A deflate stream is never unpacked to more than this many times its size.

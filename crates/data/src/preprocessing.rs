@@ -3,9 +3,9 @@
 use dyconv_task::Preprocessing;
 
 use crate::crop::PersonCrop;
-use crate::decode::DecodeOptions;
 use crate::error::DataError;
 use crate::image::Image;
+use crate::limits::DecodeOptions;
 use crate::resize::{Window, resize_window};
 
 /// Checked [`Preprocessing`] that can be applied.

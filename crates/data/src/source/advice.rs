@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::kind::packed;
 use super::{cifar, mnist, shards};
 use crate::people;
 
@@ -46,18 +47,6 @@ pub(super) fn for_file(path: &Path) -> String {
 }
 
 const EXPORT: &str = "write its images into one folder per class, or into tar files in WebDataset's layout";
-
-/// What the first bytes say a file is packed with.
-pub(super) fn packed(start: &[u8]) -> Option<&'static str> {
-    let magic: [(&[u8], &str); 5] = [
-        (&[0x1f, 0x8b], "gzip"),
-        (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"),
-        (&[0xfd, b'7', b'z', b'X', b'Z'], "xz"),
-        (b"BZh", "bzip2"),
-        (b"PK\x03\x04", "zip"),
-    ];
-    magic.iter().find(|(bytes, _)| start.starts_with(bytes)).map(|(_, kind)| *kind)
-}
 
 /// What else might have been meant by a folder that holds no pictures.
 pub(super) fn below(root: &Path) -> Option<String> {

@@ -4,6 +4,7 @@ mod advice;
 mod cifar;
 mod digits;
 mod folder;
+mod kind;
 mod left_out;
 mod mnist;
 mod part;
@@ -16,9 +17,10 @@ use std::path::{Path, PathBuf};
 
 use flate2::{Crc, CrcReader};
 
-use crate::decode::{self, DecodeOptions, MAX_FILE_BYTES};
+use crate::decode;
 use crate::error::DataError;
 use crate::image::Image;
+use crate::limits::{DecodeOptions, MAX_FILE_BYTES};
 use crate::people::{self, People};
 use crate::regular;
 pub(crate) use left_out::LeftOut;

@@ -13,12 +13,13 @@ use std::collections::BTreeSet;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::folder::is_image;
+use super::kind::is_image;
 use super::part::Part;
 use super::{Contents, LeftOut, OwnSplit, read_file};
-use crate::decode::{self, DecodeOptions};
+use crate::decode;
 use crate::error::{DataError, listed, shown};
 use crate::image::Image;
+use crate::limits::DecodeOptions;
 use crate::regular;
 use index::Index;
 

@@ -111,13 +111,6 @@ fn contents(
     Contents { images, labels: Labels::Classes { names: classes, of: labels }, split, left_out }
 }
 
-/// Whether a file is called as images are.
-pub(super) fn is_image(path: &Path) -> bool {
-    path.extension()
-        .and_then(|end| end.to_str())
-        .is_some_and(|end| EXTENSIONS.iter().any(|e| end.eq_ignore_ascii_case(e)))
-}
-
 /// Every folder is a class; refuses those that nothing can be learned from.
 fn classes_of(root: &Path, tops: BTreeMap<String, Top>, left: &mut LeftOut) -> Result<Tree, DataError> {
     let mut tree = Tree::new();

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use walkdir::{DirEntry, WalkDir};
 
-use super::{is_image, junk};
+use super::super::kind::is_image;
+use super::junk;
 use crate::error::DataError;
 use crate::regular;
 use crate::source::left_out::LeftOut;

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use tar::{Archive, EntryType};
 
-use super::super::folder::is_image;
-use super::super::{Contents, Images, Labels, LeftOut, OwnSplit, advice};
+use super::super::kind::{is_image, packed};
+use super::super::{Contents, Images, Labels, LeftOut, OwnSplit};
 use super::group::{Group, Label, Loose, Picture};
 use super::segment::{BLOCK, Segment, next_block};
 use super::{Place, Shards, names};
-use crate::decode::MAX_FILE_BYTES;
 use crate::error::{DataError, shown, thousands};
+use crate::limits::MAX_FILE_BYTES;
 use crate::regular;
 
 /// Longest content of a `.cls` member in bytes.
@@ -67,7 +67,7 @@ impl Index {
         (&tar).take(BLOCK).read_to_end(&mut first).map_err(unreadable)?;
         // A tar file begins with the name of its first member, whatever that is.
         let is_tar = first.get(257..262) == Some(b"ustar");
-        if let Some(kind) = advice::packed(&first).filter(|_| !is_tar) {
+        if let Some(kind) = packed(&first).filter(|_| !is_tar) {
             return Err(format!("is packed with {kind}: unpack it to a plain .tar"));
         }
         let mut shard = Shard { file, before: self.images.len(), group: Group::default(), loose: Loose::default() };

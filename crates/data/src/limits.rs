@@ -1,0 +1,62 @@
+//! What decoding may take: options, and what is checked before memory is.
+
+use dyconv_task::Orientation;
+
+use crate::error::thousands;
+
+/// How files become pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// Whether photographs are turned as their EXIF orientation says.
+    pub orientation: Orientation,
+    /// Largest image that is decoded, in pixels. What a header claims is compared with this before memory is taken for
+    /// it.
+    pub max_pixels: usize,
+}
+
+impl Default for DecodeOptions {
+    /// Photographs are turned upright, and have at most 100 million pixels.
+    fn default() -> Self {
+        Self { orientation: Orientation::Exif, max_pixels: 100_000_000 }
+    }
+}
+
+/// Largest image file that is read, in bytes.
+pub const MAX_FILE_BYTES: u64 = 512 << 20;
+
+/// Most bytes that decoding takes, for each pixel that the largest picture may have.
+pub(crate) const MAX_BYTES_PER_PIXEL: usize = 12;
+
+/// Refuses sizes above the limit.
+pub(crate) fn check_size(width: usize, height: usize, limit: usize) -> Result<(), String> {
+    match width.checked_mul(height) {
+        Some(0) => Err(format!("the image is empty: {width}x{height} pixels")),
+        Some(pixels) if pixels <= limit => Ok(()),
+        _ => {
+            let limit = thousands(limit);
+            Err(format!("{width}x{height} pixels, but the limit is {limit} in all (`max_megapixels` sets it)"))
+        }
+    }
+}
+
+/// Refuses to take more memory than the largest picture may need.
+pub(crate) fn check_bytes(width: usize, height: usize, bytes: usize, options: &DecodeOptions) -> Result<(), String> {
+    let limit = options.max_pixels.saturating_mul(MAX_BYTES_PER_PIXEL);
+    if bytes <= limit.max(1 << 20) {
+        return Ok(());
+    }
+    let [bytes, limit] = [bytes, limit].map(|n| thousands(n.div_ceil(1 << 20)));
+    Err(format!(
+        "{width}x{height} pixels of this kind take {bytes} MiB to decode, but the limit is {limit} MiB \
+         (`max_megapixels` sets it)"
+    ))
+}
+
+/// So many bytes, or an error where there is no memory for them.
+pub(crate) fn zeroed(len: usize) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let refused = |_| format!("{} MiB for its pixels cannot be had", thousands(len.div_ceil(1 << 20)));
+    bytes.try_reserve_exact(len).map_err(refused)?;
+    bytes.resize(len, 0);
+    Ok(bytes)
+}
