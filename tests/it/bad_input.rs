@@ -15,7 +15,7 @@ fn an_instruction_set_that_training_cannot_have() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dyconv"));
     command.args(["train", "--out", "run"]).env("DYCONV_ISA", "nonsense").current_dir(shell.path(""));
     let output = command.output().unwrap();
-    let error = common::text(&output.stderr);
+    let error = crate::common::text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
     let expected = "error: DYCONV_ISA: invalid value `nonsense`: there is no such instruction set; possible values on this CPU: portable";
     assert!(error.contains(expected), "{error}");

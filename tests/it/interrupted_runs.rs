@@ -332,7 +332,7 @@ fn a_damaged_checkpoint_is_passed_over() {
     let output = shell.run("train --resume run --quiet");
     let err = text(&output.stderr);
     assert!(output.status.success(), "{err}");
-    assert!(err.contains("warning: ") && err.contains("damaged") && err.contains("going on from"), "{err}");
+    assert!(err.contains("warning: ") && err.contains("damaged") && err.contains("resuming from"), "{err}");
     same(&whole(), &shell.path("run"));
 }
 
@@ -363,7 +363,7 @@ fn what_does_not_belong_together_is_refused() {
     shell.write("run/metrics.jsonl", b"");
     let output = shell.run("train --resume run --quiet");
     let err = text(&output.stderr);
-    assert!(output.status.success() && err.contains("of which 0 are left; going on from"), "{err}");
+    assert!(output.status.success() && err.contains("of which 0 are left; resuming from"), "{err}");
     shell.write("run/run.json", b"{");
     shell.says("train --resume run", "run.json: does not describe a run");
 }

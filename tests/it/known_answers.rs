@@ -79,7 +79,7 @@ fn a_classifier_names_the_class_and_its_probability() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("colours.safetensors");
     classifier().write(&path).unwrap();
-    let mut classifier = Classifier::open(&path).unwrap();
+    let classifier = Classifier::open(&path).unwrap();
     for (colour, expected) in [
         ([250, 150, 150], "red"),
         ([140, 240, 160], "green"),
@@ -164,7 +164,7 @@ fn a_keypoint_network_finds_coloured_dots_in_image_coordinates() {
         (picture(), PERSONS.map(|p| PersonBox { x: p.bbox[0], y: p.bbox[1], width: p.bbox[2], height: p.bbox[3] }));
     for flip in [false, true] {
         let estimator = PoseEstimator::new(pose(vec![])).unwrap();
-        let mut estimator = if flip { estimator.with_flip() } else { estimator };
+        let estimator = if flip { estimator.with_flip() } else { estimator };
         let found = estimator.predict(&image, &boxes).unwrap();
         assert_eq!(found.len(), 2);
         for (person, joints) in PERSONS.iter().zip(&found) {
@@ -223,7 +223,7 @@ fn the_flip_test_exchanges_the_sides() {
     let (image, boxes) =
         (picture(), PERSONS.map(|p| PersonBox { x: p.bbox[0], y: p.bbox[1], width: p.bbox[2], height: p.bbox[3] }));
     let scores = |flip_pairs| {
-        let mut estimator = PoseEstimator::new(pose(flip_pairs)).unwrap().with_flip();
+        let estimator = PoseEstimator::new(pose(flip_pairs)).unwrap().with_flip();
         estimator.predict(&image, &boxes).unwrap().concat().iter().map(|joint| joint.score).collect::<Vec<f32>>()
     };
     let (own, exchanged) = (scores(vec![]), scores(vec![[1, 2]]));

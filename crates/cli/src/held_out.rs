@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use dyconv_data::{Dataset, OpenOptions, Split};
 use dyconv_file::Model;
 use dyconv_task::{DataMatch, Fingerprint};
+use serde::Deserialize;
+use toml::Table;
 
 use crate::output::thousands;
 use crate::text::name;
@@ -107,21 +109,30 @@ fn changed(then: &Fingerprint, now: &Fingerprint, model: &[String], data: &[Stri
     )
 }
 
-/// How the model's recipe splits data, read strictly: a recipe that is damaged is no default one.
+/// What splits data, of a complete recipe. The other keys are not read: a model of another version, whose recipe has more keys or
+/// fewer, can be scored, and so it can without the feature `train`.
+#[derive(Deserialize)]
+struct SplitRecipe {
+    seed: u64,
+    data: SplitData,
+}
+
+#[derive(Deserialize)]
+struct SplitData {
+    val_fraction: f32,
+}
+
+/// How the model's recipe splits data. Nothing is at a default: a recipe that is damaged is an error.
 fn split_options(recipe: &str) -> anyhow::Result<OpenOptions> {
-    let mut options = OpenOptions::default();
     if recipe.is_empty() {
-        return Ok(options);
+        return Ok(OpenOptions::default());
     }
-    let wrong = |key: &str| format!("the recipe in the model file is damaged: `{key}`");
-    let table = recipe.parse::<toml::Table>().ok().context("the recipe in the model file is damaged: it is no TOML")?;
-    let seed = table.get("seed").and_then(toml::Value::as_integer).with_context(|| wrong("seed"))?;
-    options.seed = u64::try_from(seed).ok().with_context(|| wrong("seed"))?;
-    let fraction = table.get("data").and_then(|data| data.get("val_fraction"));
-    let fraction = fraction.and_then(toml::Value::as_float).with_context(|| wrong("data.val_fraction"))?;
-    ensure!((0.0..1.0).contains(&fraction), wrong("data.val_fraction"));
-    options.val_fraction = fraction as f32;
-    Ok(options)
+    let damaged = "the recipe in the model file is damaged";
+    let table: Table = recipe.parse().ok().with_context(|| format!("{damaged}: it is no TOML"))?;
+    let wrong = |e: toml::de::Error| anyhow!("{damaged}: {}", e.to_string().trim_end().replace('\n', " "));
+    let SplitRecipe { seed, data: SplitData { val_fraction } } = table.try_into().map_err(wrong)?;
+    ensure!((0.0..1.0).contains(&val_fraction), "{damaged}: `data.val_fraction` is {val_fraction}");
+    Ok(OpenOptions { seed, val_fraction })
 }
 
 fn named(split: Split) -> &'static str {
@@ -146,9 +157,10 @@ mod tests {
         for (bad, expected) in [
             ("seed = ", "no TOML"),
             ("[data]\nval_fraction = 0.2", "`seed`"),
+            ("seed = 0\n[data]\nbatch = 1", "`val_fraction`"),
             ("seed = -1\n[data]\nval_fraction = 0.2", "`seed`"),
             ("seed = \"x\"\n[data]\nval_fraction = 0.2", "`seed`"),
-            ("seed = 0", "`data.val_fraction`"),
+            ("seed = 0", "`data`"),
             ("seed = 0\n[data]\nval_fraction = 1.5", "`data.val_fraction`"),
             ("seed = 0\n[data]\nval_fraction = nan", "`data.val_fraction`"),
         ] {

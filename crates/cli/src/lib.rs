@@ -14,6 +14,7 @@ mod cost;
 mod eval;
 mod file_size;
 mod held_out;
+mod hints;
 #[cfg(feature = "train")]
 mod inspect;
 #[cfg(feature = "train")]
@@ -142,7 +143,7 @@ fn status(result: anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         #[cfg(feature = "train")]
         Err(error) if interrupt::is(&error) => {
-            note(error);
+            note(chain(&error));
             ExitCode::from(interrupt::STATUS)
         }
         Err(error) => {
@@ -171,7 +172,8 @@ fn usage(words: &clap::Error) -> ExitCode {
     }
 }
 
-/// An error and its causes, each told once: many an error's own words tell its cause already, or begin as those before.
+/// An error, its causes, and what a person can do about them, each said once: many an error's own words name its cause already,
+/// or begin as those before.
 fn chain(error: &anyhow::Error) -> String {
     let mut told: Vec<String> = Vec::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -182,7 +184,11 @@ fn chain(error: &anyhow::Error) -> String {
             told.push(cause);
         }
     }
-    told.join(": ")
+    let words = told.join(": ");
+    match hints::hint(error) {
+        Some(hint) if !words.contains(hint.trim_start_matches(['.', ',', ';', ':', ' '])) => words + &hint,
+        _ => words,
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The options of an architecture as flags.
 
+use anyhow::{anyhow, bail};
 use clap::Args;
-use dyconv_graph::{Gate, Graph};
+use dyconv_graph::Graph;
 use dyconv_models::{ModelName, Options, build};
+use toml::{Table, Value};
 
-/// Architecture options that `cost` and `new` share.
+/// Architecture options that `cost`, `new` and `bench` share. Those that a recipe has too are short for `--set model.KEY=VALUE`.
 #[derive(Args)]
 pub struct ModelArgs {
     /// Side of the input images in pixels, or their height and width, e.g. 128x96 [default: 224; keypoint networks: 256x192]
@@ -22,15 +24,15 @@ pub struct ModelArgs {
     /// Width multiplier; overrides the one in the name
     #[arg(long)]
     pub width: Option<f64>,
-    /// Kernels K of each dynamic layer
-    #[arg(long, default_value_t = 4)]
-    pub kernels: usize,
+    /// Kernels K of each dynamic layer [default: 4]
+    #[arg(long)]
+    pub kernels: Option<usize>,
     /// Kernels of some layers, e.g. `blocks.16.*=8`; repeatable
     #[arg(long, value_name = "LAYER=K", value_parser = layer_kernels)]
     pub layer_kernels: Vec<(String, usize)>,
-    /// Input channels per hidden unit of a router
-    #[arg(long, default_value_t = 4)]
-    pub reduction: usize,
+    /// Input channels per hidden unit of a router [default: 4]
+    #[arg(long)]
+    pub reduction: Option<usize>,
     /// Sigmoid coefficients (CondConv) instead of softmax
     #[arg(long)]
     pub sigmoid: bool,
@@ -43,12 +45,15 @@ pub struct ModelArgs {
     /// 3×3 stem with stride 1 and no pooling, for 28 to 64 pixel images
     #[arg(long)]
     pub small_stem: bool,
-    /// Keypoint networks: width multiplier of the head
-    #[arg(long, default_value_t = 1.0)]
-    pub head_width: f64,
+    /// Keypoint networks: width multiplier of the head [default: 1]
+    #[arg(long)]
+    pub head_width: Option<f64>,
     /// MobileNetV3: leave squeeze-and-excitation out
     #[arg(long)]
     pub no_se: bool,
+    /// Set any option of a recipe's table `model`, e.g. `model.min_hidden=8` or `model.dynamic_parts.expand=false`; repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    pub set: Vec<Table>,
 }
 
 impl ModelArgs {
@@ -60,20 +65,58 @@ impl ModelArgs {
             joints: self.joints,
             in_channels: self.channels,
             image_size: self.image_size.unwrap_or(usual),
-            width: self.width,
-            kernels: self.kernels,
-            layer_kernels: self.layer_kernels.iter().cloned().collect(),
-            reduction: self.reduction,
-            gate: if self.sigmoid { Gate::Sigmoid } else { Gate::Softmax },
-            dynamic_head: self.dynamic_head,
-            dynamic_shortcut: self.dynamic_shortcut,
             small_stem: self.small_stem,
-            se: !self.no_se,
-            head_width: self.head_width,
-            ..Options::default()
+            ..self.options()?
         };
         Ok(build(name, &options)?)
     }
+
+    /// What flags and `--set` ask for; the rest is at its default.
+    fn options(&self) -> anyhow::Result<Options> {
+        let layers: Table = self.layer_kernels.iter().map(|(layer, k)| (layer.clone(), whole(*k))).collect();
+        let flags = [
+            ("width", self.width.map(Value::from)),
+            ("kernels", self.kernels.map(whole)),
+            ("layer_kernels", (!layers.is_empty()).then_some(Value::Table(layers))),
+            ("reduction", self.reduction.map(whole)),
+            ("gate", self.sigmoid.then(|| Value::from("sigmoid"))),
+            ("dynamic_head", self.dynamic_head.then_some(Value::from(true))),
+            ("dynamic_shortcut", self.dynamic_shortcut.then_some(Value::from(true))),
+            ("se", self.no_se.then_some(Value::from(false))),
+            ("head_width", self.head_width.map(Value::from)),
+        ];
+        let mut model: Table = flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+        for table in &self.set {
+            match table.iter().next() {
+                Some((key, Value::Table(given))) if key == "model" => overlay(&mut model, given),
+                Some((key, _)) => bail!("--set {key}: only options of the network can be set here: model.KEY=VALUE"),
+                None => {}
+            }
+        }
+        Value::Table(model).try_into().map_err(|e| anyhow!("--set: {}", e.to_string().trim_end().replace('\n', " ")))
+    }
+}
+
+/// A number as TOML has it; those beyond its range are beyond that of any option too.
+fn whole(n: usize) -> Value {
+    Value::Integer(i64::try_from(n).unwrap_or(i64::MAX))
+}
+
+/// Puts the values of `change` over those of `base`, table by table.
+fn overlay(base: &mut Table, change: &Table) {
+    for (key, value) in change {
+        match (base.get_mut(key), value) {
+            (Some(Value::Table(base)), Value::Table(change)) => overlay(base, change),
+            (_, value) => drop(base.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+/// `model.gate=sigmoid` as a table; a bare word is a string.
+fn setting(text: &str) -> Result<Table, String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, e.g. model.min_hidden=8")?;
+    let parsed = format!("{key} = {value}").parse().or_else(|_| format!("{key} = {}", Value::from(value)).parse());
+    parsed.map_err(|_| format!("`{key}` is no key of a recipe"))
 }
 
 fn image_size(text: &str) -> Result<[usize; 2], String> {
@@ -87,4 +130,48 @@ fn image_size(text: &str) -> Result<[usize; 2], String> {
 fn layer_kernels(text: &str) -> Result<(String, usize), String> {
     let (layer, kernels) = text.split_once('=').ok_or("expected LAYER=K, e.g. blocks.16.*=8")?;
     Ok((layer.to_owned(), kernels.parse().map_err(|_| format!("`{kernels}` is no number of kernels"))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use dyconv_graph::Gate;
+    use dyconv_models::DynamicParts;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        model: ModelArgs,
+    }
+
+    fn options(args: &[&str]) -> anyhow::Result<Options> {
+        Line::try_parse_from(["x"].iter().chain(args))?.model.options()
+    }
+
+    #[test]
+    fn flags_are_short_for_settings() {
+        assert_eq!(options(&[]).unwrap(), Options::default());
+        let flags = ["--kernels", "8", "--layer-kernels", "blocks.1.*=2", "--sigmoid", "--no-se", "--width", "0.5"];
+        let settings = ["kernels=8", "layer_kernels={ \"blocks.1.*\" = 2 }", "gate=sigmoid", "se=false", "width=0.5"];
+        let settings: Vec<String> = settings.iter().map(|s| format!("--set=model.{s}")).collect();
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        let made = options(&flags).unwrap();
+        assert_eq!(made, options(&settings).unwrap());
+        assert_eq!((made.kernels, made.gate, made.se, made.width), (8, Gate::Sigmoid, false, Some(0.5)));
+        let parts = DynamicParts { expand: false, ..DynamicParts::default() };
+        assert_eq!(options(&["--set", "model.dynamic_parts.expand=false"]).unwrap().dynamic_parts, parts);
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        let says = |set: &str, expected: &str| {
+            let error = options(&["--set", set]).map(|_| ()).unwrap_err();
+            assert!(format!("{error:#}").contains(expected), "{error:#}");
+        };
+        says("model.kernel=3", "unknown field `kernel`");
+        says("model.kernels=x", "expected usize");
+        says("train.lr=1", "only options of the network");
+        says("kernels", "expected KEY=VALUE");
+    }
 }

@@ -12,7 +12,7 @@ use dyconv_graph::cost;
 use dyconv_nn::{keep_freed_memory, start_threads, wanted_threads};
 use dyconv_train::{
     Claim, DeviceKind, Event, FineTuning, Recipe, RunFolder, Setup, TemperatureSchedule, TrainError, World, devices,
-    open, setup, start, static_twin, task, train,
+    open, setup, static_twin, task, train, warm_start,
 };
 
 use crate::chain;
@@ -28,7 +28,7 @@ use crate::train_view::View;
 #[command(
     after_help = "Without arguments: a small dynamic network and its static twin on the handwritten digits inside this program.
 
-The data are a folder with one folder of images per class (or train/ and val/ of such), CIFAR or MNIST files, or COCO keypoints (annotations/person_keypoints_train2017.json and ..._val2017.json, train2017/ and val2017/), on which a `pose_` network learns joints. Every key of the recipe can be set; `recipes/default.toml` explains them. The run folder gets model.safetensors (the best network on the held-out images), report.html, metrics.jsonl and metrics.csv, TensorBoard events, recipe.toml (the complete recipe), last/ (what --resume needs) and, with a twin, twin/ with the same. Ctrl-C saves and stops; a second one stops at once. After Ctrl-C, a crash or a power cut --resume goes on, and the outcome is the same as without the break.
+The data are a folder with one folder of images per class (or train/ and val/ of such), CIFAR or MNIST files, or COCO keypoints (annotations/person_keypoints_train2017.json and ..._val2017.json, train2017/ and val2017/), on which a `pose_` network learns joints. Every key of the recipe can be set; `dyconv recipes default` explains them. The run folder gets model.safetensors (the best network on the held-out images), report.html, metrics.jsonl and metrics.csv, TensorBoard events, recipe.toml (the complete recipe), last/ (what --resume needs) and, with a twin, twin/ with the same. Ctrl-C saves and stops; a second one stops at once. After Ctrl-C, a crash or a power cut --resume goes on, and the outcome is the same as without the break.
 
 Examples:
   dyconv train
@@ -144,7 +144,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     {
         if matches!(error.downcast_ref(), Some(TrainError::Interrupted { .. })) {
             // All agreed to stop; one of them says so.
-            return if world.leads() { result } else { Ok(()) };
+            return if world.is_leader() { result } else { Ok(()) };
         }
         note(format_args!("error: process {}: {}", world.rank(), chain(error)));
         world.abort();
@@ -156,14 +156,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
     let stop = interrupt::flag()?;
     let job = match &args.resume {
-        _ if !world.leads() => follow(world)?,
+        _ if !world.is_leader() => follow(world)?,
         Some(folder) => resume(args, folder)?,
         None => begin(args)?,
     };
-    if world.leads() {
+    if world.is_leader() {
         job.announce(world);
     }
-    let quiet = args.quiet || !world.leads();
+    let quiet = args.quiet || !world.is_leader();
     let say = |text: String| {
         if !quiet {
             note(text);
@@ -186,7 +186,7 @@ fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
         let mut view = View::new(recipe, dynamic, quiet);
         let mut show = |event: Event<'_>| {
             // Every process says what it cannot read; the rest is the leading one's.
-            if world.leads() || matches!(event, Event::Broken(_)) {
+            if world.is_leader() || matches!(event, Event::Broken(_)) {
                 view.show(&event);
             }
         };
@@ -297,7 +297,7 @@ fn go_on(
     dataset: &Dataset,
     quiet: bool,
 ) -> anyhow::Result<()> {
-    let started = start(setup, model, &task(dataset)).with_context(|| format!("--from {}", path.display()))?;
+    let started = warm_start(setup, model, &task(dataset)).with_context(|| format!("--from {}", path.display()))?;
     if quiet {
         return Ok(());
     }

@@ -62,6 +62,6 @@ pub use heatmap::{FoundJoint, HeatMaps};
 pub use image::Image;
 pub use limits::{DecodeOptions, MAX_FILE_BYTES};
 pub use loader::{Batch, Broken, Classes, Epoch, Joints, Loader, LoaderOptions, Targets};
-pub use people::{BoxFile, DetectedBox, DetectedBoxes, Joint, People, Person, PersonImage, Visibility};
+pub use people::{BoxFile, DetectedBox, DetectedBoxes, Joint, KeypointMeter, People, Person, PersonImage, Visibility};
 pub use preprocessing::Transform;
 pub use split::Split;

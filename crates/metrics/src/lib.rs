@@ -19,12 +19,14 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod class_meter;
 mod confusion;
 mod keypoints;
 mod topk;
 mod welch;
 
 pub use answer::answer;
+pub use class_meter::ClassMeter;
 pub use confusion::{ClassScore, Confusion};
 pub use keypoints::{
     Detection, KeypointError, KeypointScores, MAX_DETECTIONS, Person, Pose, keypoint_scores, oks, oks_nms, rescore,

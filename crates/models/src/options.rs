@@ -10,18 +10,25 @@ use crate::blocks::MAX_PATTERN;
 
 /// Settings of a network beside its name. The defaults are the paper's (K = 4, hidden = C/4, stem, head, shortcuts,
 /// squeeze-and-excitation and classifier static).
+///
+/// Recipes and flags read this struct: what they cannot set by its own name, because it depends on the data, is skipped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Number of classes, i.e. of a classifier's outputs.
+    #[serde(skip)]
     pub classes: usize,
     /// Number of joints, i.e. of a keypoint network's heat maps.
+    #[serde(skip)]
     pub joints: usize,
     /// Channels of the input images.
+    #[serde(skip)]
     pub in_channels: usize,
     /// Height and width of the input images in pixels; [`ModelName::image_size`](crate::ModelName::image_size) has the usual.
+    #[serde(skip)]
     pub image_size: [usize; 2],
     /// Width multiplier; overrides the one in the name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<f64>,
     /// Number K of kernels of a dynamic layer. A layer with one kernel is static.
     pub kernels: usize,
@@ -41,12 +48,14 @@ pub struct Options {
     /// ResNets: makes the 1×1 shortcut convolutions dynamic too.
     pub dynamic_shortcut: bool,
     /// Stem for 28 to 64 pixel images: 3×3, stride 1, no pooling.
+    #[serde(skip)]
     pub small_stem: bool,
     /// MobileNetV3: keeps squeeze-and-excitation.
     pub se: bool,
     /// Keypoint networks: width multiplier of the head.
     pub head_width: f64,
     /// Dropout before the classifier; `None` is the family's own (MobileNets 0.2, ResNets 0).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f32>,
 }
 
@@ -102,6 +111,57 @@ pub(crate) fn check_width(option: &'static str, width: f64) -> Result<(), ModelE
 }
 
 impl Options {
+    /// The options, by name, that only a dynamic network reads.
+    pub const OF_DYNAMIC: [&str; 8] = [
+        "kernels",
+        "layer_kernels",
+        "reduction",
+        "min_hidden",
+        "gate",
+        "dynamic_parts",
+        "dynamic_head",
+        "dynamic_shortcut",
+    ];
+
+    /// The options of the static twin: without what a static network refuses.
+    #[must_use]
+    pub fn static_twin(&self) -> Self {
+        let usual = Self::default();
+        Self {
+            layer_kernels: usual.layer_kernels,
+            gate: usual.gate,
+            dynamic_parts: usual.dynamic_parts,
+            dynamic_head: usual.dynamic_head,
+            dynamic_shortcut: usual.dynamic_shortcut,
+            ..self.clone()
+        }
+    }
+
+    /// These options, with those of dynamic networks ([`OF_DYNAMIC`](Self::OF_DYNAMIC)) from `other`.
+    #[must_use]
+    pub fn with_dynamic_of(&self, other: &Self) -> Self {
+        // Every field is named: whoever adds an option decides here whether a static network reads it.
+        Self {
+            classes: self.classes,
+            joints: self.joints,
+            in_channels: self.in_channels,
+            image_size: self.image_size,
+            width: self.width,
+            kernels: other.kernels,
+            layer_kernels: other.layer_kernels.clone(),
+            reduction: other.reduction,
+            min_hidden: other.min_hidden,
+            gate: other.gate,
+            dynamic_parts: other.dynamic_parts,
+            dynamic_head: other.dynamic_head,
+            dynamic_shortcut: other.dynamic_shortcut,
+            small_stem: self.small_stem,
+            se: self.se,
+            head_width: self.head_width,
+            dropout: self.dropout,
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<(), ModelError> {
         let fail = |option, message: String| Err(ModelError::Option { option, message });
         let counts = [

@@ -9,6 +9,7 @@ use dyconv_data::load;
 use dyconv_data::{DecodeOptions, Image, decode};
 use dyconv_engine::Plan;
 use dyconv_file::Model;
+use dyconv_graph::TensorSource;
 use dyconv_metrics::{answer, softmax, top_k};
 
 use crate::attention::LayerAttention;
@@ -55,7 +56,7 @@ pub struct Answer<'a> {
 }
 
 impl Classifier {
-    pub(crate) fn new(network: Network) -> Self {
+    pub(crate) fn of(network: Network) -> Self {
         Self { network }
     }
 
@@ -74,6 +75,14 @@ impl Classifier {
     /// As [`open`](Self::open).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         ModelOptions::new().from_bytes(bytes)?.into_classifier()
+    }
+
+    /// Compiles a model, whose weights are in memory ([`Model::read`]) or in the file ([`Model::open`]).
+    ///
+    /// # Errors
+    /// Those of the engine and the preprocessing, or that the model is no classifier.
+    pub fn new<W: TensorSource>(model: Model<W>) -> Result<Self, Error> {
+        ModelOptions::new().compile(model)?.into_classifier()
     }
 
     /// Threads of one prediction, the caller's included.

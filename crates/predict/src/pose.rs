@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dyconv_data::{DecodeOptions, FoundJoint, HeatMaps, Image, PersonBox, PersonCrop};
 use dyconv_engine::Plan;
 use dyconv_file::Model;
-use dyconv_graph::Shape;
+use dyconv_graph::{Shape, TensorSource};
 use dyconv_task::Skeleton;
 
 use crate::attention::LayerAttention;
@@ -44,7 +44,7 @@ pub struct PoseEstimator {
 impl PoseEstimator {
     /// # Panics
     /// When the model does not answer with keypoints.
-    pub(crate) fn new(network: Network) -> Self {
+    pub(crate) fn of(network: Network) -> Self {
         let Shape::Map([_, height, width]) = network.plan().output_shape() else {
             unreachable!("a model file whose task is keypoints answers with maps")
         };
@@ -67,6 +67,14 @@ impl PoseEstimator {
     /// As [`open`](Self::open).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         ModelOptions::new().from_bytes(bytes)?.into_pose()
+    }
+
+    /// Compiles a model, whose weights are in memory ([`Model::read`]) or in the file ([`Model::open`]).
+    ///
+    /// # Errors
+    /// Those of the engine and the preprocessing, or that the model does not answer with keypoints.
+    pub fn new<W: TensorSource>(model: Model<W>) -> Result<Self, Error> {
+        ModelOptions::new().compile(model)?.into_pose()
     }
 
     /// The same estimator with the flip test: every person is looked at once more mirrored, and the heat maps are averaged.

@@ -38,8 +38,8 @@ impl Predictor {
     ) -> Result<Self, Error> {
         let network = Network::new(model, plan.into(), options, deviation)?;
         Ok(match network.model.task {
-            Task::Classification { .. } => Self::Classifier(Classifier::new(network)),
-            Task::Keypoints(_) => Self::Pose(PoseEstimator::new(network)),
+            Task::Classification { .. } => Self::Classifier(Classifier::of(network)),
+            Task::Keypoints(_) => Self::Pose(PoseEstimator::of(network)),
         })
     }
 

@@ -171,11 +171,11 @@ impl AttentionStats {
     }
 
     /// What is wrong, in words. `settled` says that τ has reached its end: before, attention is uniform on purpose.
-    /// What stands in `told` already is left out, and what is told put in.
-    pub(crate) fn warnings(&self, settled: bool, told: &mut BTreeSet<String>) -> Vec<String> {
+    /// What stands in `reported` already is left out, and what is reported put in.
+    pub(crate) fn warnings(&self, settled: bool, reported: &mut BTreeSet<String>) -> Vec<String> {
         let mut fresh = |kind: &str, test: &dyn Fn(&LayerAttention) -> bool| -> Option<String> {
             let bad = self.layers.iter().filter(|l| test(l)).map(|l| l.layer.as_str());
-            let bad: Vec<&str> = bad.filter(|layer| told.insert(format!("{kind} {layer}"))).collect();
+            let bad: Vec<&str> = bad.filter(|layer| reported.insert(format!("{kind} {layer}"))).collect();
             let more = if bad.len() > NAMED { ", …" } else { "" };
             let names = bad.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ") + more;
             (!bad.is_empty()).then(|| format!("{} of {} dynamic layers ({names})", bad.len(), self.layers.len()))
@@ -250,11 +250,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_once() {
+    fn what_is_wrong_is_reported_once() {
         let say = |rows: &[[f32; 4]], settled| {
-            let mut told = BTreeSet::new();
-            let said = stats(rows).warnings(settled, &mut told);
-            assert!(stats(rows).warnings(settled, &mut told).is_empty(), "told twice");
+            let mut reported = BTreeSet::new();
+            let said = stats(rows).warnings(settled, &mut reported);
+            assert!(stats(rows).warnings(settled, &mut reported).is_empty(), "reported twice");
             said
         };
         let healthy = [[0.7, 0.1, 0.1, 0.1], [0.1, 0.2, 0.3, 0.4]];

@@ -1,7 +1,7 @@
-//! Everything that is needed to go on, in one file.
+//! Everything that is needed to resume a run, in one file.
 //!
 //! A checkpoint is a safetensors file: tensors in sections (`model.*`, `optimizer.*`, …), and a [`State`] as JSON in the
-//! header. It is written beside the others and renamed; the newest two are kept. A checksum over state and tensors tells
+//! header. It is written beside the others and renamed; the newest two are kept. A checksum over state and tensors reveals
 //! a damaged file, and then the one before it is taken.
 
 use std::collections::{BTreeMap, HashMap};
@@ -155,7 +155,7 @@ impl Checkpoint {
             match read {
                 Ok(checkpoint) => {
                     for (damaged, reason) in passed {
-                        warn(format!("{} {reason}; going on from {}", damaged.display(), path.display()));
+                        warn(format!("{} {reason}; resuming from {}", damaged.display(), path.display()));
                         fs::remove_file(&damaged).map_err(|e| TrainError::write(&damaged, e))?;
                     }
                     // The process may have been killed between writing one and removing the oldest.
@@ -167,10 +167,7 @@ impl Checkpoint {
         }
         match passed.into_iter().next() {
             None => Ok(None),
-            Some((path, reason)) => {
-                let reason = format!("{reason}, and there is no whole checkpoint before it; begin anew with --force");
-                Err(TrainError::damaged(&path, reason))
-            }
+            Some((path, reason)) => Err(TrainError::NoCheckpoint { path, reason }),
         }
     }
 }
@@ -260,7 +257,7 @@ mod tests {
             fs::write(&path, &bytes[..cut]).unwrap();
             let (found, said) = newest(dir.path());
             assert_eq!(found.unwrap().unwrap(), checkpoint(0, 3));
-            assert!(said.len() == 1 && said[0].contains("batch-00000007") && said[0].contains("going on"), "{said:?}");
+            assert!(said.len() == 1 && said[0].contains("batch-00000007") && said[0].contains("resuming"), "{said:?}");
             assert!(!path.exists());
         }
         // A flipped bit anywhere but in the padding of the header.
@@ -277,10 +274,10 @@ mod tests {
             std::os::unix::fs::symlink(&path, &path).unwrap();
             let (found, said) = newest(dir.path());
             assert_eq!(found.unwrap().unwrap(), checkpoint(0, 3));
-            assert!(said.len() == 1 && said[0].contains("cannot be read") && said[0].contains("going on"), "{said:?}");
+            assert!(said.len() == 1 && said[0].contains("cannot be read") && said[0].contains("resuming"), "{said:?}");
         }
         fs::write(&whole, "nothing").unwrap();
         let error = newest(dir.path()).0.unwrap_err().to_string();
-        assert!(error.contains("batch-00000003") && error.contains("--force"), "{error}");
+        assert!(error.contains("batch-00000003") && error.contains("no whole checkpoint"), "{error}");
     }
 }

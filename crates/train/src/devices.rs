@@ -1,4 +1,4 @@
-//! What a network is trained on: the processor with our own operations, or graphics processors with Burn's.
+//! What a network is trained on: the CPU with our own operations, or GPUs with Burn's.
 
 use burn::tensor::Device;
 
@@ -7,12 +7,12 @@ use crate::TrainError;
 /// A kind of device. Those of which this build has no feature are refused by [`devices`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceKind {
-    /// This machine's processor.
+    /// This machine's CPU.
     #[default]
     Cpu,
-    /// NVIDIA's graphics processors (feature `cuda`).
+    /// NVIDIA GPUs (feature `cuda`).
     Cuda,
-    /// The graphics processor that Vulkan, Metal, DirectX or WebGPU show first (feature `wgpu`).
+    /// The first GPU that Vulkan, Metal, DirectX or WebGPU list (feature `wgpu`).
     Wgpu,
 }
 
@@ -21,12 +21,11 @@ pub enum DeviceKind {
 /// # Errors
 /// When this build lacks the feature, or the numbers do not fit the kind.
 pub fn devices(kind: DeviceKind, numbers: &[usize]) -> Result<Vec<Device>, TrainError> {
-    let fail = |message: String| Err(TrainError::World(message));
     if kind != DeviceKind::Cuda && !numbers.is_empty() {
-        return fail("device numbers choose among CUDA devices: say --device cuda".into());
+        return Err(TrainError::DeviceNumbers);
     }
     if let Some(twice) = numbers.iter().enumerate().find(|(i, n)| numbers[..*i].contains(n)) {
-        return fail(format!("device {} is named twice", twice.1));
+        return Err(TrainError::World(format!("device {} is named twice", twice.1)));
     }
     match kind {
         DeviceKind::Cpu => Ok(vec![Device::flex()]),
@@ -56,8 +55,8 @@ fn wgpu() -> Result<Vec<Device>, TrainError> {
 }
 
 #[cfg(not(all(feature = "cuda", feature = "wgpu")))]
-fn lacking(feature: &str) -> TrainError {
-    TrainError::World(format!("this program was built without {feature}; build it with `--features {feature}`"))
+fn lacking(feature: &'static str) -> TrainError {
+    TrainError::NotBuilt(feature)
 }
 
 #[cfg(test)]
@@ -68,15 +67,15 @@ mod tests {
     fn numbers_choose_among_cuda_devices_only() {
         assert_eq!(devices(DeviceKind::Cpu, &[]).unwrap(), [Device::flex()]);
         let says = |kind, numbers: &[usize]| devices(kind, numbers).unwrap_err().to_string();
-        assert!(says(DeviceKind::Cpu, &[0]).contains("say --device cuda"));
+        assert!(says(DeviceKind::Cpu, &[0]).contains("choose among CUDA devices"));
         assert!(says(DeviceKind::Cuda, &[1, 0, 1]).contains("device 1 is named twice"));
     }
 
     #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
     #[test]
-    fn what_is_not_built_in_is_told() {
+    fn what_is_not_built_in_is_an_error() {
         let says = |kind| devices(kind, &[]).unwrap_err().to_string();
-        assert!(says(DeviceKind::Cuda).contains("built without cuda; build it with `--features cuda`"));
-        assert!(says(DeviceKind::Wgpu).contains("`--features wgpu`"));
+        assert!(says(DeviceKind::Cuda).contains("built without cuda"));
+        assert!(says(DeviceKind::Wgpu).contains("built without wgpu"));
     }
 }

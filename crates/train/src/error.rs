@@ -1,4 +1,4 @@
-//! Why a run cannot begin, go on or be taken up again.
+//! Why a run cannot begin, continue or be resumed. The sentences name no command-line flags: programs add their own advice.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,9 @@ use dyconv_nn::NetworkError;
 
 use crate::RecipeError;
 
-/// A run that cannot go on. What was saved stays.
+/// A run that cannot begin or continue. What was saved stays.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TrainError {
     /// The images.
     #[error(transparent)]
@@ -33,9 +34,21 @@ pub enum TrainError {
         /// What is wrong with it.
         cause: RecipeError,
     },
-    /// The processes cannot work together.
+    /// The processes or devices cannot work together.
     #[error("{0}")]
     World(String),
+    /// MPI started several processes of a build without it.
+    #[error("{0} indicates an MPI launch, but this build lacks MPI support")]
+    NoMpi(&'static str),
+    /// Several processes train on devices other than the CPU.
+    #[error("MPI processes synchronize their batch norms on the CPU only")]
+    ProcessesOnDevices,
+    /// Device numbers for a kind of device that has none.
+    #[error("device numbers choose among CUDA devices")]
+    DeviceNumbers,
+    /// A device that this build cannot use.
+    #[error("this program was built without {0}")]
+    NotBuilt(&'static str),
     /// No image to train on.
     #[error("the training part holds {images} images, fewer than one batch of {batch}; set train.batch lower")]
     TooFew {
@@ -48,7 +61,7 @@ pub enum TrainError {
     #[error("no image of epoch {0} could be read")]
     NothingRead(usize),
     /// A run would be overwritten.
-    #[error("{}: holds a run already; go on with it: --resume {}; replace it: --force", .0.display(), word(.0))]
+    #[error("{}: holds a run already", .0.display())]
     Exists(PathBuf),
     /// A folder with files of somebody else.
     #[error(
@@ -64,11 +77,8 @@ pub enum TrainError {
     /// A folder without a run.
     #[error("{}: holds no run that could be resumed (no {})", .0.display(), crate::folder::RUN)]
     NoRun(PathBuf),
-    /// A run that goes on from a model was stopped before its first checkpoint.
-    #[error(
-        "{}: the run was begun from the model {from} and stopped before its first checkpoint; begin it again with --from \
-         {} --force", path.display(), word(Path::new(from))
-    )]
+    /// A run that starts from a model was stopped before its first checkpoint.
+    #[error("{}: the run was begun from the model {from} and stopped before its first checkpoint", path.display())]
     LostStart {
         /// The run folder.
         path: PathBuf,
@@ -84,6 +94,22 @@ pub enum TrainError {
         /// The file.
         path: PathBuf,
         /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// No checkpoint of the run is whole.
+    #[error("{}: {reason}, and there is no whole checkpoint before it", path.display())]
+    NoCheckpoint {
+        /// The newest checkpoint.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The metrics of the run, without which it cannot be resumed, are damaged.
+    #[error("{}: {reason}; restore the file", path.display())]
+    DamagedMetrics {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
         reason: String,
     },
     /// A run is resumed by another recipe.
@@ -110,14 +136,14 @@ pub enum TrainError {
         difference: String,
     },
     /// A file of the run cannot be written.
-    #[error("{}: cannot be written: {cause}{}", path.display(), sentence(kept))]
+    #[error("{}: cannot be written: {cause}{}", path.display(), Kept::sentence(kept.as_ref()))]
     Write {
         /// The file.
         path: PathBuf,
         /// The operating system's answer.
         cause: io::Error,
-        /// Which checkpoint is whole, and how to go on; may be empty.
-        kept: String,
+        /// What is left of the run that was being written, where it was one.
+        kept: Option<Kept>,
     },
     /// A file of a run that is to be replaced cannot be removed.
     #[error("{}: cannot be removed: {cause}", path.display())]
@@ -153,13 +179,13 @@ pub enum TrainError {
         kept: String,
     },
     /// The run was asked to stop, and has saved itself.
-    #[error("stopped after iteration {step} of {total}; go on with: dyconv train --resume {}", word(resume))]
+    #[error("stopped after iteration {step} of {total}")]
     Interrupted {
         /// Iterations done.
         step: usize,
         /// Iterations of the whole run.
         total: usize,
-        /// What `--resume` takes.
+        /// The folder to resume.
         resume: PathBuf,
     },
 }
@@ -170,7 +196,7 @@ impl TrainError {
     }
 
     pub(crate) fn write(path: &Path, cause: io::Error) -> Self {
-        Self::Write { path: path.to_owned(), cause, kept: String::new() }
+        Self::Write { path: path.to_owned(), cause, kept: None }
     }
 
     pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> Self {
@@ -178,17 +204,23 @@ impl TrainError {
     }
 }
 
-/// A path as a shell takes it.
-pub(crate) fn word(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    // A command would take it for an option.
-    let text = if text.starts_with('-') { format!("./{text}") } else { text.into_owned() };
-    shlex::try_quote(&text).map_or_else(|_| text.clone(), Into::into)
+/// What is left of a run of which a file cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Iteration of the newest whole checkpoint, if there is one.
+    pub checkpoint: Option<usize>,
+    /// The folder to resume.
+    pub resume: PathBuf,
 }
 
-/// What is added to a sentence, if anything.
-fn sentence(text: &str) -> String {
-    if text.is_empty() { String::new() } else { format!(". {text}") }
+impl Kept {
+    fn sentence(kept: Option<&Self>) -> String {
+        match kept {
+            None => String::new(),
+            Some(Self { checkpoint: Some(step), .. }) => format!(". The checkpoint of iteration {step} is whole"),
+            Some(Self { checkpoint: None, .. }) => ". No checkpoint was written yet".to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -196,9 +228,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_in_hints_are_quoted_and_an_error_is_told_once() {
+    fn an_error_is_reported_once() {
         let path = Path::new("my runs/a");
-        assert!(TrainError::Exists(path.into()).to_string().contains("--resume 'my runs/a';"));
         let error = TrainError::write(path, io::Error::from_raw_os_error(28));
         assert!(std::error::Error::source(&error).is_none());
         let text = error.to_string();

@@ -1,6 +1,6 @@
 //! Grids of recipes: every combination of some settings over one recipe.
 
-use dyconv_models::suggest;
+use dyconv_models::{Options, suggest};
 use toml::Value;
 
 use crate::recipe::fail;
@@ -14,17 +14,6 @@ use crate::{Recipe, RecipeError, static_twin};
 const AXES: [&str; 7] = ["kernels", "tau", "dynamic", "gate", "se", "width", "router_init"];
 /// Short names that mean something for a static network too.
 const ALSO_STATIC: [&str; 2] = ["se", "width"];
-/// How the keys begin that only a dynamic network reads.
-const ROUTER: [&str; 8] = [
-    "temperature.",
-    "model.kernels",
-    "model.layer_kernels",
-    "model.reduction",
-    "model.min_hidden",
-    "model.gate",
-    "model.router_init",
-    "model.dynamic_",
-];
 /// Convolutions of a block that `dynamic` joins.
 const PARTS: [&str; 3] = ["expand", "depthwise", "project"];
 
@@ -130,7 +119,7 @@ fn check(axis: &Axis, before: &[Axis], base: &Recipe) -> Result<(), RecipeError>
         return fail(format!("the grid has `{key}` twice; give all its values in one"));
     }
     if key == "seed" {
-        return fail("`seed` is no axis of a grid; see --seeds");
+        return Err(RecipeError::seed_axis());
     }
     if key.contains('.') || AXES.contains(&key) {
         return Ok(());
@@ -167,9 +156,9 @@ fn cell(base: &Recipe, axes: &[Axis], chosen: &[&str]) -> Result<Cell, RecipeErr
     let named_static = dyconv_models::static_twin(&recipe.model.name).is_none();
     let is_static = pairs().any(|(key, value)| says_static(key, value)) || (named_static && !decided);
     if is_static {
+        recipe.model.options = recipe.model.options.with_dynamic_of(&base.model.options);
+        recipe.model.router_init = base.model.router_init;
         recipe = static_twin(&recipe).unwrap_or(recipe);
-        let (m, b) = (&mut recipe.model, &base.model);
-        (m.kernels, m.router_init, m.reduction, m.min_hidden) = (b.kernels, b.router_init, b.reduction, b.min_hidden);
         recipe.temperature = base.temperature.clone();
     } else if named_static {
         recipe.model.name = dyconv_models::dynamic_form(&recipe.model.name);
@@ -190,7 +179,14 @@ fn plain(c: char) -> char {
 fn of_routers(key: &str) -> bool {
     match AXES.contains(&key) {
         true => !ALSO_STATIC.contains(&key),
-        false => ROUTER.iter().any(|k| key.starts_with(k)),
+        false => match key.split_once('.') {
+            Some(("temperature", _)) => true,
+            Some(("model", option)) => {
+                let option = option.split('.').next().unwrap_or_default();
+                option == "router_init" || Options::OF_DYNAMIC.contains(&option)
+            }
+            _ => false,
+        },
     }
 }
 
@@ -275,16 +271,16 @@ mod tests {
         let only = |axis: &str| grid(&[axis]).unwrap().remove(0).recipe;
         assert_eq!(only("kernels=1"), static_twin(&base()).unwrap());
         assert_eq!(only("dynamic=none"), static_twin(&base()).unwrap());
-        assert_eq!(only("kernels=8").model.kernels, 8);
+        assert_eq!(only("kernels=8").model.options.kernels, 8);
         let t = only("tau=10").temperature;
         assert_eq!((t.schedule, t.end), (TemperatureSchedule::Constant, 10.0));
         assert_eq!(only("tau=anneal"), base());
-        let parts = only("dynamic=project+expand").model.dynamic_parts;
+        let parts = only("dynamic=project+expand").model.options.dynamic_parts;
         assert_eq!((parts.expand, parts.depthwise, parts.project), (true, false, true));
         assert_eq!(only("dynamic=all"), base());
         assert_eq!(only("gate=sigmoid"), base().with(&[("model.gate".into(), "sigmoid".into())]).unwrap());
-        assert_eq!(only("width=1").model.width, Some(1.0));
-        assert!(!only("se=false").model.se);
+        assert_eq!(only("width=1").model.options.width, Some(1.0));
+        assert!(!only("se=false").model.options.se);
         assert_eq!(only("train.lr=0.3").train.lr, 0.3);
         assert_eq!(only("model.name=mobilenet_v2_x0_5").model.name, "mobilenet_v2_x0_5");
         let betas = grid(&["train.betas=[0.9, 0.99],[0.8,0.9]"]).unwrap();
@@ -318,7 +314,7 @@ mod tests {
         says(&["kernals=1"], "no axis of a grid is called `kernals`; did you mean `kernels`?");
         says(&["lr=0.1"], "did you mean `train.lr`?");
         says(&["train.lrr=0.1"], "unknown key `train.lrr`; did you mean `train.lr`?");
-        says(&["seed=1"], "see --seeds");
+        says(&["seed=1"], "`seed` is no axis of a grid");
         says(&["kernels=1", "kernels=2"], "has `kernels` twice");
         says(&["kernels=0"], "whole numbers from 1, got `0`");
         says(&["tau=warm"], "temperatures and `anneal`, got `warm`");

@@ -73,7 +73,7 @@ impl Validation {
     pub(crate) fn of(scores: &Scores) -> Self {
         match scores {
             Scores::Classes(scores) => Self { accuracy: scores.accuracy, ..Self::default() },
-            Scores::Joints(scores) => Self { ap: scores.ap, val_loss: scores.loss, ..Self::default() },
+            Scores::Keypoints(scores) => Self { ap: scores.ap, val_loss: scores.loss, ..Self::default() },
         }
     }
 
@@ -120,9 +120,9 @@ struct Log {
 
 /// Columns of the table; a keypoint network has `ap,val_loss` in place of `accuracy`.
 const COLUMNS: [&str; 3] = ["epoch,step,loss", "accuracy", "lr,tau,attention_entropy,images_per_second"];
-const JOINT_COLUMNS: &str = "ap,val_loss";
+const KEYPOINT_COLUMNS: &str = "ap,val_loss";
 
-/// The epochs that the run in this folder has done so far; none where there is no run. The run may be going on.
+/// The epochs that the run in this folder has done so far; none where there is no run. The run may still be training.
 pub fn epochs_done(run: &Path) -> Vec<Epoch> {
     let text = std::fs::read(run.join(JOURNAL)).unwrap_or_default();
     // A last line may be half written.
@@ -157,7 +157,7 @@ fn lines(path: &Path, text: &[u8]) -> Result<Vec<Line>, TrainError> {
 }
 
 fn damaged(path: &Path, reason: String) -> TrainError {
-    TrainError::damaged(path, reason + "; restore the file, or begin anew with --force")
+    TrainError::DamagedMetrics { path: path.to_owned(), reason }
 }
 
 fn epochs(lines: impl IntoIterator<Item = Line>) -> Vec<Epoch> {
@@ -189,10 +189,10 @@ impl Journal {
             lines: Log::open(path.clone(), bytes)?,
             csv: Log::open(folder.file(CSV), 0)?,
             events: Log::open(folder.file(EVENTS), 0)?,
-            of_joints: folder.of_joints(),
+            of_joints: folder.of_keypoints(),
         };
         let [first, scores, last] = COLUMNS;
-        let scores = if folder.of_joints() { JOINT_COLUMNS } else { scores };
+        let scores = if folder.of_keypoints() { KEYPOINT_COLUMNS } else { scores };
         journal.csv.append(format!("{first},{scores},{last}\n").as_bytes())?;
         let begun = lines.first().map_or_else(unix, |line| match line {
             Line::Step(Step { time, .. }) | Line::Epoch(Epoch { time, .. }) => time.unix,

@@ -15,8 +15,8 @@ use dyconv_nn::{Gradients, Network, NetworkError};
 
 use crate::checkpoint::{Checkpoint, Tensors};
 use crate::ema::Ema;
-use crate::fault;
-use crate::lesson::Lesson;
+use crate::non_finite::{self, NonFinite};
+use crate::objective::Objective;
 use crate::optimizer::Optimizer;
 use crate::{Recipe, Setup, TrainRecipe, World};
 
@@ -25,24 +25,17 @@ const MODEL: &str = "model";
 const OPTIMIZER: &str = "optimizer";
 const EMA: &str = "ema";
 
-/// A number that is not finite: what it is, and where it comes from.
-#[derive(Debug)]
-pub(crate) struct Fault {
-    pub what: String,
-    pub origin: String,
-}
-
 /// Why an iteration could not be done.
 #[derive(Debug)]
 pub(crate) enum StepError {
-    NonFinite(Fault),
+    NonFinite(NonFinite),
     /// The operating system gives no thread for each device.
     Threads(io::Error),
 }
 
-impl From<Fault> for StepError {
-    fn from(fault: Fault) -> Self {
-        Self::NonFinite(fault)
+impl From<NonFinite> for StepError {
+    fn from(non_finite: NonFinite) -> Self {
+        Self::NonFinite(non_finite)
     }
 }
 
@@ -50,7 +43,7 @@ impl From<Fault> for StepError {
 #[derive(Debug)]
 pub(crate) struct Learner<'a> {
     rule: &'a TrainRecipe,
-    lesson: &'a Lesson,
+    objective: &'a Objective,
     world: &'a World,
     /// One for each device. They hold the same weights and take the same steps; each has running statistics of its own
     /// images, of which the first one's count.
@@ -103,7 +96,7 @@ impl<'a> Learner<'a> {
         if let Some(ema) = &mut ema {
             ema.load(checkpoint.take(EMA), &setup.graph, &world.devices()[0]);
         }
-        Ok(Self { rule, lesson: &setup.lesson, world, replicas, ema })
+        Ok(Self { rule, objective: &setup.objective, world, replicas, ema })
     }
 
     fn network(&self) -> &Network {
@@ -119,10 +112,10 @@ impl<'a> Learner<'a> {
     ///
     /// # Errors
     /// When a weight is not finite.
-    pub fn save(&self, checkpoint: Checkpoint) -> Result<Checkpoint, Fault> {
+    pub fn save(&self, checkpoint: Checkpoint) -> Result<Checkpoint, NonFinite> {
         let weights = self.network().weights();
-        if let Some(origin) = fault::weights(self.network(), &weights) {
-            return Err(Fault { what: "a weight is not finite".into(), origin });
+        if let Some(origin) = non_finite::weights(self.network(), &weights) {
+            return Err(NonFinite { what: "a weight is not finite".into(), origin });
         }
         let ema = self.ema.as_ref().map_or_else(Tensors::new, |ema| ema.state(self.network().graph()));
         Ok(checkpoint.with(MODEL, weights.0).with(OPTIMIZER, self.replicas[0].optimizer.state()).with(EMA, ema))
@@ -165,16 +158,16 @@ impl<'a> Learner<'a> {
     /// When the loss or a gradient is not finite; then nothing was learnt. All processes agree on it. Or when the devices have no
     /// threads.
     pub fn step(&mut self, batch: &Batch, lr: f64, seed: u64) -> Result<f32, StepError> {
-        let mass = self.world.total(f64::from(self.lesson.mass(batch)));
-        let mut parts = self.parts(batch, mass, seed).map_err(StepError::Threads)?;
+        let weight_sum = self.world.total(f64::from(self.objective.weight_sum(batch)));
+        let mut parts = self.parts(batch, weight_sum, seed).map_err(StepError::Threads)?;
         let value = self.world.total(parts.iter().map(|part| part.value).sum()) as f32;
         if !value.is_finite() {
             let origin = match parts.iter_mut().find_map(|part| part.suspect.take()) {
                 // On the first device, where the network is to be looked at.
-                Some(images) => fault::origin(self.network(), images.to_device(&self.replicas[0].device)),
+                Some(images) => non_finite::origin(self.network(), images.to_device(&self.replicas[0].device)),
                 None => "It came up in another process".to_owned(),
             };
-            return Err(Fault { what: format!("the loss is {value}"), origin }.into());
+            return Err(NonFinite { what: format!("the loss is {value}"), origin }.into());
         }
         let gradients: Option<Vec<Gradients>> = parts.into_iter().map(|part| part.gradients).collect();
         let gradients = gradients.expect("every device has images");
@@ -187,7 +180,7 @@ impl<'a> Learner<'a> {
             replica.network = replica.optimizer.step(lr, replica.network.clone(), gradients);
             Ok(())
         });
-        stepped.map_err(StepError::Threads)?.into_iter().collect::<Result<(), Fault>>()?;
+        stepped.map_err(StepError::Threads)?.into_iter().collect::<Result<(), NonFinite>>()?;
         if let Some(ema) = &mut self.ema {
             ema.update(&self.replicas[0].network);
         }
@@ -195,7 +188,7 @@ impl<'a> Learner<'a> {
     }
 
     /// Forward and backward on every device.
-    fn parts(&self, batch: &Batch, mass: f64, seed: u64) -> io::Result<Vec<Part>> {
+    fn parts(&self, batch: &Batch, weight_sum: f64, seed: u64) -> io::Result<Vec<Part>> {
         let shares = pieces(0..batch.len(), self.replicas.len());
         on_each(self.replicas.iter().zip(shares).collect(), |(replica, images)| {
             replica.device.seed(seed.wrapping_add(images.start as u64));
@@ -203,7 +196,7 @@ impl<'a> Learner<'a> {
             for piece in pieces(images, self.rule.accumulate) {
                 let images = input(batch, piece.clone(), &replica.device);
                 let answer = replica.network.forward(images.clone());
-                let loss = self.lesson.loss(answer, batch, piece, mass, &replica.device);
+                let loss = self.objective.loss(answer, batch, piece, weight_sum, &replica.device);
                 let share = loss.clone().into_scalar::<f32>();
                 if !share.is_finite() {
                     part.suspect = part.suspect.or(Some(images));
@@ -256,11 +249,11 @@ fn summed_over(devices: &[Device], gradients: Gradients) -> Gradients {
 }
 
 /// Shortens gradients to a norm of `most`, as PyTorch's `clip_grad_norm_` does; 0 is no bound.
-fn clipped(most: f64, network: &Network, gradients: Gradients) -> Result<Gradients, Fault> {
+fn clipped(most: f64, network: &Network, gradients: Gradients) -> Result<Gradients, NonFinite> {
     let norm = gradients.norm();
     if !norm.is_finite() {
-        let origin = fault::gradients(network, &gradients);
-        return Err(Fault { what: "a gradient is not finite".into(), origin });
+        let origin = non_finite::gradients(network, &gradients);
+        return Err(NonFinite { what: "a gradient is not finite".into(), origin });
     }
     if most > 0.0 && norm > most { Ok(gradients.scale(most / (norm + 1e-6))) } else { Ok(gradients) }
 }
@@ -304,7 +297,7 @@ mod tests {
             let setup = setup(&recipe, &dataset).unwrap();
             let transform = Transform::new(setup.preprocessing.clone()).unwrap();
             let options = LoaderOptions { batch: recipe.train.batch, ..LoaderOptions::default() };
-            let epoch = setup.lesson.training(&dataset, &transform, &options, 0);
+            let epoch = setup.objective.training(&dataset, &transform, &options, 0);
             let batches = epoch.take(4).collect::<Result<_, _>>().unwrap();
             Self { world: World::alone(), recipe, setup, batches }
         }

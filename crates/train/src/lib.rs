@@ -8,14 +8,14 @@ mod ema;
 mod error;
 mod evaluate;
 mod events;
-mod fault;
 mod folder;
 mod grid;
 mod inspect;
 mod journal;
 mod learner;
-mod lesson;
 mod loss;
+mod non_finite;
+mod objective;
 mod optimizer;
 mod recipe;
 mod record;
@@ -23,13 +23,13 @@ mod report;
 mod run;
 mod schedule;
 mod setup;
-mod start;
+mod warm_start;
 mod world;
 
 pub use attention::{AttentionStats, LayerAttention};
 pub use checkpoint::Best;
 pub use devices::{DeviceKind, devices};
-pub use error::TrainError;
+pub use error::{Kept, TrainError};
 pub use folder::{Claim, FolderLock, RunFolder};
 pub use grid::{Axis, Cell, cells};
 pub use inspect::{
@@ -38,10 +38,10 @@ pub use inspect::{
 pub use journal::{Epoch, Step, Timing, Validation, epochs_done};
 pub use recipe::{
     AugmentRecipe, BUILT_IN, BuiltIn, DataRecipe, FineTuning, ImageSize, ModelRecipe, OptimizerKind, Recipe,
-    RecipeError, Schedule, TemperatureRecipe, TemperatureSchedule, TrainRecipe, toml_value,
+    RecipeError, RecipeErrorKind, Schedule, TemperatureRecipe, TemperatureSchedule, TrainRecipe, toml_value,
 };
 pub use record::RunRecord;
 pub use run::{Event, Trained, train};
 pub use setup::{Setup, SetupError, open, setup, static_twin, task};
-pub use start::{StartError, Started, start};
+pub use warm_start::{WarmStart, WarmStartError, warm_start};
 pub use world::World;

@@ -1,4 +1,4 @@
-//! What the folder of a run tells, without holding it.
+//! What the folder of a run holds, read without locking it.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use crate::folder::{Data, read, recipe_difference};
 use crate::journal::read_epochs;
 use crate::{Epoch, Recipe, TrainError};
 
-/// A run as its folder tells it: finished, stopped, or going on in another process.
+/// A run as its folder describes it: finished, stopped, or training in another process.
 #[derive(Debug)]
 pub struct RunRecord {
     path: PathBuf,
@@ -46,8 +46,8 @@ impl RunRecord {
     }
 
     /// Whether it is the run of a keypoint network, which is scored by AP, and not of a classifier.
-    pub fn of_joints(&self) -> bool {
-        self.data.of_joints()
+    pub fn of_keypoints(&self) -> bool {
+        self.data.of_keypoints()
     }
 
     /// Whether both were trained and scored on the same items with the same labels, wherever the data lie.

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dyconv_data::{DataError, Dataset, HeatMaps, OpenOptions};
-use dyconv_graph::{Gate, Graph, Init, Shape, Weights, init};
+use dyconv_graph::{Graph, Init, Shape, Weights, init};
 use dyconv_models::{ModelError, Options, build, matches};
 use dyconv_nn::Isa;
 use dyconv_task::{Preprocessing, Skeleton, Task};
 
-use crate::lesson::Lesson;
 use crate::loss::Loss;
+use crate::objective::Objective;
 use crate::{Recipe, RecipeError};
 
 /// Side in pixels of photographs where the recipe does not say.
@@ -32,11 +32,12 @@ pub struct Setup {
     /// How evaluation reads an image.
     pub preprocessing: Preprocessing,
     /// What it is taught.
-    pub(crate) lesson: Lesson,
+    pub(crate) objective: Objective,
 }
 
 /// A recipe that does not fit the data or its own network.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SetupError {
     /// The network.
     #[error(transparent)]
@@ -120,19 +121,8 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
         joints: people.map_or(usual.joints, |people| people.skeleton.joints.len()),
         in_channels: channels,
         image_size: size,
-        width: m.width,
-        kernels: m.kernels,
-        layer_kernels: m.layer_kernels.clone(),
-        reduction: m.reduction,
-        min_hidden: m.min_hidden,
-        gate: m.gate,
-        dynamic_parts: m.dynamic_parts,
-        dynamic_head: m.dynamic_head,
-        dynamic_shortcut: m.dynamic_shortcut,
         small_stem: m.small_stem.unwrap_or(side <= SMALL_SIDE),
-        se: m.se,
-        head_width: m.head_width,
-        dropout: m.dropout,
+        ..m.options.clone()
     };
     let graph = build(&m.name, &options)?;
     let weights = init(&graph, Init { seed: recipe.seed, router: m.router_init });
@@ -143,11 +133,11 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
             usual.clone_from(own);
         }
     }
-    let lesson = match (people, graph.output_shape()) {
+    let objective = match (people, graph.output_shape()) {
         (None, Shape::Vector(_)) => {
-            Lesson::Classes { augment: recipe.augment.augment(), loss: Loss::new(&recipe.train, dataset.classes())? }
+            Objective::Classes { augment: recipe.augment.augment(), loss: Loss::new(&recipe.train, dataset.classes())? }
         }
-        (Some(_), Shape::Map([_, height, width])) => Lesson::Joints {
+        (Some(_), Shape::Map([_, height, width])) => Objective::Keypoints {
             maps: HeatMaps { input: size, map: [height, width] },
             sigma: recipe.data.heatmap_sigma,
             augment: recipe.augment.pose(),
@@ -155,14 +145,14 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
         (people, _) => {
             let [classes, joints] = ["classes", "joints"];
             let (answer, data, hint) = match people {
-                Some(_) => (classes, "persons with joints", "name a `pose_` network (see `dyconv models`)"),
-                None => (joints, "images with classes", "name a network without `pose_` (see `dyconv models`)"),
+                Some(_) => (classes, "persons with joints", "name a `pose_` network"),
+                None => (joints, "images with classes", "name a network without `pose_`"),
             };
             return Err(SetupError::Answer { model: m.name.clone(), answer, data, hint });
         }
     };
     check_frozen(&recipe.train.freeze, &graph)?;
-    Ok(Setup { graph, weights, preprocessing, lesson })
+    Ok(Setup { graph, weights, preprocessing, objective })
 }
 
 /// Every pattern must freeze something, but not all patterns everything.
@@ -183,11 +173,6 @@ pub fn static_twin(recipe: &Recipe) -> Option<Recipe> {
     let name = dyconv_models::static_twin(&recipe.model.name)?;
     let mut twin = recipe.clone();
     twin.model.name = name;
-    twin.model.gate = Gate::Softmax;
-    // What only a dynamic network understands.
-    twin.model.layer_kernels.clear();
-    twin.model.dynamic_head = false;
-    twin.model.dynamic_shortcut = false;
-    twin.model.dynamic_parts = dyconv_models::DynamicParts::default();
+    twin.model.options = twin.model.options.static_twin();
     Some(twin)
 }

@@ -1,9 +1,9 @@
 //! The processes and devices that train one network together: MPI's processes, with the feature `mpi`, or this one alone, with one
 //! device or several.
 //!
-//! Each process computes its part of every batch. Batch norms add up their statistics, and the gradients are added up after the
+//! Each process computes its part of every batch. Batch-norm statistics are all-reduced, and so are the gradients after the
 //! backward pass, so all processes take the same step; with as many images a batch it is, to rounding, the step of one process.
-//! Rank 0 alone evaluates, writes files and talks.
+//! Rank 0 alone evaluates, writes files and reports.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use dyconv_nn::Gradients;
@@ -11,7 +11,7 @@ use dyconv_nn::Gradients;
 use crate::TrainError;
 
 #[cfg(not(feature = "mpi"))]
-/// Variables by which starters of MPI programs tell a process how many there are.
+/// Variables in which MPI launchers store the number of processes.
 const STARTERS: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 
 /// This process's place among those that train together.
@@ -58,9 +58,7 @@ impl World {
     pub fn start() -> Result<Self, TrainError> {
         let several = |name: &&&str| std::env::var(name).is_ok_and(|n| n.parse::<usize>().is_ok_and(|n| n > 1));
         match STARTERS.iter().find(several) {
-            Some(name) => Err(TrainError::World(format!(
-                "{name} tells of several processes, but this program cannot train with MPI; build it with `--features mpi`"
-            ))),
+            Some(name) => Err(TrainError::NoMpi(name)),
             None => Ok(Self::alone()),
         }
     }
@@ -76,19 +74,17 @@ impl World {
         }
     }
 
-    /// The same processes on other devices than the processor.
+    /// The same processes on devices other than the CPU.
     ///
     /// # Errors
-    /// When there are several processes: on graphics processors one process serves all.
+    /// When there are several processes: on GPUs one process serves all.
     ///
     /// # Panics
     /// Without a device.
     pub fn on(self, devices: Vec<Device>) -> Result<Self, TrainError> {
         assert!(!devices.is_empty(), "a network is trained on some device");
         if self.size > 1 && devices != [Device::flex()] {
-            let message =
-                "processes of MPI share their batch norms on the processor only: leave --device out, or mpirun";
-            return Err(TrainError::World(message.into()));
+            return Err(TrainError::ProcessesOnDevices);
         }
         Ok(Self { devices, ..self })
     }
@@ -108,8 +104,8 @@ impl World {
         self.size
     }
 
-    /// Whether this process writes files and talks.
-    pub fn leads(&self) -> bool {
+    /// Whether this is the process that writes files and reports: rank 0.
+    pub fn is_leader(&self) -> bool {
         self.rank == 0
     }
 
@@ -140,7 +136,7 @@ impl World {
     pub fn from_leader(&self, own: Vec<u8>) -> Vec<u8> {
         match self.size {
             1 => own,
-            _ => broadcast(self.leads().then_some(own)),
+            _ => broadcast(self.is_leader().then_some(own)),
         }
     }
 
@@ -190,10 +186,10 @@ fn broadcast(bytes: Option<Vec<u8>>) -> Vec<u8> {
 
 #[cfg(not(feature = "mpi"))]
 fn broadcast(_: Option<Vec<u8>>) -> Vec<u8> {
-    unreachable!("one process alone has nobody to tell")
+    unreachable!("a single process broadcasts nothing")
 }
 
 #[cfg(not(feature = "mpi"))]
 fn all_reduce<T>(_: &mut [T]) {
-    unreachable!("one process alone adds nothing up");
+    unreachable!("a single process reduces nothing");
 }

@@ -181,15 +181,15 @@ fn records(cell: &Cell, notes: &mut Vec<String>) -> anyhow::Result<Vec<RunRecord
 fn metric(cells: &[Vec<RunRecord>]) -> anyhow::Result<Metric> {
     let mut runs = cells.iter().flatten();
     let Some(first) = runs.next() else { return Ok(Metric::Accuracy) };
-    if let Some(other) = runs.find(|run| run.of_joints() != first.of_joints()) {
-        let (classes, joints) = if first.of_joints() { (other, first) } else { (first, other) };
+    if let Some(other) = runs.find(|run| run.of_keypoints() != first.of_keypoints()) {
+        let (classes, joints) = if first.of_keypoints() { (other, first) } else { (first, other) };
         bail!(
             "{} is the run of a classifier and {} that of a keypoint network: they have no score in common",
             classes.path().display(),
             joints.path().display()
         );
     }
-    Ok(Metric::of(first.of_joints()))
+    Ok(Metric::of(first.of_keypoints()))
 }
 
 /// Says where runs of a cell differ in more than their seed, and where its data are not those of the reference.

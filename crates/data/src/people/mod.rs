@@ -22,6 +22,7 @@ use crate::crop::PersonBox;
 pub use box_file::BoxFile;
 pub use boxes::{DetectedBox, DetectedBoxes};
 pub(crate) use open::{file, folder, is_here};
+pub use score::KeypointMeter;
 
 /// Whether a joint is where a label says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

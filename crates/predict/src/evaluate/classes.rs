@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use dyconv_data::{Broken, Dataset, Loader, LoaderOptions, Split};
-use dyconv_metrics::{Confusion, TopK, answer};
+use dyconv_metrics::{ClassMeter, Confusion};
 
 use crate::classifier::Classifier;
 use crate::error::Error;
@@ -51,7 +51,7 @@ pub fn evaluate(
         return Err(Error::NothingToScore);
     }
     let classes = classifier.classes().len();
-    let (mut top1, mut top5, mut confusion) = (TopK::new(1), TopK::new(5), Confusion::new(classes));
+    let mut meter = ClassMeter::new(classes);
     let loader = LoaderOptions {
         batch: options.batch,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -64,21 +64,18 @@ pub fn evaluate(
         let batch = batch?;
         let logits = classifier.logits(&batch.images, batch.len())?;
         for (row, label) in logits.chunks_exact(classes).zip(&batch.classes().labels) {
-            let label = labels[*label];
-            top1.add(row, label);
-            top5.add(row, label);
-            confusion.add(label, answer(row));
+            meter.add(row, labels[*label]);
         }
         done += batch.len();
         progress(done);
     }
     let broken = batches.broken().to_vec();
-    let (Some(top1), Some(top5)) = (top1.accuracy(), top5.accuracy()) else {
+    let (Some(top1), Some(top5)) = (meter.top1(), meter.top5()) else {
         let first = broken.first().map_or_else(String::new, |image| image.reason.clone());
         return Err(Error::NothingRead { images: broken.len(), first });
     };
-    let unanswered = confusion.unanswered().iter().sum();
-    Ok(Evaluation { top1, top5, confusion, unanswered, broken })
+    let unanswered = meter.unanswered();
+    Ok(Evaluation { top1, top5, confusion: meter.into_confusion(), unanswered, broken })
 }
 
 /// The model's index of each class of the data set, matched by name.

@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::sync::mpsc::sync_channel;
 use std::thread::Builder;
 
-use dyconv_data::{Broken, DataError, Dataset, DetectedBox, DetectedBoxes, FoundJoint, Image, PersonBox};
-use dyconv_metrics::{Detection, KeypointScores, Pose, keypoint_scores, oks_nms};
+use dyconv_data::{
+    Broken, DataError, Dataset, DetectedBox, DetectedBoxes, FoundJoint, Image, KeypointMeter, PersonBox,
+};
+use dyconv_metrics::{Detection, KeypointScores, Pose, oks_nms};
 
 use crate::error::Error;
 use crate::pose::PoseEstimator;
@@ -76,20 +78,19 @@ pub fn evaluate_poses(
     if by_image.iter().all(Vec::is_empty) {
         return Err(Error::NothingToScore);
     }
-    let mut meter = Meter {
+    let mut scorer = Scorer {
         estimator,
         dataset,
         options,
-        sigmas: people.sigmas(),
+        meter: KeypointMeter::new(people),
         images: by_image.iter().filter(|boxes| !boxes.is_empty()).count(),
         done: 0,
         answers: Vec::new(),
         suppressed: 0,
-        unanswered: 0,
         broken: Vec::new(),
         unread: HashSet::new(),
     };
-    let decoding = meter.estimator.decode_options();
+    let decoding = scorer.estimator.decode_options();
     let wanted = || by_image.iter().enumerate().filter(|(_, boxes)| !boxes.is_empty());
     std::thread::scope(|scope| {
         let (sender, images) = sync_channel(AHEAD);
@@ -103,35 +104,35 @@ pub fn evaluate_poses(
         };
         match Builder::new().name("decoder".to_owned()).spawn_scoped(scope, ahead) {
             Ok(_) => {
-                images.into_iter().try_for_each(|(image, boxes, loaded)| meter.add(image, boxes, loaded, progress))
+                images.into_iter().try_for_each(|(image, boxes, loaded)| scorer.add(image, boxes, loaded, progress))
             }
             // The system refuses a thread: the images are decoded here.
-            Err(_) => wanted()
-                .try_for_each(|(image, boxes)| meter.add(image, boxes, dataset.load_image(image, &decoding), progress)),
+            Err(_) => wanted().try_for_each(|(image, boxes)| {
+                scorer.add(image, boxes, dataset.load_image(image, &decoding), progress)
+            }),
         }
     })?;
-    meter.finish()
+    scorer.finish()
 }
 
-/// Adds up answers.
-struct Meter<'a> {
+/// Answers for images, and adds the answers up.
+struct Scorer<'a> {
     estimator: &'a PoseEstimator,
     dataset: &'a Dataset,
     options: &'a PoseEvaluationOptions<'a>,
-    sigmas: Vec<f64>,
+    meter: KeypointMeter<'a>,
     /// Images with a box.
     images: usize,
     /// Boxes done.
     done: usize,
     answers: Vec<PoseAnswer>,
     suppressed: usize,
-    unanswered: usize,
     broken: Vec<Broken>,
     /// Indices of the broken images.
     unread: HashSet<usize>,
 }
 
-impl Meter<'_> {
+impl Scorer<'_> {
     /// Answers for the boxes of an image.
     fn add(
         &mut self,
@@ -151,21 +152,19 @@ impl Meter<'_> {
         let people = self.dataset.people().expect("a data set of persons");
         let places: Vec<PersonBox> = boxes.iter().map(|found| found.bbox).collect();
         let joints = self.estimator.answers(&picture, &places)?;
-        let before = joints.len();
-        let known = boxes.iter().zip(joints).filter(|(_, joints)| joints.iter().all(FoundJoint::is_known));
-        let mut found: Vec<PoseAnswer> = known
-            .map(|(found, joints)| {
-                let score = people.detection(image, found.score, &joints).score;
-                PoseAnswer { image: people.images[image].id, bbox: found.bbox, joints, score }
-            })
-            .collect();
-        self.unanswered += before - found.len();
+        let mut found: Vec<PoseAnswer> = Vec::with_capacity(boxes.len());
+        for (found_box, joints) in boxes.iter().zip(joints) {
+            if let Some(Detection { score, .. }) = self.meter.detection(image, found_box.score, &joints) {
+                found.push(PoseAnswer { image: people.images[image].id, bbox: found_box.bbox, joints, score });
+            }
+        }
         if self.options.boxes.is_some() {
             let before = found.len();
-            found = kept(self.estimator, found, &self.sigmas)?;
+            found = kept(self.estimator, found, self.meter.sigmas())?;
             self.suppressed += before - found.len();
         }
         self.done += boxes.len();
+        self.meter.add(found.iter().map(detection));
         self.answers.extend(found);
         progress(self.done);
         Ok(())
@@ -187,11 +186,9 @@ impl Meter<'_> {
     }
 
     fn finish(self) -> Result<PoseEvaluation, Error> {
-        let people = self.dataset.people().expect("a data set of persons");
-        let detections: Vec<Detection> = self.answers.iter().map(detection).collect();
-        let truth = people.truth(|image| !self.unread.contains(&image));
-        let scores = keypoint_scores(&truth, &detections, &self.sigmas)?;
-        let Self { answers, suppressed, unanswered, broken, .. } = self;
+        let scores = self.meter.scores(|image| !self.unread.contains(&image))?;
+        let unanswered = self.meter.unanswered();
+        let Self { answers, suppressed, broken, .. } = self;
         Ok(PoseEvaluation { scores, answers, suppressed, unanswered, broken })
     }
 }

@@ -1,7 +1,7 @@
 //! Scores of a classifier: accuracy, confusions, the surest mistakes.
 
 use dyconv_data::{Batch, Dataset, Split};
-use dyconv_metrics::{Confusion, answer, softmax};
+use dyconv_metrics::softmax;
 use serde::{Deserialize, Serialize};
 
 /// How many mistakes are remembered.
@@ -30,25 +30,23 @@ pub(crate) struct Mistake {
     pub probability: f32,
 }
 
-/// Adds up answers.
+/// Adds up answers, and remembers mistakes.
 pub(super) struct ClassMeter<'a> {
     dataset: &'a Dataset,
-    confusion: Confusion,
+    meter: dyconv_metrics::ClassMeter,
     mistakes: Vec<Mistake>,
 }
 
 impl<'a> ClassMeter<'a> {
     pub fn new(dataset: &'a Dataset) -> Self {
-        Self { dataset, confusion: Confusion::new(dataset.classes().len()), mistakes: Vec::new() }
+        Self { dataset, meter: dyconv_metrics::ClassMeter::new(dataset.classes().len()), mistakes: Vec::new() }
     }
 
     /// Adds the logits `[N, classes]` of a batch.
     pub fn add(&mut self, batch: &Batch, rows: &[f32]) {
         let classes = self.dataset.classes().len();
         for ((row, &label), &index) in rows.chunks_exact(classes).zip(&batch.classes().labels).zip(&batch.indices) {
-            let answer = answer(row);
-            self.confusion.add(label, answer);
-            if let Some(answer) = answer.filter(|answer| *answer != label) {
+            if let Some(answer) = self.meter.add(row, label).filter(|answer| *answer != label) {
                 let (_, image) = self.dataset.item(Split::Val, index);
                 self.mistakes.push(Mistake { image, index, label, answer, probability: softmax(row)[answer] });
             }
@@ -56,13 +54,13 @@ impl<'a> ClassMeter<'a> {
     }
 
     pub fn finish(self) -> ClassScores {
-        let Self { dataset, confusion, mut mistakes } = self;
+        let Self { dataset, meter, mut mistakes } = self;
         mistakes.sort_by(|a, b| b.probability.total_cmp(&a.probability).then(a.index.cmp(&b.index)));
         mistakes.truncate(MISTAKES);
         ClassScores {
-            accuracy: confusion.accuracy(),
+            accuracy: meter.confusion().accuracy(),
             classes: dataset.classes().to_vec(),
-            confusion: confusion.cells().collect(),
+            confusion: meter.confusion().cells().collect(),
             mistakes,
         }
     }

@@ -1,7 +1,7 @@
 //! How a network does on the held-out part.
 
 mod classes;
-mod joints;
+mod keypoints;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::attention::AttentionMeter;
 use crate::learner::input;
-use crate::lesson::Lesson;
+use crate::objective::Objective;
 use crate::{AttentionStats, TrainError};
 pub(crate) use classes::ClassScores;
-pub(crate) use joints::JointScores;
+pub(crate) use keypoints::KeypointSummary;
 
 /// Scores of a network on the held-out part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,15 +36,15 @@ pub(crate) struct Evaluation {
 #[serde(untagged)]
 pub(crate) enum Scores {
     Classes(ClassScores),
-    Joints(JointScores),
+    Keypoints(KeypointSummary),
 }
 
 /// Scores a network without gradients; `None` where `stop` was set meanwhile.
-#[expect(clippy::too_many_arguments, reason = "what is scored, how it is read, and who is told")]
+#[expect(clippy::too_many_arguments, reason = "what is scored, how it is read, and who gets the reports")]
 pub(crate) fn evaluate(
     dataset: &Arc<Dataset>,
     transform: &Transform,
-    lesson: &Lesson,
+    objective: &Objective,
     options: &LoaderOptions,
     network: &Network,
     epoch: usize,
@@ -53,15 +53,15 @@ pub(crate) fn evaluate(
 ) -> Result<Option<Evaluation>, TrainError> {
     enum Meter<'a> {
         Classes(classes::ClassMeter<'a>),
-        Joints(joints::JointMeter<'a>),
+        Keypoints(keypoints::KeypointMeter<'a>),
     }
     let device = network.device();
-    let mut meter = match lesson {
-        Lesson::Classes { .. } => Meter::Classes(classes::ClassMeter::new(dataset)),
-        Lesson::Joints { maps, .. } => Meter::Joints(joints::JointMeter::new(dataset, *maps)),
+    let mut meter = match objective {
+        Objective::Classes { .. } => Meter::Classes(classes::ClassMeter::new(dataset)),
+        Objective::Keypoints { maps, .. } => Meter::Keypoints(keypoints::KeypointMeter::new(dataset, *maps)),
     };
     let mut attention = AttentionMeter::new(network.graph());
-    let mut batches = lesson.held_out(dataset, transform, options);
+    let mut batches = objective.held_out(dataset, transform, options);
     for batch in &mut batches {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
@@ -72,13 +72,13 @@ pub(crate) fn evaluate(
         attention.passed(batch.len());
         match &mut meter {
             Meter::Classes(meter) => meter.add(&batch, &answers),
-            Meter::Joints(meter) => meter.add(&batch, &answers),
+            Meter::Keypoints(meter) => meter.add(&batch, &answers),
         }
     }
     batches.broken().iter().for_each(broken);
     let scores = match meter {
         Meter::Classes(meter) => Scores::Classes(meter.finish()),
-        Meter::Joints(meter) => Scores::Joints(meter.finish()?),
+        Meter::Keypoints(meter) => Scores::Keypoints(meter.finish()?),
     };
     Ok(Some(Evaluation { epoch, scores, attention: attention.finish() }))
 }

@@ -38,7 +38,7 @@ impl Data {
     }
 
     /// Whether they are persons with joints.
-    pub(crate) fn of_joints(&self) -> bool {
+    pub(crate) fn of_keypoints(&self) -> bool {
         self.skeleton.is_some()
     }
 

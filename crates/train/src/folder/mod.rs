@@ -42,7 +42,7 @@ const VERSION: u32 = 1;
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    /// What `--resume` takes: this folder, or the one of the run that this one belongs to.
+    /// The folder to resume: this one, or that of the run that this one belongs to.
     resume: PathBuf,
     recipe: Recipe,
     data: Data,
@@ -191,7 +191,7 @@ impl RunFolder {
         self.lock.note()
     }
 
-    /// Says that this run belongs to another: `--resume` takes that one's folder.
+    /// Says that this run belongs to another: that one's folder is the one to resume.
     #[must_use]
     pub fn part_of(mut self, whole: &Path) -> Self {
         self.resume = whole.to_owned();
@@ -219,11 +219,11 @@ impl RunFolder {
     }
 
     /// Whether the data are persons with joints.
-    pub(crate) fn of_joints(&self) -> bool {
-        self.data.of_joints()
+    pub(crate) fn of_keypoints(&self) -> bool {
+        self.data.of_keypoints()
     }
 
-    /// What `--resume` takes.
+    /// The folder to resume.
     pub(crate) fn resume(&self) -> &Path {
         &self.resume
     }
@@ -413,7 +413,8 @@ mod tests {
             fs::write(path, "x").unwrap();
         }
         assert!(matches!(create(false), Err(TrainError::Exists(_))));
-        gone.iter().for_each(|name| assert!(dir.path().join(name).exists(), "{name}: nothing goes without --force"));
+        gone.iter()
+            .for_each(|name| assert!(dir.path().join(name).exists(), "{name}: nothing goes unless it is replaced"));
         drop(create(true).unwrap());
         kept.iter().for_each(|name| assert!(dir.path().join(name).exists(), "{name} is lost"));
         gone.iter().for_each(|name| assert!(!dir.path().join(name).exists(), "{name} is still there"));
@@ -500,7 +501,7 @@ mod tests {
         let error = folder.check_recipe(&other).unwrap_err().to_string();
         assert!(error.contains("train.lr = 0.1, not 0.25"), "{error}");
         other = recipe;
-        other.model.width = Some(0.5);
+        other.model.options.width = Some(0.5);
         let error = folder.check_recipe(&other).unwrap_err().to_string();
         assert!(error.contains("model.width = unset, not 0.5"), "{error}");
         let error = folder.check_data(&digits(1)).unwrap_err().to_string();

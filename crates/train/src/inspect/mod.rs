@@ -126,11 +126,10 @@ pub struct Example {
 
 /// Why a network's attention cannot be inspected.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum InspectError {
     /// No layer has attention.
-    #[error(
-        "the network ({0}) is static: it has no attention to inspect; `dyconv train --model dy_…` trains dynamic networks"
-    )]
+    #[error("the network ({0}) is static: it has no attention to inspect")]
     Static(String),
     /// The part is empty.
     #[error("the part of the data to inspect holds no images that can be read; name another split")]
@@ -141,7 +140,7 @@ pub enum InspectError {
 }
 
 /// Inspects the attention of a dynamic classifier. `labels` are the model's classes by class of the data set; `progress` is
-/// told how many forward passes of an image are done, and how many there will be.
+/// called with how many forward passes of an image are done, and how many there will be.
 ///
 /// # Errors
 /// See [`InspectError`].

@@ -1,6 +1,6 @@
 //! Cross-entropy with everything that targets can be; that of joints lies in [`joints`].
 
-pub(crate) mod joints;
+pub(crate) mod keypoints;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -35,7 +35,7 @@ impl Loss {
     }
 
     /// Σ_n w(n) over a batch.
-    pub fn mass(&self, batch: &Batch) -> f32 {
+    pub fn weight_sum(&self, batch: &Batch) -> f32 {
         let Classes { labels, second, lambda } = batch.classes();
         let pairs = labels.iter().zip(second).zip(lambda);
         pairs.map(|((a, b), l)| l * self.weights[*a] + (1.0 - l) * self.weights[*b]).sum()
@@ -55,19 +55,19 @@ impl Loss {
         targets
     }
 
-    /// The share that these images have in the loss of a batch of so much `mass`, one number; `logits` `[N, classes]`.
+    /// The share that these images have in the loss of a batch of so much `weight_sum`, one number; `logits` `[N, classes]`.
     pub fn forward(
         &self,
         logits: Tensor<2>,
         batch: &Batch,
         images: Range<usize>,
-        mass: f64,
+        weight_sum: f64,
         device: &Device,
     ) -> Tensor<1> {
         let data = TensorData::new(self.targets(batch, images), logits.dims());
         // By rows first: Burn's sum over everything has no fixed order where it is long.
         let rows = (log_softmax(logits, 1) * Tensor::from_data(data, device)).sum_dim(1);
-        rows.sum().mul_scalar(-1.0 / mass)
+        rows.sum().mul_scalar(-1.0 / weight_sum)
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
         let part = |r: Range<usize>| {
             let rows: Vec<f32> = LOGITS[r.clone()].concat();
             let logits = Tensor::from_data(TensorData::new(rows, [r.len(), 3]), &device);
-            loss.forward(logits, batch, r, f64::from(loss.mass(batch)), &device).into_scalar::<f32>()
+            loss.forward(logits, batch, r, f64::from(loss.weight_sum(batch)), &device).into_scalar::<f32>()
         };
         let (whole, parts) = (part(0..4), part(0..1) + part(1..4));
         assert!((whole - parts).abs() < 1e-6, "parts of a batch add up to its loss: {whole} and {parts}");
@@ -106,7 +106,7 @@ mod tests {
 
     /// Σ over images of `weight`·(own·(−log p_label) + …), by hand.
     fn naive(batch: &Batch, smoothing: f64, weights: [f64; 3]) -> f64 {
-        let (mut sum, mut mass) = (0.0, 0.0);
+        let (mut sum, mut weight_sum) = (0.0, 0.0);
         for (n, z) in LOGITS.iter().enumerate() {
             let z = z.map(f64::from);
             let all: f64 = z.iter().map(|z| z.exp()).sum();
@@ -114,9 +114,9 @@ mod tests {
             let l = f64::from(batch.classes().lambda[n]);
             let (a, b) = (batch.classes().labels[n], batch.classes().second[n]);
             sum += (1.0 - smoothing) * (l * nll(a) + (1.0 - l) * nll(b)) + smoothing / 3.0 * (nll(0) + nll(1) + nll(2));
-            mass += l * weights[a] + (1.0 - l) * weights[b];
+            weight_sum += l * weights[a] + (1.0 - l) * weights[b];
         }
-        sum / mass
+        sum / weight_sum
     }
 
     #[test]

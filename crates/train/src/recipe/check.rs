@@ -97,7 +97,7 @@ impl Recipe {
             ("augment.rotate", a.rotate != b.rotate),
             ("augment.scale", a.scale != b.scale),
             ("augment.half_body", a.half_body != b.half_body),
-            ("model.head_width", self.model.head_width != usual.model.head_width),
+            ("model.head_width", self.model.options.head_width != usual.model.options.head_width),
             ("data.skeleton", self.data.skeleton.is_some()),
             ("data.heatmap_sigma", self.data.heatmap_sigma != usual.data.heatmap_sigma),
         ];

@@ -9,11 +9,25 @@ use super::built_in::DEFAULT;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", if self.line.is_some() { "" } else { "recipe: " })]
 pub struct RecipeError {
+    kind: RecipeErrorKind,
     /// The key that it is about, where it is about one.
     pub(super) key: Option<String>,
     message: String,
     /// Where in the text of a recipe file it stands.
     line: Option<usize>,
+}
+
+/// What a [`RecipeError`] is about, as far as a program may want to give advice of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RecipeErrorKind {
+    /// The message says it all.
+    #[default]
+    Other,
+    /// The seed as an axis of a grid: seeds repeat every cell.
+    SeedAxis,
+    /// A built-in recipe that does not exist.
+    UnknownRecipe,
 }
 
 pub(crate) fn fail<T>(message: impl Into<String>) -> Result<T, RecipeError> {
@@ -27,7 +41,23 @@ pub(super) fn fail_at<T>(key: &str, message: impl Into<String>) -> Result<T, Rec
 
 impl RecipeError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { key: None, message: message.into(), line: None }
+        Self { kind: RecipeErrorKind::Other, key: None, message: message.into(), line: None }
+    }
+
+    /// The seed is no axis of a grid.
+    pub(crate) fn seed_axis() -> Self {
+        Self { kind: RecipeErrorKind::SeedAxis, ..Self::new("`seed` is no axis of a grid") }
+    }
+
+    /// No built-in recipe has this name; the nearest one that exists.
+    pub(super) fn unknown_recipe(name: &str, nearest: &str) -> Self {
+        let message = format!("no built-in recipe is called `{name}`; did you mean `{nearest}`?");
+        Self { kind: RecipeErrorKind::UnknownRecipe, ..Self::new(message) }
+    }
+
+    /// What it is about.
+    pub fn kind(&self) -> RecipeErrorKind {
+        self.kind
     }
 
     /// A name that stands for nothing, with the nearest that does.
@@ -102,12 +132,13 @@ pub(super) fn near_key(parent: &str, word: &str, known: &[String]) -> String {
     if !same.is_empty() {
         return format!("; did you mean {}?", same.join(" or "));
     }
-    let known: Vec<String> = known.iter().map(|name| join(parent, name)).collect();
+    let siblings = documented_keys().filter(|key| key.rsplit_once('.').map_or("", |(table, _)| table) == parent);
+    let known: Vec<String> = known.iter().map(|name| join(parent, name)).chain(siblings).collect();
     nearest(&join(parent, word), &known)
 }
 
 /// Every key that the commented defaults explain.
-fn documented_keys() -> impl Iterator<Item = String> {
+pub(super) fn documented_keys() -> impl Iterator<Item = String> {
     let mut table = String::new();
     DEFAULT.lines().filter_map(move |line| {
         if let Some(name) = line.strip_prefix('[') {

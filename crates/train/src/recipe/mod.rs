@@ -3,19 +3,19 @@
 mod built_in;
 mod check;
 mod errors;
+mod model;
 mod resolve;
 
 use std::collections::BTreeMap;
 
 use dyconv_data::RandAugment;
-use dyconv_graph::{Gate, RouterInit};
-use dyconv_models::DynamicParts;
 use dyconv_task::Orientation;
 use serde::{Deserialize, Serialize};
 
 pub use built_in::{BUILT_IN, BuiltIn};
-pub use errors::RecipeError;
 pub(crate) use errors::fail;
+pub use errors::{RecipeError, RecipeErrorKind};
+pub use model::{ImageSize, ModelRecipe};
 pub use resolve::{FineTuning, toml_value};
 
 /// Everything that decides a training run, but the data and the output folder.
@@ -34,56 +34,6 @@ pub struct Recipe {
     pub train: TrainRecipe,
     /// The temperature τ of the routers.
     pub temperature: TemperatureRecipe,
-}
-
-/// The network; see [`dyconv_models::Options`] for the meaning of each field.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(
-    missing_docs,
-    reason = "the fields are those of `dyconv_models::Options`, commented in `recipes/default.toml`"
-)]
-pub struct ModelRecipe {
-    pub name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image_size: Option<ImageSize>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub width: Option<f64>,
-    pub kernels: usize,
-    pub layer_kernels: BTreeMap<String, usize>,
-    pub reduction: usize,
-    pub min_hidden: usize,
-    pub gate: Gate,
-    pub router_init: RouterInit,
-    pub dynamic_parts: DynamicParts,
-    pub dynamic_head: bool,
-    pub dynamic_shortcut: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub small_stem: Option<bool>,
-    pub se: bool,
-    pub head_width: f64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dropout: Option<f32>,
-}
-
-/// Size of the network's input in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a side in pixels, or [height, width]")]
-pub enum ImageSize {
-    /// A square.
-    Side(usize),
-    /// Height and width.
-    Sides([usize; 2]),
-}
-
-impl ImageSize {
-    /// Height and width.
-    pub fn sides(self) -> [usize; 2] {
-        match self {
-            Self::Side(side) => [side, side],
-            Self::Sides(sides) => sides,
-        }
-    }
 }
 
 /// Reading the data.

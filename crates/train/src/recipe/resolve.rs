@@ -1,4 +1,4 @@
-//! Recipes from their layers: defaults, a model to go on from, a built-in recipe, a file, single settings.
+//! Recipes from their layers: defaults, a model to start from, a built-in recipe, a file, single settings.
 
 use dyconv_file::Model;
 use dyconv_models::{static_twin, suggest};
@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::built_in::{BUILT_IN, BuiltIn, DEFAULT};
 use super::errors::{fail_at, nearest};
-use super::{Recipe, RecipeError, fail};
+use super::{Recipe, RecipeError};
 use crate::setup::SMALL_SIDE;
 
 impl Recipe {
@@ -23,7 +23,7 @@ impl Recipe {
         layered(Table::new(), built_in, file, settings)
     }
 
-    /// As [`Recipe::resolve`], for training that goes on from a model: right above the defaults lie the network of its
+    /// As [`Recipe::resolve`], for training that starts from a model: right above the defaults lie the network of its
     /// recipe and the way it reads images.
     ///
     /// # Errors
@@ -129,9 +129,7 @@ fn named(name: &str) -> Result<&'static BuiltIn, RecipeError> {
     BUILT_IN.iter().find(|r| r.name == name).map_or_else(
         || {
             let nearest = suggest(name, BUILT_IN.iter().map(|r| r.name)).unwrap_or_default();
-            fail(format!(
-                "no built-in recipe is called `{name}`; did you mean `{nearest}`? (`dyconv recipes` lists all)"
-            ))
+            Err(RecipeError::unknown_recipe(name, nearest))
         },
         Ok,
     )
@@ -162,7 +160,7 @@ fn fine_tuning(model: &Model, joints: bool, new_routers: bool) -> Result<Table, 
         put("temperature", "end", Some(Value::Float(tau)));
     }
     if !new_routers {
-        // Where its temperature has not fallen to the end, it goes on falling.
+        // Where its temperature has not fallen to the end, it keeps falling.
         put("temperature", "start", Some(Value::Float(tau.max(end))));
     }
     if joints {
@@ -187,7 +185,7 @@ fn own(model: &Model) -> Result<Table, RecipeError> {
     parse(&model.provenance.recipe).map_err(|e| e.within("in the model file"))
 }
 
-/// What a recipe that goes on from a model takes from it.
+/// What a recipe that starts from a model takes from it.
 fn base(model: &Model) -> Result<Table, RecipeError> {
     let own = own(model)?;
     let mut network = match own.get("model") {
@@ -294,7 +292,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((recipe.train.epochs, recipe.train.batch, recipe.augment.shift), (3, 7, 1));
-        assert_eq!((recipe.model.name.as_str(), recipe.model.layer_kernels["layer4.*"]), ("resnet18", 2));
+        assert_eq!((recipe.model.name.as_str(), recipe.model.options.layer_kernels["layer4.*"]), ("resnet18", 2));
         assert_eq!(recipe.train.momentum, 0.9);
     }
 
@@ -325,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_was_begun_before_a_key_was_known_goes_on_as_it_did() {
+    fn a_run_begun_before_a_key_was_known_resumes_as_it_was() {
         let now = Recipe::resolve(None, None, &[]).unwrap();
         assert_eq!((now.data.orientation, now.data.max_pixels()), (Orientation::Exif, 100_000_000));
         assert_eq!(Recipe::begun(&now.to_toml()).unwrap(), now);

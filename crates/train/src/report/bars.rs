@@ -18,7 +18,7 @@ const FLAGGED: &str = "#c00020";
 /// One row.
 pub(crate) struct Bar {
     pub label: String,
-    /// Lengths, one after the other; the colour tells which.
+    /// Lengths, one after the other; the colour says which.
     pub segments: Vec<f64>,
     /// Words at its end.
     pub text: String,

@@ -8,7 +8,7 @@ use dyconv_file::write_atomically;
 use dyconv_graph::Graph;
 use dyconv_task::Orientation;
 
-use crate::evaluate::{ClassScores, Evaluation, JointScores, Scores};
+use crate::evaluate::{ClassScores, Evaluation, KeypointSummary, Scores};
 use crate::folder::{EVALUATION, REPORT, RunFolder};
 use crate::{AttentionStats, Epoch, TrainError};
 
@@ -62,7 +62,7 @@ fn page(folder: &RunFolder, dataset: &Arc<Dataset>, epochs: &[Epoch], graph: &Gr
                 Some(share) => format!("{:.2} % of the held-out images", 100.0 * share),
                 None => "not defined: no held-out image could be read".to_owned(),
             },
-            Scores::Joints(scores) => format!("an AP of {} on the held-out persons", points(scores.ap)),
+            Scores::Keypoints(scores) => format!("an AP of {} on the held-out persons", points(scores.ap)),
         };
         let _ = write!(page, "; best: {best} after epoch {}", e.epoch);
     }
@@ -95,7 +95,7 @@ fn page(folder: &RunFolder, dataset: &Arc<Dataset>, epochs: &[Epoch], graph: &Gr
                 confusions(&mut page, *epoch, scores);
                 mistakes(&mut page, scores, dataset, recipe.data.orientation);
             }
-            Scores::Joints(scores) => precision(&mut page, *epoch, scores),
+            Scores::Keypoints(scores) => precision(&mut page, *epoch, scores),
         }
     }
     let _ = write!(page, "<h2>Recipe</h2>\n<pre>{}</pre>\n</html>\n", escape(&recipe.to_toml()));
@@ -129,7 +129,7 @@ fn points(share: Option<f64>) -> String {
 }
 
 /// COCO's numbers.
-fn precision(page: &mut String, epoch: usize, scores: &JointScores) {
+fn precision(page: &mut String, epoch: usize, scores: &KeypointSummary) {
     let _ = write!(
         page,
         "<h2>Scores after epoch {epoch}, on {} held-out persons in their own boxes</h2>\n<table><tr>",

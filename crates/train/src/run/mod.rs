@@ -9,11 +9,11 @@
 //! ```
 //!
 //! Everything random depends on the seed and on how many iterations are done, and a checkpoint holds everything else, so
-//! a run that is resumed goes on bit by bit as if it had never stopped.
+//! a run that is resumed yields the same bits as one that never stopped.
 
 #[cfg(test)]
-mod joints_tests;
-mod keeper;
+mod keypoints_tests;
+mod writer;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,15 +29,16 @@ use crate::checkpoint::{Best, Checkpoint, State, Tensors};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::folder::RunFolder;
 use crate::journal::{Epoch, Step, Timing, Validation, unix};
-use crate::learner::{Fault, Learner, StepError};
+use crate::learner::{Learner, StepError};
+use crate::non_finite::NonFinite;
 use crate::schedule::{learning_rate, temperature};
 use crate::{Recipe, Setup, TemperatureSchedule, TrainError, World};
-use keeper::Keeper;
+use writer::RunWriter;
 
 /// Batches that are made ready ahead of the loop.
 const PREFETCH: usize = 4;
 
-/// What an observer of a run is told.
+/// What is reported to the observer of a run.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// So many iterations of a run were done before.
@@ -95,7 +96,7 @@ pub fn train(
         run.epoch(observe)?;
     }
     let best = run.state.best.ok_or(TrainError::NothingRead(0))?;
-    Ok(Trained { epochs: run.keeper.map_or(Vec::new(), |k| k.epochs), best })
+    Ok(Trained { epochs: run.writer.map_or(Vec::new(), |k| k.epochs), best })
 }
 
 /// A run between two iterations.
@@ -114,9 +115,9 @@ struct Run<'a> {
     /// Losses of the running epoch.
     losses: Vec<f32>,
     /// In the leading process: what it writes.
-    keeper: Option<Keeper<'a>>,
-    /// What was told of: broken images, warnings.
-    told: BTreeSet<String>,
+    writer: Option<RunWriter<'a>>,
+    /// What was reported: broken images, warnings.
+    reported: BTreeSet<String>,
 }
 
 impl<'a> Run<'a> {
@@ -134,7 +135,7 @@ impl<'a> Run<'a> {
         let found = match folder {
             Some(folder) => {
                 folder.check_data(dataset)?;
-                let found = keeper::newest(folder, observe)?;
+                let found = writer::newest(folder, observe)?;
                 if let (None, Some(from)) = (&found, folder.lost_start()) {
                     return Err(TrainError::LostStart { path: folder.path().to_owned(), from: from.to_owned() });
                 }
@@ -147,7 +148,7 @@ impl<'a> Run<'a> {
         let mut checkpoint = shared(found.unwrap_or_else(first), world)?;
         let learner = Learner::new(recipe, setup, world, &mut checkpoint)?;
         let losses = checkpoint.take("epoch").remove("losses").map_or(Vec::new(), |t| t.data);
-        let keeper = folder.map(|folder| Keeper::open(folder, dataset, &checkpoint.state)).transpose()?;
+        let writer = folder.map(|folder| RunWriter::open(folder, dataset, &checkpoint.state)).transpose()?;
         let mut run = Self {
             recipe,
             dataset,
@@ -160,12 +161,12 @@ impl<'a> Run<'a> {
             learner,
             state: checkpoint.state,
             losses,
-            keeper,
-            told: BTreeSet::new(),
+            writer,
+            reported: BTreeSet::new(),
         };
         if resumed {
             let step = run.step();
-            run.keeper.iter_mut().for_each(|k| k.resumed(step));
+            run.writer.iter_mut().for_each(|k| k.resumed(step));
             // The run may have been killed between an epoch's checkpoint and its report.
             run.report()?;
             observe(Event::Resumed { step, total: run.total() });
@@ -189,7 +190,7 @@ impl<'a> Run<'a> {
     fn epoch(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
         let (started, mut seen, mut lr) = (Instant::now(), 0.0, self.last_learning_rate());
         let (epoch, dataset, world) = (self.state.epoch, self.dataset, self.world);
-        let loader = self.setup.lesson.training(dataset, &self.transform, &self.loader, epoch);
+        let loader = self.setup.objective.training(dataset, &self.transform, &self.loader, epoch);
         let mut loader = loader.starting_at(self.state.batch);
         let timing = |seen: f64, waited: Duration| {
             let seconds = started.elapsed().as_secs_f64().max(1e-9);
@@ -213,17 +214,17 @@ impl<'a> Run<'a> {
             };
             observe(Event::Step { step: &step, total: self.total() });
             if step.step.is_multiple_of(self.recipe.train.log_steps) {
-                self.keeper.as_mut().map_or(Ok(()), |k| k.add_step(step))?;
+                self.writer.as_mut().map_or(Ok(()), |k| k.add_step(step))?;
             }
             if world.any(self.stop.load(Ordering::Relaxed)) {
                 return self.interrupt();
             }
-            if self.keeper.as_ref().is_some_and(|k| k.is_time_to_save(&self.recipe.train, self.step())) {
+            if self.writer.as_ref().is_some_and(|k| k.is_time_to_save(&self.recipe.train, self.step())) {
                 self.save()?;
             }
         }
         self.state.batch = self.batches;
-        self.tell(loader.broken(), observe);
+        self.report_broken(loader.broken(), observe);
         if self.losses.is_empty() {
             return Err(TrainError::NothingRead(epoch + 1));
         }
@@ -231,7 +232,7 @@ impl<'a> Run<'a> {
         drop(loader);
         self.learner.set_temperature(temperature(&self.recipe.temperature, (epoch + 1) as f64))?;
         let network = self.evaluated()?;
-        let evaluation = match &self.keeper {
+        let evaluation = match &self.writer {
             Some(_) => self.evaluate(&network, observe)?,
             None => Some(None),
         };
@@ -250,20 +251,20 @@ impl<'a> Run<'a> {
             time,
         };
         self.warn(&line, observe);
-        if evaluation.is_some() && line.validation.score().is_none() && self.told.insert("no score".into()) {
+        if evaluation.is_some() && line.validation.score().is_none() && self.reported.insert("no score".into()) {
             let text =
                 "nothing that was held out could be scored: its score is not defined, and the best network is the last";
             observe(Event::Warning(text.into()));
         }
         let score = line.validation.score();
         if self.state.best.is_none_or(|old| old.score <= score) {
-            if let Some(keeper) = &self.keeper {
-                let kept = keeper.keep(&network, self.setup, self.recipe, dataset, evaluation.as_ref());
+            if let Some(writer) = &self.writer {
+                let kept = writer.keep(&network, self.setup, self.recipe, dataset, evaluation.as_ref());
                 kept.map_err(|error| self.not_finite(error))?;
             }
             self.state.best = Some(Best { epoch: epoch + 1, score });
         }
-        self.keeper.as_mut().map_or(Ok(()), |k| k.add_epoch(line.clone()))?;
+        self.writer.as_mut().map_or(Ok(()), |k| k.add_epoch(line.clone()))?;
         (self.state.epoch, self.state.batch) = (epoch + 1, 0);
         self.losses.clear();
         self.save()?;
@@ -307,7 +308,7 @@ impl<'a> Run<'a> {
         let seed = self.recipe.seed.wrapping_add((self.world.rank() as u64) << 32);
         let loss = self.learner.step(batch, lr, stream(seed, self.step()));
         self.losses.push(loss.map_err(|error| match error {
-            StepError::NonFinite(fault) => self.diverged(fault),
+            StepError::NonFinite(found) => self.diverged(found),
             StepError::Threads(e) => {
                 TrainError::World(format!("the devices cannot have a thread each: {e}; name fewer"))
             }
@@ -318,7 +319,7 @@ impl<'a> Run<'a> {
     /// The network as it is scored and kept.
     fn evaluated(&self) -> Result<Network, TrainError> {
         self.learner.evaluated().map_err(|e| {
-            self.diverged(Fault { what: "the average of the weights is not finite".into(), origin: e.to_string() })
+            self.diverged(NonFinite { what: "the average of the weights is not finite".into(), origin: e.to_string() })
         })
     }
 
@@ -328,15 +329,15 @@ impl<'a> Run<'a> {
             TrainError::File(FileError {
                 kind: ModelFileErrorKind::Weights(e @ WeightsError::NotFinite { .. }),
                 ..
-            }) => self.diverged(Fault { what: "a weight is not finite".into(), origin: e.to_string() }),
+            }) => self.diverged(NonFinite { what: "a weight is not finite".into(), origin: e.to_string() }),
             error => error,
         }
     }
 
-    fn diverged(&self, Fault { what, origin }: Fault) -> TrainError {
-        let kept = match self.state.best.zip(self.keeper.as_ref()) {
-            Some((best, keeper)) => {
-                format!("{} holds the best network, of epoch {}", keeper.model().display(), best.epoch)
+    fn diverged(&self, NonFinite { what, origin }: NonFinite) -> TrainError {
+        let kept = match self.state.best.zip(self.writer.as_ref()) {
+            Some((best, writer)) => {
+                format!("{} holds the best network, of epoch {}", writer.model().display(), best.epoch)
             }
             None => "No epoch was finished".into(),
         };
@@ -357,53 +358,53 @@ impl<'a> Run<'a> {
         let mut broken = Vec::new();
         let number = self.state.epoch + 1;
         let mut note = |b: &Broken| broken.push(b.clone());
-        let (transform, lesson) = (&self.transform, &self.setup.lesson);
-        let done = evaluate(self.dataset, transform, lesson, &options, network, number, self.stop, &mut note)?;
-        self.tell(&broken, observe);
+        let (transform, objective) = (&self.transform, &self.setup.objective);
+        let done = evaluate(self.dataset, transform, objective, &options, network, number, self.stop, &mut note)?;
+        self.report_broken(&broken, observe);
         Ok(done.map(Some))
     }
 
-    fn tell(&mut self, broken: &[Broken], observe: &mut dyn FnMut(Event<'_>)) {
+    fn report_broken(&mut self, broken: &[Broken], observe: &mut dyn FnMut(Event<'_>)) {
         for broken in broken {
-            if self.told.insert(broken.name.clone()) {
+            if self.reported.insert(broken.name.clone()) {
                 observe(Event::Broken(broken));
             }
         }
     }
 
-    /// Tells what is wrong with the attention, once a layer.
+    /// Reports what is wrong with the attention, once a layer.
     fn warn(&mut self, line: &Epoch, observe: &mut dyn FnMut(Event<'_>)) {
         let t = &self.recipe.temperature;
         let annealed = if t.schedule == TemperatureSchedule::Linear { t.epochs } else { 0.0 };
         // A router needs time to leave the uniform start: half of what is left after annealing.
         let settled = line.epoch as f64 >= 0.5 * (annealed + self.recipe.train.epochs as f64).max(2.0 * annealed);
-        for text in line.attention.iter().flat_map(|a| a.warnings(settled, &mut self.told)) {
+        for text in line.attention.iter().flat_map(|a| a.warnings(settled, &mut self.reported)) {
             observe(Event::Warning(text));
         }
     }
 
     /// Writes a checkpoint.
     fn save(&mut self) -> Result<(), TrainError> {
-        let Some(mut keeper) = self.keeper.take() else { return Ok(()) };
-        let saved = keeper.save(self.step(), |journal| {
+        let Some(mut writer) = self.writer.take() else { return Ok(()) };
+        let saved = writer.save(self.step(), |journal| {
             self.state.journal = journal;
             let losses = Stored::new(&[self.losses.len()], self.losses.clone());
             let checkpoint = self.learner.save(Checkpoint::new(self.state.clone())).map_err(|f| self.diverged(f))?;
             Ok(checkpoint.with("epoch", Tensors::from([("losses".to_owned(), losses)])))
         });
-        self.keeper = Some(keeper);
+        self.writer = Some(writer);
         saved
     }
 
     /// Writes the page of the epochs done.
     fn report(&self) -> Result<(), TrainError> {
-        let keeper = self.keeper.as_ref().filter(|k| !k.epochs.is_empty());
-        keeper.map_or(Ok(()), |k| k.report(self.dataset, &self.setup.graph))
+        let writer = self.writer.as_ref().filter(|k| !k.epochs.is_empty());
+        writer.map_or(Ok(()), |k| k.report(self.dataset, &self.setup.graph))
     }
 
     fn interrupt(&mut self) -> Result<(), TrainError> {
         self.save()?;
-        let resume = self.keeper.as_ref().map_or_else(Default::default, Keeper::resume);
+        let resume = self.writer.as_ref().map_or_else(Default::default, RunWriter::resume);
         Err(TrainError::Interrupted { step: self.step(), total: self.total(), resume })
     }
 }
@@ -433,7 +434,7 @@ fn shared(own: Checkpoint, world: &World) -> Result<Checkpoint, TrainError> {
     if world.size() == 1 {
         return Ok(own);
     }
-    let bytes = world.from_leader(if world.leads() { own.to_bytes() } else { Vec::new() });
+    let bytes = world.from_leader(if world.is_leader() { own.to_bytes() } else { Vec::new() });
     Checkpoint::from_bytes(&bytes).map_err(|e| TrainError::World(format!("the leading process's checkpoint {e}")))
 }
 

@@ -4,6 +4,13 @@ use burn::tensor::Tensor;
 use dyconv_graph::Weights;
 use dyconv_nn::{Gradients, Network, Value};
 
+/// A number that is not finite: what it is, and where it comes from.
+#[derive(Debug)]
+pub(crate) struct NonFinite {
+    pub what: String,
+    pub origin: String,
+}
+
 fn finite(values: &[f32]) -> bool {
     values.iter().all(|v| v.is_finite())
 }

@@ -12,27 +12,27 @@ use dyconv_task::Fingerprint;
 
 use super::Event;
 use crate::checkpoint::{Checkpoint, State};
-use crate::error::word;
+use crate::error::Kept;
 use crate::evaluate::Evaluation;
 use crate::folder::{EVALUATION, JOURNAL, LAST, RunFolder, same_recipe};
 use crate::journal::{Epoch, Journal, Line, Step};
 use crate::{Recipe, Setup, TrainError, TrainRecipe, report, task};
 
 /// The open files of a run.
-pub(super) struct Keeper<'a> {
+pub(super) struct RunWriter<'a> {
     folder: &'a RunFolder,
     /// What the data are known by.
     data: Fingerprint,
     journal: Journal,
     /// Every epoch done.
     pub epochs: Vec<Epoch>,
-    /// When the newest checkpoint was written, or the run taken up.
+    /// When the newest checkpoint was written, or the run resumed.
     saved_at: Instant,
     /// Iteration of the newest checkpoint, if there is one.
     saved: Option<usize>,
 }
 
-/// The folder's newest checkpoint that can be gone on from, or `None` where the run is only beginning.
+/// The folder's newest checkpoint that can be resumed, or `None` where the run is only beginning.
 pub(super) fn newest(folder: &RunFolder, observe: &mut dyn FnMut(Event<'_>)) -> Result<Option<Checkpoint>, TrainError> {
     let written = std::fs::metadata(folder.file(JOURNAL)).map_or(0, |m| m.len());
     let usable = |state: &State| match state.journal <= written {
@@ -49,7 +49,7 @@ pub(super) fn newest(folder: &RunFolder, observe: &mut dyn FnMut(Event<'_>)) -> 
     Ok(found)
 }
 
-impl<'a> Keeper<'a> {
+impl<'a> RunWriter<'a> {
     /// Opens the files, cut to where `state` stands.
     pub fn open(folder: &'a RunFolder, dataset: &Dataset, state: &State) -> Result<Self, TrainError> {
         let (journal, lines) = Journal::open(folder, state.journal)?;
@@ -77,7 +77,7 @@ impl<'a> Keeper<'a> {
         self.folder.model()
     }
 
-    /// What `--resume` takes.
+    /// The folder to resume.
     pub fn resume(&self) -> PathBuf {
         self.folder.resume().to_owned()
     }
@@ -142,15 +142,10 @@ impl<'a> Keeper<'a> {
         self.written(report::write(self.folder, dataset, &self.epochs, graph))
     }
 
-    /// Adds to an error of writing what is left and how to go on.
+    /// Adds to an error of writing what is left of the run.
     fn written<T>(&self, result: Result<T, TrainError>) -> Result<T, TrainError> {
         result.map_err(|error| {
-            let resume =
-                format!("once there is room, go on with: dyconv train --resume {}", word(self.folder.resume()));
-            let kept = match self.saved {
-                Some(step) => format!("The checkpoint of iteration {step} is whole; {resume}"),
-                None => format!("No checkpoint was written yet; {resume}"),
-            };
+            let kept = Some(Kept { checkpoint: self.saved, resume: self.resume() });
             match error {
                 TrainError::Write { path, cause, .. } => TrainError::Write { path, cause, kept },
                 TrainError::File(FileError { path, kind: ModelFileErrorKind::Io { source, .. } }) => {

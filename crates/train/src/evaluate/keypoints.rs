@@ -2,15 +2,14 @@
 
 use std::collections::HashSet;
 
-use dyconv_data::{Batch, Dataset, FoundJoint, HeatMaps, PersonCrop, Split};
-use dyconv_metrics::{Detection, keypoint_scores};
+use dyconv_data::{Batch, Dataset, HeatMaps, PersonCrop, Split};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
-use crate::loss::joints::value;
+use crate::loss::keypoints::value;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct JointScores {
+pub(crate) struct KeypointSummary {
     /// COCO's average precision; `None` where no person is to be found.
     pub ap: Option<f64>,
     /// Mean loss of a person; `None` where no person was looked at, or an output is not finite.
@@ -23,21 +22,22 @@ pub(crate) struct JointScores {
     pub scores: Vec<(String, Option<f64>)>,
 }
 
-/// Adds up answers.
-pub(super) struct JointMeter<'a> {
+/// Adds up answers, and the loss.
+pub(super) struct KeypointMeter<'a> {
     dataset: &'a Dataset,
     maps: HeatMaps,
-    found: Vec<Detection>,
+    meter: dyconv_data::KeypointMeter<'a>,
     /// Indices of the images that could be read.
     read: HashSet<usize>,
     loss: f64,
     persons: usize,
-    unanswered: usize,
 }
 
-impl<'a> JointMeter<'a> {
+impl<'a> KeypointMeter<'a> {
     pub fn new(dataset: &'a Dataset, maps: HeatMaps) -> Self {
-        Self { dataset, maps, found: Vec::new(), read: HashSet::new(), loss: 0.0, persons: 0, unanswered: 0 }
+        let people = dataset.people().expect("a data set of persons");
+        let meter = dyconv_data::KeypointMeter::new(people);
+        Self { dataset, maps, meter, read: HashSet::new(), loss: 0.0, persons: 0 }
     }
 
     /// Adds the heat maps `[N, joints, height, width]` of a batch.
@@ -53,20 +53,17 @@ impl<'a> JointMeter<'a> {
             let found: Vec<_> = self.maps.decode(answer).into_iter().map(|joint| joint.through(&to_image)).collect();
             self.read.insert(person.image);
             self.persons += 1;
-            match found.iter().all(FoundJoint::is_known) {
-                true => self.found.push(people.detection(person.image, 1.0, &found)),
-                false => self.unanswered += 1,
-            }
+            let found = self.meter.detection(person.image, 1.0, &found);
+            self.meter.add(found);
         }
     }
 
-    pub fn finish(self) -> Result<JointScores, TrainError> {
-        let people = self.dataset.people().expect("a batch of persons");
-        let scores = keypoint_scores(&people.truth(|image| self.read.contains(&image)), &self.found, &people.sigmas())?;
+    pub fn finish(self) -> Result<KeypointSummary, TrainError> {
+        let scores = self.meter.scores(|image| self.read.contains(&image))?;
         let loss = Some(self.loss / self.persons as f64).filter(|loss| loss.is_finite());
         let stats = scores.stats().into_iter().map(|(name, value)| (name.to_owned(), value));
-        let (persons, unanswered) = (self.persons, self.unanswered);
-        Ok(JointScores { ap: scores.ap, loss, persons, unanswered, scores: stats.collect() })
+        let (persons, unanswered) = (self.persons, self.meter.unanswered());
+        Ok(KeypointSummary { ap: scores.ap, loss, persons, unanswered, scores: stats.collect() })
     }
 }
 
@@ -90,7 +87,7 @@ mod tests {
         for map in [[64, 48], [32, 24]] {
             let maps = HeatMaps { input: [256, 192], map };
             let transform = Transform::new(Preprocessing::usual(3, maps.input, 256)).unwrap();
-            let mut meter = JointMeter::new(&dataset, maps);
+            let mut meter = KeypointMeter::new(&dataset, maps);
             let options = LoaderOptions { batch: 8, ..LoaderOptions::default() };
             for batch in Loader::joints(&dataset, Split::Val, &transform, maps, 2.0, None, &options, 0) {
                 let batch = batch.unwrap();
@@ -104,13 +101,13 @@ mod tests {
     }
 
     #[test]
-    fn outputs_that_are_no_numbers_are_counted_and_nobody_has_no_score() {
+    fn nan_outputs_are_counted_and_nobody_has_no_score() {
         let dir = tempfile::tempdir().unwrap();
         let options = FigureOptions { train: 1, val: 3, seed: 2, threads: 2, overwrite: false };
         make_figures(dir.path(), &options, &mut |_| ()).unwrap();
         let dataset = Arc::new(Dataset::open_people(dir.path(), None).unwrap());
         let maps = HeatMaps { input: [64, 48], map: [16, 12] };
-        let scores = JointMeter::new(&dataset, maps).finish().unwrap();
+        let scores = KeypointMeter::new(&dataset, maps).finish().unwrap();
         assert_eq!((scores.ap, scores.loss, scores.persons), (None, None, 0));
         assert!(scores.scores.iter().all(|(_, score)| score.is_none()));
 
@@ -121,7 +118,7 @@ mod tests {
         let mut answers = batch.joints().maps.clone();
         // One value of the first person.
         answers[100] = f32::NAN;
-        let mut meter = JointMeter::new(&dataset, maps);
+        let mut meter = KeypointMeter::new(&dataset, maps);
         meter.add(&batch, &answers);
         let scores = meter.finish().unwrap();
         assert_eq!((scores.loss, scores.persons, scores.unanswered), (None, batch.len(), 1));

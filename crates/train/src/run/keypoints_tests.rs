@@ -10,8 +10,8 @@ use dyconv_graph::{
 use dyconv_task::Task;
 
 use super::*;
-use crate::lesson::Lesson;
-use crate::{Validation, open, start, task};
+use crate::objective::Objective;
+use crate::{Validation, open, task, warm_start};
 
 const SETTINGS: [(&str, &str); 14] = [
     ("model.image_size", "[32, 24]"),
@@ -55,8 +55,8 @@ fn set_up(recipe: &Recipe) -> Setup {
     let graph = graph(17);
     let weights = init(&graph, Init { seed: recipe.seed, router: RouterInit::Small });
     let maps = dyconv_data::HeatMaps { input: [32, 24], map: [8, 6] };
-    let lesson = Lesson::Joints { maps, sigma: 1.0, augment: recipe.augment.pose() };
-    Setup { graph, weights, preprocessing: dyconv_task::Preprocessing::usual(3, [32, 24], 32), lesson }
+    let objective = Objective::Keypoints { maps, sigma: 1.0, augment: recipe.augment.pose() };
+    Setup { graph, weights, preprocessing: dyconv_task::Preprocessing::usual(3, [32, 24], 32), objective }
 }
 
 fn figures(folder: &Path) {
@@ -82,7 +82,7 @@ fn run(out: &Path, data: &Path, recipe: &Recipe, stops: bool) -> Trained {
             Err(TrainError::Interrupted { .. }) => interrupted += 1,
             Err(error) => panic!("{error}"),
         }
-        // Interrupted in evaluation too: from there it goes on undisturbed.
+        // Interrupted in evaluation too: the resumed run is undisturbed.
         if interrupted > 2 * recipe.train.epochs * dataset.len(Split::Train).div_ceil(8) {
             drop(folder);
             return run_on(out, recipe, &dataset, &setup);
@@ -130,7 +130,7 @@ fn the_loss_falls_and_joints_are_learned() {
     let setup = set_up(&recipe);
     let transform = Transform::new(setup.preprocessing.clone()).unwrap();
     let options = LoaderOptions { batch: 8, ..LoaderOptions::default() };
-    let batch = setup.lesson.training(&dataset, &transform, &options, 0).next().unwrap().unwrap();
+    let batch = setup.objective.training(&dataset, &transform, &options, 0).next().unwrap().unwrap();
     let first = Learner::first(Checkpoint::new(State::first(String::new())), &setup.weights);
     let world = World::alone();
     let mut learner = Learner::new(&recipe, &setup, &world, &mut { first }).unwrap();
@@ -148,23 +148,23 @@ fn a_missing_image_is_told_and_counts_for_nothing() {
     let gone = dataset.item(Split::Val, 0).1;
     std::fs::remove_file(dir.path().join(gone.split('#').next().unwrap())).unwrap();
     let setup = set_up(&recipe);
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     let trained = train(&recipe, None, &dataset, &setup, &World::alone(), &AtomicBool::new(false), &mut |event| {
         if let Event::Broken(broken) = event {
-            told.push(broken.name.clone());
+            reported.push(broken.name.clone());
         }
     });
-    // Without a folder nothing is evaluated; broken images of evaluation are told of where there is one.
-    assert!(trained.is_ok() && told.is_empty());
+    // Without a folder nothing is evaluated; broken images of evaluation are reported where there is one.
+    assert!(trained.is_ok() && reported.is_empty());
     let out = dir.path().join("run");
     let folder = RunFolder::create(&out, &recipe, spec, &dataset, false).unwrap();
     train(&recipe, Some(&folder), &dataset, &setup, &World::alone(), &AtomicBool::new(false), &mut |event| {
         if let Event::Broken(broken) = event {
-            told.push(broken.name.clone());
+            reported.push(broken.name.clone());
         }
     })
     .unwrap();
-    assert!(told.contains(&gone), "{told:?}");
+    assert!(reported.contains(&gone), "{reported:?}");
     std::fs::write(dir.path().join("annotations/person_keypoints_val2017.json"), "{}").unwrap();
     let error = open(spec, &recipe).unwrap_err().to_string();
     assert!(error.contains("person_keypoints_val2017.json: ") && error.contains("missing field `images`"), "{error}");
@@ -192,8 +192,8 @@ fn a_keypoint_network_begins_on_a_classifier_s_backbone() {
         provenance: dyconv_file::Provenance::default(),
     };
     let fresh = made.weights.clone();
-    let started = start(&mut made, &classifier, &task).unwrap();
-    assert_eq!((started.copied, started.warmed, started.fresh, started.left), (0, 2, 2, 1), "{started:?}");
+    let warm = warm_start(&mut made, &classifier, &task).unwrap();
+    assert_eq!((warm.copied, warm.warmed, warm.fresh, warm.left), (0, 2, 2, 1), "{warm:?}");
     assert_eq!(made.weights.get("stem.router.fc2.weight").data, vec![0.0; 6], "attention begins uniform");
     let mean = |name: &str, i: usize| {
         let data = &made.weights.get(name).data;
@@ -202,10 +202,10 @@ fn a_keypoint_network_begins_on_a_classifier_s_backbone() {
     assert!((mean("stem.weight", 3) - 0.5).abs() < 1e-6 && (mean("stem.bias", 7) - 0.25).abs() < 1e-6);
     assert_eq!(made.weights.get("head.maps.weight"), fresh.get("head.maps.weight"));
     classifier.weights.0.retain(|name, _| name.starts_with("classifier"));
-    let error = start(&mut set_up(&recipe), &classifier, &task).unwrap_err().to_string();
+    let error = warm_start(&mut set_up(&recipe), &classifier, &task).unwrap_err().to_string();
     assert!(error.contains("no tensor in common"), "{error}");
     // The other way round the classifier is missed.
     let keypoints = Model { weights: fresh, task: task.clone(), ..classifier };
-    let again = start(&mut set_up(&recipe), &keypoints, &task).unwrap();
+    let again = warm_start(&mut set_up(&recipe), &keypoints, &task).unwrap();
     assert!(!again.new_classifier && again.copied == keypoints.weights.0.len());
 }

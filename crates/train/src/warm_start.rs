@@ -1,4 +1,4 @@
-//! Training that goes on from a model: the same network, the same with other classes or joints, the dynamic form of a
+//! Warm starts, training that starts from a model: the same network, the same with other classes or joints, the dynamic form of a
 //! static one, or a keypoint network on the backbone of a classifier.
 
 use dyconv_file::Model;
@@ -13,7 +13,7 @@ const APART: f32 = 0.1;
 
 /// What became of the tensors of a new network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Started {
+pub struct WarmStart {
     /// Copied as they are.
     pub copied: usize,
     /// Banks made of one static kernel each.
@@ -26,9 +26,9 @@ pub struct Started {
     pub left: usize,
 }
 
-/// A model that the network cannot go on from: names the first tensor that differs.
+/// A model that the network cannot be started from: names the first tensor that differs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
+pub enum WarmStartError {
     /// A tensor of another shape.
     #[error(
         "tensor `{name}` has shape {found:?} in the model, but {expected:?} in the network: give the model's own \
@@ -65,7 +65,7 @@ pub enum StartError {
 ///
 /// # Errors
 /// The first tensor that differs.
-pub fn start(setup: &mut Setup, model: &Model, task: &Task) -> Result<Started, StartError> {
+pub fn warm_start(setup: &mut Setup, model: &Model, task: &Task) -> Result<WarmStart, WarmStartError> {
     let graph = &setup.graph;
     let routers = graph.router_nodes();
     let backbone = matches!((&model.task, task), (Task::Classification { .. }, Task::Keypoints(_)));
@@ -74,7 +74,7 @@ pub fn start(setup: &mut Setup, model: &Model, task: &Task) -> Result<Started, S
         (Task::Keypoints(a), Task::Keypoints(b)) => a.joints != b.joints,
         _ => true,
     };
-    let mut started = Started { new_classifier: other, ..Started::default() };
+    let mut warm = WarmStart { new_classifier: other, ..WarmStart::default() };
     let mut left: std::collections::BTreeSet<&String> = model.weights.0.keys().collect();
     let mut weights = Weights::default();
     for parameter in graph.parameters() {
@@ -82,12 +82,12 @@ pub fn start(setup: &mut Setup, model: &Model, task: &Task) -> Result<Started, S
         let fresh = setup.weights.get(name);
         left.remove(name);
         let tensor = match model.weights.0.get(name) {
-            _ if *node == graph.output() && started.new_classifier => {
-                started.fresh += usize::from(backbone);
+            _ if *node == graph.output() && warm.new_classifier => {
+                warm.fresh += usize::from(backbone);
                 fresh.clone()
             }
             Some(own) if own.shape == *shape => {
-                started.copied += 1;
+                warm.copied += 1;
                 own.clone()
             }
             Some(own)
@@ -95,34 +95,34 @@ pub fn start(setup: &mut Setup, model: &Model, task: &Task) -> Result<Started, S
                     .split_first()
                     .is_some_and(|(_, kernel)| is_bank(graph, &parameter) && *kernel == own.shape) =>
             {
-                started.warmed += 1;
+                warm.warmed += 1;
                 bank(own, fresh, coefficients(graph, &parameter))
             }
             Some(own) => {
-                return Err(StartError::Shape {
+                return Err(WarmStartError::Shape {
                     name: name.clone(),
                     found: own.shape.clone(),
                     expected: shape.clone(),
                 });
             }
             // A router that the static twin has no use for.
-            None if routers[node.index()] && warms(graph, &parameter, model) => Tensor::full(shape, 0.0),
+            None if routers[node.index()] && is_warm(graph, &parameter, model) => Tensor::full(shape, 0.0),
             None if routers[node.index()] => fresh.clone(),
             None if backbone => {
-                started.fresh += 1;
+                warm.fresh += 1;
                 fresh.clone()
             }
-            None => return Err(StartError::Missing(name.clone())),
+            None => return Err(WarmStartError::Missing(name.clone())),
         };
         weights.0.insert(name.clone(), tensor);
     }
     match left.first() {
-        Some(name) if !backbone => return Err(StartError::Left((*name).clone())),
-        _ if started.copied + started.warmed == 0 => return Err(StartError::Nothing),
-        _ => started.left = left.len(),
+        Some(name) if !backbone => return Err(WarmStartError::Left((*name).clone())),
+        _ if warm.copied + warm.warmed == 0 => return Err(WarmStartError::Nothing),
+        _ => warm.left = left.len(),
     }
     setup.weights = weights;
-    Ok(started)
+    Ok(warm)
 }
 
 fn is_bank(graph: &Graph, parameter: &Parameter) -> bool {
@@ -137,7 +137,7 @@ fn coefficients(graph: &Graph, parameter: &Parameter) -> f32 {
 }
 
 /// Whether a router's layer is the one before its softmax or sigmoid, and the bank it mixes is made of a kernel of `model`.
-fn warms(graph: &Graph, parameter: &Parameter, model: &Model) -> bool {
+fn is_warm(graph: &Graph, parameter: &Parameter, model: &Model) -> bool {
     let readers = graph.readers();
     let is_gate = |op: &Op| matches!(op, Op::Softmax | Op::Activation(Activation::Sigmoid));
     let gates = readers[parameter.node.index()].iter().filter(|gate| is_gate(&graph.node(**gate).op));
@@ -228,9 +228,9 @@ mod tests {
                 let settings = [("model.width", width), ("model.gate", gate)];
                 let twin = model(&recipe(family.name, &[("model.width", width)]), data.classes());
                 let mut made = setup(&recipe(&format!("dy_{}", family.name), &settings), &data).unwrap();
-                let started = start(&mut made, &twin, &task(&data)).unwrap();
+                let warm = warm_start(&mut made, &twin, &task(&data)).unwrap();
                 let layers = made.graph.dynamic_layers();
-                assert_eq!((started.warmed, started.new_classifier), (layers, false), "{}", family.name);
+                assert_eq!((warm.warmed, warm.new_classifier), (layers, false), "{}", family.name);
                 let expected = logits(&twin.graph, &twin.weights, 1.0);
                 let scale = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
                 for tau in [30.0, 1.0] {
@@ -253,7 +253,7 @@ mod tests {
         let recipe = recipe("dy_resnet10_x0_125", &[]);
         let mut old = model(&recipe, data.classes());
         let mut made = setup(&recipe, &data).unwrap();
-        assert_eq!(start(&mut made, &old, &task(&data)).unwrap().copied, old.weights.0.len());
+        assert_eq!(warm_start(&mut made, &old, &task(&data)).unwrap().copied, old.weights.0.len());
         assert_eq!(made.weights, old.weights);
 
         let mut made = setup(&recipe, &data).unwrap();
@@ -262,8 +262,8 @@ mod tests {
         for (name, shape) in [("classifier.weight", vec![2, 64]), ("classifier.bias", vec![2])] {
             old.weights.0.insert(name.into(), Tensor::full(&shape, 9.0));
         }
-        let started = start(&mut made, &old, &task(&data)).unwrap();
-        assert_eq!(started, Started { copied: old.weights.0.len() - 2, new_classifier: true, ..Started::default() });
+        let warm = warm_start(&mut made, &old, &task(&data)).unwrap();
+        assert_eq!(warm, WarmStart { copied: old.weights.0.len() - 2, new_classifier: true, ..WarmStart::default() });
         for (name, tensor) in &made.weights.0 {
             let expected = if name.starts_with("classifier.") { fresh.get(name) } else { old.weights.get(name) };
             assert_eq!(tensor, expected, "{name}");
@@ -276,7 +276,7 @@ mod tests {
         let says = |from: &str, to: &str, settings: &[(&str, &str)], expected: &str| {
             let old = model(&recipe(from, &[]), data.classes());
             let mut made = setup(&recipe(to, settings), &data).unwrap();
-            let error = start(&mut made, &old, &task(&data)).unwrap_err().to_string();
+            let error = warm_start(&mut made, &old, &task(&data)).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
         says("resnet10_x0_125", "resnet10_x0_25", &[], "tensor `stem.weight` has shape [8, 1, 3, 3] in the model");
@@ -292,11 +292,11 @@ mod tests {
     }
 
     #[test]
-    fn a_recipe_goes_on_from_the_model_s_network() {
+    fn a_recipe_starts_from_the_model_s_network() {
         let old = model(&recipe("dy_resnet10_x0_125", &[("model.min_hidden", "3"), ("data.mean", "[0.3]")]), &[]);
         let set = [("model.name".to_owned(), "dy_resnet18_x0_125".to_owned())];
         let made = Recipe::resolve_from(&old, Some("finetune"), None, &set).unwrap();
-        assert_eq!((made.model.name.as_str(), made.model.min_hidden), ("dy_resnet18_x0_125", 3));
+        assert_eq!((made.model.name.as_str(), made.model.options.min_hidden), ("dy_resnet18_x0_125", 3));
         assert_eq!((made.model.image_size, made.model.small_stem), (Some(ImageSize::Side(32)), Some(true)));
         assert_eq!((made.data.mean[0], made.data.channels, made.train.epochs), (0.3, Some(1), 15));
     }

@@ -6,8 +6,14 @@ use burn::tensor::{Device, Tensor, TensorData};
 use dyconv_data::Batch;
 
 /// The share that some persons of a batch have in ½ · mean over persons, joints and cells of (w_nj · (y − t))²; `maps`
-/// `[N, joints, height, width]`, `mass` the persons of the whole batch.
-pub(crate) fn forward(maps: Tensor<4>, batch: &Batch, items: Range<usize>, mass: f64, device: &Device) -> Tensor<1> {
+/// `[N, joints, height, width]`, `weight_sum` the persons of the whole batch.
+pub(crate) fn forward(
+    maps: Tensor<4>,
+    batch: &Batch,
+    items: Range<usize>,
+    weight_sum: f64,
+    device: &Device,
+) -> Tensor<1> {
     let [n, joints, height, width] = maps.dims();
     let (each, cells) = (joints * height * width, height * width);
     let targets = &batch.joints().maps[items.start * each..items.end * each];
@@ -18,7 +24,7 @@ pub(crate) fn forward(maps: Tensor<4>, batch: &Batch, items: Range<usize>, mass:
     // Step by step: Burn's sum over everything has no fixed order where it is long.
     let by_joint = (off.clone() * off).reshape([n * joints, cells]).sum_dim(1);
     let by_person = by_joint.reshape([n, joints]).sum_dim(1);
-    by_person.sum().mul_scalar(0.5 / (mass * each as f64))
+    by_person.sum().mul_scalar(0.5 / (weight_sum * each as f64))
 }
 
 /// The same of one person, in plain numbers: `answer` and `targets` `[joints, height, width]`, `weights` `[joints]`.

@@ -1,0 +1,110 @@
+//! What a person can do about an error of the libraries, in words of this program: its flags and verbs.
+
+use std::error::Error;
+
+use dyconv_models::ModelError;
+#[cfg(feature = "train")]
+use dyconv_train::{InspectError, Kept, RecipeError, RecipeErrorKind, SetupError, TrainError};
+
+#[cfg(feature = "train")]
+use crate::text::shell;
+
+/// What is appended to the words of an error, if anything: the first advice among the error and its causes.
+pub fn hint(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(of)
+}
+
+#[cfg(not(feature = "train"))]
+fn of(error: &(dyn Error + 'static)) -> Option<String> {
+    error.downcast_ref().and_then(model)
+}
+
+#[cfg(feature = "train")]
+fn of(error: &(dyn Error + 'static)) -> Option<String> {
+    None.or_else(|| error.downcast_ref().and_then(train))
+        .or_else(|| error.downcast_ref().and_then(setup))
+        .or_else(|| error.downcast_ref().and_then(inspect))
+        .or_else(|| error.downcast_ref().and_then(recipe))
+        .or_else(|| error.downcast_ref().and_then(model))
+}
+
+#[cfg(feature = "train")]
+fn train(error: &TrainError) -> Option<String> {
+    Some(match error {
+        TrainError::Recipe { cause, .. } => return recipe(cause),
+        TrainError::NoMpi(_) => "; build it with `--features mpi`".to_owned(),
+        TrainError::ProcessesOnDevices => ": leave --device out, or mpirun".to_owned(),
+        TrainError::DeviceNumbers => ": say --device cuda".to_owned(),
+        TrainError::NotBuilt(feature) => format!("; build it with `--features {feature}`"),
+        TrainError::Exists(path) => format!("; go on with it: --resume {}; replace it: --force", shell(path)),
+        TrainError::LostStart { from, .. } => {
+            format!("; begin it again with --from {} --force", shell(from.as_ref()))
+        }
+        TrainError::NoCheckpoint { .. } => "; begin anew with --force".to_owned(),
+        TrainError::DamagedMetrics { .. } => ", or begin anew with --force".to_owned(),
+        TrainError::Write { kept: Some(Kept { resume, .. }), .. } => {
+            format!("; once there is room, go on with: dyconv train --resume {}", shell(resume))
+        }
+        TrainError::Interrupted { resume, .. } => format!("; go on with: dyconv train --resume {}", shell(resume)),
+        _ => return None,
+    })
+}
+
+#[cfg(feature = "train")]
+fn setup(error: &SetupError) -> Option<String> {
+    match error {
+        SetupError::Model(error) => model(error),
+        SetupError::Recipe(error) => recipe(error),
+        SetupError::Answer { .. } => Some(" (see `dyconv models`)".to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(feature = "train")]
+fn inspect(error: &InspectError) -> Option<String> {
+    match error {
+        InspectError::Static(_) => Some("; `dyconv train --model dy_…` trains dynamic networks".to_owned()),
+        InspectError::Train(error) => train(error),
+        _ => None,
+    }
+}
+
+#[cfg(feature = "train")]
+fn recipe(error: &RecipeError) -> Option<String> {
+    match error.kind() {
+        RecipeErrorKind::SeedAxis => Some("; see --seeds".to_owned()),
+        RecipeErrorKind::UnknownRecipe => Some(" (`dyconv recipes` lists all)".to_owned()),
+        _ => None,
+    }
+}
+
+fn model(error: &ModelError) -> Option<String> {
+    match error {
+        ModelError::Unknown { .. } => Some(" (`dyconv models` lists all)".to_owned()),
+        ModelError::Option { option: "layer_kernels", message } if message.contains("matches no") => {
+            Some("; `dyconv cost NAME --layers` shows the names".to_owned())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(all(test, feature = "train"))]
+mod tests {
+    use super::*;
+    use crate::chain;
+
+    #[test]
+    fn advice_follows_the_words_of_the_library() {
+        let exists = || TrainError::Exists("my runs/a".into());
+        let words = "my runs/a: holds a run already; go on with it: --resume 'my runs/a'; replace it: --force";
+        assert_eq!(chain(&exists().into()), words);
+        assert_eq!(chain(&InspectError::Train(exists()).into()), words);
+        assert_eq!(chain(&anyhow::Error::from(exists()).context("train")), format!("train: {words}"));
+        let error = |kept| TrainError::Write { path: "a".into(), cause: std::io::Error::other("full"), kept };
+        assert_eq!(chain(&error(None).into()), "a: cannot be written: full");
+        let kept = Kept { checkpoint: Some(7), resume: "-r".into() };
+        let words = "a: cannot be written: full. The checkpoint of iteration 7 is whole; once there is room, go on with: dyconv \
+                     train --resume ./-r";
+        assert_eq!(chain(&error(Some(kept)).into()), words);
+    }
+}
