@@ -1,11 +1,15 @@
-.PHONY: check test
+.PHONY: check gate test
 
-# What a change must pass: format, lint, tests, docs.
+# The daily loop: format, structure, lint, tests.
 check:
 	cargo fmt --all --check
+	python3 tools/check_structure.py
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --workspace
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# What a change must pass: all of it, other targets, docs, Miri and fuzzing included.
+gate:
+	.ci/run
 
 test:
 	cargo test --workspace

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds the fuzz targets with a stable toolchain and runs each for so many seconds: fuzz/run.sh SECONDS [TARGET…]
+# Builds the fuzz targets with a stable toolchain and runs each for so many seconds, two at a time: fuzz/run.sh SECONDS [TARGET…]
 # A finding stops it and leaves the input in fuzz/artifacts/.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-seconds=${1:?"SECONDS that each target runs"}
+export seconds=${1:?"SECONDS that each target runs"}
 shift
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=(model graph network sessions image coco tar packed npy)
@@ -14,19 +14,23 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Ccodegen-units=8"
 cargo build --quiet --release --bins --target "$host"
-built=target/$host/release
+export built=target/$host/release
+
+fuzz() {
+    mkdir -p "corpus/$1"
+    log=artifacts/$1.log
+    # A slow input is a finding, too, and so is one that takes more memory than a model of this size can need.
+    if ! "$built/$1" "corpus/$1" "seeds/$1" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
+        -max_len=65536 -seed=1 -artifact_prefix="artifacts/$1-" -print_final_stats=1 >"$log" 2>&1; then
+        tail -n 60 "$log" >&2
+        echo "fuzz: $1 failed; its input is in fuzz/artifacts/" >&2
+        # Tells xargs to start no more.
+        return 255
+    fi
+    echo "$1: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") executions"
+}
+export -f fuzz
 
 mkdir -p artifacts
 DYCONV_FUZZ_SEEDS=seeds "$built/model" -runs=0 2>artifacts/seeds.log
-for target in "${targets[@]}"; do
-    mkdir -p "corpus/$target"
-    log=artifacts/$target.log
-    # A slow input is a finding, too, and so is one that takes more memory than a model of this size can need.
-    if ! "$built/$target" "corpus/$target" "seeds/$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
-        -max_len=65536 -seed=1 -artifact_prefix="artifacts/$target-" -print_final_stats=1 >"$log" 2>&1; then
-        tail -n 60 "$log" >&2
-        echo "fuzz: $target failed; its input is in fuzz/artifacts/" >&2
-        exit 1
-    fi
-    echo "$target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") executions"
-done
+printf '%s\n' "${targets[@]}" | xargs -P 2 -I{} bash -c 'set -u; fuzz {}'

@@ -25,6 +25,7 @@ mod classifier;
 mod error;
 mod evaluate;
 mod network;
+mod open;
 mod options;
 mod pose;
 mod predictor;

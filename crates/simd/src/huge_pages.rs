@@ -18,7 +18,8 @@ pub(crate) fn request<T>(memory: &mut [MaybeUninit<T>]) {
 fn advise_new(start: *mut u8, bytes: usize) {
     const PAGE: usize = 4096;
     let skip = start.addr().next_multiple_of(PAGE) - start.addr();
-    if bytes > skip {
+    // Miri knows no advice.
+    if bytes > skip && !cfg!(miri) {
         let (start, bytes) = (start.wrapping_add(skip), (bytes - skip) / PAGE * PAGE);
         // SAFETY: the range is page-aligned and inside one allocation; the advice changes no value.
         unsafe { libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE) };
