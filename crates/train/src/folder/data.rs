@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What a data set is recognised by: names and labels, not pixels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Data {
-    /// As it was given on the command line.
+    /// As it was named when the run began.
     pub spec: String,
     classes: Vec<String>,
     /// Of persons; none where the items are images with classes.

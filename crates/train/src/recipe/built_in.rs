@@ -3,7 +3,7 @@
 /// A recipe by name.
 #[derive(Debug, Clone, Copy)]
 pub struct BuiltIn {
-    /// What `--recipe` takes.
+    /// Its name, as `Recipe::resolve` takes it.
     pub name: &'static str,
     /// The TOML text, a description in its first line; what it leaves out stays at the default.
     pub text: &'static str,

@@ -1,4 +1,4 @@
-//! Recipes: short TOML over commented defaults. Every key can be set on the command line; unknown keys are errors.
+//! Recipes: short TOML over commented defaults. Every key can be set alone; unknown keys are errors.
 
 mod built_in;
 mod check;
