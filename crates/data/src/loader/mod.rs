@@ -1,6 +1,6 @@
 //! Batches of a part of a data set, made ready by a few threads.
 //!
-//! One pass is a [`Batches`]. The order of the images is fixed first, then cut into batches. Images are jobs in one
+//! One pass is an iterator, [`Batches`]. The order of the images is fixed first, then cut into batches. Images are jobs in one
 //! queue; every job has its own random generator, made of seed, epoch and the image's index, so it does not matter
 //! which thread takes it. The epoch keeps at most `prefetch` batches under way: it queues another when one is handed
 //! out.
