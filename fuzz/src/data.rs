@@ -89,7 +89,7 @@ fn scored(people: &People) {
             assert!(value.is_none_or(|v| (0.0..=1.0).contains(&v)), "{name} is {value:?}");
         }
     }
-    let pose = |t: &dyconv::metrics::Person| Pose {
+    let pose = |t: &dyconv::metrics::GroundTruth| Pose {
         joints: t.joints.iter().map(|j| j.unwrap_or([0.0, 0.0])).collect(),
         area: t.area,
         score: 0.7,

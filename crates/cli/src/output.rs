@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context;
 use dyconv_data::Broken;
+pub use dyconv_data::thousands;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -106,19 +107,6 @@ pub fn threads(asked: Option<usize>) -> usize {
     asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
 }
 
-/// `12,345`.
-pub fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let groups: Vec<&str> = (0..digits.len().div_ceil(3))
-        .rev()
-        .map(|g| {
-            let end = digits.len() - 3 * g;
-            &digits[end.saturating_sub(3)..end]
-        })
-        .collect();
-    groups.join(",")
-}
-
 /// A share as percent with two digits.
 pub fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
@@ -140,10 +128,5 @@ mod tests {
         let text = json(&names).unwrap();
         assert_eq!(printable(&text), text);
         assert_eq!(serde_json::from_str::<Vec<String>>(&text).unwrap(), names);
-    }
-
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!([0, 7, 999, 1_000, 45_321_007].map(thousands), ["0", "7", "999", "1,000", "45,321,007"]);
     }
 }

@@ -1,7 +1,7 @@
 //! `dyconv recipes`: what `dyconv train --recipe` takes.
 
 use anyhow::bail;
-use dyconv_models::suggest;
+use dyconv_graph::words::suggest;
 use dyconv_train::BUILT_IN;
 
 use crate::output::print;

@@ -44,8 +44,16 @@ pub fn shortened(text: &str, most: usize) -> String {
 pub fn shell(path: &Path) -> String {
     let text = path.to_string_lossy();
     // A command would take it for an option.
-    let text = if text.starts_with('-') { format!("./{text}") } else { text.into_owned() };
-    shlex::try_quote(&text).map_or_else(|_| text.clone(), Into::into)
+    shell_word(&if text.starts_with('-') { format!("./{text}") } else { text.into_owned() })
+}
+
+/// A word of a command as a shell takes it; options and settings stay as they are.
+#[cfg(any(test, feature = "train"))]
+pub fn shell_word(word: &str) -> String {
+    if word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_=.,/+:".contains(&b)) && !word.is_empty() {
+        return word.to_owned();
+    }
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), Into::into)
 }
 
 fn replaced(text: &str, escape: impl Fn(char) -> bool) -> String {

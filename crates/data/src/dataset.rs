@@ -6,12 +6,13 @@ use std::path::Path;
 
 use dyconv_task::Skeleton;
 
-use crate::error::{DataError, listed, thousands};
+use crate::error::DataError;
 use crate::image::Image;
 use crate::limits::DecodeOptions;
 use crate::people::{self, People, Person};
 use crate::source::{self, Contents, Images, Labels};
 use crate::split::{Split, drawn};
+use crate::words::{listed, thousands};
 
 /// How data that come in one piece are split; without effect where the source has its own split.
 #[derive(Debug, Clone, Copy, PartialEq)]

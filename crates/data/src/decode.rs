@@ -1,21 +1,20 @@
 //! Bytes of a file into pixels. The format is told by the first bytes, never by the file's name.
 
 use std::cell::Cell;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use dyconv_task::Orientation;
-use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::ImageFormat;
 
 use crate::error::DataError;
 use crate::image::Image;
-use crate::limits::{DecodeOptions, MAX_BYTES_PER_PIXEL, MAX_FILE_BYTES, check_bytes, check_size, zeroed};
-use crate::orient::{Turn, of_exif, turned};
-use crate::{jpeg, png, regular};
+use crate::limits::DecodeOptions;
+use crate::orient::turned;
+use crate::{image_crate, jpeg, png, regular};
 
-/// Names of image files end so, after a dot and in letters of either case.
-pub(crate) const EXTENSIONS: [&str; 10] = ["jpg", "jpeg", "jfif", "jpe", "png", "webp", "bmp", "gif", "tif", "tiff"];
+/// Largest image file that is read, in bytes.
+pub const MAX_FILE_BYTES: u64 = 512 << 20;
 
 thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
@@ -54,13 +53,10 @@ pub fn decode(bytes: &[u8], name: &str, options: &DecodeOptions) -> Result<Image
         let (image, turn) = match format(bytes)? {
             Format::Jpeg => jpeg::decode(bytes, options)?,
             Format::Png => png::decode(bytes, options)?,
-            Format::WebP => {
-                check_riff(bytes)?;
-                by_image_crate(bytes, ImageFormat::WebP, "WebP", options)?
-            }
-            Format::Bmp => by_image_crate(bytes, ImageFormat::Bmp, "BMP", options)?,
-            Format::Gif => by_image_crate(bytes, ImageFormat::Gif, "GIF", options)?,
-            Format::Tiff => by_image_crate(bytes, ImageFormat::Tiff, "TIFF", options)?,
+            Format::WebP => image_crate::decode(bytes, ImageFormat::WebP, "WebP", options)?,
+            Format::Bmp => image_crate::decode(bytes, ImageFormat::Bmp, "BMP", options)?,
+            Format::Gif => image_crate::decode(bytes, ImageFormat::Gif, "GIF", options)?,
+            Format::Tiff => image_crate::decode(bytes, ImageFormat::Tiff, "TIFF", options)?,
         };
         turned(image, turn)
     });
@@ -107,73 +103,12 @@ fn format(bytes: &[u8]) -> Result<Format, String> {
     }
 }
 
-/// Whether a WebP file is as long as its header says: the decoder would fill in what is missing at the end.
-fn check_riff(bytes: &[u8]) -> Result<(), String> {
-    let size = bytes.get(4..8).map_or(u64::MAX, |s| 8 + u64::from(u32::from_le_bytes([s[0], s[1], s[2], s[3]])));
-    if bytes.len() as u64 >= size {
-        return Ok(());
-    }
-    Err(format!("cut off: the WebP has {} of {size} bytes", bytes.len()))
-}
-
-fn by_image_crate(
-    bytes: &[u8],
-    format: ImageFormat,
-    format_name: &str,
-    options: &DecodeOptions,
-) -> Result<(Image, Turn), String> {
-    let damaged = |e: ImageError| match e {
-        ImageError::Unsupported(e) => format!("a {format_name} of a kind that is not read: {e}"),
-        e => format!("damaged {format_name}: {e}"),
-    };
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(options.max_pixels.saturating_mul(MAX_BYTES_PER_PIXEL).max(1 << 20) as u64);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(damaged)?;
-    let (width, height) = decoder.dimensions();
-    let (width, height) = (width as usize, height as usize);
-    check_size(width, height, options.max_pixels)?;
-    let colours = decoder.color_type();
-    let turn = match options.orientation {
-        // One that cannot be read is taken for none.
-        Orientation::Exif if format == ImageFormat::Tiff => decoder.orientation().unwrap_or(Turn::NoTransforms),
-        Orientation::Exif => of_exif(&decoder.exif_metadata().ok().flatten().unwrap_or_default()),
-        Orientation::Ignore => Turn::NoTransforms,
-    };
-    let len = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
-    check_bytes(width, height, len, options)?;
-    let mut data = zeroed(len)?;
-    decoder.read_image(&mut data).map_err(damaged)?;
-    let channels = if colours.has_color() { 3 } else { 1 };
-    match colours {
-        ColorType::L8 | ColorType::Rgb8 => {}
-        ColorType::La8 | ColorType::Rgba8 => keep(&mut data, usize::from(colours.channel_count()), channels, 1),
-        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
-            keep(&mut data, usize::from(colours.channel_count()), channels, 2);
-        }
-        _ => return Err(format!("a {format_name} whose samples are fractions, expected 8 or 16 bits")),
-    }
-    Ok((Image { width, height, channels, data }, turn))
-}
-
-/// Keeps of every pixel the first `channels` of its samples, and of each the high byte, in place.
-fn keep(data: &mut Vec<u8>, samples: usize, channels: usize, bytes: usize) {
-    let high = if cfg!(target_endian = "little") { bytes - 1 } else { 0 };
-    let pixels = data.len() / (samples * bytes);
-    for i in 0..pixels {
-        for channel in 0..channels {
-            data[i * channels + channel] = data[(i * samples + channel) * bytes + high];
-        }
-    }
-    data.truncate(pixels * channels);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testdata;
     use proptest::prelude::*;
+    use std::io::Cursor;
 
     fn error(bytes: &[u8]) -> String {
         decode(bytes, "x", &DecodeOptions::default()).unwrap_err().to_string()
@@ -225,18 +160,6 @@ mod tests {
         assert!(within(75 * 50).is_ok());
         let limit = "x: 75x50 pixels, but the limit is 3,749 in all (`max_megapixels` sets it)";
         assert_eq!(within(75 * 50 - 1).unwrap_err().to_string(), limit);
-    }
-
-    #[test]
-    fn more_memory_than_there_may_be_is_an_error_that_names_sizes() {
-        let options = DecodeOptions { max_pixels: 1_000_000, ..DecodeOptions::default() };
-        assert_eq!(check_bytes(1000, 1000, 12_000_000, &options), Ok(()));
-        let error = check_bytes(1000, 1000, 16_000_000, &options).unwrap_err();
-        assert!(
-            error.starts_with("1000x1000 pixels of this kind take 16 MiB to decode, but the limit is 12 MiB"),
-            "{error}"
-        );
-        assert!(zeroed(usize::MAX >> 1).unwrap_err().ends_with(" MiB for its pixels cannot be had"));
     }
 
     #[test]

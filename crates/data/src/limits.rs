@@ -1,8 +1,8 @@
-//! What decoding may take: options, and what is checked before memory is.
+//! What decoding may take: the options of the caller, and the checks that come before memory is taken.
 
 use dyconv_task::Orientation;
 
-use crate::error::thousands;
+use crate::words::thousands;
 
 /// How files become pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +20,6 @@ impl Default for DecodeOptions {
         Self { orientation: Orientation::Exif, max_pixels: 100_000_000 }
     }
 }
-
-/// Largest image file that is read, in bytes.
-pub const MAX_FILE_BYTES: u64 = 512 << 20;
 
 /// Most bytes that decoding takes, for each pixel that the largest picture may have.
 pub(crate) const MAX_BYTES_PER_PIXEL: usize = 12;
@@ -59,4 +56,21 @@ pub(crate) fn zeroed(len: usize) -> Result<Vec<u8>, String> {
     bytes.try_reserve_exact(len).map_err(refused)?;
     bytes.resize(len, 0);
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_memory_than_there_may_be_is_an_error_that_names_sizes() {
+        let options = DecodeOptions { max_pixels: 1_000_000, ..DecodeOptions::default() };
+        assert_eq!(check_bytes(1000, 1000, 12_000_000, &options), Ok(()));
+        let error = check_bytes(1000, 1000, 16_000_000, &options).unwrap_err();
+        assert!(
+            error.starts_with("1000x1000 pixels of this kind take 16 MiB to decode, but the limit is 12 MiB"),
+            "{error}"
+        );
+        assert!(zeroed(usize::MAX >> 1).unwrap_err().ends_with(" MiB for its pixels cannot be had"));
+    }
 }

@@ -4,6 +4,7 @@ use dyconv_graph::WeightsError;
 
 /// What cannot be compiled or run, with the numbers that were expected.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EngineError {
     /// The weights do not belong to the graph.
     #[error(transparent)]

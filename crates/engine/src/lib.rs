@@ -27,11 +27,13 @@
 #![forbid(unsafe_code)]
 
 mod arena;
+mod bank_choice;
+mod convert;
 mod error;
 mod kernel;
 mod lowered;
 mod memory;
-mod narrow;
+mod options;
 pub mod oracle;
 mod passes;
 mod plan;
@@ -42,5 +44,6 @@ mod session;
 pub use dyconv_kernels::{Exec, Isa, Pool, Storage, peak_madds, peak_read};
 pub use error::EngineError;
 pub use memory::available_memory;
-pub use plan::{Options, Plan, Precision, StepInfo};
+pub use options::{Options, Precision};
+pub use plan::{Plan, StepInfo};
 pub use session::Session;

@@ -43,7 +43,17 @@ impl Step {
             StepOp::Conv(layer) => layer.load(weights, room),
             StepOp::ConvTranspose(layer) => layer.load(weights, room),
             StepOp::Linear(layer) => layer.load(weights, room),
-            _ => Ok(()),
+            StepOp::Input
+            | StepOp::Affine { .. }
+            | StepOp::Activation(_)
+            | StepOp::Softmax
+            | StepOp::Add { .. }
+            | StepOp::Scale { .. }
+            | StepOp::GlobalAvgPool
+            | StepOp::Mean
+            | StepOp::MaxPool(_)
+            | StepOp::Upsample { .. }
+            | StepOp::Dropout => Ok(()),
         }
     }
 
@@ -53,7 +63,17 @@ impl Step {
             StepOp::Conv(layer) => *room = std::mem::take(&mut layer.weight),
             StepOp::ConvTranspose(layer) => *room = std::mem::take(&mut layer.weight),
             StepOp::Linear(layer) => *room = std::mem::take(&mut layer.weight),
-            _ => {}
+            StepOp::Input
+            | StepOp::Affine { .. }
+            | StepOp::Activation(_)
+            | StepOp::Softmax
+            | StepOp::Add { .. }
+            | StepOp::Scale { .. }
+            | StepOp::GlobalAvgPool
+            | StepOp::Mean
+            | StepOp::MaxPool(_)
+            | StepOp::Upsample { .. }
+            | StepOp::Dropout => {}
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
-use crate::EngineError;
+use crate::error::EngineError;
 
 /// Bytes of memory that this process can still take, as far as the system tells: what is available and the swap that is free,
 /// what its control groups leave it, and by how much its addresses may grow. `None` where it tells nothing.

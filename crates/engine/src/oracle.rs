@@ -5,8 +5,7 @@
 
 use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Graph, Node, Op, Pool2d, Shape, Weights};
 
-use crate::EngineError;
-use crate::error::{check_len, check_tau};
+use crate::error::{EngineError, check_len, check_tau};
 use crate::memory::check_memory;
 
 /// Runs the network on `input` (NCHW, `batch` × C×H×W) and returns its answers (`batch` × output shape, channels first).

@@ -3,39 +3,16 @@
 use dyconv_graph::{Graph, Op, Parameter, Shape, TensorSource};
 use dyconv_kernels::{Isa, PrefetchRange, Storage, advise_huge_pages};
 
-use crate::EngineError;
 use crate::arena::{Life, Slot, place};
-use crate::error::check_tau;
+use crate::error::{EngineError, check_tau};
 use crate::kernel::Kernel;
 use crate::lowered::Lowered;
 use crate::memory::check_memory;
+use crate::options::{self, Options};
 use crate::passes::optimise;
 
 /// Most bytes of working memory (arena and scratch) that a plan may ask for.
 const MEMORY_LIMIT: usize = 16 << 30;
-
-/// Choices of a compilation.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
-    /// The instruction set; `None` is the fastest of this CPU, or what the environment variable `DYCONV_ISA` names.
-    pub isa: Option<Isa>,
-    /// How the kernel banks of dynamic convolutions are stored. Anything but f32 stores the routers' matrices, which are a
-    /// fifth of a dynamic network, as bf16, and changes the answers a little.
-    pub bank: Storage,
-    /// What convolutions multiply. Anything but f32 changes the answers.
-    pub precision: Precision,
-}
-
-/// What convolutions multiply; sums, biases, activations and all other steps are f32 always.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Precision {
-    /// Values as they are.
-    #[default]
-    F32,
-    /// Inputs and (mixed) kernels rounded to bf16, in convolutions without groups where rounding pays; [`Plan::describe`]
-    /// names those `bf16_panel_conv`.
-    Bf16,
-}
 
 /// A compiled network: fused steps with packed weights, and a place for every value. Immutable; share it between
 /// [sessions](crate::Session) in an [`Arc`](std::sync::Arc).
@@ -231,16 +208,23 @@ impl Plan {
 
 /// Bytes that the weights of a graph take at least: all of them packed, and the largest once more while it is packed.
 fn weight_bytes(graph: &Graph, parameters: &[Parameter], bank: Storage) -> usize {
-    let mixed = match bank {
-        Storage::F32 => 4,
-        Storage::Bf16 => 2,
-        Storage::Int8 => 1,
-    };
     // Anything but exact banks stores linear layers of routers narrower, too.
     let exact = if bank == Storage::F32 { 4 } else { 2 };
     let each = |p: &Parameter| match graph.node(p.node).op {
-        Op::MixConv(_) | Op::MixLinear(_) => p.elements().saturating_mul(mixed),
-        _ => p.elements().saturating_mul(exact),
+        Op::MixConv(_) | Op::MixLinear(_) => p.elements().saturating_mul(options::weight_bytes(bank)),
+        Op::Input
+        | Op::Conv(_)
+        | Op::ConvTranspose(_)
+        | Op::Linear(_)
+        | Op::BatchNorm { .. }
+        | Op::Activation(_)
+        | Op::Softmax
+        | Op::Add
+        | Op::Scale
+        | Op::GlobalAvgPool
+        | Op::MaxPool(_)
+        | Op::Upsample { .. }
+        | Op::Dropout { .. } => p.elements().saturating_mul(exact),
     };
     let largest = parameters.iter().map(Parameter::elements).max().unwrap_or(0);
     parameters.iter().map(each).fold(largest.saturating_mul(4), usize::saturating_add)

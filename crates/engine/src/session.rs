@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use dyconv_graph::Shape;
 use dyconv_kernels::{Buffer, Exec, Pool, PrefetchRange, chw_to_hwc, hwc_to_chw};
 
-use crate::error::check_len;
+use crate::error::{EngineError, check_len};
 use crate::kernel::Places;
 use crate::memory::{check_memory, zeros};
-use crate::plan::PlanStep;
-use crate::{EngineError, Plan, StepInfo};
+use crate::plan::{Plan, PlanStep, StepInfo};
 
 /// Most samples that take the tail of a plan together.
 const GROUP: usize = 8;

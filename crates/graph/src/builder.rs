@@ -87,7 +87,7 @@ impl Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Activation, Conv2d, ConvTranspose2d, Linear, MixConv, Pool2d};
+    use crate::op::{Activation, Conv2d, ConvTranspose2d, Linear, MixConv, Pool2d};
     use proptest::prelude::*;
 
     fn message(op: Op, input: [usize; 3]) -> String {

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use crate::graph::{Graph, NodeId};
 use crate::op::Op;
-use crate::shape::Shape;
 
 /// Multiply-adds of one sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -109,12 +108,21 @@ fn madds(graph: &Graph, id: NodeId, router: bool) -> Madds {
             madds.convolution = weights;
             madds.mixing = mix.kernels as u64 * (weights + biases);
         }
-        Op::GlobalAvgPool if router => {
-            if let Shape::Map([c, h, w]) = input {
-                madds.pooling = (c * h * w) as u64;
+        Op::GlobalAvgPool => {
+            if router {
+                madds.pooling = input.elements() as u64;
             }
         }
-        _ => {}
+        // Not counted, see above.
+        Op::Input
+        | Op::BatchNorm { .. }
+        | Op::Activation(_)
+        | Op::Softmax
+        | Op::Add
+        | Op::Scale
+        | Op::MaxPool(_)
+        | Op::Upsample { .. }
+        | Op::Dropout { .. } => {}
     }
     madds
 }

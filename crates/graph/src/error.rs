@@ -5,6 +5,7 @@ use crate::words::short_name;
 /// A network that cannot exist: names the node and says what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("node `{node}`: {message}")]
+#[non_exhaustive]
 pub struct GraphError {
     /// Name of the node as it may stand in a message, or `graph` for the description as a whole.
     pub node: String,

@@ -234,7 +234,15 @@ pub(crate) fn operations(op: &Op, input: Shape, output: Shape) -> Result<u64, St
             }
             count
         }
-        _ => elements,
+        Op::Input
+        | Op::BatchNorm { .. }
+        | Op::Activation(_)
+        | Op::Softmax
+        | Op::Add
+        | Op::Scale
+        | Op::GlobalAvgPool
+        | Op::Upsample { .. }
+        | Op::Dropout { .. } => elements,
     };
     if count > MAX_NODE_OPERATIONS {
         return Err(format!("takes {count} multiply-adds for one sample, more than {MAX_NODE_OPERATIONS}"));

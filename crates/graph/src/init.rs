@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::Normal;
 
 use crate::graph::{Graph, NodeId};
-use crate::op::Op;
+use crate::op::{Conv2d, ConvTranspose2d, MixConv, Op};
 use crate::weights::{Tensor, Weights};
 
 /// First weights of the routers' linear layers.
@@ -55,29 +55,41 @@ fn draw(
     rng: &mut ChaCha8Rng,
 ) -> Tensor {
     let bias = name.ends_with(".bias");
+    let answers = id == graph.output();
     let fan_in = graph.input_shape(id).channels() as f32;
+    let zeros = || Tensor::full(shape, 0.0);
     match &graph.node(id).op {
+        Op::Conv(_) | Op::MixConv(_) | Op::ConvTranspose(_) if bias => zeros(),
+        Op::Conv(_) | Op::MixConv(_) | Op::ConvTranspose(_) if answers => normal(shape, 0.001, rng),
+        Op::Conv(Conv2d { out_channels, groups, kernel, .. })
+        | Op::MixConv(MixConv { conv: Conv2d { out_channels, groups, kernel, .. }, .. })
+        | Op::ConvTranspose(ConvTranspose2d { out_channels, groups, kernel, .. }) => {
+            let fan_out = (out_channels / groups * kernel[0] * kernel[1]) as f32;
+            normal(shape, (2.0 / fan_out).sqrt(), rng)
+        }
+        Op::Linear(linear) if router => match router_init {
+            RouterInit::Small => uniform(shape, 1.0 / fan_in.sqrt(), rng),
+            RouterInit::Large if bias => zeros(),
+            RouterInit::Large => normal(shape, (2.0 / linear.out_features as f32).sqrt(), rng),
+        },
+        // No router that `Builder::router` writes has one.
+        Op::MixLinear(_) if router => zeros(),
+        Op::Linear(_) | Op::MixLinear(_) if !answers => uniform(shape, 1.0 / fan_in.sqrt(), rng),
+        Op::Linear(_) | Op::MixLinear(_) if bias => zeros(),
+        Op::Linear(_) | Op::MixLinear(_) => normal(shape, 0.01, rng),
         Op::BatchNorm { .. } => {
-            Tensor::full(shape, if name.ends_with(".weight") || name.ends_with(".running_var") { 1.0 } else { 0.0 })
+            let ones = name.ends_with(".weight") || name.ends_with(".running_var");
+            Tensor::full(shape, if ones { 1.0 } else { 0.0 })
         }
-        Op::Conv(_) | Op::MixConv(_) | Op::ConvTranspose(_) if !bias && id == graph.output() => {
-            normal(shape, 0.001, rng)
-        }
-        Op::ConvTranspose(conv) if !bias => {
-            let fan_out = (conv.out_channels / conv.groups * conv.kernel[0] * conv.kernel[1]) as f32;
-            normal(shape, (2.0 / fan_out).sqrt(), rng)
-        }
-        Op::Conv(conv) | Op::MixConv(crate::MixConv { conv, .. }) if !bias => {
-            let fan_out = (conv.out_channels / conv.groups * conv.kernel[0] * conv.kernel[1]) as f32;
-            normal(shape, (2.0 / fan_out).sqrt(), rng)
-        }
-        Op::Linear(linear) if router && router_init == RouterInit::Large && !bias => {
-            normal(shape, (2.0 / linear.out_features as f32).sqrt(), rng)
-        }
-        Op::Linear(_) if router && router_init == RouterInit::Small => uniform(shape, 1.0 / fan_in.sqrt(), rng),
-        Op::Linear(_) | Op::MixLinear(_) if !router && id == graph.output() && !bias => normal(shape, 0.01, rng),
-        Op::Linear(_) | Op::MixLinear(_) if !router && id != graph.output() => uniform(shape, 1.0 / fan_in.sqrt(), rng),
-        _ => Tensor::full(shape, 0.0),
+        op @ (Op::Input
+        | Op::Activation(_)
+        | Op::Softmax
+        | Op::Add
+        | Op::Scale
+        | Op::GlobalAvgPool
+        | Op::MaxPool(_)
+        | Op::Upsample { .. }
+        | Op::Dropout { .. }) => unreachable!("`{}` has no tensors", op.name()),
     }
 }
 
@@ -99,7 +111,9 @@ fn fnv1a(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Builder, Conv2d, ConvTranspose2d, Linear, MixConv, Router};
+    use crate::builder::Builder;
+    use crate::op::Linear;
+    use crate::router::Router;
 
     fn network() -> Graph {
         let mut b = Builder::new([64, 8, 8]).unwrap();

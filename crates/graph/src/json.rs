@@ -89,7 +89,8 @@ impl<'de> Deserialize<'de> for Graph {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Conv2d, Linear, MixConv, Router};
+    use crate::op::{Conv2d, Linear, MixConv};
+    use crate::router::Router;
 
     fn sample() -> Graph {
         let mut b = Builder::new([3, 8, 8]).unwrap();

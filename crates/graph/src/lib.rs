@@ -30,9 +30,11 @@ mod init;
 mod json;
 mod op;
 mod router;
+#[doc(hidden)]
+pub mod samples;
 mod shape;
 mod weights;
-mod words;
+pub mod words;
 
 pub use builder::Builder;
 pub use cost::{Cost, Madds, NetworkCost, cost};
@@ -41,7 +43,7 @@ pub use graph::{Graph, Node, NodeId, Parameter};
 pub use init::{Init, RouterInit, init};
 pub use json::{GraphJson, NodeJson};
 pub use op::{Activation, Conv2d, ConvTranspose2d, Linear, MixConv, MixLinear, Op, Pool2d};
-pub use router::{Gate, Router};
+pub use router::{Gate, Router, RouterStep};
 pub use shape::Shape;
 pub use weights::{Tensor, TensorSource, Weights, WeightsError, check_shapes, check_values};
 pub use words::{short_name, short_text};

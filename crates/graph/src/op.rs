@@ -1,4 +1,7 @@
 //! The closed list of operations and their parameters. Their shape rules are in `infer.rs`.
+//!
+//! [`Op`], [`Activation`] and [`Gate`](crate::Gate) are not `#[non_exhaustive]`, and matches on them have no wildcard where a
+//! new variant could come out wrong: whoever adds one is led by the compiler to every place that must know it.
 
 use serde::{Deserialize, Serialize};
 
@@ -158,6 +161,17 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Name as in the JSON form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Activation::Relu => "relu",
+            Activation::Relu6 => "relu6",
+            Activation::HardSwish => "hard_swish",
+            Activation::HardSigmoid => "hard_sigmoid",
+            Activation::Sigmoid => "sigmoid",
+        }
+    }
+
     /// The function itself; NaN stays NaN.
     #[inline]
     pub fn apply(self, x: f32) -> f32 {
@@ -235,11 +249,7 @@ impl Op {
             Op::Linear(_) => "linear",
             Op::MixLinear(_) => "mix_linear",
             Op::BatchNorm { .. } => "batch_norm",
-            Op::Activation(Activation::Relu) => "relu",
-            Op::Activation(Activation::Relu6) => "relu6",
-            Op::Activation(Activation::HardSwish) => "hard_swish",
-            Op::Activation(Activation::HardSigmoid) => "hard_sigmoid",
-            Op::Activation(Activation::Sigmoid) => "sigmoid",
+            Op::Activation(activation) => activation.name(),
             Op::Softmax => "softmax",
             Op::Add => "add",
             Op::Scale => "scale",
@@ -254,8 +264,17 @@ impl Op {
     pub fn arity(&self) -> usize {
         match self {
             Op::Input => 0,
+            Op::Conv(_)
+            | Op::ConvTranspose(_)
+            | Op::Linear(_)
+            | Op::BatchNorm { .. }
+            | Op::Activation(_)
+            | Op::Softmax
+            | Op::GlobalAvgPool
+            | Op::MaxPool(_)
+            | Op::Upsample { .. }
+            | Op::Dropout { .. } => 1,
             Op::MixConv(_) | Op::MixLinear(_) | Op::Add | Op::Scale => 2,
-            _ => 1,
         }
     }
 
@@ -288,7 +307,15 @@ impl Op {
             Op::BatchNorm { .. } => [("weight", true), ("bias", true), ("running_mean", false), ("running_var", false)]
                 .map(|(name, trained)| (name, vec![in_channels], trained))
                 .to_vec(),
-            _ => Vec::new(),
+            Op::Input
+            | Op::Activation(_)
+            | Op::Softmax
+            | Op::Add
+            | Op::Scale
+            | Op::GlobalAvgPool
+            | Op::MaxPool(_)
+            | Op::Upsample { .. }
+            | Op::Dropout { .. } => Vec::new(),
         }
     }
 }

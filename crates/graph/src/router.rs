@@ -1,9 +1,11 @@
-//! The sub-graph that computes mixing coefficients. A new router is a new way to write these nodes; no reader changes.
+//! The sub-graph that computes mixing coefficients. [`Router::steps`] is its one description: [`Builder::router`] writes it as
+//! nodes, and layers outside a graph compute it themselves.
 
 use crate::builder::Builder;
 use crate::error::GraphError;
 use crate::graph::NodeId;
 use crate::op::{Activation, Linear, Op};
+use crate::shape::Shape;
 
 /// What turns the router's scores into coefficients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -14,6 +16,76 @@ pub enum Gate {
     Softmax,
     /// sigmoid(z): each coefficient is free in [0, 1] (CondConv).
     Sigmoid,
+}
+
+impl Gate {
+    /// The gate that this op is, if it is one.
+    pub fn of(op: &Op) -> Option<Self> {
+        match op {
+            Op::Softmax => Some(Gate::Softmax),
+            Op::Activation(Activation::Sigmoid) => Some(Gate::Sigmoid),
+            Op::Activation(Activation::Relu | Activation::Relu6 | Activation::HardSwish | Activation::HardSigmoid)
+            | Op::Input
+            | Op::Conv(_)
+            | Op::MixConv(_)
+            | Op::ConvTranspose(_)
+            | Op::Linear(_)
+            | Op::MixLinear(_)
+            | Op::BatchNorm { .. }
+            | Op::Add
+            | Op::Scale
+            | Op::GlobalAvgPool
+            | Op::MaxPool(_)
+            | Op::Upsample { .. }
+            | Op::Dropout { .. } => None,
+        }
+    }
+
+    /// The op that computes it from the scores `[K]`.
+    pub fn op(self) -> Op {
+        match self {
+            Gate::Softmax => Op::Softmax,
+            Gate::Sigmoid => Op::Activation(Activation::Sigmoid),
+        }
+    }
+
+    /// The sum of `kernels` coefficients where all scores are zero: 1 after softmax, K/2 after sigmoids.
+    pub fn sum_at_zero(self, kernels: usize) -> f32 {
+        match self {
+            Gate::Softmax => 1.0,
+            Gate::Sigmoid => kernels as f32 / 2.0,
+        }
+    }
+
+    /// Whether the coefficients of every sample sum to one.
+    pub fn sums_to_one(self) -> bool {
+        match self {
+            Gate::Softmax => true,
+            Gate::Sigmoid => false,
+        }
+    }
+}
+
+/// One step of a router, vector to vector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouterStep {
+    /// A linear layer, called by this name.
+    Linear(&'static str, Linear),
+    /// An element-wise function.
+    Activation(Activation),
+    /// Scores to coefficients.
+    Gate(Gate),
+}
+
+impl RouterStep {
+    /// The end of the node's name, and its op.
+    fn node(self) -> (&'static str, Op) {
+        match self {
+            RouterStep::Linear(name, linear) => (name, Op::Linear(linear)),
+            RouterStep::Activation(activation) => (activation.name(), Op::Activation(activation)),
+            RouterStep::Gate(gate) => (gate.op().name(), gate.op()),
+        }
+    }
 }
 
 /// Settings of a router: global average pool → linear(C → hidden) → ReLU → linear(hidden → K) → gate.
@@ -43,6 +115,17 @@ impl Router {
     pub fn hidden(&self, channels: usize) -> usize {
         (channels / self.reduction.max(1)).max(self.min_hidden).max(1)
     }
+
+    /// What is computed from `channels` pooled features, in order.
+    pub fn steps(&self, channels: usize) -> [RouterStep; 4] {
+        let linear = |name, out_features| RouterStep::Linear(name, Linear { out_features, bias: true });
+        [
+            linear("fc1", self.hidden(channels)),
+            RouterStep::Activation(Activation::Relu),
+            linear("fc2", self.kernels),
+            RouterStep::Gate(self.gate),
+        ]
+    }
 }
 
 impl Builder {
@@ -53,18 +136,14 @@ impl Builder {
     /// # Errors
     /// When a name is taken or a size is out of bounds.
     pub fn router(&mut self, name: &str, x: NodeId, router: &Router) -> Result<NodeId, GraphError> {
-        let at = |part: &str| format!("{name}.{part}");
-        let pooled = match self.shape(x) {
-            crate::Shape::Map(_) => self.push(&at("pool"), Op::GlobalAvgPool, &[x])?,
-            crate::Shape::Vector(_) => x,
+        let mut z = match self.shape(x) {
+            Shape::Map(_) => self.push(&format!("{name}.pool"), Op::GlobalAvgPool, &[x])?,
+            Shape::Vector(_) => x,
         };
-        let hidden = router.hidden(self.shape(x).channels());
-        let z = self.push(&at("fc1"), Op::Linear(Linear { out_features: hidden, bias: true }), &[pooled])?;
-        let z = self.push(&at("relu"), Op::Activation(Activation::Relu), &[z])?;
-        let z = self.push(&at("fc2"), Op::Linear(Linear { out_features: router.kernels, bias: true }), &[z])?;
-        match router.gate {
-            Gate::Softmax => self.push(&at("softmax"), Op::Softmax, &[z]),
-            Gate::Sigmoid => self.push(&at("sigmoid"), Op::Activation(Activation::Sigmoid), &[z]),
+        for step in router.steps(self.shape(x).channels()) {
+            let (part, op) = step.node();
+            z = self.push(&format!("{name}.{part}"), op, &[z])?;
         }
+        Ok(z)
     }
 }

@@ -32,6 +32,7 @@ impl Tensor {
 
 /// Weights that do not belong to the graph: names the tensor and says what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum WeightsError {
     /// A tensor of the graph is absent.
     #[error("tensor `{}` {expected:?} is missing", short_name(name))]
@@ -54,7 +55,7 @@ pub enum WeightsError {
     /// A tensor that no node owns.
     #[error("tensor `{}` belongs to no node of the graph", short_name(.0))]
     Unknown(String),
-    /// A value that is not a number, or infinite.
+    /// A value that is NaN or infinite.
     #[error(
         "tensor `{}` holds {value} at position {position}: the weights are damaged or training diverged",
         short_name(name)

@@ -36,7 +36,10 @@ fn body<L: Lanes>(l: L, activation: Activation, values: &mut [f32]) {
 impl Activation {
     /// Whether convolutions can end with it: it is short enough to be written out for every register.
     pub fn is_short(self) -> bool {
-        matches!(self, Activation::Relu | Activation::Relu6 | Activation::HardSwish)
+        match self {
+            Activation::Relu | Activation::Relu6 | Activation::HardSwish => true,
+            Activation::HardSigmoid | Activation::Sigmoid => false,
+        }
     }
 }
 
@@ -51,16 +54,20 @@ pub(crate) fn finish<L: Lanes, const N: usize, const M: usize>(
     sums: [[L::V; N]; M],
 ) -> [[L::V; N]; M] {
     let mut done = sums;
-    if let Some(Activation::HardSwish) = activation {
-        for done in &mut done {
-            for v in done {
-                *v = activated(l, Some(Activation::HardSwish), *v);
+    let (low, high) = match activation {
+        None => (f32::NEG_INFINITY, f32::INFINITY),
+        // Long ones were refused at the door, by `Activation::is_short`.
+        Some(Activation::Relu | Activation::HardSigmoid | Activation::Sigmoid) => (0.0, f32::INFINITY),
+        Some(Activation::Relu6) => (0.0, 6.0),
+        Some(Activation::HardSwish) => {
+            for done in &mut done {
+                for v in done {
+                    *v = activated(l, Some(Activation::HardSwish), *v);
+                }
             }
+            return done;
         }
-        return done;
-    }
-    let low = if activation.is_none() { f32::NEG_INFINITY } else { 0.0 };
-    let high = if let Some(Activation::Relu6) = activation { 6.0 } else { f32::INFINITY };
+    };
     let (low, high) = (l.splat(low), l.splat(high));
     for done in &mut done {
         for v in done {

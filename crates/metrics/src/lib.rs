@@ -29,7 +29,7 @@ pub use answer::answer;
 pub use class_meter::ClassMeter;
 pub use confusion::{ClassScore, Confusion};
 pub use keypoints::{
-    Detection, KeypointError, KeypointScores, MAX_DETECTIONS, Person, Pose, keypoint_scores, oks, oks_nms, rescore,
+    Detection, GroundTruth, KeypointError, KeypointScores, MAX_DETECTIONS, Pose, keypoint_scores, oks, oks_nms, rescore,
 };
 pub use topk::{TopK, softmax, top_k};
 pub use welch::{Sample, Welch};

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use dyconv_graph::words::matches;
 use dyconv_graph::{Activation, Builder, Conv2d, Graph, Linear, MixConv, NodeId, Op, short_name};
 
-use crate::{ModelError, Options};
+use crate::error::ModelError;
+use crate::options::Options;
 
 /// A network under construction.
 pub(crate) struct Net<'a> {
@@ -31,6 +33,20 @@ pub(crate) struct ConvSpec {
     pub act: Option<Activation>,
     /// Dynamic in a `dy_` network.
     pub dynamic: bool,
+}
+
+/// An inverted residual block of the MobileNets.
+#[derive(Clone, Copy)]
+pub(crate) struct InvertedResidual {
+    /// Side of the depthwise kernel.
+    pub kernel: usize,
+    /// Channels of the depthwise convolution.
+    pub expanded: usize,
+    pub out: usize,
+    pub stride: usize,
+    /// Squeeze-and-excitation behind the depthwise convolution.
+    pub se: bool,
+    pub act: Activation,
 }
 
 impl<'a> Net<'a> {
@@ -67,6 +83,30 @@ impl<'a> Net<'a> {
         }
     }
 
+    /// 1×1 to the expanded channels (unless there are as many already), depthwise, 1×1 to the output channels; added to its
+    /// input where the shapes are equal. Writes `<name>.expand`, `.depthwise`, `.se`, `.project` and `.add`.
+    pub fn inverted_residual(&mut self, name: &str, x: NodeId, block: InvertedResidual) -> Result<NodeId, ModelError> {
+        let InvertedResidual { kernel, expanded, out, stride, se, act } = block;
+        let at = |part: &str| format!("{name}.{part}");
+        let channels = self.builder.shape(x).channels();
+        let parts = self.options.dynamic_parts;
+        let base = ConvSpec { out: expanded, kernel: 1, stride: 1, groups: 1, act: Some(act), dynamic: parts.expand };
+        let mut y = x;
+        if expanded != channels {
+            y = self.conv(&at("expand"), y, base)?;
+        }
+        let depthwise = ConvSpec { kernel, stride, groups: expanded, dynamic: parts.depthwise, ..base };
+        y = self.conv(&at("depthwise"), y, depthwise)?;
+        if se {
+            y = self.squeeze_excite(&at("se"), y)?;
+        }
+        y = self.conv(&at("project"), y, ConvSpec { out, act: None, dynamic: parts.project, ..base })?;
+        if stride == 1 && channels == out {
+            y = self.builder.push(&at("add"), Op::Add, &[x, y])?;
+        }
+        Ok(y)
+    }
+
     /// Squeeze-and-excitation: pool → linear → ReLU → linear → hard sigmoid → scale.
     pub fn squeeze_excite(&mut self, name: &str, x: NodeId) -> Result<NodeId, ModelError> {
         let channels = self.builder.shape(x).channels();
@@ -96,7 +136,7 @@ impl<'a> Net<'a> {
     pub fn finish(self, y: NodeId) -> Result<Graph, ModelError> {
         if let Some(pattern) = self.options.layer_kernels.keys().find(|p| !self.matched.contains(p.as_str())) {
             let pattern = short_name(pattern);
-            let message = format!("`{pattern}` matches no dynamic layer; `dyconv cost NAME --layers` shows the names");
+            let message = format!("`{pattern}` matches no dynamic layer");
             return Err(ModelError::Option { option: "layer_kernels", message });
         }
         Ok(self.builder.finish(y)?)
@@ -134,51 +174,9 @@ pub(crate) fn round_channels(channels: f64, divisor: usize) -> usize {
     if (rounded as f64) < 0.9 * channels { rounded + divisor } else { rounded }
 }
 
-/// Longest pattern that [`matches`](fn@matches) looks at, in bytes: five times the longest name of a node.
-pub const MAX_PATTERN: usize = 1000;
-
-/// Whether `pattern`, in which `*` stands for any characters, matches all of `text`. A pattern of more than [`MAX_PATTERN`]
-/// bytes matches nothing.
-///
-/// ```text
-/// from left to right, byte by byte: an equal byte of both is passed; a star is remembered with the place where it stands;
-/// where neither is possible, the last star takes one byte more, and what follows it is tried again
-/// ```
-///
-/// Only the last star is ever tried again: what an earlier one takes more, the last one can take as well.
-pub fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    if pattern.len() > MAX_PATTERN {
-        return false;
-    }
-    let (mut p, mut t) = (0, 0);
-    // Behind the last star, and the end of what it takes.
-    let mut star = None;
-    while t < text.len() {
-        match (pattern.get(p), star) {
-            (Some(b'*'), _) => {
-                p += 1;
-                star = Some((p, t));
-            }
-            (Some(byte), _) if *byte == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            (_, Some((behind, taken))) => {
-                p = behind;
-                t = taken + 1;
-                star = Some((behind, t));
-            }
-            (_, None) => return false,
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn channels_round_like_the_reference() {
@@ -186,37 +184,5 @@ mod tests {
         for (request, expected) in rounded {
             assert_eq!(make_divisible(request), expected, "{request}");
         }
-    }
-
-    #[test]
-    fn stars_match_anything() {
-        assert!(matches("blocks.*.expand", "blocks.12.expand"));
-        assert!(matches("*", "stem"));
-        assert!(!matches("blocks.1.*", "blocks.12.expand"));
-        assert!(!matches("blocks", "blocks.1"));
-    }
-
-    /// By the definition, in exponential time: a star takes any beginning.
-    fn naive(pattern: &str, text: &str) -> bool {
-        match pattern.split_once('*') {
-            None => pattern == text,
-            Some((head, tail)) => text
-                .strip_prefix(head)
-                .is_some_and(|rest| (0..=rest.len()).any(|i| rest.is_char_boundary(i) && naive(tail, &rest[i..]))),
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn stars_match_as_defined(pattern in "[ab*é]{0,8}", text in "[abé]{0,10}") {
-            prop_assert_eq!(matches(&pattern, &text), naive(&pattern, &text), "{} {}", pattern, text);
-        }
-    }
-
-    #[test]
-    fn many_stars_take_no_time() {
-        let (stars, name) = ("*a".repeat(MAX_PATTERN / 2 - 1), "a".repeat(200_000));
-        assert!(matches(&stars, &name) && !matches(&(stars + "*b"), &name));
-        assert!(matches(&"*".repeat(MAX_PATTERN), "") && !matches(&"*".repeat(MAX_PATTERN + 1), ""));
     }
 }

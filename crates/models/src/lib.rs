@@ -16,6 +16,8 @@
 #![forbid(unsafe_code)]
 
 mod blocks;
+mod error;
+mod families;
 pub mod mobilenet_v2;
 pub mod mobilenet_v3;
 mod name;
@@ -23,128 +25,13 @@ mod options;
 pub mod pose;
 pub mod resnet;
 
-use dyconv_graph::{Graph, GraphError, NodeId, short_name};
+use dyconv_graph::Graph;
 
-use blocks::{Features, Net};
-pub use blocks::{MAX_PATTERN, matches};
-pub use name::{ModelName, dynamic_form, static_twin, suggest};
+pub use error::ModelError;
+pub use families::{ALL, FAMILIES, Family, pose_names};
+pub use name::{ModelName, dynamic_form, static_twin};
 pub use options::{DynamicParts, Options};
 pub use pose::Head;
-
-/// An architecture family: its name and what builds it.
-#[derive(Clone, Copy)]
-pub struct Family {
-    /// Name without `dy_` and without a width.
-    pub name: &'static str,
-    /// Where its table comes from.
-    pub source: &'static str,
-    /// The network up to its last convolution.
-    features: fn(f64, bool, &Options) -> Features<'_>,
-    /// What makes a classifier of it.
-    classify: fn(Net<'_>, NodeId) -> Result<Graph, ModelError>,
-}
-
-/// Every family. To register is to be tested.
-pub const FAMILIES: &[Family] = &[
-    Family {
-        name: "mobilenet_v2",
-        source: "arXiv 1801.04381, table 2",
-        features: |w, d, o| mobilenet_v2::features(&mobilenet_v2::MOBILENET_V2, w, d, o),
-        classify: |net, x| mobilenet_v2::classify(&mobilenet_v2::MOBILENET_V2, net, x),
-    },
-    Family {
-        name: "mobilenet_v3_small",
-        source: "arXiv 1905.02244, table 2",
-        features: |w, d, o| mobilenet_v3::features(&mobilenet_v3::SMALL, w, d, o),
-        classify: |net, x| mobilenet_v3::classify(&mobilenet_v3::SMALL, net, x),
-    },
-    Family {
-        name: "mobilenet_v3_small_early",
-        source: "the 66 M network that arXiv 1912.03458 compares with",
-        features: |w, d, o| mobilenet_v3::features(&mobilenet_v3::SMALL_EARLY, w, d, o),
-        classify: |net, x| mobilenet_v3::classify(&mobilenet_v3::SMALL_EARLY, net, x),
-    },
-    Family {
-        name: "mobilenet_v3_large",
-        source: "arXiv 1905.02244, table 1",
-        features: |w, d, o| mobilenet_v3::features(&mobilenet_v3::LARGE, w, d, o),
-        classify: |net, x| mobilenet_v3::classify(&mobilenet_v3::LARGE, net, x),
-    },
-    Family {
-        name: "resnet10",
-        source: "arXiv 1512.03385, one block a stage",
-        features: |w, d, o| resnet::features(&resnet::RESNET10, w, d, o),
-        classify: resnet::classify,
-    },
-    Family {
-        name: "resnet18",
-        source: "arXiv 1512.03385, table 1",
-        features: |w, d, o| resnet::features(&resnet::RESNET18, w, d, o),
-        classify: resnet::classify,
-    },
-    Family {
-        name: "resnet50",
-        source: "arXiv 1512.03385, table 1; stride on the 3×3",
-        features: |w, d, o| resnet::features(&resnet::RESNET50, w, d, o),
-        classify: resnet::classify,
-    },
-    Family {
-        name: "rn4",
-        source: "ResNet-10 of 4 to 12 channels for 32 × 32 pixels",
-        features: |w, d, o| resnet::features(&resnet::RN4, w, d, o),
-        classify: resnet::classify,
-    },
-    Family {
-        name: "mb4",
-        source: "MobileNetV2 of 4 to 8 channels for 32 × 32 pixels",
-        features: |w, d, o| mobilenet_v2::features(&mobilenet_v2::MB4, w, d, o),
-        classify: |net, x| mobilenet_v2::classify(&mobilenet_v2::MB4, net, x),
-    },
-];
-
-/// The networks that tables and listings show: each also exists as `dy_…`, and at any other width.
-pub const ALL: &[&str] = &[
-    "mobilenet_v2_x1_0",
-    "mobilenet_v2_x0_75",
-    "mobilenet_v2_x0_5",
-    "mobilenet_v2_x0_35",
-    "mobilenet_v3_small",
-    "mobilenet_v3_small_early",
-    "mobilenet_v3_large",
-    "resnet10",
-    "resnet18",
-    "resnet50",
-];
-
-/// The keypoint networks that tables and listings show: every network of [`ALL`] with both heads. Each also exists as
-/// `pose_dy_…`, and with any family and width.
-pub fn pose_names() -> impl Iterator<Item = String> {
-    ALL.iter().flat_map(|backbone| ["a", "b"].map(|head| format!("pose_{backbone}_{head}")))
-}
-
-/// A network that cannot be built.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum ModelError {
-    /// No such architecture.
-    #[error("unknown model `{}`; did you mean `{suggestion}`? (`dyconv models` lists all)", short_name(name))]
-    Unknown {
-        /// What was asked for.
-        name: String,
-        /// The nearest name that exists.
-        suggestion: String,
-    },
-    /// An option outside its bounds, or one that means nothing for this network.
-    #[error("model option `{option}`: {message}")]
-    Option {
-        /// The option.
-        option: &'static str,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// The network's shapes do not fit, for example because the images are too small.
-    #[error(transparent)]
-    Graph(#[from] GraphError),
-}
 
 /// Builds a network by name, e.g. `dy_mobilenet_v2_x0_5`, `resnet18` or `pose_dy_resnet18_a`.
 ///

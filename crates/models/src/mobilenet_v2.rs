@@ -2,8 +2,9 @@
 
 use dyconv_graph::{Activation, Graph, NodeId, Op};
 
-use crate::blocks::{ConvSpec, Features, Net, refuse, round_channels};
-use crate::{ModelError, Options};
+use crate::blocks::{ConvSpec, Features, InvertedResidual, Net, refuse, round_channels};
+use crate::error::ModelError;
+use crate::options::Options;
 
 /// A network of inverted residual blocks.
 pub struct Table {
@@ -74,7 +75,9 @@ pub(crate) fn features<'a>(table: &Table, width: f64, dynamic: bool, options: &'
         let out = round_channels(out as f64 * width, table.divisor);
         for repeat in 0..repeats {
             let stride = if repeat == 0 { stride } else { 1 };
-            x = inverted_residual(&mut net, &format!("blocks.{block}"), x, t * c, out, stride)?;
+            let (expanded, act) = (t * c, Activation::Relu6);
+            let residual = InvertedResidual { kernel: 3, expanded, out, stride, se: false, act };
+            x = net.inverted_residual(&format!("blocks.{block}"), x, residual)?;
             c = out;
             block += 1;
         }
@@ -89,30 +92,4 @@ pub(crate) fn features<'a>(table: &Table, width: f64, dynamic: bool, options: &'
 pub(crate) fn classify(table: &Table, mut net: Net<'_>, x: NodeId) -> Result<Graph, ModelError> {
     let x = net.builder.push("pool", Op::GlobalAvgPool, &[x])?;
     net.classify(x, table.dropout)
-}
-
-/// 1×1 to `expanded` channels, depthwise 3×3, 1×1 to `out`; added to its input where the shapes are equal.
-pub(crate) fn inverted_residual(
-    net: &mut Net<'_>,
-    name: &str,
-    x: NodeId,
-    expanded: usize,
-    out: usize,
-    stride: usize,
-) -> Result<NodeId, ModelError> {
-    let channels = net.builder.shape(x).channels();
-    let parts = net.options.dynamic_parts;
-    let relu6 = Some(Activation::Relu6);
-    let base = ConvSpec { out: expanded, kernel: 1, stride: 1, groups: 1, act: relu6, dynamic: parts.expand };
-    let mut y = x;
-    if expanded != channels {
-        y = net.conv(&format!("{name}.expand"), y, base)?;
-    }
-    let depthwise = ConvSpec { kernel: 3, stride, groups: expanded, dynamic: parts.depthwise, ..base };
-    y = net.conv(&format!("{name}.depthwise"), y, depthwise)?;
-    y = net.conv(&format!("{name}.project"), y, ConvSpec { out, act: None, dynamic: parts.project, ..base })?;
-    if stride == 1 && channels == out {
-        y = net.builder.push(&format!("{name}.add"), Op::Add, &[x, y])?;
-    }
-    Ok(y)
 }

@@ -3,8 +3,9 @@
 use dyconv_graph::Activation::{self, HardSwish as HS, Relu as RE};
 use dyconv_graph::{Graph, Linear, NodeId, Op};
 
-use crate::blocks::{ConvSpec, Features, Net, make_divisible, refuse};
-use crate::{ModelError, Options};
+use crate::blocks::{ConvSpec, Features, InvertedResidual, Net, make_divisible, refuse};
+use crate::error::ModelError;
+use crate::options::Options;
 
 /// One inverted residual block: kernel, expansion size, output channels, squeeze-and-excitation, activation, stride.
 pub type Row = (usize, usize, usize, bool, Activation, usize);
@@ -103,8 +104,10 @@ pub(crate) fn features<'a>(table: &Table, width: f64, dynamic: bool, options: &'
     let out = make_divisible(16.0 * width);
     let x = net.builder.input();
     let mut x = net.conv("stem", x, ConvSpec { out, kernel: 3, stride, groups: 1, act: Some(HS), dynamic: false })?;
-    for (block, row) in table.rows.iter().enumerate() {
-        x = inverted_residual(&mut net, &format!("blocks.{block}"), x, row, width)?;
+    for (block, &(kernel, expanded, out, se, act, stride)) in table.rows.iter().enumerate() {
+        let [expanded, out] = [expanded, out].map(|c| make_divisible(c as f64 * width));
+        let residual = InvertedResidual { kernel, expanded, out, stride, se: se && options.se, act };
+        x = net.inverted_residual(&format!("blocks.{block}"), x, residual)?;
     }
     let head = make_divisible(table.head as f64 * width);
     let dynamic = options.dynamic_head;
@@ -122,32 +125,4 @@ pub(crate) fn classify(table: &Table, mut net: Net<'_>, x: NodeId) -> Result<Gra
     let x = net.builder.push("hidden", Op::Linear(hidden), &[x])?;
     let x = net.builder.push("hidden.act", Op::Activation(HS), &[x])?;
     net.classify(x, 0.2)
-}
-
-fn inverted_residual(
-    net: &mut Net<'_>,
-    name: &str,
-    x: NodeId,
-    &(kernel, expanded, out, se, act, stride): &Row,
-    width: f64,
-) -> Result<NodeId, ModelError> {
-    let channels = net.builder.shape(x).channels();
-    let parts = net.options.dynamic_parts;
-    let expanded = make_divisible(expanded as f64 * width);
-    let out = make_divisible(out as f64 * width);
-    let base = ConvSpec { out: expanded, kernel: 1, stride: 1, groups: 1, act: Some(act), dynamic: parts.expand };
-    let mut y = x;
-    if expanded != channels {
-        y = net.conv(&format!("{name}.expand"), y, base)?;
-    }
-    let depthwise = ConvSpec { kernel, stride, groups: expanded, dynamic: parts.depthwise, ..base };
-    y = net.conv(&format!("{name}.depthwise"), y, depthwise)?;
-    if se && net.options.se {
-        y = net.squeeze_excite(&format!("{name}.se"), y)?;
-    }
-    y = net.conv(&format!("{name}.project"), y, ConvSpec { out, act: None, dynamic: parts.project, ..base })?;
-    if stride == 1 && channels == out {
-        y = net.builder.push(&format!("{name}.add"), Op::Add, &[x, y])?;
-    }
-    Ok(y)
 }

@@ -3,7 +3,11 @@
 
 use std::str::FromStr;
 
-use crate::{ALL, FAMILIES, Family, Head, ModelError, pose_names};
+use dyconv_graph::words::suggest;
+
+use crate::error::ModelError;
+use crate::families::{ALL, FAMILIES, Family, pose_names};
+use crate::pose::Head;
 
 /// A parsed model name.
 #[derive(Clone, Copy)]
@@ -82,12 +86,6 @@ fn nearest_model(name: &str) -> String {
     let known = known.chain(pose_names().flat_map(|n| [dynamic_form(&n), n]));
     let known: Vec<String> = known.collect();
     suggest(name, known.iter().map(String::as_str)).unwrap_or(ALL[0]).to_owned()
-}
-
-/// The candidate nearest to `word` by edit distance; of a long word the first hundred characters count.
-pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.char_indices().nth(100).map_or(word, |(end, _)| &word[..end]);
-    candidates.into_iter().min_by_key(|c| strsim::damerau_levenshtein(word, c))
 }
 
 #[cfg(test)]

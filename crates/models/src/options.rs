@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use dyconv_graph::words::MAX_PATTERN;
 use dyconv_graph::{Gate, Router, short_name};
 use serde::{Deserialize, Serialize};
 
-use crate::ModelError;
-use crate::blocks::MAX_PATTERN;
+use crate::error::ModelError;
 
 /// Settings of a network beside its name. The defaults are the paper's (K = 4, hidden = C/4, stem, head, shortcuts,
 /// squeeze-and-excitation and classifier static).

@@ -15,11 +15,12 @@
 
 use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Graph, NodeId, Op};
 
-use crate::blocks::{Net, make_divisible, refuse};
-use crate::{ModelError, mobilenet_v2};
+use crate::blocks::{InvertedResidual, Net, make_divisible, refuse};
+use crate::error::ModelError;
 
 /// How features become heat maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Head {
     /// `a`: transposed convolutions.
     Deconvolution,
@@ -68,7 +69,8 @@ fn bottlenecks(net: &mut Net<'_>, mut x: NodeId) -> Result<NodeId, ModelError> {
         x = net.builder.push(&format!("up.{stage}"), Op::Upsample { scale: 2 }, &[x])?;
         for (block, channels) in blocks.iter().enumerate() {
             let [expanded, out] = [channels.0, channels.1].map(|c| make_divisible(c as f64 * width));
-            x = mobilenet_v2::inverted_residual(net, &format!("up.{stage}.{block}"), x, expanded, out, 1)?;
+            let residual = InvertedResidual { kernel: 3, expanded, out, stride: 1, se: false, act: Activation::Relu6 };
+            x = net.inverted_residual(&format!("up.{stage}.{block}"), x, residual)?;
         }
     }
     Ok(x)

@@ -4,7 +4,8 @@ use dyconv_graph::Activation::Relu;
 use dyconv_graph::{Graph, NodeId, Op, Pool2d};
 
 use crate::blocks::{ConvSpec, Features, Net, refuse};
-use crate::{DynamicParts, ModelError, Options};
+use crate::error::ModelError;
+use crate::options::{DynamicParts, Options};
 
 /// The first convolution.
 pub struct Stem {

@@ -2,13 +2,12 @@
 
 use burn::module::{Module, RunningState};
 use burn::nn::{Initializer, Linear, LinearConfig};
-use burn::tensor::activation::{relu, sigmoid};
 use burn::tensor::{Device, Tensor};
-use dyconv_graph::{Gate, Router, RouterInit};
+use dyconv_graph::{Activation, Gate, Router, RouterInit, RouterStep};
 
 use crate::ops;
 
-/// Linear(C → hidden) → ReLU → linear(hidden → K) → softmax(·/τ) or sigmoid, over pooled features (paper §3.2).
+/// [`Router::steps`] over pooled features (paper §3.2).
 ///
 /// The temperature is part of the layer's record: a layer that is saved and loaded attends as before.
 #[derive(Module, Debug)]
@@ -20,13 +19,13 @@ pub struct Attention {
     /// τ, one number.
     pub temperature: RunningState<Tensor<1>>,
     #[module(skip)]
-    gate: Gate,
+    steps: [RouterStep; 4],
 }
 
 impl Attention {
     /// An attention over `channels` features at τ = 30, the start of the usual schedule.
     pub fn new(channels: usize, router: &Router, init: RouterInit, device: &Device) -> Self {
-        let hidden = router.hidden(channels);
+        let (hidden, steps) = (router.hidden(channels), router.steps(channels));
         let linear = |from, to| match init {
             RouterInit::Small => LinearConfig::new(from, to).init(device),
             RouterInit::Large => {
@@ -40,17 +39,19 @@ impl Attention {
             fc1: linear(channels, hidden),
             fc2: linear(hidden, router.kernels),
             temperature: RunningState::new(Tensor::from_floats([30.0], device)),
-            gate: router.gate,
+            steps,
         }
     }
 
     /// Coefficients `[N, K]` for pooled features `[N, C]`.
     pub fn forward(&self, features: Tensor<2>) -> Tensor<2> {
-        let z = self.fc2.forward(relu(self.fc1.forward(features)));
-        match self.gate {
-            Gate::Softmax => ops::softmax(z, self.temperature()),
-            Gate::Sigmoid => sigmoid(z),
-        }
+        let mut layers = [&self.fc1, &self.fc2].into_iter();
+        self.steps.iter().fold(features, |x, step| match step {
+            RouterStep::Linear(..) => layers.next().expect("a router has two linear layers").forward(x),
+            RouterStep::Activation(activation) => ops::activation(*activation, x),
+            RouterStep::Gate(Gate::Softmax) => ops::softmax(x, self.temperature()),
+            RouterStep::Gate(Gate::Sigmoid) => ops::activation(Activation::Sigmoid, x),
+        })
     }
 
     /// Coefficients `[N, K]` for a map `[N, C, H, W]`.

@@ -1,12 +1,13 @@
 //! Batch normalisation with PyTorch's running statistics.
 
 use burn::module::{Module, Param, RunningState};
-use burn::tensor::module::{batch_norm, batch_norm_train};
+use burn::tensor::module::batch_norm;
 use burn::tensor::{Device, Tensor};
 use dyconv_graph::Activation;
-use dyconv_train_kernels::NormActivation;
 
-use crate::{fast, ops, processes, stock};
+use crate::operations::Operations;
+use crate::ops::activated;
+use crate::processes;
 
 /// Weight of the newest batch in the running statistics.
 const MOMENTUM: f64 = 0.1;
@@ -48,27 +49,19 @@ impl BatchNorm {
 
     /// Normalises `[N, C, H, W]` and applies what follows; in training ReLU, ReLU6 and Hard-Swish cost nothing extra.
     pub fn forward_with(&self, x: Tensor<4>, activation: Option<Activation>) -> Tensor<4> {
+        self.forward_by(Operations::Custom, x, activation)
+    }
+
+    /// As [`BatchNorm::forward_with`], by these operations.
+    pub fn forward_by(&self, operations: Operations, x: Tensor<4>, activation: Option<Activation>) -> Tensor<4> {
         if !x.device().is_autodiff() {
             return self.evaluate(x, activation);
         }
         let [n, _, h, w] = x.dims();
         let (scale, shift) = (self.weight.val(), self.bias.val());
-        let (fused, after) = match activation {
-            _ if stock::chosen() => (NormActivation::None, activation),
-            None => (NormActivation::None, None),
-            Some(Activation::Relu) => (NormActivation::Relu, None),
-            Some(Activation::Relu6) => (NormActivation::Relu6, None),
-            Some(Activation::HardSwish) => (NormActivation::HardSwish, None),
-            Some(Activation::HardSigmoid | Activation::Sigmoid) => (NormActivation::None, activation),
-        };
-        let (y, mean, variance) = if stock::chosen() {
-            let batch = batch_norm_train(x, scale, shift, self.eps);
-            (batch.output, batch.mean.detach(), batch.variance.detach())
-        } else {
-            fast::norm_act(x, scale, shift, self.eps, fused)
-        };
+        let (y, mean, variance) = operations.norm_act(x, scale, shift, self.eps, activation);
         self.remember(processes::total((n * h * w) as f64), mean, variance);
-        after.into_iter().fold(y, |y, a| ops::activation(a, y))
+        y
     }
 
     /// Normalises `[N, C, H, W]` by the running statistics, also in training, and applies what follows.
@@ -77,7 +70,7 @@ impl BatchNorm {
         let mean = self.running_mean.value().to_device(&device);
         let var = self.running_var.value().to_device(&device);
         let y = batch_norm(x, self.weight.val(), self.bias.val(), mean, var, self.eps);
-        activation.into_iter().fold(y, |y, a| ops::activation(a, y))
+        activated(y, activation)
     }
 
     /// Moves the running statistics towards those of a batch with `count` values a channel.

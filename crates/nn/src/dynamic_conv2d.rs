@@ -7,7 +7,8 @@ use dyconv_graph::{Gate, Router, RouterInit};
 use dyconv_train_kernels::start_threads;
 
 use crate::attention::Attention;
-use crate::ops::{self, ConvGeometry, mix_conv};
+use crate::geometry::ConvGeometry;
+use crate::ops::{self, mix_conv};
 
 /// Settings of a [`DynamicConv2d`]; pairs are (height, width).
 #[derive(Config, Debug)]
@@ -37,9 +38,9 @@ pub struct DynamicConv2dConfig {
     /// Input channels per hidden unit of the attention.
     #[config(default = 4)]
     pub reduction: usize,
-    /// Sigmoid coefficients (CondConv) instead of softmax(·/τ).
-    #[config(default = false)]
-    pub sigmoid: bool,
+    /// What turns scores into coefficients: softmax(·/τ), or sigmoids (CondConv).
+    #[config(default = "Gate::Softmax")]
+    pub gate: Gate,
     /// Peaky first attention, which ruins deep networks; the default starts near uniform.
     #[config(default = false)]
     pub large_router_init: bool,
@@ -78,8 +79,8 @@ impl DynamicConv2dConfig {
         );
         let std = (2.0 / (c_out / self.groups * kh * kw) as f64).sqrt();
         let shape = [self.kernels, c_out, c_in / self.groups, kh, kw];
-        let gate = if self.sigmoid { Gate::Sigmoid } else { Gate::Softmax };
-        let router = Router { kernels: self.kernels, reduction: self.reduction, gate, ..Router::default() };
+        let Self { kernels, reduction, gate, .. } = *self;
+        let router = Router { kernels, reduction, gate, ..Router::default() };
         let init = if self.large_router_init { RouterInit::Large } else { RouterInit::Small };
         let Self { stride, padding, dilation, groups, .. } = *self;
         DynamicConv2d {

@@ -25,9 +25,9 @@ pub struct DynamicLinearConfig {
     /// Input features per hidden unit of the attention.
     #[config(default = 4)]
     pub reduction: usize,
-    /// Sigmoid coefficients (CondConv) instead of softmax(·/τ).
-    #[config(default = false)]
-    pub sigmoid: bool,
+    /// What turns scores into coefficients: softmax(·/τ), or sigmoids (CondConv).
+    #[config(default = "Gate::Softmax")]
+    pub gate: Gate,
 }
 
 /// The dynamic perceptron: mixes K matrices per sample by an attention over its input (paper §3.1).
@@ -48,10 +48,9 @@ impl DynamicLinearConfig {
     /// When a size is zero.
     pub fn init(&self, device: &Device) -> DynamicLinear {
         start_threads();
-        let Self { d_input, d_output, kernels, reduction, .. } = *self;
+        let Self { d_input, d_output, kernels, reduction, gate, .. } = *self;
         assert!(d_input > 0 && d_output > 0 && kernels > 0, "d_input, d_output and kernels must be positive");
         let bound = 1.0 / (d_input as f64).sqrt();
-        let gate = if self.sigmoid { Gate::Sigmoid } else { Gate::Softmax };
         let router = Router { kernels, reduction, gate, ..Router::default() };
         let shape = [kernels, d_output, d_input];
         DynamicLinear {

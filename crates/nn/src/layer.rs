@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use dyconv_graph::{Op, Tensor as Stored, Weights};
 
-use crate::BatchNorm;
+use crate::batch_norm::BatchNorm;
 
 /// One node that owns tensors.
 #[derive(Module, Debug)]
@@ -69,7 +69,15 @@ impl Layer {
                 running_var: burn::module::RunningState::new(source.tensor("running_var")),
                 eps: f64::from(*eps),
             }),
-            _ => return None,
+            Op::Input
+            | Op::Activation(_)
+            | Op::Softmax
+            | Op::Add
+            | Op::Scale
+            | Op::GlobalAvgPool
+            | Op::MaxPool(_)
+            | Op::Upsample { .. }
+            | Op::Dropout { .. } => return None,
         })
     }
 
@@ -132,7 +140,7 @@ impl Layer {
         }
     }
 
-    /// The layer with its trained tensors changed, in the same order; see [`crate::Network::update`].
+    /// The layer with its trained tensors changed, in the same order; see [`crate::network::Network::update`].
     pub fn update(self, change: &mut impl FnMut(Tensor<1>) -> Option<Tensor<1>>) -> Self {
         match self {
             Layer::Conv(l) => {

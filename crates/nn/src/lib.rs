@@ -16,22 +16,27 @@
 
 mod attention;
 mod batch_norm;
+mod custom_ops;
 mod dynamic_conv2d;
 mod dynamic_linear;
-mod fast;
+mod geometry;
 mod layer;
 mod network;
+mod operations;
 pub mod ops;
 mod processes;
-mod stock;
+mod reference;
+mod structure;
 mod trained;
+mod value;
 
 pub use attention::Attention;
 pub use batch_norm::BatchNorm;
 pub use dyconv_train_kernels::{Isa, keep_freed_memory, start_threads, wanted_threads};
 pub use dynamic_conv2d::{DynamicConv2d, DynamicConv2dConfig};
 pub use dynamic_linear::{DynamicLinear, DynamicLinearConfig};
-pub use network::{Network, NetworkError, Value};
+pub use network::{Network, NetworkError};
+pub use operations::Operations;
 pub use processes::enable_sync_batch_norm;
-pub use stock::with_stock_operations;
 pub use trained::{Gradients, Trained};
+pub use value::Value;

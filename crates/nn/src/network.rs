@@ -2,61 +2,23 @@
 
 use std::sync::Arc;
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::DropoutConfig;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
-use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Graph, Node, NodeId, Op, Pool2d, Weights, WeightsError};
+use dyconv_graph::{Graph, Node, NodeId, Op, Pool2d, Weights, WeightsError};
 use dyconv_train_kernels::{Isa, start_threads};
 
 use crate::layer::Layer;
-use crate::ops::{self, ConvGeometry, TransposedGeometry};
-
-/// What flows between nodes, for a whole batch.
-#[derive(Debug, Clone)]
-pub enum Value {
-    /// `[N, C, H, W]`
-    Map(Tensor<4>),
-    /// `[N, C]`
-    Vector(Tensor<2>),
-}
-
-impl Value {
-    /// The numbers in row-major order.
-    pub fn into_vec(self) -> Vec<f32> {
-        let data = match self {
-            Value::Map(x) => x.into_data(),
-            Value::Vector(x) => x.into_data(),
-        };
-        data.try_into_vec::<f32>().expect("activations are f32")
-    }
-
-    /// Dimensions, the batch first.
-    pub fn dims(&self) -> Vec<usize> {
-        match self {
-            Value::Map(x) => x.dims().to_vec(),
-            Value::Vector(x) => x.dims().to_vec(),
-        }
-    }
-
-    fn map(self) -> Tensor<4> {
-        match self {
-            Value::Map(x) => x,
-            Value::Vector(_) => unreachable!("shape inference gave this op a map"),
-        }
-    }
-
-    fn vector(self) -> Tensor<2> {
-        match self {
-            Value::Vector(x) => x,
-            Value::Map(_) => unreachable!("shape inference gave this op a vector"),
-        }
-    }
-}
+use crate::operations::Operations;
+use crate::ops;
+use crate::structure::Structure;
+use crate::value::Value;
 
 /// A network that cannot be made trainable.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NetworkError {
     /// The weights do not fit the graph.
     #[error(transparent)]
@@ -82,53 +44,8 @@ pub struct Network {
     /// By layer: whether it stays as it is; see [`Network::freeze`].
     #[module(skip)]
     frozen: Vec<bool>,
-}
-
-#[derive(Debug)]
-struct Structure {
-    graph: Graph,
-    /// Index into `layers` of each node that owns tensors.
-    layer: Vec<Option<usize>>,
-    /// The last node that reads each value.
-    last_reader: Vec<Option<NodeId>>,
-    /// For a batch norm, the activation that alone reads it; for that activation, itself.
-    fused: Vec<Option<Activation>>,
-    /// Pools whose input has a reader that depends on them: routers and squeeze-and-excitation.
-    joins: Vec<bool>,
-}
-
-/// Finds pools whose input has another reader that depends on them.
-fn joins(graph: &Graph) -> Vec<bool> {
-    let readers = graph.readers();
-    let depends = |pool: NodeId, reader: NodeId| {
-        let mut on_pool = vec![false; graph.nodes().len()];
-        on_pool[pool.index()] = true;
-        for id in graph.ids().skip(pool.index() + 1) {
-            on_pool[id.index()] = graph.node(id).inputs.iter().any(|i| on_pool[i.index()]);
-        }
-        on_pool[reader.index()]
-    };
-    let joins = |id: NodeId| {
-        let node = graph.node(id);
-        node.op == Op::GlobalAvgPool
-            && readers[node.inputs[0].index()].iter().any(|reader| *reader != id && depends(id, *reader))
-    };
-    graph.ids().map(joins).collect()
-}
-
-/// Finds batch norms whose only reader is an activation.
-fn fuse(graph: &Graph) -> Vec<Option<Activation>> {
-    let mut fused = vec![None; graph.nodes().len()];
-    for (id, readers) in graph.ids().zip(graph.readers()) {
-        if let (Op::BatchNorm { .. }, [reader]) = (&graph.node(id).op, &readers[..])
-            && let Op::Activation(activation) = graph.node(*reader).op
-            && graph.output() != id
-        {
-            fused[id.index()] = Some(activation);
-            fused[reader.index()] = Some(activation);
-        }
-    }
-    fused
+    #[module(skip)]
+    operations: Operations,
 }
 
 impl Network {
@@ -149,11 +66,9 @@ impl Network {
             layer.push(loaded.is_some().then_some(layers.len()));
             layers.extend(loaded);
         }
-        let last_reader = graph.readers().iter().map(|r| r.iter().max().copied()).collect();
-        let structure =
-            Arc::new(Structure { graph: graph.clone(), layer, last_reader, fused: fuse(graph), joins: joins(graph) });
+        let structure = Arc::new(Structure::new(graph, layer));
         let frozen = vec![false; layers.len()];
-        let mut network = Self { layers, structure, tau: 1.0, frozen };
+        let mut network = Self { layers, structure, tau: 1.0, frozen, operations: Operations::default() };
         network.set_temperature(tau)?;
         Ok(network)
     }
@@ -170,6 +85,13 @@ impl Network {
         }
         let layers = self.layers.into_iter().zip(&self.frozen);
         self.layers = layers.map(|(layer, frozen)| if *frozen { layer.no_grad() } else { layer }).collect();
+        self
+    }
+
+    /// The network carried out by these operations, and not by ours.
+    #[must_use]
+    pub fn with_operations(mut self, operations: Operations) -> Self {
+        self.operations = operations;
         self
     }
 
@@ -276,70 +198,86 @@ impl Network {
     fn apply(&self, id: NodeId, node: &Node, inputs: Vec<Value>, fuse: bool) -> Value {
         let mut inputs = inputs.into_iter();
         let mut next = || inputs.next().expect("the graph was checked");
-        let layer = self.structure.layer[id.index()].map(|i| &self.layers[i]);
-        let frozen = self.structure.layer[id.index()].is_some_and(|i| self.frozen[i]);
         let fused = self.structure.fused[id.index()].filter(|_| fuse);
-        match (&node.op, layer) {
-            (Op::Conv(conv), Some(Layer::Conv(l))) => {
-                Value::Map(ops::conv(next().map(), l.weight.val(), l.bias.as_ref().map(|b| b.val()), geometry(conv)))
+        match &node.op {
+            Op::Input => unreachable!("the input is given"),
+            Op::Conv(conv) => {
+                let Layer::Conv(l) = self.layer(id) else { mismatch(node) };
+                let bias = l.bias.as_ref().map(Param::val);
+                Value::Map(self.operations.conv(next().map(), l.weight.val(), bias, conv.into()))
             }
-            (Op::ConvTranspose(conv), Some(Layer::Conv(l))) => {
-                let bias = l.bias.as_ref().map(|b| b.val());
-                Value::Map(ops::conv_transpose(next().map(), l.weight.val(), bias, transposed(conv)))
+            Op::ConvTranspose(conv) => {
+                let Layer::Conv(l) = self.layer(id) else { mismatch(node) };
+                let bias = l.bias.as_ref().map(Param::val);
+                Value::Map(self.operations.conv_transpose(next().map(), l.weight.val(), bias, conv.into()))
             }
-            (Op::MixConv(mix), Some(Layer::MixConv(l))) => {
-                let (x, pi) = (next().map(), next().vector());
-                Value::Map(ops::mix_conv(x, pi, l.weight.val(), l.bias.as_ref().map(|b| b.val()), geometry(&mix.conv)))
+            Op::MixConv(mix) => {
+                let Layer::MixConv(l) = self.layer(id) else { mismatch(node) };
+                let (x, pi, bias) = (next().map(), next().vector(), l.bias.as_ref().map(Param::val));
+                Value::Map(self.operations.mix_conv(x, pi, l.weight.val(), bias, (&mix.conv).into()))
             }
-            (Op::Linear(_), Some(Layer::Linear(l))) => {
-                Value::Vector(ops::linear(next().vector(), l.weight.val(), l.bias.as_ref().map(|b| b.val())))
+            Op::Linear(_) => {
+                let Layer::Linear(l) = self.layer(id) else { mismatch(node) };
+                Value::Vector(ops::linear(next().vector(), l.weight.val(), l.bias.as_ref().map(Param::val)))
             }
-            (Op::MixLinear(_), Some(Layer::MixLinear(l))) => {
+            Op::MixLinear(_) => {
+                let Layer::MixLinear(l) = self.layer(id) else { mismatch(node) };
                 let (x, pi) = (next().vector(), next().vector());
-                Value::Vector(ops::mix_linear(x, pi, l.weight.val(), l.bias.as_ref().map(|b| b.val())))
+                Value::Vector(ops::mix_linear(x, pi, l.weight.val(), l.bias.as_ref().map(Param::val)))
             }
-            (Op::BatchNorm { .. }, Some(Layer::BatchNorm(l))) if frozen => Value::Map(l.evaluate(next().map(), fused)),
-            (Op::BatchNorm { .. }, Some(Layer::BatchNorm(l))) => Value::Map(l.forward_with(next().map(), fused)),
-            (Op::Activation(_), _) if fused.is_some() => next(),
-            (Op::Activation(a), _) => match next() {
+            Op::BatchNorm { .. } => {
+                let Layer::BatchNorm(l) = self.layer(id) else { mismatch(node) };
+                Value::Map(if self.is_frozen(id) {
+                    l.evaluate(next().map(), fused)
+                } else {
+                    l.forward_by(self.operations, next().map(), fused)
+                })
+            }
+            Op::Activation(_) if fused.is_some() => next(),
+            Op::Activation(a) => match next() {
                 Value::Map(x) => Value::Map(ops::activation(*a, x)),
                 Value::Vector(x) => Value::Vector(ops::activation(*a, x)),
             },
-            (Op::Softmax, _) => Value::Vector(ops::softmax(next().vector(), self.tau)),
-            (Op::Add, _) => match (next(), next()) {
+            Op::Softmax => Value::Vector(ops::softmax(next().vector(), self.tau)),
+            Op::Add => match (next(), next()) {
                 (Value::Map(a), Value::Map(b)) => Value::Map(a + b),
                 (a, b) => Value::Vector(a.vector() + b.vector()),
             },
-            (Op::Scale, _) => {
+            Op::Scale => {
                 let (x, s) = (next().map(), next().vector());
                 let [n, c] = s.dims();
                 Value::Map(x * s.reshape([n, c, 1, 1]))
             }
-            (Op::GlobalAvgPool, _) if self.structure.joins[id.index()] => {
-                Value::Vector(ops::pool_beside_reader(next().map()))
-            }
-            (Op::GlobalAvgPool, _) => Value::Vector(ops::global_avg_pool(next().map())),
-            (Op::MaxPool(pool), _) => Value::Map(max_pool(next().map(), pool)),
-            (Op::Upsample { scale }, _) => Value::Map(ops::upsample(next().map(), *scale)),
-            (Op::Dropout { rate }, _) => {
+            Op::GlobalAvgPool => Value::Vector(if self.structure.joins[id.index()] {
+                self.operations.pool_beside_reader(next().map())
+            } else {
+                self.operations.global_avg_pool(next().map())
+            }),
+            Op::MaxPool(pool) => Value::Map(max_pool(next().map(), pool)),
+            Op::Upsample { scale } => Value::Map(self.operations.upsample(next().map(), *scale)),
+            Op::Dropout { rate } => {
                 let dropout = DropoutConfig::new(f64::from(*rate)).init();
                 match next() {
                     Value::Map(x) => Value::Map(dropout.forward(x)),
                     Value::Vector(x) => Value::Vector(dropout.forward(x)),
                 }
             }
-            (op, _) => unreachable!("`{}` was loaded without its tensors", op.name()),
         }
+    }
+
+    /// The tensors of a node that owns some.
+    fn layer(&self, id: NodeId) -> &Layer {
+        let layer = self.structure.layer[id.index()];
+        &self.layers[layer.expect("`Layer::load` gave the op its tensors")]
+    }
+
+    fn is_frozen(&self, id: NodeId) -> bool {
+        self.structure.layer[id.index()].is_some_and(|i| self.frozen[i])
     }
 }
 
-fn geometry(conv: &Conv2d) -> ConvGeometry {
-    ConvGeometry { stride: conv.stride, padding: conv.padding, dilation: conv.dilation, groups: conv.groups }
-}
-
-fn transposed(conv: &ConvTranspose2d) -> TransposedGeometry {
-    let ConvTranspose2d { stride, padding, output_padding, groups, .. } = *conv;
-    TransposedGeometry { stride, padding, output_padding, groups }
+fn mismatch(node: &Node) -> ! {
+    unreachable!("`Layer::load` gave `{}` the tensors of another op", node.name)
 }
 
 fn max_pool(x: Tensor<4>, pool: &Pool2d) -> Tensor<4> {

@@ -3,69 +3,16 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::{hard_sigmoid, relu, sigmoid};
-use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use dyconv_graph::Activation;
+use dyconv_train_kernels::NormActivation;
 pub use dyconv_train_kernels::SgdRule;
 
-use crate::{fast, stock};
-
-/// Geometry of a convolution; pairs are (height, width).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConvGeometry {
-    /// Step between neighbouring outputs.
-    pub stride: [usize; 2],
-    /// Zeros added on both sides of each axis.
-    pub padding: [usize; 2],
-    /// Step between neighbouring kernel taps.
-    pub dilation: [usize; 2],
-    /// Independent groups of channels.
-    pub groups: usize,
-}
-
-impl ConvGeometry {
-    pub(crate) fn options(self) -> ConvOptions<2> {
-        ConvOptions::new(self.stride, self.padding, self.dilation, self.groups)
-    }
-}
-
-/// Geometry of a transposed convolution; pairs are (height, width).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TransposedGeometry {
-    /// Outputs between what neighbouring inputs are added to.
-    pub stride: [usize; 2],
-    /// Outputs cut off on both sides of each axis.
-    pub padding: [usize; 2],
-    /// Outputs added at the end of each axis, fewer than the stride.
-    pub output_padding: [usize; 2],
-    /// Independent groups of channels.
-    pub groups: usize,
-}
-
-impl TransposedGeometry {
-    pub(crate) fn options(self) -> ConvTransposeOptions<2> {
-        ConvTransposeOptions::new(self.stride, self.padding, self.output_padding, [1, 1], self.groups)
-    }
-
-    /// The convolution that goes back, from the output's size to the input's.
-    pub(crate) fn convolution(self) -> ConvGeometry {
-        ConvGeometry { stride: self.stride, padding: self.padding, dilation: [1, 1], groups: self.groups }
-    }
-
-    /// Height and width of the output.
-    pub(crate) fn output(self, input: [usize; 2], kernel: [usize; 2]) -> [usize; 2] {
-        [0, 1].map(|a| {
-            let whole = (input[a] - 1) * self.stride[a] + kernel[a] + self.output_padding[a];
-            whole - 2 * self.padding[a]
-        })
-    }
-}
+use crate::custom_ops;
+pub use crate::geometry::{ConvGeometry, TransposedGeometry};
 
 /// Static convolution: `x` `[N, C_in, H, W]`, `weight` `[C_out, C_in / groups, kh, kw]`, `bias` `[C_out]`.
 pub fn conv(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, geometry: ConvGeometry) -> Tensor<4> {
-    if stock::chosen() {
-        return stock::conv(x, weight, bias, geometry);
-    }
-    let y = fast::conv(x, weight, geometry);
+    let y = custom_ops::conv(x, weight, geometry);
     match bias {
         Some(bias) => {
             let [c] = bias.dims();
@@ -89,11 +36,12 @@ pub fn mix_conv(
     bias: Option<Tensor<2>>,
     geometry: ConvGeometry,
 ) -> Tensor<4> {
-    let y = if stock::chosen() {
-        stock::mix_conv(x, pi.clone(), bank, geometry)
-    } else {
-        fast::mix_conv(x, pi.clone(), bank, geometry)
-    };
+    let y = custom_ops::mix_conv(x, pi.clone(), bank, geometry);
+    add_mixed_bias(y, pi, bias)
+}
+
+/// Adds Σ_k π_nk·b_k, `pi` `[N, K]`, `bias` `[K, C]`, to a map `[N, C, H, W]`.
+pub(crate) fn add_mixed_bias(y: Tensor<4>, pi: Tensor<2>, bias: Option<Tensor<2>>) -> Tensor<4> {
     match bias {
         Some(bias) => {
             let [n, c, _, _] = y.dims();
@@ -110,10 +58,7 @@ pub fn conv_transpose(
     bias: Option<Tensor<1>>,
     geometry: TransposedGeometry,
 ) -> Tensor<4> {
-    if stock::chosen() {
-        return stock::conv_transpose(x, weight, bias, geometry);
-    }
-    let y = fast::conv_transpose(x, weight, geometry);
+    let y = custom_ops::conv_transpose(x, weight, geometry);
     match bias {
         Some(bias) => {
             let [c] = bias.dims();
@@ -125,7 +70,7 @@ pub fn conv_transpose(
 
 /// Bilinear upsampling by a whole factor, corners not aligned: `[N, C, H, W]` → `[N, C, scale · H, scale · W]`.
 pub fn upsample(x: Tensor<4>, scale: usize) -> Tensor<4> {
-    if stock::chosen() { stock::upsample(x, scale) } else { fast::upsample(x, scale) }
+    custom_ops::upsample(x, scale)
 }
 
 /// Linear layer: `x` `[N, I]`, `weight` `[O, I]`, `bias` `[O]`; the result is `[N, O]`.
@@ -163,26 +108,42 @@ pub fn activation<const D: usize>(activation: Activation, x: Tensor<D>) -> Tenso
 
 /// Mean over all pixels: `[N, C, H, W]` → `[N, C]`.
 pub fn global_avg_pool(x: Tensor<4>) -> Tensor<2> {
-    pool(x, false)
+    custom_ops::pool(x, false)
 }
 
 /// As [`global_avg_pool`], where a reader of `x` depends on the means: `x` receives that reader's gradient first, and that of the
 /// means is added to it where it lies.
 pub(crate) fn pool_beside_reader(x: Tensor<4>) -> Tensor<2> {
-    pool(x, true)
+    custom_ops::pool(x, true)
 }
 
-fn pool(x: Tensor<4>, joins: bool) -> Tensor<2> {
-    if !stock::chosen() {
-        return fast::pool(x, joins);
-    }
-    let [n, c, h, w] = x.dims();
-    x.reshape([n, c, h * w]).mean_dim(2).reshape([n, c])
+/// Batch norm by the batch and what follows it; see `Operations::norm_act`.
+pub(crate) fn norm_act(
+    x: Tensor<4>,
+    scale: Tensor<1>,
+    shift: Tensor<1>,
+    eps: f64,
+    activation: Option<Activation>,
+) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
+    let (fused, after) = match activation {
+        None => (NormActivation::None, None),
+        Some(Activation::Relu) => (NormActivation::Relu, None),
+        Some(Activation::Relu6) => (NormActivation::Relu6, None),
+        Some(Activation::HardSwish) => (NormActivation::HardSwish, None),
+        Some(Activation::HardSigmoid | Activation::Sigmoid) => (NormActivation::None, activation),
+    };
+    let (y, mean, variance) = custom_ops::norm_act(x, scale, shift, eps, fused);
+    (activated(y, after), mean, variance)
+}
+
+/// With what follows, if anything does.
+pub(crate) fn activated(y: Tensor<4>, after: Option<Activation>) -> Tensor<4> {
+    after.into_iter().fold(y, |y, a| activation(a, y))
 }
 
 /// Flat weights after a step of stochastic gradient descent with momentum, and the new velocity; on the CPU in one pass.
 pub fn sgd(weight: Tensor<1>, gradient: Tensor<1>, velocity: Tensor<1>, rule: SgdRule) -> (Tensor<1>, Tensor<1>) {
-    fast::sgd(weight, gradient, velocity, rule)
+    custom_ops::sgd(weight, gradient, velocity, rule)
 }
 
 /// softmax(z / τ) over the last axis of `[N, K]`.

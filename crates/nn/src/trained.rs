@@ -3,7 +3,8 @@
 use burn::tensor::Tensor;
 use dyconv_graph::Op;
 
-use crate::Network;
+use crate::layer::Layer;
+use crate::network::Network;
 
 /// One tensor that training changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,14 +90,14 @@ impl Network {
     /// All tensors, running statistics too, flat and without gradient, in the order of
     /// [`Graph::parameters`](dyconv_graph::Graph::parameters).
     pub fn tensors(&self) -> Vec<Tensor<1>> {
-        self.layers.iter().flat_map(crate::layer::Layer::tensors).collect()
+        self.layers.iter().flat_map(Layer::tensors).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Value;
+    use crate::value::Value;
     use burn::module::Module;
     use burn::tensor::{Device, Distribution};
     use dyconv_graph::{Graph, Init, init};

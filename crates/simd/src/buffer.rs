@@ -82,6 +82,7 @@ impl<T: Plain> Buffer<T> {
 impl<T: Plain> Deref for Buffer<T> {
     type Target = [T];
 
+    #[inline]
     fn deref(&self) -> &[T] {
         // SAFETY: the lines hold at least `len` values, aligned to 64 bytes; `Plain` admits every bit pattern.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
@@ -89,6 +90,7 @@ impl<T: Plain> Deref for Buffer<T> {
 }
 
 impl<T: Plain> DerefMut for Buffer<T> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as in `deref`; the buffer is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }

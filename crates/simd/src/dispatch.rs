@@ -44,6 +44,7 @@ macro_rules! dispatch {
         }
     }};
 }
+
 /// Like [`dispatch!`], for bodies that round to bf16 or multiply it: compiled once more, for its instructions.
 #[doc(hidden)]
 #[macro_export]

@@ -82,7 +82,7 @@ mod tests {
         let values: Vec<f32> = (0..3 << 20).map(|i| i as f32).collect();
         let buffer = Buffer::from(&values[..]);
         let addresses = buffer.as_ptr_range();
-        advise_huge_pages([addresses.start.addr()..addresses.end.addr()]);
+        advise_huge_pages(std::iter::once(addresses.start.addr()..addresses.end.addr()));
         assert!(*buffer == *values);
     }
 }

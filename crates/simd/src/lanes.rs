@@ -104,6 +104,10 @@ pub trait Lanes: Copy {
         result
     }
 
+    /// Runs a part of a kernel as a function of its own, compiled for the instruction set. Variants of a body that are inlined
+    /// side by side make functions that a compiler takes minutes for.
+    fn outlined<P: Part<Self>>(self, part: P);
+
     /// The lanes as an array.
     #[inline(always)]
     fn to_array(self, v: Self::V) -> [f32; LANES] {
@@ -125,6 +129,12 @@ pub trait Lanes: Copy {
         }
         a[0]
     }
+}
+
+/// A part of a kernel: see [`Lanes::outlined`]. Implementations of `run` are `#[inline(always)]`.
+pub trait Part<L: Lanes> {
+    /// Does the work.
+    fn run(self, l: L);
 }
 
 /// Sixteen values of a slice, from `at` on.

@@ -30,7 +30,7 @@ pub use huge_pages::advise_huge_pages;
 pub use isa::Isa;
 #[doc(hidden)]
 pub use isa::Token;
-pub use lanes::{LANES, Lanes, lanes, lanes_mut};
+pub use lanes::{LANES, Lanes, Part, lanes, lanes_mut};
 pub use malloc::keep_freed_memory;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;

@@ -7,7 +7,7 @@
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
-use crate::lanes::{LANES, Lanes};
+use crate::lanes::{LANES, Lanes, Part};
 
 /// Proof that this CPU has NEON.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +41,17 @@ impl Lanes for Neon {
     // Of 32 registers six rows take 24, a vector of the panel four, a pixel one.
     const TILE_ROWS: [usize; 3] = [6, 0, 0];
     type V = [float32x4_t; 4];
+
+    #[inline(always)]
+    fn outlined<P: Part<Self>>(self, part: P) {
+        #[target_feature(enable = "neon")]
+        #[inline(never)]
+        fn run<P: Part<Neon>>(l: Neon, part: P) {
+            part.run(l);
+        }
+        // SAFETY: the token proves NEON.
+        unsafe { run(self, part) }
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {

@@ -4,7 +4,7 @@
 
 #![allow(unsafe_code, reason = "reads and writes through pointers, as the callers promise")]
 
-use crate::lanes::{LANES, Lanes};
+use crate::lanes::{LANES, Lanes, Part};
 
 /// Proof that plain Rust runs here.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,11 @@ fn each(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; 
 impl Lanes for Portable {
     const TILE_ROWS: [usize; 3] = [2, 0, 0];
     type V = [f32; LANES];
+
+    #[inline(never)]
+    fn outlined<P: Part<Self>>(self, part: P) {
+        part.run(self);
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {

@@ -16,7 +16,7 @@ pub fn values(n: usize, seed: u64) -> Vec<f32> {
 /// are measured against this.
 const SMALL: f64 = 0.1;
 
-/// Largest difference at most `tolerance` times the largest expected magnitude, which counts as at least [`SMALL`].
+/// Largest difference at most `tolerance` times the largest expected magnitude, which counts as at least 0.1.
 #[track_caller]
 pub fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");

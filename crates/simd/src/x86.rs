@@ -7,7 +7,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::lanes::{LANES, Lanes};
+use crate::lanes::{LANES, Lanes, Part};
 
 /// Proof that this CPU has AVX2 and FMA.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +39,17 @@ impl<const BF16: bool> Avx512<BF16> {
 impl Lanes for Avx2 {
     const TILE_ROWS: [usize; 3] = [6, 0, 0];
     type V = (__m256, __m256);
+
+    #[inline(always)]
+    fn outlined<P: Part<Self>>(self, part: P) {
+        #[target_feature(enable = "avx2,fma")]
+        #[inline(never)]
+        fn run<P: Part<Avx2>>(l: Avx2, part: P) {
+            part.run(l);
+        }
+        // SAFETY: the token proves AVX2 and FMA.
+        unsafe { run(self, part) }
+    }
 
     #[inline(always)]
     fn transpose(self, rows: [Self::V; LANES]) -> [Self::V; LANES] {
@@ -228,6 +239,28 @@ fn mask(n: usize) -> __mmask16 {
 impl<const BF16: bool> Lanes for Avx512<BF16> {
     const TILE_ROWS: [usize; 3] = [14, 14, 9];
     type V = __m512;
+
+    #[inline(always)]
+    fn outlined<P: Part<Self>>(self, part: P) {
+        #[target_feature(enable = "avx512f")]
+        #[inline(never)]
+        fn run<const BF16: bool, P: Part<Avx512<BF16>>>(l: Avx512<BF16>, part: P) {
+            part.run(l);
+        }
+        #[target_feature(enable = "avx512f,avx512bf16")]
+        #[inline(never)]
+        fn run_bf16<const BF16: bool, P: Part<Avx512<BF16>>>(l: Avx512<BF16>, part: P) {
+            part.run(l);
+        }
+        // SAFETY: the token proves AVX-512F, and where BF16 is true AVX512-BF16.
+        unsafe {
+            if const { BF16 } {
+                run_bf16(self, part);
+            } else {
+                run(self, part);
+            }
+        }
+    }
 
     #[inline(always)]
     fn dot_bf16(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {

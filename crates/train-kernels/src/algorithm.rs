@@ -52,3 +52,35 @@ impl ConvAlgorithm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_choice_follows_the_products() {
+        let c = |channels: usize, side: usize, taps: usize| BatchConv {
+            batch: 32,
+            input: [channels, side, side],
+            out_channels: channels,
+            kernel: [taps; 2],
+            stride: [1; 2],
+            padding: [taps / 2; 2],
+            dilation: [1; 2],
+            groups: 1,
+        };
+        let small = c(64, 2, 1);
+        assert_eq!(ConvAlgorithm::of_static(&c(64, 7, 1)), ConvAlgorithm::PerBank);
+        assert_eq!(ConvAlgorithm::of_mixture(&c(64, 7, 1), 4), ConvAlgorithm::PerSample);
+        assert_eq!(ConvAlgorithm::of_mixture(&small, 4), ConvAlgorithm::PerBank);
+        assert_eq!(ConvAlgorithm::of_mixture(&BatchConv { batch: 2, ..small }, 4), ConvAlgorithm::PerSample);
+        // 80 products for each weight, where the definition has 196.
+        assert_eq!(ConvAlgorithm::of_static(&c(64, 14, 3)), ConvAlgorithm::Winograd);
+        assert_eq!(ConvAlgorithm::of_mixture(&c(64, 14, 3), 2), ConvAlgorithm::Winograd);
+        assert_eq!(ConvAlgorithm::of_mixture(&c(64, 14, 3), 4), ConvAlgorithm::PerSample);
+        assert_eq!(ConvAlgorithm::of_static(&c(8, 14, 3)), ConvAlgorithm::PerBank, "too narrow for Winograd");
+        let depthwise = BatchConv { groups: 64, ..c(64, 14, 3) };
+        assert_eq!(ConvAlgorithm::of_static(&depthwise), ConvAlgorithm::Depthwise);
+        assert_eq!(ConvAlgorithm::of_mixture(&depthwise, 4), ConvAlgorithm::Depthwise);
+    }
+}

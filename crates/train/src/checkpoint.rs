@@ -15,7 +15,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::TrainError;
+use crate::error::TrainError;
 
 const STATE: &str = "dyconv_checkpoint";
 const CHECKSUM: &str = "crc32c";

@@ -2,10 +2,11 @@
 
 use burn::tensor::Device;
 
-use crate::TrainError;
+use crate::error::TrainError;
 
 /// A kind of device. Those of which this build has no feature are refused by [`devices`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum DeviceKind {
     /// This machine's CPU.
     #[default]

@@ -8,7 +8,7 @@ use dyconv_file::FileError;
 use dyconv_metrics::KeypointError;
 use dyconv_nn::NetworkError;
 
-use crate::RecipeError;
+use crate::recipe::RecipeError;
 
 /// A run that cannot begin or continue. What was saved stays.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +75,7 @@ pub enum TrainError {
         entries: String,
     },
     /// A folder without a run.
-    #[error("{}: holds no run that could be resumed (no {})", .0.display(), crate::folder::RUN)]
+    #[error("{}: holds no run that could be resumed (no {})", .0.display(), crate::files::RUN)]
     NoRun(PathBuf),
     /// A run that starts from a model was stopped before its first checkpoint.
     #[error("{}: the run was begun from the model {from} and stopped before its first checkpoint", path.display())]

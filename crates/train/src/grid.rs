@@ -1,10 +1,12 @@
 //! Grids of recipes: every combination of some settings over one recipe.
 
-use dyconv_models::{Options, suggest};
+use dyconv_graph::words::suggest;
+use dyconv_models::Options;
 use toml::Value;
 
 use crate::recipe::fail;
-use crate::{Recipe, RecipeError, static_twin};
+use crate::recipe::{Recipe, RecipeError};
+use crate::setup::static_twin;
 
 /// Short names of what is varied most:
 /// - `kernels`: K of the dynamic layers; 1 is the static twin;
@@ -232,7 +234,7 @@ fn settle(key: &str, value: &str, settings: &mut Vec<(String, String)>) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TemperatureSchedule;
+    use crate::recipe::TemperatureSchedule;
 
     fn base() -> Recipe {
         Recipe::resolve(Some("imagenet-mobilenet-v2"), None, &[]).unwrap()

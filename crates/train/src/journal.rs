@@ -10,10 +10,12 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::attention::AttentionStats;
+use crate::error::TrainError;
 use crate::evaluate::Scores;
 use crate::events;
-use crate::folder::{CSV, EVENTS, JOURNAL, RunFolder};
-use crate::{AttentionStats, TrainError};
+use crate::files::{CSV, EVENTS, JOURNAL};
+use crate::folder::RunFolder;
 
 /// A few iterations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

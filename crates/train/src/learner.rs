@@ -10,7 +10,7 @@ use burn::tensor::distributed::{ReduceOperation, all_reduce};
 use burn::tensor::{Device, Tensor, TensorData};
 use dyconv_data::Batch;
 use dyconv_graph::Weights;
-use dyconv_models::matches;
+use dyconv_graph::words::matches;
 use dyconv_nn::{Gradients, Network, NetworkError};
 
 use crate::checkpoint::{Checkpoint, Tensors};
@@ -18,7 +18,9 @@ use crate::ema::Ema;
 use crate::non_finite::{self, NonFinite};
 use crate::objective::Objective;
 use crate::optimizer::Optimizer;
-use crate::{Recipe, Setup, TrainRecipe, World};
+use crate::recipe::{Recipe, TrainRecipe};
+use crate::setup::Setup;
+use crate::world::World;
 
 /// Parts of a checkpoint.
 const MODEL: &str = "model";
@@ -277,7 +279,7 @@ pub(crate) fn input(batch: &Batch, images: Range<usize>, device: &Device) -> Ten
 mod tests {
     use super::*;
     use crate::checkpoint::State;
-    use crate::setup;
+    use crate::setup::setup;
     use dyconv_data::{Dataset, LoaderOptions, OpenOptions, Transform};
     use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
-use dyconv_data::{Augment, Batch, Dataset, Epoch, HeatMaps, Loader, LoaderOptions, PoseAugment, Split, Transform};
+use dyconv_data::{Augment, Batch, Batches, Dataset, HeatMaps, Loader, LoaderOptions, PoseAugment, Split, Transform};
 use dyconv_nn::Value;
 
 use crate::loss::{Loss, keypoints};
@@ -26,7 +26,7 @@ impl Objective {
         transform: &Transform,
         options: &LoaderOptions,
         epoch: usize,
-    ) -> Epoch {
+    ) -> Batches {
         match self {
             Self::Classes { augment, .. } => {
                 Loader::epoch(dataset, Split::Train, transform, Some(*augment), options, epoch)
@@ -38,7 +38,7 @@ impl Objective {
     }
 
     /// A pass over the held-out part, as evaluation sees it.
-    pub fn held_out(&self, dataset: &Arc<Dataset>, transform: &Transform, options: &LoaderOptions) -> Epoch {
+    pub fn held_out(&self, dataset: &Arc<Dataset>, transform: &Transform, options: &LoaderOptions) -> Batches {
         match self {
             Self::Classes { .. } => Loader::epoch(dataset, Split::Val, transform, None, options, 0),
             Self::Keypoints { maps, sigma, .. } => {

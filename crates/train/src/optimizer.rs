@@ -15,7 +15,7 @@ use dyconv_nn::ops::{SgdRule, sgd};
 use dyconv_nn::{Gradients, Network, Trained};
 
 use crate::checkpoint::Tensors;
-use crate::{OptimizerKind, TrainRecipe};
+use crate::recipe::{OptimizerKind, TrainRecipe};
 
 /// Name of the number of steps in a saved state.
 const STEPS: &str = "steps";
@@ -147,7 +147,7 @@ pub(crate) fn loaded(tensor: Stored, device: &Device) -> Tensor<1> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Recipe;
+    use crate::recipe::Recipe;
     use dyconv_graph::{Builder, Linear, Op, Weights};
 
     const DECAY: f64 = 0.1;

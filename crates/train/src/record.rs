@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::error::TrainError;
 use crate::folder::{Data, read, recipe_difference};
+use crate::journal::Epoch;
 use crate::journal::read_epochs;
-use crate::{Epoch, Recipe, TrainError};
+use crate::recipe::Recipe;
 
 /// A run as its folder describes it: finished, stopped, or training in another process.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! What changes from iteration to iteration: the learning rate and the temperature.
 
-use crate::{Schedule, TemperatureRecipe, TemperatureSchedule, TrainRecipe};
+use crate::recipe::{Schedule, TemperatureRecipe, TemperatureSchedule, TrainRecipe};
 
 /// Learning rate at `progress` epochs: linear warm-up from 0, then by the recipe's schedule.
 pub(crate) fn learning_rate(recipe: &TrainRecipe, progress: f64) -> f64 {
@@ -32,7 +32,7 @@ pub(crate) fn temperature(recipe: &TemperatureRecipe, progress: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Recipe;
+    use crate::recipe::Recipe;
 
     #[test]
     fn the_paper_s_temperature_ends_at_exactly_one() {

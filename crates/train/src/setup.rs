@@ -4,21 +4,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dyconv_data::{DataError, Dataset, HeatMaps, OpenOptions};
+use dyconv_graph::words::matches;
 use dyconv_graph::{Graph, Init, Shape, Weights, init};
-use dyconv_models::{ModelError, Options, build, matches};
+use dyconv_models::{ModelError, Options, build};
 use dyconv_nn::Isa;
 use dyconv_task::{Preprocessing, Skeleton, Task};
 
 use crate::loss::Loss;
 use crate::objective::Objective;
-use crate::{Recipe, RecipeError};
+use crate::recipe::{Recipe, RecipeError, SMALL_SIDE};
 
 /// Side in pixels of photographs where the recipe does not say.
 const PHOTO_SIDE: usize = 128;
 /// Height and width in pixels of persons where the recipe does not say.
 const PERSON: [usize; 2] = [256, 192];
-/// Images up to this side get the small stem where the recipe does not say.
-pub(crate) const SMALL_SIDE: usize = 64;
 /// Share of the resized shorter side that the centre crop keeps where the recipe does not say: 224 of 256.
 const CROP_PCT: f64 = 0.875;
 
@@ -110,7 +109,7 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
     let channels = recipe.data.channels.or(dataset.native_channels()).unwrap_or(3);
     let native = dataset.native_size();
     let usual = if people.is_some() { PERSON } else { [PHOTO_SIDE, PHOTO_SIDE] };
-    let size = m.image_size.map(crate::ImageSize::sides).or(native).unwrap_or(usual);
+    let size = m.image_size.map(crate::recipe::ImageSize::sides).or(native).unwrap_or(usual);
     let side = size[0].max(size[1]);
     let (kept, crop_pct) = if native.is_some() { (size[0].min(size[1]), 1.0) } else { (side, CROP_PCT) };
     // Rounded down, but for what a division leaves below a whole number.

@@ -2,10 +2,10 @@
 //! static one, or a keypoint network on the backbone of a classifier.
 
 use dyconv_file::Model;
-use dyconv_graph::{Activation, Graph, Op, Parameter, Tensor, Weights};
+use dyconv_graph::{Gate, Graph, Op, Parameter, Tensor, Weights};
 use dyconv_task::Task;
 
-use crate::Setup;
+use crate::setup::Setup;
 
 /// How far the kernels of a bank stand apart at a warm start, as a share of their own size. They must differ for a router
 /// to learn from them; as the differences have mean zero, uniform attention sees the static kernel.
@@ -28,6 +28,7 @@ pub struct WarmStart {
 
 /// A model that the network cannot be started from: names the first tensor that differs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum WarmStartError {
     /// A tensor of another shape.
     #[error(
@@ -129,18 +130,16 @@ fn is_bank(graph: &Graph, parameter: &Parameter) -> bool {
     matches!(graph.node(parameter.node).op, Op::MixConv(_) | Op::MixLinear(_))
 }
 
-/// The sum of a mixture's coefficients where all scores are zero: 1 after softmax, K/2 after sigmoids.
+/// The sum of a mixture's coefficients where all scores are zero; 1 where no known gate gives the coefficients.
 fn coefficients(graph: &Graph, parameter: &Parameter) -> f32 {
-    let gate = &graph.node(graph.node(parameter.node).inputs[1]).op;
-    let kernels = parameter.shape[0] as f32;
-    if *gate == Op::Activation(Activation::Sigmoid) { kernels / 2.0 } else { 1.0 }
+    let gate = Gate::of(&graph.node(graph.node(parameter.node).inputs[1]).op);
+    gate.map_or(1.0, |gate| gate.sum_at_zero(parameter.shape[0]))
 }
 
-/// Whether a router's layer is the one before its softmax or sigmoid, and the bank it mixes is made of a kernel of `model`.
+/// Whether a router's layer is the one before its gate, and the bank it mixes is made of a kernel of `model`.
 fn is_warm(graph: &Graph, parameter: &Parameter, model: &Model) -> bool {
     let readers = graph.readers();
-    let is_gate = |op: &Op| matches!(op, Op::Softmax | Op::Activation(Activation::Sigmoid));
-    let gates = readers[parameter.node.index()].iter().filter(|gate| is_gate(&graph.node(**gate).op));
+    let gates = readers[parameter.node.index()].iter().filter(|gate| Gate::of(&graph.node(**gate).op).is_some());
     let mut mixed = gates.flat_map(|gate| &readers[gate.index()]).map(|mix| &graph.node(*mix).name);
     mixed.any(|mix| model.weights.0.contains_key(&format!("{mix}.weight")))
 }
@@ -163,7 +162,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{ImageSize, Recipe, setup, task};
+    use crate::recipe::{ImageSize, Recipe};
+    use crate::setup::{setup, task};
     use burn::tensor::{Device, Tensor as BurnTensor, TensorData};
     use dyconv_data::{Dataset, OpenOptions};
     use dyconv_file::Provenance;

@@ -8,7 +8,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use dyconv_nn::Gradients;
 
-use crate::TrainError;
+use crate::error::TrainError;
 
 #[cfg(not(feature = "mpi"))]
 /// Variables in which MPI launchers store the number of processes.

@@ -16,6 +16,7 @@ use dyconv_train::{Axis, Cell, FolderLock, Recipe, RunFolder, cells, epochs_done
 use crate::interrupt::{self, Stopped};
 use crate::output::{note, print_json};
 use crate::recipe::{self, DIGITS, key_value};
+use crate::text::shell_word;
 
 /// Train a grid of recipes with several seeds each, and compare
 #[derive(clap::Args)]
@@ -198,12 +199,4 @@ fn folder(path: &Path, recipe: &Recipe, data: &str, dataset: &Dataset) -> anyhow
 fn command() -> String {
     let quoted = |word: OsString| shell_word(&word.to_string_lossy());
     std::iter::once("dyconv".to_owned()).chain(std::env::args_os().skip(1).map(quoted)).collect::<Vec<_>>().join(" ")
-}
-
-/// A word of a command as a shell takes it; options and settings stay as they are.
-fn shell_word(word: &str) -> String {
-    if word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_=.,/+:".contains(&b)) && !word.is_empty() {
-        return word.to_owned();
-    }
-    shlex::try_quote(word).map_or_else(|_| word.to_owned(), Into::into)
 }

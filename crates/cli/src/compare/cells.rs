@@ -132,7 +132,8 @@ pub fn choose(cells: &[Cell], word: &str) -> anyhow::Result<usize> {
     match meant[..] {
         [i] => Ok(i),
         [] => {
-            let near = dyconv_models::suggest(word, cells.iter().map(|cell| cell.name.as_str())).unwrap_or_default();
+            let near =
+                dyconv_graph::words::suggest(word, cells.iter().map(|cell| cell.name.as_str())).unwrap_or_default();
             bail!("--to: no cell is called `{word}`; did you mean `{near}`?")
         }
         [i, j, ..] => bail!("--to: `{word}` may be {} or {}", cells[i].name, cells[j].name),

@@ -10,7 +10,7 @@ pub struct LoaderOptions {
     /// Images per batch, at least 1; where several processes share the work, those of all of them together.
     pub batch: usize,
     /// Threads that load images; 0 counts as 1, and no more are started than images may be under way. Where the system
-    /// refuses some, fewer do: see [`Epoch::note`](super::Epoch::note). Has no effect on what is loaded.
+    /// refuses some, fewer do: see [`Batches::note`](super::Batches::note). Has no effect on what is loaded.
     pub threads: usize,
     /// Most batches under way or ready at a time; 0 counts as 1. This and `batch` bound the memory.
     pub prefetch: usize,

@@ -1,6 +1,6 @@
 //! Batches of a part of a data set, made ready by a few threads.
 //!
-//! One pass is an [`Epoch`]. The order of the images is fixed first, then cut into batches. Images are jobs in one
+//! One pass is a [`Batches`]. The order of the images is fixed first, then cut into batches. Images are jobs in one
 //! queue; every job has its own random generator, made of seed, epoch and the image's index, so it does not matter
 //! which thread takes it. The epoch keeps at most `prefetch` batches under way: it queues another when one is handed
 //! out.
@@ -20,16 +20,17 @@ use std::time::{Duration, Instant};
 use rand::seq::SliceRandom;
 
 pub use batch::{Batch, Broken, Classes, Joints, LoaderOptions, Targets};
-use worker::{Filling, Job, Lesson, Recipe, Slot, Stream, generator};
+use worker::{EpochJob, Filling, ItemJob, ItemKind, Slot, Stream, generator};
 
 use crate::augment::{Augment, PoseAugment};
 use crate::dataset::Dataset;
-use crate::error::{DataError, thousands};
+use crate::error::DataError;
 use crate::heatmap::HeatMaps;
 use crate::preprocessing::Transform;
 use crate::split::Split;
+use crate::words::thousands;
 
-/// Makes epochs.
+/// Makes the batches of epochs.
 #[derive(Debug)]
 pub struct Loader;
 
@@ -45,11 +46,11 @@ impl Loader {
         augment: Option<Augment>,
         options: &LoaderOptions,
         epoch: usize,
-    ) -> Epoch {
+    ) -> Batches {
         let wrong = augment.and_then(|augment| augment.validate().err());
         let persons = || DataError::new("data", "holds persons with joints, expected images with classes");
         let wrong = wrong.or_else(|| dataset.people().map(|_| persons()));
-        Self::pass(dataset, split, pre, Lesson::Classes(augment), wrong, options, epoch)
+        Self::pass(dataset, split, pre, ItemKind::Classes(augment), wrong, options, epoch)
     }
 
     /// One pass over a part of a data set of persons: inputs around them, and heat maps of their joints. The Gaussians
@@ -64,38 +65,38 @@ impl Loader {
         augment: Option<PoseAugment>,
         options: &LoaderOptions,
         epoch: usize,
-    ) -> Epoch {
+    ) -> Batches {
         let wrong = augment.and_then(|augment| augment.validate().err());
         let classes = || DataError::new("data", "holds images with classes, expected persons with joints");
         let wrong = wrong.or_else(|| dataset.people().is_none().then(classes));
-        Self::pass(dataset, split, pre, Lesson::Joints { maps, sigma, augment }, wrong, options, epoch)
+        Self::pass(dataset, split, pre, ItemKind::Joints { maps, sigma, augment }, wrong, options, epoch)
     }
 
     fn pass(
         dataset: &Arc<Dataset>,
         split: Split,
         pre: &Transform,
-        lesson: Lesson,
+        kind: ItemKind,
         wrong: Option<DataError>,
         options: &LoaderOptions,
         epoch: usize,
-    ) -> Epoch {
+    ) -> Batches {
         let mut order: Vec<usize> = (0..dataset.len(split)).collect();
         if options.shuffle {
             order.shuffle(&mut generator(options.seed, epoch, Stream::Order));
         }
-        let recipe = Recipe {
+        let job = EpochJob {
             dataset: Arc::clone(dataset),
             split,
             pre: pre.clone(),
-            lesson,
+            kind,
             seed: options.seed,
             epoch,
             stop: AtomicBool::new(false),
         };
-        Epoch {
+        Batches {
             batches: options.batches(order.len()),
-            recipe: Arc::new(recipe),
+            job: Arc::new(job),
             options: options.clone(),
             order,
             next: 0,
@@ -113,11 +114,11 @@ impl Loader {
 
 /// The batches of one pass, in order. See [`Loader::epoch`].
 ///
-/// Images that cannot be loaded are left out of their batch and listed by [`Epoch::broken`]; a batch without any image
+/// Images that cannot be loaded are left out of their batch and listed by [`Batches::broken`]; a batch without any image
 /// is left out as a whole, unless several processes share the work. After an error there are no more batches. Dropping
 /// it early stops the threads.
-pub struct Epoch {
-    recipe: Arc<Recipe>,
+pub struct Batches {
+    job: Arc<EpochJob>,
     options: LoaderOptions,
     order: Vec<usize>,
     batches: usize,
@@ -135,14 +136,14 @@ pub struct Epoch {
 
 /// Where jobs go in, and where whoever works takes them out.
 struct Queue {
-    jobs: Sender<Job>,
-    work: Arc<Mutex<Receiver<Job>>>,
+    jobs: Sender<ItemJob>,
+    work: Arc<Mutex<Receiver<ItemJob>>>,
 }
 
 /// Starts a thread; may be refused.
 type Spawn = fn(Box<dyn FnOnce() + Send>) -> std::io::Result<JoinHandle<()>>;
 
-impl Epoch {
+impl Batches {
     /// Number of batches, counted from the first, whether it was skipped or not.
     pub fn batches(&self) -> usize {
         self.batches
@@ -178,24 +179,24 @@ impl Epoch {
             let missing = indices.len();
             let batch = Batch {
                 number: self.next,
-                images: vec![0.0; missing * self.recipe.pre.elements()],
-                targets: self.recipe.targets(&indices),
+                images: vec![0.0; missing * self.job.pre.elements()],
+                targets: self.job.targets(&indices),
                 indices: indices.clone(),
-                input: self.recipe.pre.shape(),
+                input: self.job.pre.shape(),
             };
             let filling = Mutex::new(Filling { batch, broken: Vec::new(), missing });
             let slot = Arc::new(Slot { indices, filling, full: Condvar::new() });
             let queue = self.queue();
             for place in 0..missing {
-                let job = Job { slot: Arc::clone(&slot), place };
-                queue.jobs.send(job).expect("the queue holds its other end");
+                let item = ItemJob { slot: Arc::clone(&slot), place };
+                queue.jobs.send(item).expect("the queue holds its other end");
             }
             self.under_way.push_back(slot);
             self.next += 1;
         }
     }
 
-    /// The queue; the threads that empty it start with it. Where none can be had, [`Epoch::take`] does their work.
+    /// The queue; the threads that empty it start with it. Where none can be had, [`Batches::take`] does their work.
     fn queue(&mut self) -> &Queue {
         if self.queue.is_none() {
             let (jobs, work) = channel();
@@ -203,8 +204,8 @@ impl Epoch {
             let most = self.options.batch.saturating_mul(self.options.prefetch.max(1));
             let wanted = self.options.threads.clamp(1, most.max(1));
             for started in 0..wanted {
-                let (recipe, work) = (Arc::clone(&self.recipe), Arc::clone(&work));
-                match (self.spawn)(Box::new(move || recipe.work(&work))) {
+                let (job, work) = (Arc::clone(&self.job), Arc::clone(&work));
+                match (self.spawn)(Box::new(move || job.work(&work))) {
                     Ok(thread) => self.threads.push(thread),
                     Err(e) => {
                         let note = format!("{started} of {wanted} loader threads could be started: {e}");
@@ -222,7 +223,7 @@ impl Epoch {
     fn take(&mut self, slot: &Slot) -> Batch {
         let started = Instant::now();
         if let (true, Some(queue)) = (self.threads.is_empty(), &self.queue) {
-            while slot.lock().missing > 0 && self.recipe.work_once(&queue.work) {}
+            while slot.lock().missing > 0 && self.job.work_once(&queue.work) {}
         }
         let filling = slot.full.wait_while(slot.lock(), |filling| filling.missing > 0);
         let mut filling = filling.unwrap_or_else(PoisonError::into_inner);
@@ -250,12 +251,12 @@ impl Epoch {
         } else {
             format!("{count} of {} images broken, which is more than half: {list}", thousands(all))
         };
-        Some(DataError::new(format!("{} images", self.recipe.split), message))
+        Some(DataError::new(format!("{} images", self.job.split), message))
     }
 
     /// Stops the threads and forgets what is under way.
     fn stop(&mut self) {
-        self.recipe.stop.store(true, Ordering::Relaxed);
+        self.job.stop.store(true, Ordering::Relaxed);
         self.next = self.batches;
         self.under_way.clear();
         self.queue = None;
@@ -266,7 +267,7 @@ impl Epoch {
     }
 }
 
-impl Iterator for Epoch {
+impl Iterator for Batches {
     type Item = Result<Batch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -293,7 +294,7 @@ impl Iterator for Epoch {
     }
 }
 
-impl Drop for Epoch {
+impl Drop for Batches {
     fn drop(&mut self) {
         self.stop();
     }

@@ -36,7 +36,7 @@ fn indices(batches: &[Batch]) -> Vec<usize> {
     batches.iter().flat_map(|batch| batch.indices.clone()).collect()
 }
 
-fn all(epoch: Epoch) -> Vec<Batch> {
+fn all(epoch: Batches) -> Vec<Batch> {
     epoch.collect::<Result<_, _>>().unwrap()
 }
 
@@ -214,7 +214,7 @@ proptest! {
     }
 }
 
-fn all_of(epoch: &mut Epoch) -> Vec<Batch> {
+fn all_of(epoch: &mut Batches) -> Vec<Batch> {
     epoch.collect::<Result<_, _>>().unwrap()
 }
 

@@ -16,19 +16,19 @@ use crate::heatmap::HeatMaps;
 use crate::preprocessing::Transform;
 use crate::split::Split;
 
-/// What every thread knows.
-pub(super) struct Recipe {
+/// A pass over a part of a data set: what every thread knows of it.
+pub(super) struct EpochJob {
     pub dataset: Arc<Dataset>,
     pub split: Split,
     pub pre: Transform,
-    pub lesson: Lesson,
+    pub kind: ItemKind,
     pub seed: u64,
     pub epoch: usize,
     pub stop: AtomicBool,
 }
 
-/// What is made of an image.
-pub(super) enum Lesson {
+/// What the items are, and how each is made ready.
+pub(super) enum ItemKind {
     /// An input with a class.
     Classes(Option<Augment>),
     /// An input around a person, with heat maps whose Gaussians have so many cells as σ.
@@ -44,7 +44,7 @@ struct Loaded {
 }
 
 /// One image to be loaded into a place of a batch.
-pub(super) struct Job {
+pub(super) struct ItemJob {
     pub slot: Arc<Slot>,
     pub place: usize,
 }
@@ -71,9 +71,9 @@ impl Slot {
     }
 }
 
-impl Recipe {
+impl EpochJob {
     /// Loads images until the queue is closed.
-    pub fn work(&self, jobs: &Mutex<Receiver<Job>>) {
+    pub fn work(&self, jobs: &Mutex<Receiver<ItemJob>>) {
         while let Ok(job) = { jobs.lock().unwrap_or_else(PoisonError::into_inner).recv() } {
             if self.stop.load(Ordering::Relaxed) {
                 return;
@@ -83,13 +83,13 @@ impl Recipe {
     }
 
     /// Loads one image, if one is queued.
-    pub fn work_once(&self, jobs: &Mutex<Receiver<Job>>) -> bool {
+    pub fn work_once(&self, jobs: &Mutex<Receiver<ItemJob>>) -> bool {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).try_recv();
         job.map(|job| self.fill(job)).is_ok()
     }
 
     /// Loads an image into its place.
-    fn fill(&self, Job { slot, place }: Job) {
+    fn fill(&self, ItemJob { slot, place }: ItemJob) {
         let index = slot.indices[place];
         let loaded = catch_unwind(AssertUnwindSafe(|| self.load(index))).unwrap_or_else(|_| {
             Err(DataError::new(self.dataset.item(self.split, index).1, "gave up: a mistake in dyconv"))
@@ -113,7 +113,7 @@ impl Recipe {
     fn finish(&self, Filling { batch, broken, .. }: &mut Filling) {
         broken.sort_by_key(|(place, _)| *place);
         batch.remove(broken.iter().map(|(place, _)| *place));
-        let (Lesson::Classes(Some(augment)), Targets::Classes(classes)) = (&self.lesson, &mut batch.targets) else {
+        let (ItemKind::Classes(Some(augment)), Targets::Classes(classes)) = (&self.kind, &mut batch.targets) else {
             return;
         };
         let mut rng = generator(self.seed, self.epoch, Stream::Batch(batch.number));
@@ -128,8 +128,8 @@ impl Recipe {
 
     /// What stands in an empty batch of these items.
     pub fn targets(&self, indices: &[usize]) -> Targets {
-        match (&self.lesson, self.dataset.people()) {
-            (Lesson::Joints { maps, .. }, Some(people)) => {
+        match (&self.kind, self.dataset.people()) {
+            (ItemKind::Joints { maps, .. }, Some(people)) => {
                 let joints = indices.len() * people.skeleton.joints.len();
                 Targets::Joints(Joints { maps: vec![0.0; joints * maps.cells()], weights: vec![0.0; joints] })
             }
@@ -145,12 +145,12 @@ impl Recipe {
     fn load(&self, index: usize) -> Result<Loaded, DataError> {
         let image = self.dataset.load(self.split, index, &self.pre.decode_options())?;
         let mut rng = generator(self.seed, self.epoch, Stream::Image(index));
-        match &self.lesson {
-            Lesson::Classes(Some(augment)) => {
+        match &self.kind {
+            ItemKind::Classes(Some(augment)) => {
                 augment.apply(&image, &self.pre, &mut rng).map(|input| Loaded { input, joints: None })
             }
-            Lesson::Classes(None) => Ok(Loaded { input: self.pre.evaluate(&image), joints: None }),
-            Lesson::Joints { maps: sizes, sigma, augment } => {
+            ItemKind::Classes(None) => Ok(Loaded { input: self.pre.evaluate(&image), joints: None }),
+            ItemKind::Joints { maps: sizes, sigma, augment } => {
                 let people = self.dataset.people().expect("the loader was asked for joints");
                 let person = self.dataset.person(self.split, index).expect("the loader was asked for joints");
                 let skeleton = &people.skeleton;

@@ -11,7 +11,8 @@ use super::number::{Numbers, Real, Whole};
 use super::told::{Records, Unusual};
 use super::{People, PersonImage};
 use crate::crop::PersonBox;
-use crate::error::{DataError, thousands};
+use crate::error::DataError;
+use crate::words::thousands;
 
 const FORM: Form = Form {
     begins: b'[',

@@ -12,7 +12,8 @@ use super::skeleton::{Described, skeleton};
 use super::told::{Records, Unusual};
 use super::{Joint, Person, PersonImage, Visibility};
 use crate::crop::PersonBox;
-use crate::error::{DataError, shown};
+use crate::error::DataError;
+use crate::words::shown;
 
 const FORM: Form = Form {
     begins: b'{',

@@ -1,6 +1,6 @@
 //! Persons and answers as scoring wants them.
 
-use dyconv_metrics::{Detection, KeypointError, KeypointScores, Person as Truth, keypoint_scores, rescore};
+use dyconv_metrics::{Detection, GroundTruth, KeypointError, KeypointScores, keypoint_scores, rescore};
 
 use super::{Joint, People};
 use crate::heatmap::FoundJoint;
@@ -11,9 +11,9 @@ const SURE: f64 = 0.2;
 impl People {
     /// What answers for the validation part are scored against: its persons, and what is to be passed over, in the images
     /// whose index `read` accepts, which are to be those that could be read. They have the ids of the annotations.
-    pub fn truth(&self, read: impl Fn(usize) -> bool) -> Vec<Truth> {
+    pub fn truth(&self, read: impl Fn(usize) -> bool) -> Vec<GroundTruth> {
         let persons = self.persons.iter().filter(|person| person.image >= self.train_images).chain(&self.rest);
-        let truth = persons.filter(|person| read(person.image)).map(|person| Truth {
+        let truth = persons.filter(|person| read(person.image)).map(|person| GroundTruth {
             image: self.images[person.image].id,
             joints: person.joints.iter().map(|j: &Joint| j.labelled().then_some([j.x, j.y])).collect(),
             area: person.area,

@@ -3,7 +3,7 @@
 use dyconv_task::Skeleton;
 
 use super::number::Whole;
-use crate::error::shown;
+use crate::words::shown;
 
 /// What the annotations say of the joints: names, and bones.
 pub(super) struct Described<'a> {

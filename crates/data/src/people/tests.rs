@@ -345,7 +345,7 @@ fn persons_and_classes_are_not_mixed_up() {
     let dir = usual();
     let data = Arc::new(open(&dir).unwrap());
     let options = LoaderOptions::default();
-    let first = |epoch: crate::Epoch| epoch.into_iter().next().unwrap().unwrap_err().to_string();
+    let first = |epoch: crate::Batches| epoch.into_iter().next().unwrap().unwrap_err().to_string();
     assert_eq!(
         first(Loader::epoch(&data, Split::Train, &transform(), None, &options, 0)),
         "data: holds persons with joints, expected images with classes"

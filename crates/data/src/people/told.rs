@@ -1,7 +1,7 @@
 //! What is told of records that were left out, or read otherwise than they are written.
 
 use super::number::Written;
-use crate::error::thousands;
+use crate::words::thousands;
 
 /// Some records: how many, and the first of them.
 #[derive(Default)]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::kind::packed;
+use super::magic::packed;
 use super::{cifar, mnist, shards};
 use crate::people;
 

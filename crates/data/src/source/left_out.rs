@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::error::{shown, thousands};
+use crate::words::{shown, thousands};
 
 /// Most different endings that are counted each on its own.
 const ENDINGS: usize = 40;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 
 use super::{Contents, Images, Labels, LeftOut, OwnSplit, Packed};
-use crate::error::{DataError, listed};
+use crate::error::DataError;
 use crate::regular;
+use crate::words::listed;
 
 /// Most bytes that one IDX file may hold unpacked: 2 GiB.
 const MAX_BYTES: usize = 2 << 30;
@@ -126,7 +127,7 @@ fn characters(path: &Path, first: usize, most: usize) -> Result<Option<Vec<Strin
     let read = regular::open(path)?.take(1 << 16).read_to_string(&mut text);
     read.map_err(|e| DataError::at(path, format!("cannot be read: {e}")))?;
     let wrong = |line: &str| {
-        let message = format!("`{}`, expected a label and the code of a character", crate::error::shown(line, 40));
+        let message = format!("`{}`, expected a label and the code of a character", crate::words::shown(line, 40));
         DataError::at(path, message)
     };
     let mut names = vec![None; most + 1];

@@ -4,8 +4,8 @@ mod advice;
 mod cifar;
 mod digits;
 mod folder;
-mod kind;
 mod left_out;
+mod magic;
 mod mnist;
 mod part;
 mod shards;
@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 
 use flate2::{Crc, CrcReader};
 
-use crate::decode;
+use crate::decode::{self, MAX_FILE_BYTES};
 use crate::error::DataError;
 use crate::image::Image;
-use crate::limits::{DecodeOptions, MAX_FILE_BYTES};
+use crate::limits::DecodeOptions;
 use crate::people::{self, People};
 use crate::regular;
 pub(crate) use left_out::LeftOut;

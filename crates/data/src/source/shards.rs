@@ -13,14 +13,15 @@ use std::collections::BTreeSet;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::kind::is_image;
 use super::part::Part;
 use super::{Contents, LeftOut, OwnSplit, read_file};
 use crate::decode;
-use crate::error::{DataError, listed, shown};
+use crate::error::DataError;
+use crate::extensions::is_image;
 use crate::image::Image;
 use crate::limits::DecodeOptions;
 use crate::regular;
+use crate::words::{listed, shown};
 use index::Index;
 
 /// Images inside tar files.

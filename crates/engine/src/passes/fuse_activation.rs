@@ -1,8 +1,7 @@
 //! An activation behind a step that can end with one moves into it.
 
-use dyconv_graph::Activation::{HardSwish, Relu, Relu6};
-
 use super::absorb;
+use crate::convert::is_short;
 use crate::lowered::{Lowered, StepOp};
 
 pub(crate) fn fuse_activation(lowered: Lowered) -> Lowered {
@@ -10,14 +9,22 @@ pub(crate) fn fuse_activation(lowered: Lowered) -> Lowered {
         let StepOp::Activation(function) = step.op else { return false };
         let slot = match &mut producer.op {
             // Convolutions end only with what is computed in a few instructions.
-            StepOp::Conv(layer) if matches!(function, Relu | Relu6 | HardSwish) => &mut layer.activation,
-            StepOp::ConvTranspose(layer) if matches!(function, Relu | Relu6 | HardSwish) => &mut layer.activation,
+            StepOp::Conv(layer) if is_short(function) => &mut layer.activation,
+            StepOp::ConvTranspose(layer) if is_short(function) => &mut layer.activation,
             StepOp::Linear(layer) => &mut layer.activation,
             StepOp::Affine { activation, .. }
             | StepOp::Add { activation }
             | StepOp::Scale { activation }
             | StepOp::Upsample { activation, .. } => activation,
-            _ => return false,
+            StepOp::Conv(_)
+            | StepOp::ConvTranspose(_)
+            | StepOp::Input
+            | StepOp::Activation(_)
+            | StepOp::Softmax
+            | StepOp::GlobalAvgPool
+            | StepOp::Mean
+            | StepOp::MaxPool(_)
+            | StepOp::Dropout => return false,
         };
         if !sole || slot.is_some() {
             return false;

@@ -1,8 +1,7 @@
 //! A sum whose later summand is a convolution moves into the convolution's end: its map is written once.
 
-use dyconv_graph::Activation::{HardSwish, Relu, Relu6};
-
 use super::remove;
+use crate::convert::is_short;
 use crate::lowered::{Lowered, StepOp};
 
 pub(crate) fn fuse_residual(mut lowered: Lowered) -> Lowered {
@@ -22,8 +21,7 @@ pub(crate) fn fuse_residual(mut lowered: Lowered) -> Lowered {
         let name = lowered.steps[i].name.clone();
         let step = &mut lowered.steps[late];
         let StepOp::Conv(layer) = &mut step.op else { continue };
-        let short = matches!(activation, None | Some(Relu | Relu6 | HardSwish));
-        if layer.activation.is_some() || layer.residual || !short {
+        if layer.activation.is_some() || layer.residual || !activation.is_none_or(is_short) {
             continue;
         }
         layer.residual = true;

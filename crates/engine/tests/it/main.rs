@@ -3,6 +3,7 @@
 
 mod bf16;
 mod common;
+mod every_variant;
 mod golden;
 mod limits;
 mod networks;

@@ -1,7 +1,7 @@
 //! The innermost loop: a few output pixels times a panel one to three vectors wide, all sums in registers.
 #![allow(unsafe_code, reason = "reads and writes through pointers whose range the convolution has checked")]
 
-use dyconv_simd::{LANES, Lanes};
+use dyconv_simd::{LANES, Lanes, Part};
 
 use crate::activation::{Activation, finish};
 use crate::prefetch::PrefetchRange;
@@ -69,12 +69,38 @@ pub(super) unsafe fn run_tile<L: Lanes, const N: usize, const PAIRS: bool>(
         ($($rows:literal)*) => {
             match rows {
                 // SAFETY: by the caller's promise.
-                $($rows if const { $rows <= L::TILE_ROWS[N - 1] } => unsafe { run::<L, N, $rows, PAIRS>(l, panel, place, prefetch) },)*
+                $($rows if const { $rows <= L::TILE_ROWS[N - 1] } => unsafe {
+                    l.outlined(Tile::<N, $rows, PAIRS>::new(panel, place, prefetch));
+                },)*
                 _ => unreachable!("a tile of {rows} pixels"),
             }
         };
     }
     arms!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+}
+
+/// A tile of `M` pixels, `N` vectors wide.
+struct Tile<'a, const N: usize, const M: usize, const PAIRS: bool> {
+    panel: &'a Panel<'a>,
+    place: &'a Place,
+    prefetch: &'a mut PrefetchRange,
+}
+
+impl<'a, const N: usize, const M: usize, const PAIRS: bool> Tile<'a, N, M, PAIRS> {
+    /// # Safety
+    /// As [`run_tile`]: what it allows is done when the tile is run.
+    #[inline(always)]
+    unsafe fn new(panel: &'a Panel<'a>, place: &'a Place, prefetch: &'a mut PrefetchRange) -> Self {
+        Self { panel, place, prefetch }
+    }
+}
+
+impl<L: Lanes, const N: usize, const M: usize, const PAIRS: bool> Part<L> for Tile<'_, N, M, PAIRS> {
+    #[inline(always)]
+    fn run(self, l: L) {
+        // SAFETY: by the promise to `new`.
+        unsafe { run::<L, N, M, PAIRS>(l, self.panel, self.place, self.prefetch) }
+    }
 }
 
 /// # Safety

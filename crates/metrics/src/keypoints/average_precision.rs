@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::oks::{similarity, variances};
-use super::{Detection, KeypointError, Person, check_record, check_sigmas};
+use super::{Detection, GroundTruth, KeypointError, check_record, check_sigmas};
 
 /// Number of detections per image that count: those with the highest scores.
 pub const MAX_DETECTIONS: usize = 20;
@@ -106,12 +106,12 @@ struct Judged {
 /// If the number of keypoints of a person or a detection differs from the number of sigmas, if a number is NaN or infinite, if an
 /// area is negative, or if a sigma is not positive.
 pub fn keypoint_scores(
-    truth: &[Person],
+    truth: &[GroundTruth],
     detections: &[Detection],
     sigmas: &[f64],
 ) -> Result<KeypointScores, KeypointError> {
     check(truth, detections, sigmas)?;
-    let mut images: BTreeMap<u64, (Vec<&Person>, Vec<&Detection>)> = BTreeMap::new();
+    let mut images: BTreeMap<u64, (Vec<&GroundTruth>, Vec<&Detection>)> = BTreeMap::new();
     truth.iter().for_each(|person| images.entry(person.image).or_default().0.push(person));
     detections.iter().for_each(|detection| images.entry(detection.image).or_default().1.push(detection));
 
@@ -142,7 +142,7 @@ pub fn keypoint_scores(
     })
 }
 
-fn check(truth: &[Person], detections: &[Detection], sigmas: &[f64]) -> Result<(), KeypointError> {
+fn check(truth: &[GroundTruth], detections: &[Detection], sigmas: &[f64]) -> Result<(), KeypointError> {
     check_sigmas(sigmas)?;
     for (i, p) in truth.iter().enumerate() {
         let record = || format!("person {i} (image {})", p.image);
@@ -163,7 +163,7 @@ fn threshold(index: usize) -> f64 {
 
 /// Compares the persons and the detections (best first) of one image. Adds to the number of persons that count, appends detections.
 fn judge(
-    persons: &[&Person],
+    persons: &[&GroundTruth],
     detections: &[&Detection],
     variances: &[f64],
     to_find: &mut [usize; AREAS.len()],
@@ -179,7 +179,7 @@ fn judge(
     let areas: Vec<f64> = detections.iter().map(|d| box_area(&d.joints)).collect();
     for (area, [smallest, largest]) in AREAS.into_iter().enumerate() {
         let outside = |size: f64| size < smallest || size > largest;
-        let ignored = |p: &Person| p.crowd || p.ignore || outside(p.area);
+        let ignored = |p: &GroundTruth| p.crowd || p.ignore || outside(p.area);
         // Those that count come first; both parts keep their order.
         let (mut order, rest): (Vec<usize>, Vec<usize>) = (0..persons.len()).partition(|&i| !ignored(persons[i]));
         let counting = order.len();
@@ -211,7 +211,7 @@ fn best(
     order: &[usize],
     counting: usize,
     taken: &[bool],
-    persons: &[&Person],
+    persons: &[&GroundTruth],
 ) -> Option<usize> {
     let (mut least, mut found) = (least, None);
     for (place, &person) in order.iter().enumerate() {

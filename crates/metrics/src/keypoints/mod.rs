@@ -14,7 +14,7 @@ pub use oks::oks;
 
 /// An annotated person (or hand, face, animal): one COCO keypoint annotation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Person {
+pub struct GroundTruth {
     /// The image it is in.
     pub image: u64,
     /// By keypoint: (x, y) in pixels of the image, or `None` if it is not labelled (COCO's v = 0).
@@ -42,6 +42,7 @@ pub struct Detection {
 
 /// Persons, detections, poses or sigmas that cannot be scored.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeypointError {
     /// A record whose number of keypoints differs from the number of sigmas.
     #[error("{record} has {got} joints, but there are sigmas for {expected}")]

@@ -5,7 +5,7 @@
 //! on each side as COCO does (from left − width to left + 2 · width): keypoints inside it have distance 0, others the
 //! distance to its border, and the mean is over all keypoints.
 
-use super::Person;
+use super::GroundTruth;
 
 /// Similarity of an annotated person and predicted keypoints (x, y), in 0..=1.
 ///
@@ -13,11 +13,11 @@ use super::Person;
 /// crate `dyconv-task` has those of COCO's 17 keypoints.
 ///
 /// ```
-/// use dyconv_metrics::{Person, oks};
+/// use dyconv_metrics::{GroundTruth, oks};
 ///
 /// let bbox = [0.0, 0.0, 10.0, 10.0];
 /// let joints = vec![Some([3.0, 4.0]), None];
-/// let person = Person { image: 1, joints, area: 100.0, bbox, crowd: false, ignore: false };
+/// let person = GroundTruth { image: 1, joints, area: 100.0, bbox, crowd: false, ignore: false };
 /// assert_eq!(oks(&person, &[[3.0, 4.0], [9.0, 9.0]], &[0.1, 0.1]), 1.0);
 /// // Two pixels off, where 2σ · √area is two pixels: exp(−1/2).
 /// assert!((oks(&person, &[[5.0, 4.0], [9.0, 9.0]], &[0.1, 0.1]) - (-0.5f64).exp()).abs() < 1e-12);
@@ -25,7 +25,7 @@ use super::Person;
 ///
 /// # Panics
 /// If the numbers of keypoints and sigmas differ.
-pub fn oks(person: &Person, joints: &[[f64; 2]], sigmas: &[f64]) -> f64 {
+pub fn oks(person: &GroundTruth, joints: &[[f64; 2]], sigmas: &[f64]) -> f64 {
     assert!(
         person.joints.len() == sigmas.len() && joints.len() == sigmas.len(),
         "{} and {} joints, {} sigmas",
@@ -42,7 +42,7 @@ pub(super) fn variances(sigmas: &[f64]) -> Vec<f64> {
 }
 
 /// [`oks`], given the keypoints' [`variances`].
-pub(super) fn similarity(person: &Person, joints: &[[f64; 2]], variances: &[f64]) -> f64 {
+pub(super) fn similarity(person: &GroundTruth, joints: &[[f64; 2]], variances: &[f64]) -> f64 {
     let area = person.area + f64::EPSILON;
     let labelled = person.joints.iter().flatten().count();
     let mut sum = 0.0;

@@ -7,16 +7,16 @@ use super::*;
 /// One joint; 2σ is 0.2, so at an area of 100 two pixels are one standard deviation.
 const SIGMAS: [f64; 1] = [0.1];
 
-fn person(image: u64, x: f64, area: f64) -> Person {
+fn person(image: u64, x: f64, area: f64) -> GroundTruth {
     let bbox = [x - 5.0, -5.0, 10.0, 10.0];
-    Person { image, joints: vec![Some([x, 0.0])], area, bbox, crowd: false, ignore: false }
+    GroundTruth { image, joints: vec![Some([x, 0.0])], area, bbox, crowd: false, ignore: false }
 }
 
 fn detection(image: u64, x: f64, score: f64) -> Detection {
     Detection { image, joints: vec![[x, 0.0]], score }
 }
 
-fn scores(truth: &[Person], detections: &[Detection]) -> KeypointScores {
+fn scores(truth: &[GroundTruth], detections: &[Detection]) -> KeypointScores {
     keypoint_scores(truth, detections, &SIGMAS).unwrap()
 }
 
@@ -49,7 +49,7 @@ fn joints_without_label_do_not_count() {
 
 #[test]
 fn a_person_without_joints_is_found_in_the_doubled_box() {
-    let p = Person { joints: vec![None], ..person(1, 5.0, 100.0) };
+    let p = GroundTruth { joints: vec![None], ..person(1, 5.0, 100.0) };
     // The box reaches from 0 to 10, doubled from -10 to 20.
     assert_eq!(oks(&p, &[[-10.0, 0.0]], &SIGMAS), 1.0);
     assert_eq!(oks(&p, &[[20.0, 0.0]], &SIGMAS), 1.0);
@@ -111,8 +111,8 @@ fn a_person_is_found_once() {
 
 #[test]
 fn crowds_and_ignored_persons_take_answers_without_reward_or_harm() {
-    let crowd = Person { crowd: true, ..person(1, 100.0, 100.0) };
-    let ignored = Person { ignore: true, ..person(1, 200.0, 100.0) };
+    let crowd = GroundTruth { crowd: true, ..person(1, 100.0, 100.0) };
+    let ignored = GroundTruth { ignore: true, ..person(1, 200.0, 100.0) };
     let answers = |x: f64| [detection(1, x, 0.9), detection(1, x, 0.8), detection(1, 0.0, 0.7)];
     let truth = [crowd, ignored, person(1, 0.0, 100.0)];
     close(scores(&truth, &answers(100.0)).ap, 1.0);
@@ -120,7 +120,7 @@ fn crowds_and_ignored_persons_take_answers_without_reward_or_harm() {
     close(scores(&truth, &answers(200.0)).ap, 0.5);
     close(scores(&truth, &answers(300.0)).ap, 1.0 / 3.0);
     // A person that counts is matched before a more similar ignored one.
-    let truth = [Person { ignore: true, ..person(1, 1.0, 100.0) }, person(1, 0.0, 100.0)];
+    let truth = [GroundTruth { ignore: true, ..person(1, 1.0, 100.0) }, person(1, 0.0, 100.0)];
     assert_eq!(scores(&truth, &[detection(1, 1.0, 0.5)]).ap50, Some(1.0));
 }
 
@@ -147,7 +147,7 @@ fn equal_scores_keep_their_order() {
 
 #[test]
 fn what_cannot_be_scored_is_named() {
-    let says = |truth: &[Person], detections: &[Detection], sigmas: &[f64], expected: &str| {
+    let says = |truth: &[GroundTruth], detections: &[Detection], sigmas: &[f64], expected: &str| {
         assert_eq!(keypoint_scores(truth, detections, sigmas).unwrap_err().to_string(), expected);
     };
     let (p, d) = (person(7, 0.0, 1.0), detection(8, 0.0, 1.0));
@@ -161,10 +161,10 @@ fn what_cannot_be_scored_is_named() {
     says(&[], &[nan], &SIGMAS, "detection 0 (image 8) has score NaN, expected a finite number");
     let far = Detection { joints: vec![[0.0, f64::INFINITY]], ..d };
     says(&[], &[far], &SIGMAS, "detection 0 (image 8) has a joint at inf, expected a finite number");
-    let negative = Person { area: -1.0, ..p.clone() };
+    let negative = GroundTruth { area: -1.0, ..p.clone() };
     says(&[negative], &[], &SIGMAS, "person 0 (image 7) has area -1, expected a finite number of 0 or more");
     let bbox = [0.0, 0.0, f64::NAN, 0.0];
-    says(&[Person { bbox, ..p }], &[], &SIGMAS, "person 0 (image 7) has bbox NaN, expected a finite number");
+    says(&[GroundTruth { bbox, ..p }], &[], &SIGMAS, "person 0 (image 7) has bbox NaN, expected a finite number");
 }
 
 #[test]
@@ -197,9 +197,9 @@ fn the_better_of_two_poses_of_one_person_is_kept() {
 
 /// Average precision and recall by their definitions, without sorting or shared state: the rank of a detection
 /// is counted, and the precision at a recall is the best over all ranks that reach it.
-fn naive(truth: &[Person], detections: &[Detection], at: f64, area: [f64; 2]) -> Option<(f64, f64)> {
+fn naive(truth: &[GroundTruth], detections: &[Detection], at: f64, area: [f64; 2]) -> Option<(f64, f64)> {
     let outside = |size: f64| size < area[0] || size > area[1];
-    let ignored = |p: &Person| p.crowd || p.ignore || outside(p.area);
+    let ignored = |p: &GroundTruth| p.crowd || p.ignore || outside(p.area);
     let before = |a: usize, b: usize| {
         let (a, b) = ((&detections[a], a), (&detections[b], b));
         (-a.0.score, a.0.image, a.1).partial_cmp(&(-b.0.score, b.0.image, b.1)) == Some(std::cmp::Ordering::Less)
@@ -248,12 +248,12 @@ fn naive(truth: &[Person], detections: &[Detection], at: f64, area: [f64; 2]) ->
     Some((mean, right(outcomes.len()) / persons as f64))
 }
 
-fn some_person() -> impl Strategy<Value = Person> {
+fn some_person() -> impl Strategy<Value = GroundTruth> {
     let areas = prop::sample::select(vec![100.0, 1024.0, 2000.0, 9216.0, 10_000.0]);
     (1u64..4, 0i8..12, areas, prop::bool::weighted(0.2), prop::bool::weighted(0.2), prop::bool::weighted(0.8)).prop_map(
         |(image, x, area, crowd, ignore, labelled)| {
             let p = person(image, f64::from(x) * 4.0, area);
-            Person { crowd, ignore, joints: p.joints.into_iter().map(|j| j.filter(|_| labelled)).collect(), ..p }
+            GroundTruth { crowd, ignore, joints: p.joints.into_iter().map(|j| j.filter(|_| labelled)).collect(), ..p }
         },
     )
 }

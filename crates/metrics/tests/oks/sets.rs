@@ -1,6 +1,6 @@
 //! The random sets of `generate.py`, reproduced bit by bit.
 
-use dyconv_metrics::{Detection, Person};
+use dyconv_metrics::{Detection, GroundTruth};
 
 const COCO_SIGMAS: [f64; 17] = [
     0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089,
@@ -10,7 +10,7 @@ const COCO_SIGMAS: [f64; 17] = [
 /// Sigmas, persons and detections.
 pub struct Set {
     pub sigmas: Vec<f64>,
-    pub persons: Vec<Person>,
+    pub persons: Vec<GroundTruth>,
     pub detections: Vec<Detection>,
 }
 
@@ -46,7 +46,7 @@ impl Lcg {
         }
     }
 
-    fn person(&mut self, image: u64, joints: usize, tame: bool) -> Person {
+    fn person(&mut self, image: u64, joints: usize, tame: bool) -> GroundTruth {
         let side = [20.0, 48.0, 96.0, 200.0][self.below(4)] * self.between(0.6, 1.5);
         let bbox = [self.between(-20.0, 500.0), self.between(-20.0, 400.0), side * self.between(0.4, 1.0), side];
         let mut area = bbox[2] * bbox[3] * self.between(0.4, 0.9);
@@ -65,10 +65,10 @@ impl Lcg {
         if !tame && self.chance(0.05) {
             count = if self.chance(0.5) { 0 } else { 1 };
         }
-        Person { image, joints, area, bbox, crowd: self.chance(0.1), ignore: count == 0 }
+        GroundTruth { image, joints, area, bbox, crowd: self.chance(0.1), ignore: count == 0 }
     }
 
-    fn near(&mut self, p: &Person, sigmas: &[f64], score: f64) -> Detection {
+    fn near(&mut self, p: &GroundTruth, sigmas: &[f64], score: f64) -> Detection {
         let scale = p.bbox[3] * [0.0, 0.5, 1.0, 2.0, 4.0, 8.0][self.below(6)];
         let pairs = p.joints.iter().zip(sigmas);
         let joints = pairs.map(|(joint, sigma)| {
@@ -105,7 +105,7 @@ pub fn make(seed: u64, images: Option<usize>) -> Set {
     let (mut persons, mut detections) = (Vec::new(), Vec::new());
     for image in ids {
         let count = if tame { 2 } else { [0, 1, 2, 3, 5, 9][rng.below(6)] };
-        let mut here: Vec<Person> = (0..count).map(|_| rng.person(image, sigmas.len(), tame)).collect();
+        let mut here: Vec<GroundTruth> = (0..count).map(|_| rng.person(image, sigmas.len(), tame)).collect();
         if !here.is_empty() && !tame && rng.chance(0.1) {
             here.push(here[0].clone());
         }

@@ -3,6 +3,7 @@
 use crate::common::{GOLDEN, floats};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use dyconv_graph::Gate;
 use dyconv_nn::{DynamicConv2d, DynamicConv2dConfig, DynamicLinearConfig};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -231,7 +232,7 @@ fn dynamic_linear_mixes_matrices_and_biases() {
 #[test]
 fn a_batch_of_one_trains_and_sigmoid_works() {
     let device = Device::flex().autodiff();
-    let layer = DynamicConv2dConfig::new([3, 4], [5, 1]).with_padding([2, 0]).with_sigmoid(true).init(&device);
+    let layer = DynamicConv2dConfig::new([3, 4], [5, 1]).with_padding([2, 0]).with_gate(Gate::Sigmoid).init(&device);
     let x = Tensor::<4>::random([1, 3, 6, 4], Distribution::Normal(0.0, 1.0), &device);
     let grads = layer.forward(x).sum().backward();
     assert!(layer.weight.grad(&grads).is_some() && layer.attention.fc1.weight.grad(&grads).is_some());

@@ -1,6 +1,7 @@
 //! Layers and networks with their gradients, against PyTorch, Burn's own operations and finite differences, in one binary.
 
 mod common;
-mod fast;
+mod custom_ops;
+mod every_variant;
 mod layers;
 mod pose_ops;

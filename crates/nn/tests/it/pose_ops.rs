@@ -6,7 +6,7 @@ use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use dyconv_graph::{Init, init};
 use dyconv_models::{Options, build};
 use dyconv_nn::ops::{TransposedGeometry, conv_transpose, upsample};
-use dyconv_nn::{Network, Value, with_stock_operations};
+use dyconv_nn::{Network, Operations, Value};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde_json::Value as Json;
@@ -82,16 +82,16 @@ proptest! {
         let bias = normal([channels[1] * groups], &device);
         let dims = conv_transpose(x.clone(), weight.clone(), None, geometry).dims();
         let dy = normal(dims, &device).detach();
-        let run = || {
-            let y = conv_transpose(x.clone(), weight.clone(), Some(bias.clone()), geometry);
+        let run = |operations: Operations| {
+            let y = operations.conv_transpose(x.clone(), weight.clone(), Some(bias.clone()), geometry);
             let grads = (y.clone() * dy.clone()).sum().backward();
             [y.into_data(), x.grad(&grads).unwrap().into_data(), weight.grad(&grads).unwrap().into_data(),
              bias.grad(&grads).unwrap().into_data()].map(floats)
         };
         let terms = (dims.iter().product::<usize>() as f32).sqrt();
-        for (i, (fast, stock)) in run().iter().zip(&with_stock_operations(run)).enumerate() {
+        for (i, (custom, reference)) in run(Operations::Custom).iter().zip(&run(Operations::Reference)).enumerate() {
             // Sums that may cancel are compared with the size of what is summed.
-            let error = relative_error(fast, stock, if i == 3 { terms } else { 1.0 });
+            let error = relative_error(custom, reference, if i == 3 { terms } else { 1.0 });
             prop_assert!(error <= LAYER, "result {i} differs by {error:e}");
         }
     }
@@ -100,13 +100,13 @@ proptest! {
     fn upsamplings_agree_with_burn(n in 1usize..4, c in 1usize..20, h in 1usize..9, w in 1usize..9, scale in 1usize..5) {
         let device = Device::flex().autodiff();
         let (x, dy) = (normal([n, c, h, w], &device), normal([n, c, scale * h, scale * w], &device).detach());
-        let run = || {
-            let y = upsample(x.clone(), scale);
+        let run = |operations: Operations| {
+            let y = operations.upsample(x.clone(), scale);
             let grads = (y.clone() * dy.clone()).sum().backward();
             [y.into_data(), x.grad(&grads).unwrap().into_data()].map(floats)
         };
-        for (fast, stock) in run().iter().zip(&with_stock_operations(run)) {
-            let error = relative_error(fast, stock, 1.0);
+        for (custom, reference) in run(Operations::Custom).iter().zip(&run(Operations::Reference)) {
+            let error = relative_error(custom, reference, 1.0);
             prop_assert!(error <= LAYER, "differs by {error:e}");
         }
     }
@@ -148,8 +148,8 @@ fn keypoint_networks_train() {
         let mut weights = init(&graph, Init::default());
         // The last layer starts near zero, which would leave the others next to no gradient.
         weights.0.get_mut("heatmaps.weight").unwrap().data.iter_mut().for_each(|w| *w *= 300.0);
-        let step = || {
-            let network = Network::new(&graph, &weights, 4.0, &device).unwrap();
+        let step = |operations: Operations| {
+            let network = Network::new(&graph, &weights, 4.0, &device).unwrap().with_operations(operations);
             let x = Tensor::from_data(TensorData::new(noise(2 * 3 * 64 * 64, 0), [2, 3, 64, 64]), &device);
             let Value::Map(maps) = network.forward(x) else { panic!("{name}: heat maps") };
             assert_eq!(maps.dims(), [2, 5, 16, 16], "{name}");
@@ -159,10 +159,10 @@ fn keypoint_networks_train() {
             assert!(gradients.0.iter().all(Option::is_some), "{name}: a gradient for every parameter");
             (value, gradients.norm())
         };
-        let (ours, stock) = (step(), with_stock_operations(step));
+        let (ours, reference) = (step(Operations::Custom), step(Operations::Reference));
         let near = |a: f64, b: f64, tolerance: f64| a > 0.0 && (a - b).abs() <= tolerance * b;
-        assert!(near(f64::from(ours.0), f64::from(stock.0), 1e-4), "{name}: losses {ours:?} {stock:?}");
+        assert!(near(f64::from(ours.0), f64::from(reference.0), 1e-4), "{name}: losses {ours:?} {reference:?}");
         // A value within rounding of the kink of a ReLU takes its gradients another way.
-        assert!(near(ours.1, stock.1, 1e-2), "{name}: gradients {ours:?} {stock:?}");
+        assert!(near(ours.1, reference.1, 1e-2), "{name}: gradients {ours:?} {reference:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use dyconv_data::{Batch, Dataset, HeatMaps, PersonCrop, Split};
 use serde::{Deserialize, Serialize};
 
-use crate::TrainError;
+use crate::error::TrainError;
 use crate::loss::keypoints::value;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -13,9 +13,10 @@ use dyconv_nn::Network;
 use serde::{Deserialize, Serialize};
 
 use crate::attention::AttentionMeter;
+use crate::attention::AttentionStats;
+use crate::error::TrainError;
 use crate::learner::input;
 use crate::objective::Objective;
-use crate::{AttentionStats, TrainError};
 pub(crate) use classes::ClassScores;
 pub(crate) use keypoints::KeypointSummary;
 

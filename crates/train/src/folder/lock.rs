@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::Path;
 
-use crate::TrainError;
+use crate::error::TrainError;
 
 /// The file that is locked. It is empty, and never replaced, renamed or removed: a lock is held on a file, not on its name.
 pub(crate) const LOCK: &str = "run.lock";

@@ -6,37 +6,23 @@
 mod contents;
 mod data;
 mod lock;
+mod run_file;
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use dyconv_data::Dataset;
 use dyconv_file::write_atomically;
-use serde::{Deserialize, Serialize};
 use toml::Value;
 
-use crate::{Recipe, TrainError};
+use crate::error::TrainError;
+use crate::files::{LAST, MODEL, RECIPE, RUN};
+use crate::recipe::Recipe;
 use contents::TWIN;
 use contents::{Standing, clear, remains, standing, sweep};
 pub(crate) use data::Data;
 pub use lock::FolderLock;
-
-/// What makes a folder a run folder: the data it was begun on.
-pub(crate) const RUN: &str = "run.json";
-const RECIPE: &str = "recipe.toml";
-/// The best network so far.
-pub(crate) const MODEL: &str = "model.safetensors";
-/// How that network did on the held-out images.
-pub(crate) const EVALUATION: &str = "evaluation.json";
-pub(crate) const JOURNAL: &str = "metrics.jsonl";
-pub(crate) const CSV: &str = "metrics.csv";
-pub(crate) const EVENTS: &str = "events.out.tfevents.dyconv";
-pub(crate) const REPORT: &str = "report.html";
-/// The checkpoints.
-pub(crate) const LAST: &str = "last";
-
-const VERSION: u32 = 1;
+use run_file::{Contents, VERSION, read_contents};
 
 /// The folder of a run. Only one process can hold it.
 #[derive(Debug)]
@@ -58,15 +44,6 @@ pub struct Claim {
     /// Whether a run stands there, which is to be replaced.
     run: bool,
     lock: FolderLock,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Contents {
-    version: u32,
-    data: Data,
-    /// The model that the run was begun from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    from: Option<String>,
 }
 
 impl Claim {
@@ -281,24 +258,6 @@ fn read_all(path: &Path) -> Result<(Recipe, Contents), TrainError> {
     let text = fs::read_to_string(&file).map_err(|e| TrainError::read(&file, e))?;
     let recipe = Recipe::begun(&text).map_err(|cause| TrainError::Recipe { path: file, cause })?;
     Ok((recipe, contents))
-}
-
-/// What `run.json` holds.
-fn read_contents(path: &Path) -> Result<Contents, TrainError> {
-    let file = path.join(RUN);
-    let text = match fs::read_to_string(&file) {
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Err(TrainError::NoRun(path.to_owned()));
-        }
-        text => text.map_err(|e| TrainError::read(&file, e))?,
-    };
-    let contents: Contents = serde_json::from_str(&text)
-        .map_err(|e| TrainError::damaged(&file, format!("does not describe a run ({e}); restore the file")))?;
-    if contents.version != VERSION {
-        let reason = format!("is of version {}, this program resumes version {VERSION}", contents.version);
-        return Err(TrainError::damaged(&file, reason));
-    }
-    Ok(contents)
 }
 
 /// # Errors

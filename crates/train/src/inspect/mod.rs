@@ -19,9 +19,10 @@ use dyconv_metrics::{TopK, answer, softmax};
 use dyconv_nn::{Network, Value};
 use serde::Serialize;
 
+use crate::attention::LayerAttention;
 use crate::attention::{AttentionMeter, entropy};
+use crate::error::TrainError;
 use crate::learner::input;
-use crate::{LayerAttention, TrainError};
 use replacement::{Probe, Router, routers};
 pub use replacement::{REPLACEMENTS, Replacement};
 

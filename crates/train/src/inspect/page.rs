@@ -10,8 +10,8 @@ use super::{Example, Inspection, Layer};
 use crate::report::bars::{Bar, bars};
 use crate::report::chart::COLOURS;
 use crate::report::heat::heat;
+use crate::report::html::{escape, head};
 use crate::report::picture::data_uri;
-use crate::report::{escape, head};
 
 /// Classes that the map shows.
 const CLASSES: usize = 100;

@@ -4,13 +4,16 @@
 //! the image, as the paper's and PyTorch's hooks do. What an image gets does not depend on the size of batches.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use dyconv_graph::{Graph, Node, Op, Shape};
+use dyconv_graph::{Gate, Graph, Node, Op, Shape};
 use dyconv_nn::{Network, Value};
 use serde::Serialize;
+
+use crate::splitmix::splitmix64;
 
 /// What an image's coefficients are replaced by, in every chosen layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Replacement {
     /// Nothing: the network as it is.
     Normal,
@@ -61,7 +64,7 @@ pub(super) struct Router {
     /// Height and width of the layer's input; 1 × 1 for a vector.
     pub size: [usize; 2],
     /// Whether coefficients sum to one.
-    softmax: bool,
+    sums_to_one: bool,
 }
 
 /// The router of every dynamic layer, in execution order of the layers.
@@ -77,7 +80,12 @@ pub(super) fn routers(graph: &Graph) -> Vec<Router> {
             Shape::Vector(_) => [1, 1],
         };
         let router = graph.node(node.inputs[1]);
-        Some(Router { name: router.name.clone(), kernels, size, softmax: matches!(router.op, Op::Softmax) })
+        Some(Router {
+            name: router.name.clone(),
+            kernels,
+            size,
+            sums_to_one: Gate::of(&router.op).is_some_and(Gate::sums_to_one),
+        })
     });
     routers.collect()
 }
@@ -127,8 +135,8 @@ impl Probe {
     }
 
     fn replace(&mut self, i: usize, mut rows: Vec<f32>, indices: &[usize], device: &Device) -> Value {
-        let Router { kernels: k, softmax, .. } = self.routers[i];
-        let total = |row: &[f32]| if softmax { 1.0 } else { row.iter().sum() };
+        let Router { kernels: k, sums_to_one, .. } = self.routers[i];
+        let total = |row: &[f32]| if sums_to_one { 1.0 } else { row.iter().sum() };
         for (row, index) in rows.chunks_exact_mut(k).zip(indices) {
             match self.replacement {
                 Replacement::Normal => {}
@@ -151,27 +159,20 @@ impl Probe {
 
 /// Permutes by Fisher and Yates, with a stream of its own for each seed, image and router.
 fn shuffle(row: &mut [f32], seed: u64, image: usize, router: usize) {
-    let mut state = [image as u64, router as u64].into_iter().fold(mixed(seed), |state, v| mixed(state ^ mixed(v)));
+    let mut state =
+        [image as u64, router as u64].into_iter().fold(splitmix64(seed), |state, v| splitmix64(state ^ splitmix64(v)));
     for last in (1..row.len()).rev() {
-        state = mixed(state);
+        state = splitmix64(state);
         // The high bits of the product are a number below last + 1, as good as even.
         let other = ((u128::from(state) * (last as u128 + 1)) >> 64) as usize;
         row.swap(last, other);
     }
 }
 
-/// A step of SplitMix64.
-fn mixed(state: u64) -> u64 {
-    let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ z >> 31
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dyconv_graph::{Gate, Init, RouterInit, Weights, init};
+    use dyconv_graph::{Init, RouterInit, Weights, init};
     use dyconv_models::{Options, build};
 
     const K: usize = 4;

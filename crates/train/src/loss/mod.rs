@@ -9,7 +9,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use dyconv_data::{Batch, Classes};
 
-use crate::{RecipeError, TrainRecipe};
+use crate::recipe::{RecipeError, TrainRecipe};
 
 /// −Σ_n Σ_c w_c · t_nc · log softmax(z_n)_c / Σ_n w(n).
 ///
@@ -74,7 +74,7 @@ impl Loss {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Recipe;
+    use crate::recipe::Recipe;
     use burn::nn::loss::CrossEntropyLossConfig;
     use burn::tensor::Int;
     use dyconv_data::Targets;

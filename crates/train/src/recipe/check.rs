@@ -2,8 +2,8 @@
 
 use dyconv_data::{Augment, Crop, PoseAugment};
 
-use super::errors::fail_at;
-use super::{AugmentRecipe, Recipe, RecipeError, fail};
+use super::errors::{RecipeError, fail, fail_at};
+use super::{AugmentRecipe, Recipe};
 
 impl Recipe {
     pub(super) fn check(&self) -> Result<(), RecipeError> {

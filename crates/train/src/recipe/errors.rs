@@ -1,6 +1,6 @@
 //! What is wrong with a recipe: the key, the line of the file where it stands, what was expected.
 
-use dyconv_models::suggest;
+use dyconv_graph::words::suggest;
 use toml::de::{DeTable, DeValue};
 
 use super::built_in::DEFAULT;
@@ -216,7 +216,7 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Recipe;
+    use crate::recipe::Recipe;
 
     /// Of a file with `text` and of settings over it.
     fn says(text: &str, settings: &[(&str, &str)]) -> (String, bool) {

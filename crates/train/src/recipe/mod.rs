@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use built_in::{BUILT_IN, BuiltIn};
 pub(crate) use errors::fail;
 pub use errors::{RecipeError, RecipeErrorKind};
+pub(crate) use model::SMALL_SIDE;
 pub use model::{ImageSize, ModelRecipe};
 pub use resolve::{FineTuning, toml_value};
 
@@ -163,6 +164,7 @@ pub struct TrainRecipe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names are those of the methods")]
+#[non_exhaustive]
 pub enum OptimizerKind {
     Sgd,
     Adam,
@@ -173,6 +175,7 @@ pub enum OptimizerKind {
 /// How the learning rate falls after its warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Schedule {
     /// Half a cosine to 0 at the end, per iteration.
     Cosine,

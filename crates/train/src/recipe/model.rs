@@ -8,6 +8,9 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+/// Images up to this side get the small stem where the recipe does not say.
+pub(crate) const SMALL_SIDE: usize = 64;
+
 /// The network. Each key of [`Options`] that does not depend on the data is a key of this table.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelRecipe {

@@ -1,13 +1,14 @@
 //! Recipes from their layers: defaults, a model to start from, a built-in recipe, a file, single settings.
 
 use dyconv_file::Model;
-use dyconv_models::{static_twin, suggest};
+use dyconv_graph::words::suggest;
+use dyconv_models::static_twin;
 use toml::{Table, Value};
 
+use super::Recipe;
 use super::built_in::{BUILT_IN, BuiltIn, DEFAULT};
-use super::errors::{fail_at, nearest};
-use super::{Recipe, RecipeError};
-use crate::setup::SMALL_SIDE;
+use super::errors::{RecipeError, fail_at, nearest};
+use super::model::SMALL_SIDE;
 
 impl Recipe {
     /// The defaults, changed by a built-in recipe if one is named, by the text of a recipe file, and by
@@ -275,7 +276,7 @@ fn is_huge(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ImageSize;
+    use crate::recipe::ImageSize;
     use dyconv_task::Orientation;
 
     fn settings(pairs: &[(&str, &str)]) -> Result<Recipe, RecipeError> {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::chart::{COLOURS, WIDTH};
-use super::escape;
+use super::html::escape;
 
 const ROW: f64 = 18.0;
 const TOP: f64 = 30.0;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::escape;
+use super::html::escape;
 
 /// Of curves, and of the kernels of a layer.
 pub(crate) const COLOURS: [&str; 8] =

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::bars::short;
-use super::escape;
+use super::html::escape;
 
 const WIDTH: f64 = 1060.0;
 const ROW: f64 = 18.0;

@@ -8,29 +8,26 @@ use dyconv_file::write_atomically;
 use dyconv_graph::Graph;
 use dyconv_task::Orientation;
 
+use crate::attention::AttentionStats;
+use crate::error::TrainError;
 use crate::evaluate::{ClassScores, Evaluation, KeypointSummary, Scores};
-use crate::folder::{EVALUATION, REPORT, RunFolder};
-use crate::{AttentionStats, Epoch, TrainError};
+use crate::files::{EVALUATION, REPORT};
+use crate::folder::RunFolder;
+use crate::journal::Epoch;
 
 pub(crate) mod bars;
 pub(crate) mod chart;
 pub(crate) mod heat;
+pub(crate) mod html;
 pub(crate) mod picture;
 
 use chart::{Curve, chart};
+use html::{escape, head};
 
 /// Classes up to this many are shown as a whole matrix.
 const WHOLE_MATRIX: usize = 40;
 /// Confusions that are listed where the matrix is too large.
 const LISTED: usize = 40;
-
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
-h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}svg{background:#fff}
-.row{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0}figcaption{font-size:.85em;color:#555}
-table{border-collapse:collapse;font-size:.85em}td,th{padding:.2em .5em;text-align:right}th{font-weight:600}
-.matrix td{min-width:1.6em;text-align:center}img{width:96px;image-rendering:pixelated;border:1px solid #ccc}
-li{margin:.2em 0}.note{color:#555;max-width:60em}
-pre{background:#f6f6f6;padding:1em;overflow:auto;font-size:.85em}";
 
 /// Writes the report from what stands in the folder.
 pub(crate) fn write(
@@ -100,14 +97,6 @@ fn page(folder: &RunFolder, dataset: &Arc<Dataset>, epochs: &[Epoch], graph: &Gr
     }
     let _ = write!(page, "<h2>Recipe</h2>\n<pre>{}</pre>\n</html>\n", escape(&recipe.to_toml()));
     page
-}
-
-/// The beginning of a page.
-pub(crate) fn head(title: &str) -> String {
-    let title = escape(title);
-    format!(
-        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\n<style>{STYLE}</style>\n<h1>{title}</h1>\n"
-    )
 }
 
 /// Lowest, mean and highest over layers.
@@ -197,9 +186,4 @@ fn mistakes(page: &mut String, evaluation: &ClassScores, dataset: &Dataset, orie
         );
     }
     page.push_str("</div>\n");
-}
-
-/// Text as HTML shows it.
-pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

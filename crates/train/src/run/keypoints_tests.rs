@@ -10,8 +10,10 @@ use dyconv_graph::{
 use dyconv_task::Task;
 
 use super::*;
+use crate::journal::Validation;
 use crate::objective::Objective;
-use crate::{Validation, open, task, warm_start};
+use crate::setup::{open, task};
+use crate::warm_start::warm_start;
 
 const SETTINGS: [(&str, &str); 14] = [
     ("model.image_size", "[32, 24]"),

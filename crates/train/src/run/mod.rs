@@ -11,6 +11,7 @@
 //! Everything random depends on the seed and on how many iterations are done, and a checkpoint holds everything else, so
 //! a run that is resumed yields the same bits as one that never stopped.
 
+mod event;
 #[cfg(test)]
 mod keypoints_tests;
 mod writer;
@@ -26,42 +27,22 @@ use dyconv_graph::{Tensor as Stored, WeightsError};
 use dyconv_nn::Network;
 
 use crate::checkpoint::{Best, Checkpoint, State, Tensors};
+use crate::error::TrainError;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::folder::RunFolder;
 use crate::journal::{Epoch, Step, Timing, Validation, unix};
 use crate::learner::{Learner, StepError};
 use crate::non_finite::NonFinite;
+use crate::recipe::{Recipe, TemperatureSchedule};
 use crate::schedule::{learning_rate, temperature};
-use crate::{Recipe, Setup, TemperatureSchedule, TrainError, World};
+use crate::setup::Setup;
+use crate::splitmix::stream;
+use crate::world::World;
+pub use event::Event;
 use writer::RunWriter;
 
 /// Batches that are made ready ahead of the loop.
 const PREFETCH: usize = 4;
-
-/// What is reported to the observer of a run.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// So many iterations of a run were done before.
-    Resumed {
-        /// Iterations done.
-        step: usize,
-        /// Iterations of the whole run.
-        total: usize,
-    },
-    /// An iteration is done.
-    Step {
-        /// Its numbers.
-        step: &'a Step,
-        /// Iterations of the whole run.
-        total: usize,
-    },
-    /// An epoch is done and everything is written.
-    Epoch(&'a Epoch),
-    /// An image cannot be read and is skipped from now on.
-    Broken(&'a Broken),
-    /// Something that a person should know.
-    Warning(String),
-}
 
 /// A finished run.
 #[derive(Debug)]
@@ -234,12 +215,15 @@ impl<'a> Run<'a> {
         let network = self.evaluated()?;
         let evaluation = match &self.writer {
             Some(_) => self.evaluate(&network, observe)?,
-            None => Some(None),
+            None => Scored::Nothing,
         };
-        if world.any(evaluation.is_none()) {
+        if world.any(matches!(evaluation, Scored::Stopped)) {
             return self.interrupt();
         }
-        let evaluation = evaluation.flatten();
+        let evaluation = match evaluation {
+            Scored::Done(evaluation) => Some(evaluation),
+            Scored::Nothing | Scored::Stopped => None,
+        };
         let line = Epoch {
             step: self.step(),
             epoch: epoch + 1,
@@ -344,14 +328,10 @@ impl<'a> Run<'a> {
         TrainError::Diverged { what, origin, step: self.step() + 1, epoch: self.state.epoch + 1, kept }
     }
 
-    /// Scores the network: `None` if asked to stop, `Some(None)` if there is nothing to score on.
-    fn evaluate(
-        &mut self,
-        network: &Network,
-        observe: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Option<Option<Evaluation>>, TrainError> {
+    /// Scores the network on the held-out part.
+    fn evaluate(&mut self, network: &Network, observe: &mut dyn FnMut(Event<'_>)) -> Result<Scored, TrainError> {
         if self.dataset.is_empty(Split::Val) {
-            return Ok(Some(None));
+            return Ok(Scored::Nothing);
         }
         let LoaderOptions { batch, threads, prefetch, max_broken, .. } = self.loader;
         let options = LoaderOptions { batch, threads, prefetch, max_broken, ..LoaderOptions::default() };
@@ -361,7 +341,7 @@ impl<'a> Run<'a> {
         let (transform, objective) = (&self.transform, &self.setup.objective);
         let done = evaluate(self.dataset, transform, objective, &options, network, number, self.stop, &mut note)?;
         self.report_broken(&broken, observe);
-        Ok(done.map(Some))
+        Ok(done.map_or(Scored::Stopped, Scored::Done))
     }
 
     fn report_broken(&mut self, broken: &[Broken], observe: &mut dyn FnMut(Event<'_>)) {
@@ -409,6 +389,15 @@ impl<'a> Run<'a> {
     }
 }
 
+/// What came of scoring the network.
+enum Scored {
+    Done(Evaluation),
+    /// There is nothing to score on.
+    Nothing,
+    /// The run was asked to stop meanwhile.
+    Stopped,
+}
+
 /// How this process reads its part of the training images.
 fn loader(recipe: &Recipe, dataset: &Dataset, world: &World) -> Result<LoaderOptions, TrainError> {
     let (images, batch) = (dataset.len(Split::Train), recipe.train.batch);
@@ -436,14 +425,6 @@ fn shared(own: Checkpoint, world: &World) -> Result<Checkpoint, TrainError> {
     }
     let bytes = world.from_leader(if world.is_leader() { own.to_bytes() } else { Vec::new() });
     Checkpoint::from_bytes(&bytes).map_err(|e| TrainError::World(format!("the leading process's checkpoint {e}")))
-}
-
-/// A seed for each iteration: SplitMix64.
-fn stream(seed: u64, step: usize) -> u64 {
-    let z = seed.wrapping_add((step as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ z >> 31
 }
 
 fn mean(values: &[f32]) -> f32 {

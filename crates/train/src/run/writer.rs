@@ -10,13 +10,17 @@ use dyconv_graph::Graph;
 use dyconv_nn::Network;
 use dyconv_task::Fingerprint;
 
-use super::Event;
+use super::event::Event;
 use crate::checkpoint::{Checkpoint, State};
 use crate::error::Kept;
+use crate::error::TrainError;
 use crate::evaluate::Evaluation;
-use crate::folder::{EVALUATION, JOURNAL, LAST, RunFolder, same_recipe};
+use crate::files::{EVALUATION, JOURNAL, LAST};
+use crate::folder::{RunFolder, same_recipe};
 use crate::journal::{Epoch, Journal, Line, Step};
-use crate::{Recipe, Setup, TrainError, TrainRecipe, report, task};
+use crate::recipe::{Recipe, TrainRecipe};
+use crate::report;
+use crate::setup::{Setup, task};
 
 /// The open files of a run.
 pub(super) struct RunWriter<'a> {

@@ -3,7 +3,7 @@
 use std::fs::DirEntry;
 use std::path::Path;
 
-use super::super::kind::is_image;
+use crate::extensions::is_image;
 
 /// Names that file managers, file systems and network drives give to folders of their own, in lower case.
 const SYSTEM: [&str; 9] = [

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::scan::Top;
-use crate::error::{DataError, listed, shown};
+use crate::error::DataError;
 use crate::source::part::Part;
+use crate::words::{listed, shown};
 
 /// What was understood.
 pub(super) enum Layout {

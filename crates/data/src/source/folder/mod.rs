@@ -12,8 +12,9 @@ use std::path::Path;
 use super::left_out::LeftOut;
 use super::part::Part;
 use super::{Contents, Images, Labels, OwnSplit, advice};
-use crate::decode::EXTENSIONS;
-use crate::error::{DataError, listed, shown};
+use crate::error::DataError;
+use crate::extensions::EXTENSIONS;
+use crate::words::{listed, shown};
 use layout::Layout;
 use scan::Top;
 

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use walkdir::{DirEntry, WalkDir};
 
-use super::super::kind::is_image;
 use super::junk;
 use crate::error::DataError;
+use crate::extensions::is_image;
 use crate::regular;
 use crate::source::left_out::LeftOut;
 

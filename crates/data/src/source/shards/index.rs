@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 
 use tar::{Archive, EntryType};
 
-use super::super::kind::{is_image, packed};
+use super::super::magic::packed;
 use super::super::{Contents, Images, Labels, LeftOut, OwnSplit};
 use super::group::{Group, Label, Loose, Picture};
 use super::segment::{BLOCK, Segment, next_block};
 use super::{Place, Shards, names};
-use crate::error::{DataError, shown, thousands};
-use crate::limits::MAX_FILE_BYTES;
+use crate::decode::MAX_FILE_BYTES;
+use crate::error::DataError;
+use crate::extensions::is_image;
 use crate::regular;
+use crate::words::{shown, thousands};
 
 /// Longest content of a `.cls` member in bytes.
 const MAX_LABEL: u64 = 1024;

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use dyconv_graph::{Graph, TensorSource};
 use dyconv_kernels::Storage;
 
+use crate::error::EngineError;
 use crate::memory::zeros;
-use crate::{EngineError, Options, Plan, Session};
+use crate::options::Options;
+use crate::plan::Plan;
+use crate::session::Session;
 
 /// Probe inputs: so many patches a side, of values up to so much on either side of the mean image. What is far from any image,
 /// such as one bright grey, would tell more of a network's way to explode than of its banks.

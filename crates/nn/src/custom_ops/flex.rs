@@ -10,7 +10,7 @@ use dyconv_train_kernels::{
 };
 
 use super::{TrainOps, generic};
-use crate::ops::{ConvGeometry, TransposedGeometry};
+use crate::geometry::{ConvGeometry, TransposedGeometry};
 use crate::processes;
 
 /// The instruction set of every operation.
@@ -44,37 +44,8 @@ fn f32s(tensors: &[&FlexTensor]) -> bool {
 
 /// The geometry of `x` `[N, C, H, W]` and a kernel whose last four axes are `[O, C / groups, kh, kw]`.
 fn batch_conv(x: &FlexTensor, weight: &FlexTensor, g: ConvGeometry) -> BatchConv {
-    let [batch, c, h, w] = x.shape().dims();
     let weight = weight.shape();
-    let [o, kh, kw] = [4, 2, 1].map(|back| weight[weight.num_dims() - back]);
-    BatchConv {
-        batch,
-        input: [c, h, w],
-        out_channels: o,
-        kernel: [kh, kw],
-        stride: g.stride,
-        padding: g.padding,
-        dilation: g.dilation,
-        groups: g.groups,
-    }
-}
-
-/// The convolution that a transposed one of `x` `[N, C, H, W]` and a kernel `[C, O / groups, kh, kw]` goes back: from its
-/// output to its input.
-fn back(x: &FlexTensor, weight: &FlexTensor, g: TransposedGeometry) -> BatchConv {
-    let [batch, c, h, w] = x.shape().dims();
-    let [_, o, kh, kw] = weight.shape().dims();
-    let [height, width] = g.output([h, w], [kh, kw]);
-    BatchConv {
-        batch,
-        input: [o * g.groups, height, width],
-        out_channels: c,
-        kernel: [kh, kw],
-        stride: g.stride,
-        padding: g.padding,
-        dilation: [1, 1],
-        groups: g.groups,
-    }
+    g.over(x.shape().dims(), [4, 3, 2, 1].map(|back| weight[weight.num_dims() - back]))
 }
 
 fn output(c: &BatchConv) -> [usize; 4] {
@@ -145,7 +116,8 @@ impl TrainOps for Flex {
             return generic::conv_transpose::<Self>(x, weight, g);
         }
         let (x, weight) = (dense(x), dense(weight));
-        let c = back(&x, &weight, g);
+        // What the transposed convolution goes back: from its output to its input.
+        let c = g.back_to(x.shape().dims(), weight.shape().dims());
         let [o, h, w] = c.input;
         tensor(conv_dx(isa(), &c, values(&weight), values(&x)), &[c.batch, o, h, w])
     }

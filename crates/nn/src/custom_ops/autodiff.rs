@@ -9,7 +9,7 @@ use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 use dyconv_train_kernels::NormActivation;
 
 use super::TrainOps;
-use crate::ops::{ConvGeometry, TransposedGeometry};
+use crate::geometry::{ConvGeometry, TransposedGeometry};
 
 #[derive(Debug)]
 struct Conv;

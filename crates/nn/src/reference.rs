@@ -1,33 +1,11 @@
-//! The network's operations as plain Burn, with Burn's own gradients: what the fast ones are compared with.
-
-use std::cell::Cell;
+//! The network's operations as plain Burn, with Burn's own gradients: what ours are compared with.
 
 use burn::tensor::Tensor;
-use burn::tensor::module::{conv_transpose2d, conv2d, interpolate};
+use burn::tensor::module::{batch_norm_train, conv_transpose2d, conv2d, interpolate};
+use dyconv_graph::Activation;
 
-use crate::fast::generic::bilinear;
-use crate::ops::{ConvGeometry, TransposedGeometry};
-
-thread_local! {
-    static CHOSEN: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs `work` with Burn's own operations instead of ours in everything that this thread computes forward.
-pub fn with_stock_operations<T>(work: impl FnOnce() -> T) -> T {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            CHOSEN.set(self.0);
-        }
-    }
-    let _restore = Restore(CHOSEN.replace(true));
-    work()
-}
-
-/// Whether Burn's own operations are wanted.
-pub(crate) fn chosen() -> bool {
-    CHOSEN.get()
-}
+use crate::geometry::{ConvGeometry, TransposedGeometry, bilinear};
+use crate::ops;
 
 /// As [`crate::ops::conv`].
 pub(crate) fn conv(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, geometry: ConvGeometry) -> Tensor<4> {
@@ -50,16 +28,41 @@ pub(crate) fn upsample(x: Tensor<4>, scale: usize) -> Tensor<4> {
     interpolate(x, bilinear().with_output_size([scale * h, scale * w]))
 }
 
-/// As [`crate::ops::mix_conv`] without a bias.
+/// As [`crate::ops::mix_conv`].
 ///
 /// Pointwise layers mix the kernels and run a batched matrix product. All others use that convolution is linear in its
 /// kernel: they convolve with all K kernels at once and mix the K results, which needs no kernel per sample.
-pub(crate) fn mix_conv(x: Tensor<4>, pi: Tensor<2>, bank: Tensor<5>, geometry: ConvGeometry) -> Tensor<4> {
-    if is_pointwise(&bank, geometry) {
-        mix_then_multiply(x, pi, bank)
+pub(crate) fn mix_conv(
+    x: Tensor<4>,
+    pi: Tensor<2>,
+    bank: Tensor<5>,
+    bias: Option<Tensor<2>>,
+    geometry: ConvGeometry,
+) -> Tensor<4> {
+    let y = if is_pointwise(&bank, geometry) {
+        mix_then_multiply(x, pi.clone(), bank)
     } else {
-        convolve_then_mix(x, pi, bank, geometry)
-    }
+        convolve_then_mix(x, pi.clone(), bank, geometry)
+    };
+    ops::add_mixed_bias(y, pi, bias)
+}
+
+/// As [`crate::ops::global_avg_pool`].
+pub(crate) fn global_avg_pool(x: Tensor<4>) -> Tensor<2> {
+    let [n, c, h, w] = x.dims();
+    x.reshape([n, c, h * w]).mean_dim(2).reshape([n, c])
+}
+
+/// As [`crate::operations::Operations::norm_act`].
+pub(crate) fn norm_act(
+    x: Tensor<4>,
+    scale: Tensor<1>,
+    shift: Tensor<1>,
+    eps: f64,
+    activation: Option<Activation>,
+) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
+    let batch = batch_norm_train(x, scale, shift, eps);
+    (ops::activated(batch.output, activation), batch.mean.detach(), batch.variance.detach())
 }
 
 fn is_pointwise(bank: &Tensor<5>, g: ConvGeometry) -> bool {

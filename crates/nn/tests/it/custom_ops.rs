@@ -7,18 +7,23 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use dyconv_graph::{Activation, Init, init};
 use dyconv_models::{FAMILIES, Options, build};
-use dyconv_nn::ops::{ConvGeometry, conv, global_avg_pool, mix_conv};
-use dyconv_nn::{BatchNorm, Network, Value, with_stock_operations};
+use dyconv_nn::ops::{ConvGeometry, conv};
+use dyconv_nn::{BatchNorm, Network, Operations, Value};
 use proptest::prelude::*;
 
 /// Sums of some thousand products in two orders, through tens of layers.
 const NETWORK: f32 = 1e-4;
 
 /// `floors` are magnitudes that results of sums which may cancel are compared with at least.
-fn agree(what: &str, fast: &[Vec<f32>], stock: &[Vec<f32>], floors: &[(usize, f32)]) -> Result<(), TestCaseError> {
-    for (i, (fast, stock)) in fast.iter().zip(stock).enumerate() {
+fn agree(
+    what: &str,
+    custom: &[Vec<f32>],
+    reference: &[Vec<f32>],
+    floors: &[(usize, f32)],
+) -> Result<(), TestCaseError> {
+    for (i, (custom, reference)) in custom.iter().zip(reference).enumerate() {
         let floor = floors.iter().find(|f| f.0 == i).map_or(1e-30, |f| f.1);
-        let error = relative_error(fast, stock, floor);
+        let error = relative_error(custom, reference, floor);
         prop_assert!(error <= LAYER, "{what}: result {i} differs by {error:e}");
     }
     Ok(())
@@ -62,35 +67,35 @@ proptest! {
         let bias = normal([o], &device);
         let dims = conv(x.clone(), weight.clone(), None, s.geometry).dims();
         let dy = normal(dims, &device).detach();
-        let run = || {
-            let y = conv(x.clone(), weight.clone(), Some(bias.clone()), s.geometry);
+        let run = |operations: Operations| {
+            let y = operations.conv(x.clone(), weight.clone(), Some(bias.clone()), s.geometry);
             let grads = (y.clone() * dy.clone()).sum().backward();
             [y.into_data(), x.grad(&grads).unwrap().into_data(), weight.grad(&grads).unwrap().into_data(),
              bias.grad(&grads).unwrap().into_data()].map(floats)
         };
         let terms = (dims.iter().product::<usize>() as f32 / s.n as f32).sqrt();
-        agree("static", &run(), &with_stock_operations(run), &[(3, terms)])?;
+        agree("static", &run(Operations::Custom), &run(Operations::Reference), &[(3, terms)])?;
         let bank = normal([s.kernels, o, i / s.geometry.groups, kh, kw], &device);
         let (pi, bias) = (normal([s.n, s.kernels], &device), normal([s.kernels, o], &device));
-        let run = || {
-            let y = mix_conv(x.clone(), pi.clone(), bank.clone(), Some(bias.clone()), s.geometry);
+        let run = |operations: Operations| {
+            let y = operations.mix_conv(x.clone(), pi.clone(), bank.clone(), Some(bias.clone()), s.geometry);
             let grads = (y.clone() * dy.clone()).sum().backward();
             [y.into_data(), x.grad(&grads).unwrap().into_data(), pi.grad(&grads).unwrap().into_data(),
              bank.grad(&grads).unwrap().into_data(), bias.grad(&grads).unwrap().into_data()].map(floats)
         };
-        agree("mixture", &run(), &with_stock_operations(run), &[(2, terms), (4, terms)])?;
+        agree("mixture", &run(Operations::Custom), &run(Operations::Reference), &[(2, terms), (4, terms)])?;
     }
 
     #[test]
     fn pools_agree(n in 1usize..4, c in 1usize..20, h in 1usize..12, w in 1usize..12) {
         let device = Device::flex().autodiff();
         let (x, dy) = (normal([n, c, h, w], &device), normal([n, c], &device).detach());
-        let run = || {
-            let y = global_avg_pool(x.clone());
+        let run = |operations: Operations| {
+            let y = operations.global_avg_pool(x.clone());
             let grads = (y.clone() * dy.clone()).sum().backward();
             [y.into_data(), x.grad(&grads).unwrap().into_data()].map(floats)
         };
-        agree("pool", &run(), &with_stock_operations(run), &[(0, 0.1)])?;
+        agree("pool", &run(Operations::Custom), &run(Operations::Reference), &[(0, 0.1)])?;
     }
 
     #[test]
@@ -101,18 +106,18 @@ proptest! {
         let x = Tensor::<4>::from_data(plain.into_data(), &device).require_grad();
         let dy = normal([n, c, h, w], &device).detach();
         let [scale, shift] = [(); 2].map(|()| Tensor::<1>::random([c], Distribution::Normal(0.0, 2.0), &Device::flex()));
-        let run = || {
+        let run = |operations: Operations| {
             let mut norm = BatchNorm::new(c, 1e-3, &device);
             norm.weight = Param::from_data(scale.to_data(), &device);
             norm.bias = Param::from_data(shift.to_data(), &device);
-            let y = norm.forward_with(x.clone(), act);
+            let y = norm.forward_by(operations, x.clone(), act);
             let grads = (y.clone() * dy.clone()).sum().backward();
             [y.into_data(), x.grad(&grads).unwrap().into_data(), norm.weight.grad(&grads).unwrap().into_data(),
              norm.bias.grad(&grads).unwrap().into_data(), norm.running_mean.value_sync().into_data(),
              norm.running_var.value_sync().into_data()].map(floats)
         };
         let terms = ((n * h * w) as f32).sqrt();
-        agree("batch norm", &run(), &with_stock_operations(run), &[(1, 1.0), (2, terms), (3, terms)])?;
+        agree("batch norm", &run(Operations::Custom), &run(Operations::Reference), &[(1, 1.0), (2, terms), (3, terms)])?;
     }
 }
 
@@ -127,12 +132,20 @@ impl ModuleVisitor for Collect<'_> {
 }
 
 /// The loss of one step and every parameter's gradient, of a network without dropout on `batch` images.
-fn step(name: &str, side: usize, batch: usize, seed: usize, scale: f32) -> (f32, Vec<Vec<f32>>) {
+fn step(
+    operations: Operations,
+    name: &str,
+    side: usize,
+    batch: usize,
+    seed: usize,
+    scale: f32,
+) -> (f32, Vec<Vec<f32>>) {
     let options = Options { image_size: [side; 2], classes: 10, dropout: Some(0.0), ..Options::default() };
     let options = if name.contains("resnet") { Options { dropout: None, ..options } } else { options };
     let graph = build(name, &options).unwrap();
     let training = Device::flex().autodiff();
-    let network = Network::new(&graph, &init(&graph, Init::default()), 2.0, &training).unwrap();
+    let network =
+        Network::new(&graph, &init(&graph, Init::default()), 2.0, &training).unwrap().with_operations(operations);
     let values: Vec<f32> = noise(batch * 3 * side * side, seed).into_iter().map(|v| v * scale).collect();
     let x = Tensor::from_data(TensorData::new(values, [batch, 3, side, side]), &training);
     let labels: Vec<i64> = (0..batch as i64).map(|i| i * 3 % 10).collect();
@@ -149,18 +162,22 @@ fn step(name: &str, side: usize, batch: usize, seed: usize, scale: f32) -> (f32,
 /// The worst gradient of one step through our operations, and through Burn's when every pixel is one rounding larger;
 /// both relative to its magnitude in a step through Burn's.
 fn worst_gradients(name: &str, seed: usize) -> [f32; 2] {
-    let ((loss, fast), (near_loss, near), (expected, stock)) = (
-        step(name, 96, 8, seed, 1.0),
-        with_stock_operations(|| step(name, 96, 8, seed, 1.0 + 2.0 * f32::EPSILON)),
-        with_stock_operations(|| step(name, 96, 8, seed, 1.0)),
+    let ((loss, custom), (near_loss, near), (expected, reference)) = (
+        step(Operations::Custom, name, 96, 8, seed, 1.0),
+        step(Operations::Reference, name, 96, 8, seed, 1.0 + 2.0 * f32::EPSILON),
+        step(Operations::Reference, name, 96, 8, seed, 1.0),
     );
     assert!((loss - expected).abs() <= NETWORK * expected.abs(), "{name}: loss {loss} instead of {expected}");
     assert!(near_loss.is_finite());
-    assert!(fast.iter().filter(|g| !g.is_empty()).count() > 10, "{name}: parameters without gradients");
+    assert!(custom.iter().filter(|g| !g.is_empty()).count() > 10, "{name}: parameters without gradients");
     // Gradients that are zero by construction (a batch norm ignores a shift before it) are rounding noise.
-    let floor = 1e-4 * stock.iter().flatten().fold(0f32, |m, v| m.max(v.abs()));
-    [fast, near].map(|found| {
-        found.iter().zip(&stock).map(|(found, stock)| relative_error(found, stock, floor)).fold(0.0, f32::max)
+    let floor = 1e-4 * reference.iter().flatten().fold(0f32, |m, v| m.max(v.abs()));
+    [custom, near].map(|found| {
+        found
+            .iter()
+            .zip(&reference)
+            .map(|(found, reference)| relative_error(found, reference, floor))
+            .fold(0.0, f32::max)
     })
 }
 
@@ -197,7 +214,7 @@ fn threads_change_nothing() {
     for name in ["dy_mobilenet_v3_small_x0_5", "dy_resnet10_x0_25", "mobilenet_v2_x0_35"] {
         let with = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| step(name, 64, 4, 0, 1.0))
+            pool.install(|| step(Operations::Custom, name, 64, 4, 0, 1.0))
         };
         let (one, two) = (with(1), with(2));
         assert!(one == two, "{name}");

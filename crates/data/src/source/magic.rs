@@ -1,15 +1,4 @@
-//! What a file is, by its name or its first bytes.
-
-use std::path::Path;
-
-use crate::decode::EXTENSIONS;
-
-/// Whether a file is called as images are.
-pub(super) fn is_image(path: &Path) -> bool {
-    path.extension()
-        .and_then(|end| end.to_str())
-        .is_some_and(|end| EXTENSIONS.iter().any(|e| end.eq_ignore_ascii_case(e)))
-}
+//! What the first bytes of a file say.
 
 /// What the first bytes say a file is packed with.
 pub(super) fn packed(start: &[u8]) -> Option<&'static str> {

@@ -9,7 +9,7 @@ mod autodiff;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod cube;
 mod flex;
-pub(crate) mod generic;
+mod generic;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +18,7 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 use dyconv_train_kernels::{NormActivation, SgdRule};
 
-use crate::ops::{ConvGeometry, TransposedGeometry};
+use crate::geometry::{ConvGeometry, TransposedGeometry};
 
 /// The operations. Shapes are `[N, C, H, W]` for maps, `[O, C / groups, kh, kw]` for kernels, `[K, …]` for banks of them,
 /// `[N, K]` for coefficients π and `[C]` for batch norms.

@@ -1,4 +1,11 @@
-//! Names of others in our messages: whatever a file calls a thing, a message stays one short line.
+//! Names of others in our messages: whatever a file calls a thing, a message stays one short line. And names that others ask
+//! for: [patterns](matches()) of them, and the one they [may have meant](suggest()).
+
+mod nearest;
+mod pattern;
+
+pub use nearest::suggest;
+pub use pattern::{MAX_PATTERN, matches};
 
 /// Characters of a name that are shown.
 const NAME: usize = 80;

@@ -6,7 +6,7 @@ use burn::tensor::TensorData;
 use dyconv_train_kernels::{NormActivation, SgdRule};
 
 use super::{TrainOps, generic};
-use crate::ops::{ConvGeometry, TransposedGeometry};
+use crate::geometry::{ConvGeometry, TransposedGeometry};
 
 /// Numbers without a pattern that a kernel could profit from, around 0.
 fn noise(shape: &[usize], seed: usize) -> FlexTensor {

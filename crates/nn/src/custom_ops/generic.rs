@@ -4,10 +4,9 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Scalar, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::Shape;
-use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use dyconv_train_kernels::{NormActivation, SgdRule};
 
-use crate::ops::{ConvGeometry, TransposedGeometry};
+use crate::geometry::{ConvGeometry, TransposedGeometry, bilinear};
 
 pub(crate) fn conv<B: Backend>(x: FloatTensor<B>, weight: FloatTensor<B>, g: ConvGeometry) -> FloatTensor<B> {
     B::conv2d(x, weight, None, g.options())
@@ -54,11 +53,6 @@ pub(crate) fn conv_transpose_dweight<B: Backend>(
     g: TransposedGeometry,
 ) -> FloatTensor<B> {
     B::conv2d_weight_backward(dy, weight, x, g.convolution().options())
-}
-
-/// Bilinear, corners not aligned.
-pub(crate) fn bilinear() -> InterpolateOptions {
-    InterpolateOptions::new(InterpolateMode::Bilinear).with_align_corners(false)
 }
 
 pub(crate) fn upsample<B: Backend>(x: FloatTensor<B>, scale: usize) -> FloatTensor<B> {

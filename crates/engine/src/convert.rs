@@ -1,0 +1,45 @@
+//! The graph's sizes and functions in the kernels' terms: maps are `[H, W, C]` there.
+
+use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Pool2d, Shape};
+use dyconv_kernels::{Activation as KernelActivation, ConvGeometry, PoolGeometry, TransposedGeometry};
+
+/// `[H, W, C]` of a map.
+pub(crate) fn hwc(shape: Shape) -> [usize; 3] {
+    match shape {
+        Shape::Map([c, h, w]) => [h, w, c],
+        Shape::Vector(n) => [1, 1, n],
+    }
+}
+
+/// A convolution of an input of this shape.
+pub(crate) fn conv(spec: &Conv2d, input: Shape) -> ConvGeometry {
+    let Conv2d { out_channels, kernel, stride, padding, dilation, groups, bias: _ } = *spec;
+    ConvGeometry { input: hwc(input), out_channels, kernel, stride, padding, dilation, groups }
+}
+
+/// A transposed convolution of an input of this shape.
+pub(crate) fn conv_transpose(spec: &ConvTranspose2d, input: Shape) -> TransposedGeometry {
+    let ConvTranspose2d { out_channels, kernel, stride, padding, output_padding, groups, bias: _ } = *spec;
+    TransposedGeometry { input: hwc(input), out_channels, kernel, stride, padding, output_padding, groups }
+}
+
+/// A pooling of an input of this shape.
+pub(crate) fn pool(spec: &Pool2d, input: Shape) -> PoolGeometry {
+    let Pool2d { kernel, stride, padding } = *spec;
+    PoolGeometry { input: hwc(input), kernel, stride, padding }
+}
+
+pub(crate) fn activation(function: Activation) -> KernelActivation {
+    match function {
+        Activation::Relu => KernelActivation::Relu,
+        Activation::Relu6 => KernelActivation::Relu6,
+        Activation::HardSwish => KernelActivation::HardSwish,
+        Activation::HardSigmoid => KernelActivation::HardSigmoid,
+        Activation::Sigmoid => KernelActivation::Sigmoid,
+    }
+}
+
+/// Whether convolutions can end with it.
+pub(crate) fn is_short(function: Activation) -> bool {
+    activation(function).is_short()
+}

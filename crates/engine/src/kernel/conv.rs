@@ -1,0 +1,98 @@
+//! A convolution of the plan, in the kernel that computes it.
+//!
+//! [`ConvAlgorithm::choose`] weighs the algorithms; here it is told what the layer needs. The choice depends on sizes,
+//! instruction set and options, never on a measurement, so a network has the same plan every time.
+
+use dyconv_graph::{Conv2d, Shape};
+use dyconv_kernels::{
+    Bank, ConvAlgorithm, ConvDemand, ConvRun, DepthwiseConv, Exec, Isa, PanelConv, Storage, WinogradConv,
+};
+
+use crate::convert;
+use crate::lowered::Layer;
+use crate::options::{Options, Precision, weight_bytes};
+
+/// A convolution that is not a linear layer.
+#[derive(Debug, Clone)]
+pub(crate) enum Conv {
+    Panel(PanelConv),
+    Depthwise(DepthwiseConv),
+    Winograd(WinogradConv),
+}
+
+/// Whether a convolution is the product of a matrix and a vector.
+pub(super) fn is_linear(layer: &Layer<Conv2d>, input: Shape, output: Shape) -> bool {
+    let Conv2d { kernel, padding, groups, .. } = layer.spec;
+    let pixels = (input.pixels(), output.pixels());
+    kernel == [1, 1] && padding == [0, 0] && groups == 1 && pixels == (1, 1) && !layer.residual
+}
+
+impl Conv {
+    /// Chooses for a layer with loaded weights.
+    pub(super) fn new(layer: &Layer<Conv2d>, input: Shape, isa: Isa, options: Options) -> Self {
+        let geometry = convert::conv(&layer.spec, input);
+        let demand = ConvDemand {
+            weight_bytes: layer.weight.len() * weight_bytes(storage(layer, options)),
+            mixes: layer.mixes,
+            scales_input: layer.scaled,
+            bf16: options.precision == Precision::Bf16,
+        };
+        match ConvAlgorithm::choose(&geometry, isa, demand) {
+            ConvAlgorithm::Depthwise => Conv::Depthwise(DepthwiseConv::new(geometry)),
+            ConvAlgorithm::Winograd => Conv::Winograd(WinogradConv::new(geometry, isa)),
+            ConvAlgorithm::Panel => Conv::Panel(PanelConv::new(geometry, isa)),
+            ConvAlgorithm::PanelBf16 => Conv::Panel(PanelConv::rounding(geometry, isa)),
+        }
+    }
+
+    /// The layer's weights as this kernel reads them.
+    pub(super) fn pack(&self, layer: &Layer<Conv2d>, options: Options) -> Bank {
+        let (kernels, weight, storage) = (layer.kernels, &layer.weight, storage(layer, options));
+        match self {
+            Conv::Depthwise(conv) => conv.pack(kernels, weight, storage),
+            Conv::Winograd(conv) => conv.pack(kernels, weight, storage),
+            Conv::Panel(conv) if layer.mixes => conv.pack(kernels, weight, storage),
+            Conv::Panel(conv) => conv.pack_fixed(weight),
+        }
+    }
+
+    pub(super) fn sums_len(&self) -> usize {
+        match self {
+            Conv::Panel(conv) => conv.sums_len(),
+            Conv::Depthwise(conv) => conv.sums_len(),
+            Conv::Winograd(conv) => conv.sums_len(),
+        }
+    }
+
+    /// Elements of scratch on so many threads; `mixes` and `scaled` tell whether the kernel differs from sample to sample.
+    pub(super) fn scratch_len(&self, mixes: bool, scaled: bool, threads: usize) -> usize {
+        match self {
+            Conv::Panel(conv) => conv.scratch_len(mixes || scaled, threads),
+            Conv::Depthwise(conv) => conv.scratch_len(threads),
+            Conv::Winograd(conv) => conv.scratch_len(mixes, threads),
+        }
+    }
+
+    /// Name for listings.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Conv::Panel(conv) if conv.rounds() => "bf16_panel_conv",
+            Conv::Panel(_) => "panel_conv",
+            Conv::Depthwise(_) => "depthwise_conv",
+            Conv::Winograd(_) => "winograd4_conv",
+        }
+    }
+
+    pub(super) fn run(&self, exec: Exec<'_>, run: ConvRun<'_>) {
+        match self {
+            Conv::Panel(conv) => conv.run(exec, run),
+            Conv::Depthwise(conv) => conv.run(exec, run),
+            Conv::Winograd(conv) => conv.run(exec, run),
+        }
+    }
+}
+
+/// Only banks are stored narrower.
+fn storage(layer: &Layer<Conv2d>, options: Options) -> Storage {
+    if layer.mixes { options.bank } else { Storage::F32 }
+}

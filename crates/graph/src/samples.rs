@@ -1,0 +1,209 @@
+//! One small network per op, activation and gate, for tests that must know every one of them.
+//!
+//! The list of samples and the match that the compiler checks are written as one: an op without a sample does not compile.
+
+use crate::builder::Builder;
+use crate::error::GraphError;
+use crate::graph::{Graph, NodeId};
+use crate::op::{Activation, Conv2d, ConvTranspose2d, Linear, MixConv, MixLinear, Op, Pool2d};
+use crate::router::{Gate, Router};
+
+/// Defines a function that lists the samples, out of `pattern => sample` pairs whose patterns must cover the type.
+macro_rules! samples {
+    ($(#[$doc:meta])* $name:ident: $type:ty { $($pattern:pat => $sample:expr,)+ }) => {
+        $(#[$doc])*
+        fn $name() -> Vec<$type> {
+            let covered = |value: &$type| match value {
+                $($pattern => {})+
+            };
+            let samples = vec![$($sample),+];
+            samples.iter().for_each(covered);
+            samples
+        }
+    };
+}
+
+samples! {
+    /// Of maps `[4, 6, 5]`, or of vectors `[4]`; mixtures of three kernels.
+    ops: Op {
+        Op::Input => Op::Input,
+        Op::Conv(_) => Op::Conv(conv()),
+        Op::MixConv(_) => Op::MixConv(MixConv { kernels: 3, conv: conv() }),
+        Op::ConvTranspose(_) => Op::ConvTranspose(ConvTranspose2d {
+            stride: [2, 2], padding: [1, 1], bias: true, ..ConvTranspose2d::new(4, [4, 4])
+        }),
+        Op::Linear(_) => Op::Linear(linear()),
+        Op::MixLinear(_) => Op::MixLinear(MixLinear { kernels: 3, linear: linear() }),
+        Op::BatchNorm { .. } => Op::BatchNorm { eps: 1e-3 },
+        Op::Activation(_) => Op::Activation(Activation::Relu),
+        Op::Softmax => Op::Softmax,
+        Op::Add => Op::Add,
+        Op::Scale => Op::Scale,
+        Op::GlobalAvgPool => Op::GlobalAvgPool,
+        Op::MaxPool(_) => Op::MaxPool(Pool2d { kernel: [3, 3], stride: [2, 2], padding: [1, 1] }),
+        Op::Upsample { .. } => Op::Upsample { scale: 2 },
+        Op::Dropout { .. } => Op::Dropout { rate: 0.25 },
+    }
+}
+
+samples! {
+    activations: Activation {
+        Activation::Relu => Activation::Relu,
+        Activation::Relu6 => Activation::Relu6,
+        Activation::HardSwish => Activation::HardSwish,
+        Activation::HardSigmoid => Activation::HardSigmoid,
+        Activation::Sigmoid => Activation::Sigmoid,
+    }
+}
+
+samples! {
+    gates: Gate {
+        Gate::Softmax => Gate::Softmax,
+        Gate::Sigmoid => Gate::Sigmoid,
+    }
+}
+
+fn conv() -> Conv2d {
+    Conv2d { padding: [1, 1], bias: true, ..Conv2d::new(4, [3, 3]) }
+}
+
+fn linear() -> Linear {
+    Linear { out_features: 5, bias: true }
+}
+
+/// A network for every op, every activation (of a map, of a vector, and behind a convolution and its batch norm) and every
+/// gate of a dynamic convolution. Inputs are `[4, 6, 5]`.
+///
+/// # Panics
+/// When a sample is no network: a mistake in this file.
+pub fn networks() -> Vec<(String, Graph)> {
+    let mut all = Vec::new();
+    let mut add = |name: String, write: &dyn Fn(&mut Builder, NodeId) -> Result<NodeId, GraphError>| {
+        let written = Builder::new([4, 6, 5]).and_then(|mut b| {
+            let x = b.input();
+            let y = write(&mut b, x)?;
+            b.finish(y)
+        });
+        all.push((name, written.unwrap_or_else(|e| panic!("a sample: {e}"))));
+    };
+    for op in ops() {
+        add(op.name().to_owned(), &|b, x| one(b, x, &op));
+    }
+    for activation in activations() {
+        let op = || Op::Activation(activation);
+        add(format!("{} of a vector", activation.name()), &|b, x| {
+            let v = b.push("pool", Op::GlobalAvgPool, &[x])?;
+            b.push("op", op(), &[v])
+        });
+        add(format!("{} of a map", activation.name()), &|b, x| b.push("op", op(), &[x]));
+        add(format!("{} behind a convolution", activation.name()), &|b, x| {
+            let y = b.push("conv", Op::Conv(conv()), &[x])?;
+            let y = b.push("bn", Op::BatchNorm { eps: 1e-3 }, &[y])?;
+            b.push("op", op(), &[y])
+        });
+        add(format!("{} behind a sum", activation.name()), &|b, x| {
+            let y = b.push("conv", Op::Conv(conv()), &[x])?;
+            let y = b.push("sum", Op::Add, &[x, y])?;
+            b.push("op", op(), &[y])
+        });
+    }
+    for gate in gates() {
+        let router = Router { kernels: 3, gate, ..Router::default() };
+        add(format!("{} router", gate.op().name()), &|b, x| {
+            let pi = b.router("router", x, &router)?;
+            b.push("conv", Op::MixConv(MixConv { kernels: 3, conv: conv() }), &[x, pi])
+        });
+    }
+    all
+}
+
+/// The op, with what it needs before it.
+fn one(b: &mut Builder, x: NodeId, op: &Op) -> Result<NodeId, GraphError> {
+    let inputs = match op {
+        Op::Input => return Ok(x),
+        Op::Conv(_)
+        | Op::ConvTranspose(_)
+        | Op::BatchNorm { .. }
+        | Op::Activation(_)
+        | Op::GlobalAvgPool
+        | Op::MaxPool(_)
+        | Op::Upsample { .. }
+        | Op::Dropout { .. } => vec![x],
+        Op::Add => vec![x, x],
+        Op::Linear(_) | Op::Softmax => vec![b.push("pool", Op::GlobalAvgPool, &[x])?],
+        Op::Scale => vec![x, b.push("pool", Op::GlobalAvgPool, &[x])?],
+        Op::MixConv(mix) => vec![x, b.router("router", x, &Router { kernels: mix.kernels, ..Router::default() })?],
+        Op::MixLinear(mix) => {
+            let v = b.push("pool", Op::GlobalAvgPool, &[x])?;
+            vec![v, b.router("router", v, &Router { kernels: mix.kernels, ..Router::default() })?]
+        }
+    };
+    b.push("op", op.clone(), &inputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::cost::cost;
+    use crate::init::{Init, init};
+
+    /// Shape rule, JSON, cost and first weights of every op, activation and gate.
+    #[test]
+    fn every_variant_is_known_everywhere() {
+        for (name, graph) in networks() {
+            let text = serde_json::to_string(&graph).unwrap();
+            assert_eq!(serde_json::from_str::<Graph>(&text).unwrap(), graph, "{name}");
+            let weights = init(&graph, Init::default());
+            weights.check(&graph).unwrap();
+            let trained = graph.parameters().iter().filter(|p| p.trained).map(|p| p.elements() as u64).sum::<u64>();
+            assert_eq!(cost(&graph).params, trained, "{name}");
+            let layers = graph.parameters().into_iter().filter(|p| p.name.ends_with("weight"));
+            for layer in layers {
+                assert!(
+                    weights.get(&layer.name).data.iter().any(|w| *w != 0.0),
+                    "{name}: {} starts at zero",
+                    layer.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn names_differ_and_are_those_of_the_json() {
+        let names: BTreeSet<&str> = ops().iter().map(Op::name).collect();
+        assert_eq!(names.len(), ops().len());
+        for activation in activations() {
+            assert_eq!(serde_json::to_value(activation).unwrap(), activation.name());
+        }
+        for op in ops() {
+            let json = serde_json::to_value(&op).unwrap();
+            let key = json.as_str().map(str::to_owned).or_else(|| json.as_object()?.keys().next().cloned());
+            let expected = if let Op::Activation(_) = op { "activation" } else { op.name() };
+            assert_eq!(key.as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_gate_is_found_by_its_op() {
+        for gate in gates() {
+            assert_eq!(Gate::of(&gate.op()), Some(gate));
+        }
+        for op in ops().into_iter().chain(activations().into_iter().map(Op::Activation)) {
+            assert!(Gate::of(&op).is_none_or(|gate| gate.op() == op), "{op:?}");
+        }
+    }
+
+    /// What routers promise of their coefficients, by the functions themselves.
+    #[test]
+    fn gates_sum_to_what_they_say() {
+        for (gate, kernels) in gates().into_iter().flat_map(|gate| [1, 3, 4].map(|k| (gate, k))) {
+            let of_zero = match gate {
+                Gate::Softmax => 1.0 / kernels as f32,
+                Gate::Sigmoid => Activation::Sigmoid.apply(0.0),
+            };
+            assert_eq!(gate.sum_at_zero(kernels), of_zero * kernels as f32);
+        }
+    }
+}

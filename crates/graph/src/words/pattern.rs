@@ -1,0 +1,80 @@
+//! Patterns of names, in which `*` stands for any characters.
+
+/// Longest pattern that [`matches`](fn@matches) looks at, in bytes: five times the longest name of a node.
+pub const MAX_PATTERN: usize = 1000;
+
+/// Whether `pattern`, in which `*` stands for any characters, matches all of `text`. A pattern of more than [`MAX_PATTERN`]
+/// bytes matches nothing.
+///
+/// ```text
+/// from left to right, byte by byte: an equal byte of both is passed; a star is remembered with the place where it stands;
+/// where neither is possible, the last star takes one byte more, and what follows it is tried again
+/// ```
+///
+/// Only the last star is ever tried again: what an earlier one takes more, the last one can take as well.
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    if pattern.len() > MAX_PATTERN {
+        return false;
+    }
+    let (mut p, mut t) = (0, 0);
+    // Behind the last star, and the end of what it takes.
+    let mut star = None;
+    while t < text.len() {
+        match (pattern.get(p), star) {
+            (Some(b'*'), _) => {
+                p += 1;
+                star = Some((p, t));
+            }
+            (Some(byte), _) if *byte == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            (_, Some((behind, taken))) => {
+                p = behind;
+                t = taken + 1;
+                star = Some((behind, t));
+            }
+            (_, None) => return false,
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn stars_match_anything() {
+        assert!(matches("blocks.*.expand", "blocks.12.expand"));
+        assert!(matches("*", "stem"));
+        assert!(!matches("blocks.1.*", "blocks.12.expand"));
+        assert!(!matches("blocks", "blocks.1"));
+    }
+
+    /// By the definition, in exponential time: a star takes any beginning.
+    fn naive(pattern: &str, text: &str) -> bool {
+        match pattern.split_once('*') {
+            None => pattern == text,
+            Some((head, tail)) => text
+                .strip_prefix(head)
+                .is_some_and(|rest| (0..=rest.len()).any(|i| rest.is_char_boundary(i) && naive(tail, &rest[i..]))),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn stars_match_as_defined(pattern in "[ab*é]{0,8}", text in "[abé]{0,10}") {
+            prop_assert_eq!(matches(&pattern, &text), naive(&pattern, &text), "{} {}", pattern, text);
+        }
+    }
+
+    #[test]
+    fn many_stars_take_no_time() {
+        let (stars, name) = ("*a".repeat(MAX_PATTERN / 2 - 1), "a".repeat(200_000));
+        assert!(matches(&stars, &name) && !matches(&(stars + "*b"), &name));
+        assert!(matches(&"*".repeat(MAX_PATTERN), "") && !matches(&"*".repeat(MAX_PATTERN + 1), ""));
+    }
+}

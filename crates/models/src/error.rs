@@ -1,0 +1,29 @@
+//! The one error of this crate.
+
+use dyconv_graph::GraphError;
+use dyconv_graph::words::short_name;
+
+/// A network that cannot be built.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// No such architecture.
+    #[error("unknown model `{}`; did you mean `{suggestion}`?", short_name(name))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The nearest name that exists.
+        suggestion: String,
+    },
+    /// An option outside its bounds, or one that means nothing for this network.
+    #[error("model option `{option}`: {message}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The network's shapes do not fit, for example because the images are too small.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}
