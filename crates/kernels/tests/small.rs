@@ -94,28 +94,42 @@ fn check(
     }
 }
 
+/// 3×3 taps at stride one, an odd channel beyond one vector.
+const DENSE: ConvGeometry = ConvGeometry {
+    input: [3, 3, 2],
+    out_channels: 17,
+    kernel: [3, 3],
+    stride: [1, 1],
+    padding: [1, 1],
+    dilation: [1, 1],
+    groups: 1,
+};
+
 #[test]
-fn convolutions() {
-    let dense = ConvGeometry {
-        input: [4, 5, 3],
-        out_channels: 18,
-        kernel: [3, 3],
-        stride: [1, 1],
-        padding: [1, 1],
-        dilation: [1, 1],
-        groups: 1,
-    };
-    let depthwise = ConvGeometry { input: [5, 6, 17], out_channels: 17, stride: [2, 1], groups: 17, ..dense };
+fn panels() {
     for isa in Isa::available() {
-        let panels = PanelConv::new(dense, isa);
-        let room = [panels.scratch_len(true, 2), panels.sums_len()];
-        check(isa, "panels", &dense, room, |k, w, s| panels.pack(k, w, s), |exec, run| panels.run(exec, run));
-        let winograd = WinogradConv::new(dense, isa);
-        let room = [winograd.scratch_len(true, 2), winograd.sums_len()];
-        check(isa, "Winograd", &dense, room, |k, w, s| winograd.pack(k, w, s), |exec, run| winograd.run(exec, run));
-        let strips = DepthwiseConv::new(depthwise);
-        let room = [strips.scratch_len(2), strips.sums_len()];
-        check(isa, "depthwise", &depthwise, room, |k, w, s| strips.pack(k, w, s), |exec, run| strips.run(exec, run));
+        let conv = PanelConv::new(DENSE, isa);
+        let room = [conv.scratch_len(true, 2), conv.sums_len()];
+        check(isa, "panels", &DENSE, room, |k, w, s| conv.pack(k, w, s), |exec, run| conv.run(exec, run));
+    }
+}
+
+#[test]
+fn winograd() {
+    for isa in Isa::available() {
+        let conv = WinogradConv::new(DENSE, isa);
+        let room = [conv.scratch_len(true, 2), conv.sums_len()];
+        check(isa, "Winograd", &DENSE, room, |k, w, s| conv.pack(k, w, s), |exec, run| conv.run(exec, run));
+    }
+}
+
+#[test]
+fn depthwise() {
+    let geometry = ConvGeometry { input: [3, 4, 17], stride: [2, 1], groups: 17, ..DENSE };
+    for isa in Isa::available() {
+        let conv = DepthwiseConv::new(geometry);
+        let room = [conv.scratch_len(2), conv.sums_len()];
+        check(isa, "depthwise", &geometry, room, |k, w, s| conv.pack(k, w, s), |exec, run| conv.run(exec, run));
     }
 }
 
