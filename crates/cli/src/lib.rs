@@ -31,8 +31,6 @@ mod npy;
 mod output;
 mod panic;
 mod pixels;
-mod pose_eval;
-mod pose_predict;
 mod predict;
 #[cfg(feature = "train")]
 mod recipe;

@@ -276,7 +276,8 @@ fn is_huge(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::ImageSize;
+    use crate::recipe::{BUILT_IN, ImageSize};
+    use crate::splitmix::splitmix64;
     use dyconv_task::Orientation;
 
     fn settings(pairs: &[(&str, &str)]) -> Result<Recipe, RecipeError> {
@@ -295,6 +296,41 @@ mod tests {
         assert_eq!((recipe.train.epochs, recipe.train.batch, recipe.augment.shift), (3, 7, 1));
         assert_eq!((recipe.model.name.as_str(), recipe.model.options.layer_kernels["layer4.*"]), ("resnet18", 2));
         assert_eq!(recipe.train.momentum, 0.9);
+    }
+
+    /// A recipe is anybody's text. The fuzz targets leave it out, as they would have to build Burn.
+    #[test]
+    fn damaged_recipes_are_errors_and_no_panics() {
+        const SYMBOLS: &[u8] = b"0129-.eE\"'[]{}=#\n, ";
+        let mut state = 0;
+        let mut next = |below: usize| {
+            state += 1;
+            (splitmix64(state) % below as u64) as usize
+        };
+        let (mut read, mut refused) = (0, 0);
+        for built_in in BUILT_IN {
+            for _ in 0..150 {
+                let mut text = built_in.text.as_bytes().to_vec();
+                for _ in 0..1 + next(4) {
+                    let (at, other) = (next(text.len()), next(text.len()));
+                    match next(5) {
+                        0 => text[at] = SYMBOLS[next(SYMBOLS.len())],
+                        1 => text.truncate(at.max(8)),
+                        2 => text.insert(at, SYMBOLS[next(SYMBOLS.len())]),
+                        3 => drop(text.remove(at)),
+                        _ => text.copy_within(at..text.len().min(at + 30), other.min(text.len().saturating_sub(30))),
+                    }
+                }
+                match Recipe::resolve(None, Some(&String::from_utf8_lossy(&text)), &[]) {
+                    Ok(_) => read += 1,
+                    Err(error) => {
+                        assert!(!error.to_string().is_empty());
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        assert!(read > 100 && refused > 100, "{read} were read, {refused} refused");
     }
 
     #[test]

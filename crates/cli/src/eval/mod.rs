@@ -1,6 +1,7 @@
 //! `dyconv eval`: how good is a model on a data set?
 
 mod args;
+mod keypoints;
 
 use dyconv_predict::{Evaluation, EvaluationOptions, ModelOptions, Predictor, evaluate};
 use serde::Serialize;
@@ -8,7 +9,6 @@ use serde::Serialize;
 use crate::bank::refuse;
 use crate::held_out::{self, HeldOut};
 use crate::output::{note, percent, print, print_json, skipped, thousands, threads, with_bar};
-use crate::pose_eval;
 use crate::table::Table;
 use crate::text::name;
 
@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Predictor::Classifier(classifier) => classifier,
         Predictor::Pose(estimator) => {
             refuse(&[("--split", args.split.is_some()), ("--batch", args.batch.is_some())], "a keypoint network")?;
-            return pose_eval::run(args, estimator);
+            return keypoints::run(args, estimator);
         }
     };
     let of_joints = [

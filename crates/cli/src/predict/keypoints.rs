@@ -8,8 +8,8 @@ use dyconv_data::{BoxFile, FoundJoint, Image, PersonBox, draw_skeleton, load};
 use dyconv_predict::PoseEstimator;
 use serde::Serialize;
 
+use super::args::Args;
 use crate::output::note;
-use crate::predict::Args;
 use crate::stream::{Answers, names};
 use crate::table::Column;
 

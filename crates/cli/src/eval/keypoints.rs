@@ -9,7 +9,7 @@ use dyconv_predict::{PoseAnswer, PoseEstimator, PoseEvaluationOptions, evaluate_
 use dyconv_task::Skeleton;
 use serde::Serialize;
 
-use crate::eval::Args;
+use super::args::Args;
 use crate::output::{note, print, print_json, skipped, thousands, with_bar};
 use crate::table::Table;
 

@@ -1,13 +1,13 @@
 //! `dyconv predict`: what is in these images, or where are the joints?
 
 mod args;
+mod keypoints;
 
 use dyconv_predict::{Classifier, ModelOptions, Predictor};
 use serde::Serialize;
 
 use crate::bank::refuse;
 use crate::output::{percent, threads};
-use crate::pose_predict;
 use crate::stream::{Answers, names};
 use crate::table::Column;
 
@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Predictor::Classifier(classifier) => classifier,
         Predictor::Pose(estimator) => {
             refuse(&[("--top", args.top.is_some())], "a keypoint network")?;
-            return pose_predict::run(args, estimator);
+            return keypoints::run(args, estimator);
         }
     };
     let of_joints = [
