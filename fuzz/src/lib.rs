@@ -3,11 +3,11 @@
 mod compare;
 mod data;
 mod generate;
-#[path = "../../src/cli/memory.rs"]
+#[path = "../../crates/cli/src/memory.rs"]
 #[allow(dead_code, reason = "files are not read here")]
 mod memory;
 mod network;
-#[path = "../../src/cli/npy.rs"]
+#[path = "../../crates/cli/src/npy.rs"]
 #[allow(dead_code, reason = "the file also reads and writes files")]
 mod npy_file;
 mod seeds;
