@@ -47,10 +47,11 @@ impl Recipe {
         layered(parse(BEFORE)?, None, Some(text), &[])
     }
 
-    /// Like [`Recipe::resolve_from`] for fine-tuning: no recipe is named and the model was trained. The learning rates
-    /// are those of the built-in recipe `finetune`. Augmentation, the optimizer settings of keypoint networks and the
-    /// temperature are taken from the model, but a dynamic network that starts from a static one has new routers, so
-    /// its temperature starts high.
+    /// Like [`Recipe::resolve_from`] for fine-tuning: no recipe is named and the model was trained. The training
+    /// settings are those of the built-in recipe `finetune`. For keypoint networks the optimizer and the heat maps' σ
+    /// are the model's own, and the learning rate is a tenth of its rate. Augmentation and temperature are taken from
+    /// the model too, but a dynamic network that starts from a static one has new routers, so its temperature starts
+    /// high.
     ///
     /// # Errors
     /// As [`Recipe::resolve_from`].

@@ -3,7 +3,7 @@
 //! ```text
 //! state ← newest checkpoint, or the first weights
 //! while epochs remain:
-//!     for each batch from where the epoch stands:  τ, learning rate ← progress;  forward, backward, step
+//!     for each remaining batch of the epoch:  τ, learning rate ← progress;  forward, backward, step
 //!         save every few minutes; when asked to stop: save, stop
 //!     evaluate; the best network becomes the model file; save
 //! ```
