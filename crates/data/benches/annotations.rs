@@ -1,8 +1,8 @@
-//! How fast COCO annotations of persons are read.
+//! Time to read COCO annotations of persons.
 //!
 //!     cargo bench -p dyconv-data --bench annotations
 //!
-//! A file of 60,000 persons with outlines of 60 numbers, in the page cache. The fastest of five rounds.
+//! A file of 60,000 persons with outlines of 60 numbers each, in the page cache. The fastest of five rounds.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench says what it measured")]
 
 use std::time::{Duration, Instant};

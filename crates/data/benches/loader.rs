@@ -1,4 +1,4 @@
-//! How many images one core makes ready: decode, random resized crop to 224, flip, normalise.
+//! How many images one core prepares per second: decode, random resized crop to 224, flip, normalise.
 //!
 //!     cargo bench -p dyconv-data --bench loader
 //!
@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 
 const WIDTH: usize = 640;
 const HEIGHT: usize = 480;
-/// Different pictures, and how often each is there.
+/// Number of different pictures, and number of copies of each.
 const PICTURES: u64 = 48;
 const COPIES: u64 = 8;
 const ROUNDS: usize = 7;
@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Writes the pictures as files and as a shard; returns their size in all.
+/// Writes the pictures as files and as a shard; returns their total size.
 fn write(root: &Path) -> Result<usize, Box<dyn std::error::Error>> {
     let pictures = (0..PICTURES).map(picture).collect::<Result<Vec<_>, _>>()?;
     std::fs::create_dir_all(root.join("shard"))?;
@@ -83,7 +83,7 @@ fn write(root: &Path) -> Result<usize, Box<dyn std::error::Error>> {
     Ok(pictures.iter().map(Vec::len).sum::<usize>() * COPIES as usize)
 }
 
-/// A JPEG of smooth noise: octaves from a third of the picture down to a few pixels, each weaker than the one before.
+/// A JPEG of smooth noise: octaves from a third of the picture down to a few pixels, each weaker than the previous one.
 fn picture(seed: u64) -> Result<Vec<u8>, jpeg_encoder::EncodingError> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut samples = vec![128.0f32; WIDTH * HEIGHT * 3];

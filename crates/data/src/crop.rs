@@ -1,26 +1,26 @@
-//! From a box in an image to a network's input and back: one affine map, used by training, evaluation and answers.
+//! Maps between a box in an image and a network's input: one affine map, used by training, evaluation and prediction.
 //!
-//! A point is given in pixels, where (0, 0) is the centre of the top left pixel, as SimpleBaseline (arXiv 1804.06208) has
-//! it. The centre of the box lies at (width / 2, height / 2) of the input, and the input shows a part of the image whose
-//! aspect is its own: the box, widened on the side that is too short, and a margin around it.
+//! A point is given in pixels, where (0, 0) is the centre of the top left pixel, as in SimpleBaseline (arXiv
+//! 1804.06208). The centre of the box is mapped to (width / 2, height / 2) of the input. The input shows a region of
+//! the image with its own aspect ratio: the box, extended on the side that is too short, and a margin around it.
 
 use crate::image::Image;
 
-/// How much more than the box the input shows, by each side: SimpleBaseline's margin.
+/// Size of the region shown, relative to the box, per side: SimpleBaseline's margin.
 const MARGIN: f64 = 1.25;
 
-/// A box that has less inside its image, across or down, shows nothing: half a pixel.
+/// A box whose part inside the image is narrower or lower than this is empty: half a pixel.
 const LEAST: f64 = 0.5;
 
-/// Bounds of what an input shows of an image, in pixels across: so that the map there and the map back are both finite.
+/// Bounds of the width of the region shown, in image pixels: they keep the map and its inverse finite.
 const WIDTHS: [f64; 2] = [1e-6, 1e12];
 
-/// An upright box in an image, in pixels.
+/// An axis-aligned box in an image, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PersonBox {
     /// Left edge.
     pub x: f64,
-    /// Upper edge.
+    /// Top edge.
     pub y: f64,
     /// Width, positive.
     pub width: f64,
@@ -29,13 +29,13 @@ pub struct PersonBox {
 }
 
 impl PersonBox {
-    /// All of an image.
+    /// The box of a whole image.
     pub fn whole(image: &Image) -> Self {
         Self { x: 0.0, y: 0.0, width: image.width as f64, height: image.height as f64 }
     }
 
-    /// The part of the box inside an image of `width` × `height` pixels, or `None` where less than half a pixel of it, across
-    /// or down, is inside or a number is not finite.
+    /// The part of the box inside an image of `width` × `height` pixels, or `None` if that part is less than half a
+    /// pixel wide or high, or a number is not finite.
     pub fn clipped(self, width: usize, height: usize) -> Option<Self> {
         let (x, y) = (self.x.max(0.0), self.y.max(0.0));
         let (right, bottom) = ((self.x + self.width).min(width as f64), (self.y + self.height).min(height as f64));
@@ -53,22 +53,21 @@ impl PersonBox {
     }
 }
 
-/// Which part of an image a network sees, and how it lies there.
+/// The region of an image that a network sees, with its rotation and mirroring.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PersonCrop {
-    /// Point of the image that lies at the middle of the input.
+    /// Point of the image at the centre of the input.
     pub centre: [f64; 2],
-    /// Width in image pixels of what the input shows. Below a millionth of a pixel and above a million million it counts as
-    /// that.
+    /// Width of the region shown, in image pixels; clamped to 10⁻⁶ … 10¹² pixels.
     pub width: f64,
-    /// Degrees by which the part of the image is turned.
+    /// Rotation of the region in degrees.
     pub rotation: f64,
     /// Whether the input is mirrored left to right.
     pub mirrored: bool,
 }
 
 impl PersonCrop {
-    /// The upright crop around a box, for inputs of `[height, width]` pixels.
+    /// The unrotated crop around a box, for inputs of `[height, width]` pixels.
     pub fn around(box_: PersonBox, input: [usize; 2]) -> Self {
         Self::showing(box_.centre(), [box_.width, box_.height], MARGIN, input)
     }
@@ -79,13 +78,13 @@ impl PersonCrop {
         Self { centre, width: width * margin, rotation: 0.0, mirrored: false }
     }
 
-    /// The same part, mirrored: column c of the input shows what column width − c did.
+    /// The same region, mirrored: column c of the input shows what column width − c showed.
     #[must_use]
     pub fn mirror(self) -> Self {
         Self { mirrored: !self.mirrored, ..self }
     }
 
-    /// From points of an input of `[height, width]` pixels to points of the image.
+    /// Maps points of an input of `[height, width]` pixels to points of the image.
     pub fn to_image(self, [h, w]: [usize; 2]) -> Affine {
         let scale = self.width.clamp(WIDTHS[0], WIDTHS[1]) / w as f64;
         let (sin, cos) = self.rotation.to_radians().sin_cos();
@@ -96,7 +95,7 @@ impl PersonCrop {
         Affine([a, b, self.centre[0] - a * u - b * v, d, e, self.centre[1] - d * u - e * v])
     }
 
-    /// What the input shows: `[height, width]` pixels, bilinear, black outside the image.
+    /// Renders the region: `[height, width]` pixels, bilinear, black outside the image.
     pub fn cut(self, image: &Image, input: [usize; 2]) -> Image {
         warp(image, &self.to_image(input), input)
     }
@@ -107,16 +106,16 @@ impl PersonCrop {
 pub struct Affine(pub [f64; 6]);
 
 impl Affine {
-    /// Where a point goes.
+    /// Maps a point.
     pub fn apply(&self, [x, y]: [f64; 2]) -> [f64; 2] {
         let [a, b, c, d, e, f] = self.0;
         [a * x + b * y + c, d * x + e * y + f]
     }
 
-    /// The way back.
+    /// The inverse map.
     ///
     /// # Panics
-    /// When there is none, which no crop of positive width is.
+    /// If there is no inverse; crops of positive width always have one.
     #[must_use]
     pub fn inverse(&self) -> Self {
         let [a, b, c, d, e, f] = self.0;
@@ -127,13 +126,14 @@ impl Affine {
     }
 }
 
-/// Fills `[height, width]` pixels from where `to_source` says, between four pixels; what lies outside is black.
+/// Fills `[height, width]` pixels from the source points given by `to_source`, interpolated bilinearly; black outside
+/// the source.
 fn warp(image: &Image, to_source: &Affine, [height, width]: [usize; 2]) -> Image {
     let c = image.channels;
     let mut data = vec![0; width * height * c];
     for (i, pixel) in data.chunks_exact_mut(c).enumerate() {
         let [x, y] = to_source.apply([(i % width) as f64, (i / width) as f64]);
-        // Beyond one pixel outside nothing is reached; this also keeps the casts below in bounds.
+        // More than one pixel outside, no source pixel contributes; this also keeps the casts below in bounds.
         if !(x > -1.0 && y > -1.0 && x < image.width as f64 && y < image.height as f64) {
             continue;
         }
@@ -189,7 +189,7 @@ mod tests {
     fn a_quarter_turn_and_a_mirror_are_as_by_hand() {
         let crop = PersonCrop { centre: [10.0, 20.0], width: 8.0, rotation: 90.0, mirrored: false };
         let map = crop.to_image([4, 4]);
-        // Two image pixels for one of the input; to the right in the input is down in the image.
+        // Two image pixels for one input pixel; right in the input is down in the image.
         assert!(close(map.apply([3.0, 2.0]), [10.0, 22.0]));
         assert!(close(map.apply([2.0, 3.0]), [8.0, 20.0]));
         let mirrored = PersonCrop { rotation: 0.0, ..crop }.mirror().to_image([4, 4]);
@@ -232,14 +232,14 @@ mod tests {
         assert_eq!(box_(20.0, 2.0, 10.0, 10.0).clipped(20, 30), None);
         assert_eq!(box_(3.0, 2.0, 0.0, 10.0).clipped(20, 30), None);
         assert_eq!(box_(f64::NAN, 2.0, 3.0, f64::NAN).clipped(20, 30), None);
-        // Too little to be seen.
+        // Too little is left to be seen.
         for side in [0.49, 1e-3, 1e-200, 5e-324] {
             assert_eq!(box_(3.0, 2.0, side, 10.0).clipped(20, 30), None);
             assert_eq!(box_(3.0, 2.0, 10.0, side).clipped(20, 30), None);
             assert_eq!(box_(20.0 - side, 2.0, 10.0, 10.0).clipped(20, 30), None);
         }
         assert!(box_(3.0, 2.0, 0.5, 0.5).clipped(20, 30).is_some());
-        // Too large for any number.
+        // Values near the largest float.
         assert_eq!(box_(-1.0, -1.0, f64::MAX, 1e300).clipped(20, 30), Some(box_(0.0, 0.0, 20.0, 30.0)));
         assert_eq!(box_(f64::MAX, 0.0, f64::MAX, 1.0).clipped(20, 30), None);
         assert_eq!(box_(-f64::MAX, 0.0, f64::MAX, 1.0).clipped(20, 30), None);
@@ -268,7 +268,7 @@ mod tests {
             let map = PersonCrop { centre, width, rotation, mirrored }.to_image(size);
             let back = map.inverse().apply(map.apply(point));
             prop_assert!((back[0] - point[0]).abs() < 1e-6 && (back[1] - point[1]).abs() < 1e-6);
-            // The same scale both ways, and a right angle between rows and columns.
+            // The same scale in both directions, and a right angle between rows and columns.
             let [a, b, _, d, e, _] = map.0;
             prop_assert!((a.hypot(d) - width / size[1] as f64).abs() < 1e-9 && (b.hypot(e) - a.hypot(d)).abs() < 1e-9);
             prop_assert!((a * b + d * e).abs() < 1e-6);

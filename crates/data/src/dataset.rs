@@ -1,4 +1,4 @@
-//! A labelled data set and its two parts.
+//! A labelled data set and its parts.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,11 +14,11 @@ use crate::source::{self, Contents, Images, Labels};
 use crate::split::{Split, drawn};
 use crate::words::{listed, thousands};
 
-/// How data that come in one piece are split; without effect where the source has its own split.
+/// How data without parts are split; has no effect if the source has its own split.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OpenOptions {
-    /// Share of the images kept for validation, about: the name of each decides. At least 0 and below 1; with 0 nothing is
-    /// kept.
+    /// Approximate fraction of the images held out for validation; the name of each image decides. At least 0 and below
+    /// 1; 0 holds out none.
     pub val_fraction: f32,
     /// Seed of the split.
     pub seed: u64,
@@ -30,16 +30,16 @@ impl Default for OpenOptions {
     }
 }
 
-/// A labelled data set, whose items are images with a class or persons with joints. Images of a folder or of tar files are
-/// loaded on demand; fixed-size sources are held in memory as bytes.
+/// A labelled data set whose items are images with a class or persons with joints. Images in folders or tar files are
+/// loaded on demand; sources of fixed-size images are held in memory as bytes.
 #[derive(Debug)]
 pub struct Dataset {
     contents: Contents,
-    /// Training items first, then those for validation, then those for testing: indices into `contents`.
+    /// Training items first, then validation items, then test items: indices into `contents`.
     order: Vec<usize>,
-    /// How many of `order` are for training.
+    /// Number of training items in `order`.
     train: usize,
-    /// Where in `order` those for validation and for testing are; the same where a source has a part for testing alone.
+    /// Ranges of the validation and the test items in `order`; both are the same if a source has only a test part.
     val: Range<usize>,
     test: Range<usize>,
     options: OpenOptions,
@@ -53,23 +53,23 @@ impl Dataset {
     /// - CIFAR-10 (`data_batch_1.bin` …, `test_batch.bin`, `batches.meta.txt`) or CIFAR-100 (`train.bin`, `test.bin`,
     ///   `fine_label_names.txt`) in binary form; test and name files may be missing;
     /// - MNIST and relatives: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same for `t10k`, also with a
-    ///   dot before `idx`, also gzipped; the `t10k` files may be missing; EMNIST: `emnist-letters-train-images-idx3-ubyte` …,
-    ///   whose images are stored transposed and are turned upright;
-    /// - tar files in WebDataset's layout: members `key.jpg` (or another ending of an image) and `key.cls` (a number from 0,
-    ///   or the name of a class), other members are left out; in folders that are called after their part, or side by side
-    ///   with names that have the part's name as a word in them (`imagenet1k-train-0000.tar`); names of numbered classes, if
-    ///   wanted, in `classes.txt` (one a line) or `classes.json` (an array);
+    ///   dot before `idx`, also gzipped; the `t10k` files may be missing; EMNIST:
+    ///   `emnist-letters-train-images-idx3-ubyte` …, whose images are stored transposed and are transposed back;
+    /// - tar files in WebDataset's layout: members `key.jpg` (or another image extension) and `key.cls` (a zero-based
+    ///   number or the name of a class), other members are ignored; in folders named after their part, or side by side
+    ///   with the name of the part as a word in the file name (`imagenet1k-train-0000.tar`); names of numbered classes,
+    ///   optionally, in `classes.txt` (one per line) or `classes.json` (an array);
     /// - images (jpg, jpeg, jfif, jpe, png, webp, bmp, gif, tif, tiff) in one folder per class, at any depth inside it;
-    ///   directly or below folders that are called after their part;
+    ///   directly or below folders named after their part;
     /// - COCO keypoints: `annotations/person_keypoints_train2017.json`, the same for `val2017`, and the images in
     ///   `train2017/` and `val2017/`; the items are persons. See [`Dataset::open_people`] for joints that are not COCO's.
     ///
-    /// Parts are called `train` or `training`; `val`, `valid`, `validation` or `dev`; `test` or `testing`, in any case. Where
-    /// there is a part for testing and none for validation, it serves as both. Without either, images for validation are drawn
-    /// by `options` from their names: see [`OpenOptions`]. What was left out is told by [`Dataset::left_out_note`].
+    /// Parts are named `train` or `training`; `val`, `valid`, `validation` or `dev`; `test` or `testing`, in any case.
+    /// If there is a test part and no validation part, it serves as both. Without either, validation images are
+    /// selected by their names: see [`OpenOptions`]. [`Dataset::left_out_note`] reports what was ignored.
     ///
     /// # Errors
-    /// One line that names the path, what was found and what was expected.
+    /// One line with the path, what was found and what was expected.
     pub fn open(spec: &str, options: &OpenOptions) -> Result<Self, DataError> {
         if !(0.0..1.0).contains(&options.val_fraction) {
             let message = format!("{}, expected at least 0 and below 1", options.val_fraction);
@@ -78,10 +78,11 @@ impl Dataset {
         Ok(Self::new(source::open(spec)?, options))
     }
 
-    /// Whether a network can learn from these data, which `spec` names: that needs images for training, of two classes.
+    /// Checks that a network can be trained on these data, which `spec` names: there must be training images of at
+    /// least two classes.
     ///
     /// # Errors
-    /// Says what is missing.
+    /// If something is missing; the error names it.
     pub fn check_training(&self, spec: &str) -> Result<(), DataError> {
         if let Labels::Classes { names, .. } = &self.contents.labels
             && names.len() < 2
@@ -95,20 +96,21 @@ impl Dataset {
         Ok(())
     }
 
-    /// Whether `spec` names COCO keypoints, as [`Dataset::open`] knows them.
+    /// Whether `spec` names COCO keypoints in the layout that [`Dataset::open`] recognises.
     pub fn is_people(spec: &str) -> bool {
         people::is_here(Path::new(spec))
     }
 
-    /// Opens the folders of COCO keypoints with the joints of `skeleton`; without one they must be COCO's own.
+    /// Opens folders of COCO keypoints with the joints of `skeleton`; without one the joints must be COCO's.
     ///
     /// # Errors
-    /// Names the file and the record, what was found and what was expected.
+    /// One line with the file and the record, what was found and what was expected.
     pub fn open_people(root: &Path, skeleton: Option<&Skeleton>) -> Result<Self, DataError> {
         people::folder(root, skeleton).map(|contents| Self::new(contents, &OpenOptions::default()))
     }
 
-    /// Opens one file of COCO keypoints annotations and the folder of its images; all of it is for validation.
+    /// Opens one file of COCO keypoint annotations and the folder of its images; all persons are in the validation
+    /// part.
     ///
     /// # Errors
     /// As [`Dataset::open_people`].
@@ -152,10 +154,10 @@ impl Dataset {
         Self { contents, order, train, val, test, options: *options }
     }
 
-    /// Whether a part has anything in it, of the data that `spec` names.
+    /// Checks that a part has items; `spec` is the name of the data set in the error.
     ///
     /// # Errors
-    /// Says which parts there are.
+    /// If it has none; the error lists the parts that exist.
     pub fn check_part(&self, spec: &str, split: Split) -> Result<(), DataError> {
         if !self.is_empty(split) {
             return Ok(());
@@ -163,7 +165,7 @@ impl Dataset {
         Err(DataError::new(spec, format!("nothing in the part `{split}`: {}", self.describe())))
     }
 
-    /// Names of the classes, in the order of their labels; none where the items are persons.
+    /// Names of the classes, in the order of their labels; empty if the items are persons.
     pub fn classes(&self) -> &[String] {
         match &self.contents.labels {
             Labels::Classes { names, .. } => names,
@@ -171,7 +173,7 @@ impl Dataset {
         }
     }
 
-    /// Where the items are persons: who they are.
+    /// The persons, if the items are persons.
     pub fn people(&self) -> Option<&People> {
         match &self.contents.labels {
             Labels::Classes { .. } => None,
@@ -179,10 +181,10 @@ impl Dataset {
         }
     }
 
-    /// Person `i` of a part, where the items are persons.
+    /// Person `i` of a part, if the items are persons.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If `i` is out of range.
     pub fn person(&self, split: Split, i: usize) -> Option<&Person> {
         self.people().map(|people| &people.persons[self.part(split)[i]])
     }
@@ -197,12 +199,12 @@ impl Dataset {
         self.len(split) == 0
     }
 
-    /// Label and name of item `i` of a part. The name is a path relative to the folder that was opened, or a file and
-    /// a position in it: `digits[17]`, `data_batch_1.bin[5]`; of a person the image and the annotation's id:
+    /// Label and name of item `i` of a part. The name is a path relative to the folder that was opened, or a file and a
+    /// position in it: `digits[17]`, `data_batch_1.bin[5]`; for a person the image and the id of the annotation:
     /// `val2017/1.jpg#42`.
     ///
     /// # Panics
-    /// If there are not so many items; also in [`Dataset::label`] and [`Dataset::load`].
+    /// If `i` is out of range; the same applies to [`Dataset::label`] and [`Dataset::load`].
     pub fn item(&self, split: Split, i: usize) -> (usize, String) {
         let image = self.contents.images.name(self.image(split, i));
         let name = self.person(split, i).map_or_else(|| image.clone(), |person| format!("{image}#{}", person.id));
@@ -217,27 +219,27 @@ impl Dataset {
         }
     }
 
-    /// Loads and decodes the image of item `i` of a part. Images of a size that is known are not affected by the options.
+    /// Loads and decodes the image of item `i` of a part. Fixed-size images are not affected by the options.
     ///
     /// # Errors
-    /// If its file cannot be read or is no image; see [`crate::load`].
+    /// If its file cannot be read or is not an image; see [`crate::load`].
     pub fn load(&self, split: Split, i: usize, options: &DecodeOptions) -> Result<Image, DataError> {
         self.load_image(self.image(split, i), options)
     }
 
-    /// CRC-32 of the content of item `i` of a part: the bytes of its file or member, or its pixels.
+    /// CRC-32 of the content of item `i` of a part: the bytes of its file or tar member, or its pixels.
     pub(crate) fn checksum(&self, split: Split, i: usize) -> Result<u32, DataError> {
         self.contents.images.checksum(self.image(split, i))
     }
 
-    /// Loads and decodes an image by its index among all images; where the items are persons, among
+    /// Loads and decodes an image by its index among all images; if the items are persons, its index in
     /// [`People::images`].
     ///
     /// # Errors
-    /// As [`Dataset::load`]; where the items are persons, also if its size is not that of the annotations.
+    /// As [`Dataset::load`]; for persons, also if the size of the image differs from the annotations.
     ///
     /// # Panics
-    /// If there are not so many images.
+    /// If `image` is out of range.
     pub fn load_image(&self, image: usize, options: &DecodeOptions) -> Result<Image, DataError> {
         let loaded = self.contents.images.load(image, options)?;
         if let Some(people) = self.people() {
@@ -250,18 +252,18 @@ impl Dataset {
     /// Name of an image by its index among all images: see [`Dataset::load_image`].
     ///
     /// # Panics
-    /// If there are not so many images.
+    /// If `image` is out of range.
     pub fn image_name(&self, image: usize) -> String {
         self.contents.images.name(image)
     }
 
-    /// Index among all images of that of item `i` of a part.
+    /// Index of the image of item `i` of a part, among all images.
     fn image(&self, split: Split, i: usize) -> usize {
         let item = self.part(split)[i];
         self.people().map_or(item, |people| people.persons[item].image)
     }
 
-    /// Height and width in pixels where all images have the same: digits 8 × 8, MNIST 28 × 28, CIFAR 32 × 32.
+    /// Height and width in pixels if all images have the same size: digits 8 × 8, MNIST 28 × 28, CIFAR 32 × 32.
     pub fn native_size(&self) -> Option<[usize; 2]> {
         match &self.contents.images {
             Images::Packed(packed) => Some([packed.height, packed.width]),
@@ -269,7 +271,7 @@ impl Dataset {
         }
     }
 
-    /// Channels where all images are known to have the same: digits and MNIST 1, CIFAR 3.
+    /// Number of channels if it is known to be the same for all images: digits and MNIST 1, CIFAR 3.
     pub fn native_channels(&self) -> Option<usize> {
         match &self.contents.images {
             Images::Packed(packed) => Some(packed.channels),
@@ -277,25 +279,26 @@ impl Dataset {
         }
     }
 
-    /// Whether the source itself says which images are for validation.
+    /// Whether the source defines which images are for validation.
     pub fn has_own_split(&self) -> bool {
         self.contents.split.is_some()
     }
 
-    /// What lay beside the data and was not taken: how many files, by reason. A reason is the ending of a file's name, such
-    /// as `heic`, or words that follow a number, such as `without a label`.
+    /// Number of ignored files by reason. A reason is a file extension, such as `heic`, or words that follow a number,
+    /// such as `without a label`.
     pub fn left_out(&self) -> &BTreeMap<String, usize> {
         self.contents.left_out.counts()
     }
 
-    /// One line for a person of what was not taken, folders too: `12 files left out: 4 heic, 4 txt, 4 without a label; 1 folder
-    /// left out: runs (holds runs)`. Nothing where all was taken.
+    /// One line for the user about what was ignored, folders included: `12 files left out: 4 heic, 4 txt, 4 without a
+    /// label; 1 folder left out: runs (holds runs)`. `None` if nothing was ignored.
     pub fn left_out_note(&self) -> Option<String> {
         self.contents.left_out.sentence()
     }
 
-    /// One line for a person: `1,797 images, 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 (1,432 train, 365 val, split seed 0)`, or
-    /// `1,200 persons in 1,000 images, 17 joints (1,000 train, 200 val, own split)`. Of many classes the first are named.
+    /// One line for the user: `1,797 images, 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 (1,432 train, 365 val, split seed
+    /// 0)`, or `1,200 persons in 1,000 images, 17 joints (1,000 train, 200 val, own split)`. If there are many classes,
+    /// only the first are named.
     pub fn describe(&self) -> String {
         let [all, train, val, test] =
             [Split::All, Split::Train, Split::Val, Split::Test].map(|split| thousands(self.len(split)));

@@ -1,4 +1,4 @@
-//! Bytes of a file into pixels. The format is told by the first bytes, never by the file's name.
+//! Decodes image files. The format is detected from the first bytes, never from the file name.
 
 use std::cell::Cell;
 use std::io::Read;
@@ -20,13 +20,13 @@ thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is inside an image decoder. Panics there are caught and become errors; a panic hook that prints need
-/// not print them.
+/// Whether this thread is inside an image decoder. Panics there are caught and turned into errors, so a panic hook that
+/// prints can skip them.
 pub fn in_decoder() -> bool {
     DECODING.get()
 }
 
-/// Runs a decoder. The decoders are other people's code and the bytes are anybody's: a panic there is an answer here.
+/// Runs a decoder. Decoders are third-party code on untrusted bytes: a panic in one becomes an error.
 fn guarded<T>(decoder: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let outer = DECODING.replace(true);
     let decoded = catch_unwind(AssertUnwindSafe(decoder));
@@ -34,20 +34,21 @@ fn guarded<T>(decoder: impl FnOnce() -> Result<T, String>) -> Result<T, String> 
     decoded.unwrap_or_else(|_| Err("damaged: the decoder gave up".to_owned()))
 }
 
-/// Decodes an image file held in memory: JPEG, PNG, WebP, BMP, GIF or TIFF. `name` is what errors call it.
+/// Decodes an image file held in memory: JPEG, PNG, WebP, BMP, GIF or TIFF. `name` is used in errors.
 ///
-/// Grey files give one channel, all others RGB. What a file has more is handled as in torchvision (Pillow's
+/// Grey files give one channel, all others RGB. Everything else is handled as in torchvision (Pillow's
 /// `convert("RGB")`):
 /// - transparency is dropped, not blended;
-/// - of 16-bit samples the high byte is kept; samples that are fractions are an error;
-/// - CMYK and YCCK become RGB by Pillow's formula, in JPEG with Adobe's inverted inks; colour profiles are not applied;
-/// - of an animation the first frame is taken, of a TIFF the first page;
-/// - the EXIF orientation of JPEG, PNG and WebP and that of TIFF is applied, unless the options say otherwise; one that makes
-///   no sense is ignored.
+/// - 16-bit samples are reduced to the high byte; floating-point samples are an error;
+/// - CMYK and YCCK are converted to RGB by Pillow's formula, in JPEG with Adobe's inverted inks; colour profiles are
+///   not applied;
+/// - animations give the first frame, TIFF files the first page;
+/// - the EXIF orientation of JPEG, PNG and WebP and that of TIFF is applied, unless the options say otherwise; an
+///   invalid one is ignored.
 ///
 /// # Errors
-/// If the format is none of these, the file is damaged or cut off, the image has more pixels than the options allow, or there
-/// is no memory for it.
+/// If the format is none of these, the file is damaged or truncated, the image has more pixels than the options allow,
+/// or memory runs out.
 pub fn decode(bytes: &[u8], name: &str, options: &DecodeOptions) -> Result<Image, DataError> {
     let decoded = guarded(|| {
         let (image, turn) = match format(bytes)? {
@@ -66,7 +67,7 @@ pub fn decode(bytes: &[u8], name: &str, options: &DecodeOptions) -> Result<Image
 /// Reads and decodes a file; see [`decode`].
 ///
 /// # Errors
-/// Those of [`decode`]; and if the file cannot be read or has more than [`MAX_FILE_BYTES`].
+/// As [`decode`], and if the file cannot be read or has more than [`MAX_FILE_BYTES`].
 pub fn load(path: &Path, options: &DecodeOptions) -> Result<Image, DataError> {
     let unreadable = |e: std::io::Error| DataError::at(path, format!("cannot be read: {e}"));
     let file = regular::open(path)?;
@@ -114,7 +115,7 @@ mod tests {
         decode(bytes, "x", &DecodeOptions::default()).unwrap_err().to_string()
     }
 
-    /// A PNG that has only its header: of that size, RGB, 8 bits.
+    /// A PNG that consists only of its header: this size, RGB, 8 bits.
     fn png_header(width: u32, height: u32) -> Vec<u8> {
         let mut chunk = b"IHDR".to_vec();
         chunk.extend([width.to_be_bytes(), height.to_be_bytes()].concat());

@@ -1,11 +1,11 @@
-//! A skeleton drawn on a picture.
+//! Draws a skeleton on a picture.
 
 use dyconv_task::Skeleton;
 
 use crate::image::Image;
 use crate::raster::{Point, Shape};
 
-/// Joints and bones of the left side, of the right side, and of the middle.
+/// Colours of joints and bones on the left side, on the right side, and in the middle.
 const COLOURS: [[f32; 3]; 3] = [[255.0, 140.0, 0.0], [30.0, 170.0, 255.0], [80.0, 230.0, 80.0]];
 const LEFT: usize = 0;
 const RIGHT: usize = 1;
@@ -14,13 +14,13 @@ const MIDDLE: usize = 2;
 /// Draws the joints (x, y, score) of one person and the bones between them: orange on the person's left, blue on the
 /// right, green in the middle.
 ///
-/// Left and right are the first and the second of the skeleton's flip pairs. Joints that score below `least`, and bones
-/// that end in one, are left out; so is what is not finite. Coordinates are pixels, the centre of the first is (0, 0).
-/// Lines are as thick as 1/80 of the diagonal of the box around the joints drawn, but at least a pixel and a half. A grey
-/// image becomes RGB.
+/// Left and right are the first and the second of the skeleton's flip pairs. Joints that score below `least`, or are
+/// not finite, are skipped, and so are the bones that end in them. Coordinates are in pixels; the centre of the first
+/// is (0, 0). The thickness of lines is 1/80 of the diagonal of the box around the drawn joints, but at least a pixel
+/// and a half. A grey image becomes RGB.
 ///
 /// # Panics
-/// If a bone or a flip pair names a joint that is not there.
+/// If a bone or a flip pair refers to a joint that does not exist.
 pub fn draw_skeleton(image: &mut Image, joints: &[[f32; 3]], skeleton: &Skeleton, least: f32) {
     if image.channels == 1 {
         image.data = image.data.iter().flat_map(|v| [*v; 3]).collect();
@@ -34,7 +34,7 @@ pub fn draw_skeleton(image: &mut Image, joints: &[[f32; 3]], skeleton: &Skeleton
     let at = |joint: usize| Some([joints[joint][0], joints[joint][1]]).filter(|_| shown(&joints[joint]));
     let thick = (diagonal(joints.iter().filter(|joint| shown(joint))) / 80.0).max(1.5);
 
-    // A dark rim first, so that a skeleton is seen on every ground.
+    // A dark rim first, so that the skeleton is visible on any background.
     for (rim, strength) in [(0.5 * thick.sqrt(), 0.6), (0.0, 1.0)] {
         let paint = |colour: usize| if rim > 0.0 { [0.0; 3] } else { COLOURS[colour] };
         for [a, b] in &skeleton.bones {
@@ -51,14 +51,14 @@ pub fn draw_skeleton(image: &mut Image, joints: &[[f32; 3]], skeleton: &Skeleton
             fill(image, &Shape::disc(at, thick + rim), paint(*side), strength);
         }
     }
-    // A light middle shows where exactly a joint is.
+    // A light centre marks the exact position of a joint.
     for joint in 0..joints.len() {
         let Some(at) = at(joint) else { continue };
         fill(image, &Shape::disc(at, 0.4 * thick), [255.0; 3], 1.0);
     }
 }
 
-/// Of the box around joints.
+/// Diagonal of the box around joints.
 fn diagonal<'a>(joints: impl Iterator<Item = &'a [f32; 3]>) -> f32 {
     let (mut low, mut high): (Point, Point) = ([f32::INFINITY; 2], [f32::NEG_INFINITY; 2]);
     for joint in joints {

@@ -1,4 +1,4 @@
-//! Pixels into the bytes of a file.
+//! Encodes pixels into image files.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::image::Image;
 const QUALITY: u8 = 90;
 
 impl Image {
-    /// Writes the image as the extension says: `.png`, or `.jpg` or `.jpeg` (quality 90).
+    /// Writes the image in the format of the extension: `.png`, or `.jpg` or `.jpeg` (quality 90).
     ///
     /// # Errors
     /// If the extension is none of these, the image is empty or too large for the format, or the file cannot be written.

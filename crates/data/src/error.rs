@@ -1,8 +1,8 @@
-//! The one error of this crate: which file or setting, and what is wrong with it.
+//! The error type of this crate: the file or setting, and what is wrong with it.
 
 use std::path::Path;
 
-/// Data that cannot be used: names the file, image or setting and says what was expected.
+/// Unusable data: names the file, image or setting, and the expected value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name}: {message}")]
 pub struct DataError {

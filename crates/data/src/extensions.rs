@@ -1,11 +1,11 @@
-//! How the names of image files end.
+//! Extensions of image files.
 
 use std::path::Path;
 
-/// Names of image files end so, after a dot and in letters of either case.
+/// Extensions of image files, in lower case; matched case-insensitively.
 pub(crate) const EXTENSIONS: [&str; 10] = ["jpg", "jpeg", "jfif", "jpe", "png", "webp", "bmp", "gif", "tif", "tiff"];
 
-/// Whether a file is called as images are.
+/// Whether a file has the extension of an image.
 pub(crate) fn is_image(path: &Path) -> bool {
     path.extension()
         .and_then(|end| end.to_str())

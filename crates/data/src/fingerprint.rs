@@ -1,7 +1,7 @@
-//! What a data set is known by: its names, and the content of a few items that chance and their names chose.
+//! The fingerprint of a data set: its names, and the content of a small sample selected by hashing the names.
 //!
-//! The sample holds the items whose names have the smallest hashes. Two data sets that share items therefore share those
-//! of their samples that both could hold: which items are looked at does not depend on what stands beside them.
+//! The sample holds the items whose names have the smallest hashes. Two data sets that share items therefore share the
+//! sampled items that both could hold: the selection of an item does not depend on the other items.
 
 use std::collections::BinaryHeap;
 
@@ -11,11 +11,11 @@ use flate2::Crc;
 use crate::dataset::Dataset;
 use crate::split::{Split, name_hash};
 
-/// Most items whose content is looked at.
+/// Largest number of items whose content is read.
 const SAMPLE: usize = 64;
 
 impl Dataset {
-    /// What this data set is known by: the same wherever it lies and however it is split. Reads at most 64 items.
+    /// The fingerprint of this data set, independent of where it is stored and how it is split. Reads at most 64 items.
     pub fn fingerprint(&self) -> Fingerprint {
         let items = self.len(Split::All);
         let mut lines = Vec::with_capacity(items);
@@ -48,7 +48,7 @@ mod tests {
     use proptest::prelude::*;
     use std::path::Path;
 
-    /// Writes pictures `class/number.png` whose content is `salt` and the number; nobody decodes them here.
+    /// Writes pictures `class/number.png` whose content is `salt` and the number; they are never decoded here.
     fn write(root: &Path, numbers: std::ops::Range<usize>, salt: &str) {
         for i in numbers {
             let path = root.join(["a", "b"][i % 2]).join(format!("{i}.png"));

@@ -1,16 +1,17 @@
-//! Joints as heat maps, one each, and back.
+//! Encodes joints as heat maps, one per joint, and decodes them.
 //!
-//! A heat map has a value for every few pixels of the network's input: cell (i, j) stands at pixel (i · stride,
-//! j · stride), as in SimpleBaseline (arXiv 1804.06208). Its target is a Gaussian around the joint, 1 at most and cut
-//! off at three σ. The joint is not rounded to a cell first, as it is there: so the maps know of fractions of cells.
+//! A heat map has a value for every few pixels of the network's input: cell (i, j) is at pixel (i · stride, j ·
+//! stride), as in SimpleBaseline (arXiv 1804.06208). Its target is a Gaussian around the joint with a maximum of 1,
+//! truncated at three σ. Unlike in SimpleBaseline, the joint is not rounded to a cell first, so the maps encode
+//! fractions of cells.
 
 use crate::crop::Affine;
 use crate::people::Joint;
 
-/// A Gaussian is cut off at so many σ.
+/// Gaussians are truncated at this many σ.
 const REACH: f64 = 3.0;
 
-/// Sizes of the heat maps of a network.
+/// Sizes of a network's heat maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeatMaps {
     /// Height and width of the network's input in pixels.
@@ -19,48 +20,48 @@ pub struct HeatMaps {
     pub map: [usize; 2],
 }
 
-/// A joint where a network sees it.
+/// A joint predicted by a network.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FoundJoint {
-    /// Pixel from the left; of the input where a decoder gave it, of the image after [`FoundJoint::through`].
+    /// Pixels from the left, in the input as decoded, in the image after [`FoundJoint::through`].
     pub x: f64,
-    /// Pixel from above.
+    /// Pixels from the top.
     pub y: f64,
-    /// The largest value of its heat map: about 1 where the network is sure, about 0 where it sees nothing.
+    /// The maximum of its heat map: about 1 if the network is confident, about 0 if it sees nothing.
     pub score: f32,
 }
 
 impl FoundJoint {
-    /// The joint on the other side of a map.
+    /// The joint with its position mapped by `map`.
     #[must_use]
     pub fn through(self, map: &Affine) -> Self {
         let [x, y] = map.apply([self.x, self.y]);
         Self { x, y, ..self }
     }
 
-    /// Whether the network had an answer: place and score are numbers.
+    /// Whether the network predicted the joint: position and score are not NaN.
     pub fn is_known(&self) -> bool {
         self.x.is_finite() && self.y.is_finite() && self.score.is_finite()
     }
 }
 
 impl HeatMaps {
-    /// Cells of one heat map.
+    /// Number of cells of one heat map.
     pub fn cells(&self) -> usize {
         self.map[0] * self.map[1]
     }
 
-    /// Pixels from one cell to the next, down and across.
+    /// Pixels between neighbouring cells, down and across.
     fn stride(&self) -> [f64; 2] {
         [0, 1].map(|i| self.input[i] as f64 / self.map[i] as f64)
     }
 
-    /// Writes the targets of joints that are given in pixels of the input: into `maps` `[joints, height, width]` a
-    /// Gaussian of `sigma` cells for each, into `weights` `[joints]` 1, or 0 where the joint is not labelled or no cell is
-    /// within reach.
+    /// Writes the targets of joints given in pixels of the input: into `maps` `[joints, height, width]` a Gaussian of
+    /// `sigma` cells for each, into `weights` `[joints]` 1, or 0 if the joint is not labelled or no cell is within
+    /// reach.
     ///
     /// # Panics
-    /// When `maps` or `weights` is of another size.
+    /// If `maps` or `weights` has another size.
     pub fn encode(&self, joints: &[Joint], sigma: f64, maps: &mut [f32], weights: &mut [f32]) {
         assert_eq!((maps.len(), weights.len()), (joints.len() * self.cells(), joints.len()), "a map for every joint");
         let ([height, width], [down, across]) = (self.map, self.stride());
@@ -82,12 +83,13 @@ impl HeatMaps {
         }
     }
 
-    /// Where the joints are, in pixels of the input, from `maps` `[joints, height, width]`: the cell with the largest
-    /// value, a quarter of a cell toward the larger neighbour across and down (not at the border). Where a map holds NaN or
-    /// infinity, the network has no answer: place and score of the joint are NaN, see [`FoundJoint::is_known`].
+    /// Decodes the positions of the joints, in pixels of the input, from `maps` `[joints, height, width]`: the cell
+    /// with the largest value, shifted by a quarter of a cell toward the larger neighbour across and down (not at the
+    /// border). If a map holds NaN or infinity, there is no prediction: position and score of the joint are NaN, see
+    /// [`FoundJoint::is_known`].
     ///
     /// # Panics
-    /// When `maps` holds no whole number of maps.
+    /// If the length of `maps` is not a whole number of maps.
     pub fn decode(&self, maps: &[f32]) -> Vec<FoundJoint> {
         assert!(maps.len().is_multiple_of(self.cells()), "maps of {:?} cells", self.map);
         let ([height, width], [down, across]) = (self.map, self.stride());
@@ -95,7 +97,7 @@ impl HeatMaps {
             if map.iter().any(|value| !value.is_finite()) {
                 return FoundJoint { x: f64::NAN, y: f64::NAN, score: f32::NAN };
             }
-            // Of equals the first.
+            // The first of equal values.
             let largest =
                 |best: (usize, f32), (at, &value): (usize, &f32)| if value > best.1 { (at, value) } else { best };
             let (at, score) = map.iter().enumerate().fold((0, f32::NEG_INFINITY), largest);
@@ -107,16 +109,16 @@ impl HeatMaps {
         found.collect()
     }
 
-    /// The flip test: replaces `maps` by the mean of them and of `flipped`, the answer to the mirrored crop
-    /// ([`PersonCrop::mirror`](crate::PersonCrop::mirror)); both `[joints, height, width]`. `mirrored` says which joint takes the
-    /// place of which ([`Skeleton::mirrored`](dyconv_task::Skeleton::mirrored)).
+    /// The flip test: replaces `maps` by the mean of `maps` and `flipped`, the output for the mirrored crop
+    /// ([`PersonCrop::mirror`](crate::PersonCrop::mirror)); both are `[joints, height, width]`. `mirrored` gives for
+    /// each joint the one that takes its place ([`Skeleton::mirrored`](dyconv_task::Skeleton::mirrored)).
     ///
-    /// Column c of a mirrored crop is column width − c of the other, so the maps of a mirrored crop are one column off
-    /// from those turned back; column 0, which has no counterpart, stays. This is what SimpleBaseline's option
-    /// `SHIFT_HEATMAP` does.
+    /// Column c of a mirrored crop is column width − c of the original, so the maps of a mirrored crop are one column
+    /// off after they are mirrored back; column 0, which has no counterpart, is kept. This is what SimpleBaseline's
+    /// option `SHIFT_HEATMAP` does.
     ///
     /// # Panics
-    /// When there are not as many maps as joints.
+    /// If the number of maps is not the number of joints.
     pub fn average_mirrored(&self, maps: &mut [f32], flipped: &[f32], mirrored: &[usize]) {
         let (cells, width) = (self.cells(), self.map[1]);
         assert_eq!(
@@ -135,14 +137,14 @@ impl HeatMaps {
     }
 }
 
-/// The cells of a line of `len` within `reach` of a point.
+/// The cells of a line of `len` cells within `reach` of a point.
 fn near(at: f64, reach: f64, len: usize) -> std::ops::Range<usize> {
     let first = (at - reach).ceil().clamp(0.0, len as f64) as usize;
     let end = ((at + reach).floor() + 1.0).clamp(0.0, len as f64) as usize;
     first..end.max(first)
 }
 
-/// A quarter toward the larger value.
+/// A quarter of a cell toward the larger value.
 fn quarter(before: f32, after: f32) -> f64 {
     match after.partial_cmp(&before) {
         Some(std::cmp::Ordering::Greater) => 0.25,
@@ -165,7 +167,7 @@ mod tests {
     }
 
     fn encoded(sizes: HeatMaps, joints: &[Joint], sigma: f64) -> (Vec<f32>, Vec<f32>) {
-        // What was in the buffers must not matter.
+        // The previous content of the buffers must not matter.
         let (mut maps, mut weights) = (vec![7.0; joints.len() * sizes.cells()], vec![7.0; joints.len()]);
         sizes.encode(joints, sigma, &mut maps, &mut weights);
         (maps, weights)
@@ -187,7 +189,7 @@ mod tests {
     fn what_is_not_labelled_or_out_of_reach_has_no_weight() {
         let hidden = Joint { visibility: Visibility::Missing, ..joint(40.0, 80.0) };
         let occluded = Joint { visibility: Visibility::Occluded, ..joint(40.0, 80.0) };
-        // σ = 2 reaches 6 cells, 24 pixels; the last cell stands at pixel 188.
+        // σ = 2 reaches 6 cells, 24 pixels; the last cell is at pixel 188.
         let joints = [hidden, occluded, joint(-24.0, 80.0), joint(-25.0, 80.0), joint(212.0, 80.0), joint(213.0, 80.0)];
         let joints = [&joints[..], &[joint(80.0, 1e9), joint(f64::NAN, 3.0), joint(3.0, f64::INFINITY)]].concat();
         let (maps, weights) = encoded(COCO, &joints, 2.0);
@@ -206,12 +208,12 @@ mod tests {
         assert_eq!(found, FoundJoint { x: 2.5, y: 2.5, score: 3.0 });
         let found = decode([0., 1., 0., 0., 2., 3., 2., 0., 0., 0., 0., 0.]);
         assert_eq!(found, FoundJoint { x: 2.0, y: 1.5, score: 3.0 });
-        // On the left border only down counts.
+        // On the left border only the shift down applies.
         let found = decode([0., 0., 0., 0., 3., 2., 0., 0., 1., 0., 0., 0.]);
         assert_eq!(found, FoundJoint { x: 0.0, y: 2.5, score: 3.0 });
         let found = decode([0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 2., 3.]);
         assert_eq!(found, FoundJoint { x: 6.0, y: 4.0, score: 3.0 });
-        // Of equals the first.
+        // The first of equal values.
         assert_eq!(decode([0., 1., 0., 1., 0., 0., 0., 0., 0., 0., 0., 0.]).x, 2.0);
         let low = decode([-3., -2., -3., -3., -4., -4., -4., -4., -4., -4., -4., -4.]);
         assert_eq!((low.x, low.score), (2.0, -2.0));
@@ -230,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_flip_test_of_a_symmetric_network_changes_nothing() {
-        // A network that knows the answer: encodes the joints as they lie in the mirrored crop, left and right swapped.
+        // A perfect network: encodes the joints at their positions in the mirrored crop, with left and right swapped.
         let input = COCO.input;
         let crop = PersonCrop::around(PersonBox { x: 10.0, y: 5.0, width: 80.0, height: 90.0 }, input);
         let image = [[30.5, 40.0], [60.0, 70.25], [44.0, 44.0]];
@@ -247,7 +249,7 @@ mod tests {
         let mut averaged = upright.clone();
         COCO.average_mirrored(&mut averaged, &seen(crop.mirror(), mirrored), &mirrored);
         let most = averaged.iter().zip(&upright).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        // The cut at three σ may fall on either side of a cell.
+        // The truncation at three σ may fall on either side of a cell.
         assert!(most < 0.012, "{most}");
         for (found, expected) in COCO.decode(&averaged).iter().zip(image) {
             let found = found.through(&crop.to_image(input));
@@ -261,7 +263,7 @@ mod tests {
         let sizes = HeatMaps { input: [8, 12], map: [4, 6] };
         let maps: Vec<f32> = (0..48).map(|i| (i * 7 % 11) as f32).collect();
         let back = |maps: &[f32]| {
-            // Averaging m with itself turned gives (m + turned) / 2.
+            // Averaging m with its mirror image gives (m + mirrored) / 2.
             let mut mean = maps.to_vec();
             sizes.average_mirrored(&mut mean, maps, &[1, 0]);
             mean.iter().zip(maps).map(|(mean, own)| 2.0 * mean - own).collect::<Vec<f32>>()
@@ -277,7 +279,7 @@ mod tests {
         ) {
             let found = COCO.decode(&encoded(COCO, &[joint(x, y)], sigma).0)[0];
             prop_assert!((found.x - x).abs() <= 2.0 && (found.y - y).abs() <= 2.0, "{found:?}");
-            // Away from the border within a quarter.
+            // Away from the border, within a quarter of a cell.
             if (4.0..184.0).contains(&x) && (4.0..248.0).contains(&y) {
                 prop_assert!((found.x - x).abs() <= 1.0 + 1e-6 && (found.y - y).abs() <= 1.0 + 1e-6, "{found:?}");
             }

@@ -1,4 +1,4 @@
-//! Pixels of one image, and the few operations that need no resampling.
+//! The pixels of an image, and operations that need no resampling.
 
 use rand::Rng;
 
@@ -15,7 +15,7 @@ pub struct Image {
     pub data: Vec<u8>,
 }
 
-/// A rectangle of whole pixels.
+/// A rectangle with integer pixel coordinates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rect {
     pub left: usize,
@@ -35,7 +35,7 @@ impl Image {
         Self { width, height, channels, data }
     }
 
-    /// The same picture in grey, by ITU-R 601-2 as Pillow rounds it; a grey image is returned as it is.
+    /// Converts to grey by ITU-R 601-2 as Pillow rounds it; a grey image is returned unchanged.
     pub fn into_grey(self) -> Self {
         if self.channels == 1 {
             return self;
@@ -43,7 +43,7 @@ impl Image {
         self.to_grey()
     }
 
-    /// An RGB picture in grey, beside this one.
+    /// A grey copy of an RGB picture.
     pub(crate) fn to_grey(&self) -> Self {
         let data = self.data.chunks_exact(3).map(luma).collect();
         Self { width: self.width, height: self.height, channels: 1, data }
@@ -58,7 +58,8 @@ impl Image {
         Self { width: rect.width, height: rect.height, channels: self.channels, data }
     }
 
-    /// A black canvas of `width` × `height` with this image's top left corner at (`x`, `y`); what is outside is lost.
+    /// A black canvas of `width` × `height` with this image's top left corner at (`x`, `y`); pixels outside the canvas
+    /// are lost.
     pub(crate) fn placed(&self, width: usize, height: usize, x: isize, y: isize) -> Self {
         let c = self.channels;
         let mut data = vec![0; width * height * c];
@@ -83,7 +84,7 @@ impl Image {
         self
     }
 
-    /// Moved by up to `by` pixels in each direction; black comes in.
+    /// Shifted by up to `by` pixels in each direction, filled with black.
     pub(crate) fn shifted(&self, by: usize, rng: &mut impl Rng) -> Self {
         let by = by as i64;
         let [x, y] = [rng.random_range(-by..=by), rng.random_range(-by..=by)];
@@ -97,7 +98,7 @@ pub(crate) fn luma(pixel: &[u8]) -> u8 {
     ((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16) as u8
 }
 
-/// Which part `start..end` of a canvas line is covered by a line of `len` pixels that begins at `at`.
+/// The part `start..end` of a canvas line that is covered by a line of `len` pixels starting at `at`.
 fn overlap(len: usize, canvas: usize, at: isize) -> (usize, usize) {
     let start = at.clamp(0, canvas as isize);
     let end = (at + len as isize).clamp(start, canvas as isize);

@@ -1,4 +1,4 @@
-//! WebP, BMP, GIF and TIFF, by the decoders of the crate `image`.
+//! Decodes WebP, BMP, GIF and TIFF with the `image` crate.
 
 use std::io::Cursor;
 
@@ -9,7 +9,7 @@ use crate::image::Image;
 use crate::limits::{DecodeOptions, MAX_BYTES_PER_PIXEL, check_bytes, check_size, zeroed};
 use crate::orient::{Turn, of_exif};
 
-/// Decodes a file of that format; `format_name` is what errors call it.
+/// Decodes a file of this format; `format_name` is used in errors.
 pub(crate) fn decode(
     bytes: &[u8],
     format: ImageFormat,
@@ -33,7 +33,7 @@ pub(crate) fn decode(
     check_size(width, height, options.max_pixels)?;
     let colours = decoder.color_type();
     let turn = match options.orientation {
-        // One that cannot be read is taken for none.
+        // An unreadable orientation is ignored.
         Orientation::Exif if format == ImageFormat::Tiff => decoder.orientation().unwrap_or(Turn::NoTransforms),
         Orientation::Exif => of_exif(&decoder.exif_metadata().ok().flatten().unwrap_or_default()),
         Orientation::Ignore => Turn::NoTransforms,
@@ -54,7 +54,7 @@ pub(crate) fn decode(
     Ok((Image { width, height, channels, data }, turn))
 }
 
-/// Keeps of every pixel the first `channels` of its samples, and of each the high byte, in place.
+/// Keeps the first `channels` samples of every pixel, and the high byte of each, in place.
 fn keep(data: &mut Vec<u8>, samples: usize, channels: usize, bytes: usize) {
     let high = if cfg!(target_endian = "little") { bytes - 1 } else { 0 };
     let pixels = data.len() / (samples * bytes);
@@ -66,7 +66,7 @@ fn keep(data: &mut Vec<u8>, samples: usize, channels: usize, bytes: usize) {
     data.truncate(pixels * channels);
 }
 
-/// Whether a WebP file is as long as its header says: the decoder would fill in what is missing at the end.
+/// Checks that a WebP file is as long as its header says: the decoder would make up the missing end.
 fn check_riff(bytes: &[u8]) -> Result<(), String> {
     let size = bytes.get(4..8).map_or(u64::MAX, |s| 8 + u64::from(u32::from_le_bytes([s[0], s[1], s[2], s[3]])));
     if bytes.len() as u64 >= size {

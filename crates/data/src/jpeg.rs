@@ -1,11 +1,12 @@
 //! JPEG: grey, RGB, YCbCr, CMYK and YCCK, baseline and progressive.
 //!
-//! Two decoders share the work, and the file's segments decide which of them gets a file before either sees it. `zune-jpeg` is
-//! the faster one, and right for nearly all files. It errs on others without a word: on components in scans of their own, on
-//! chroma that is sampled as finely as luma or finer in one direction only, on colours that JFIF and Adobe's segment disagree
-//! about. Those go to `jpeg-decoder`, which is told what the colours are.
+//! Two decoders share the work; the segments of a file determine which one decodes it. `zune-jpeg` is the faster one,
+//! and correct for nearly all files. It silently decodes some others wrongly: components in separate scans, chroma
+//! sampled as finely as luma or finer in one direction only, and colours on which JFIF and Adobe's segment disagree.
+//! Those go to `jpeg-decoder`, with the colour transform set explicitly.
 //!
-//! Both accept a file that ends inside its last row of blocks. So a JPEG is whole when the segments lead to its end marker.
+//! Both accept a file that ends inside its last row of blocks, so a JPEG counts as complete only if its segments lead
+//! to the end marker.
 
 mod markers;
 #[cfg(test)]
@@ -25,10 +26,11 @@ use crate::limits::{DecodeOptions, check_bytes, check_size, zeroed};
 use crate::orient::{Turn, of_exif};
 use markers::{Colours, Frame, Markers};
 
-/// Every block of 8 × 8 samples costs at least one bit, and a component may be halved twice (or quartered) each way.
+/// Every block of 8 × 8 samples takes at least one bit, and a component may be halved twice (or quartered) in each
+/// direction.
 const MAX_PIXELS_PER_BYTE: usize = 64 * 8 * 16;
 
-/// Decodes a whole JPEG file.
+/// Decodes a complete JPEG file.
 pub(crate) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<(Image, Turn), String> {
     let markers = Markers::read(bytes);
     if !markers.whole {
@@ -68,7 +70,7 @@ pub(crate) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<(Image, Tu
     Ok((Image { width, height, channels, data }, turn))
 }
 
-/// By the decoder that is fast.
+/// Decodes with `zune-jpeg`.
 fn fast(bytes: &[u8], frame: &Frame, colours: ColorSpace) -> Result<Vec<u8>, String> {
     let damaged = |e| format!("damaged JPEG: {e}");
     let strict = DecoderOptions::default().set_strict_mode(true).set_max_width(65_535).set_max_height(65_535);
@@ -82,7 +84,7 @@ fn fast(bytes: &[u8], frame: &Frame, colours: ColorSpace) -> Result<Vec<u8>, Str
     Ok(data)
 }
 
-/// By the decoder that knows every kind.
+/// Decodes with `jpeg-decoder`.
 fn thorough(
     bytes: &[u8],
     frame: &Frame,
@@ -91,7 +93,7 @@ fn thorough(
 ) -> Result<Vec<u8>, String> {
     let mut known = Cow::Borrowed(bytes);
     if let Some(at) = odd_transform {
-        // It would refuse the file for what it is told to ignore.
+        // The decoder would reject the file for this value, although the value is overridden.
         known.to_mut()[at] = 0;
     }
     let mut decoder = jpeg_decoder::Decoder::new(&*known);
@@ -103,7 +105,7 @@ fn thorough(
     Ok(data)
 }
 
-/// Four bytes a pixel into three. As Pillow, it takes all CMYK to be stored upside down, as Adobe does.
+/// Converts CMYK to RGB. Like Pillow, it assumes that all CMYK is stored inverted, as Adobe does.
 fn from_cmyk(mut data: Vec<u8>) -> Vec<u8> {
     let pixels = data.len() / 4;
     for i in 0..pixels {

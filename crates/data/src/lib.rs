@@ -1,11 +1,11 @@
-//! Images into batches: sources → decode → augment → batch, seeded, on a few threads.
+//! From images to batches: sources → decode → augment → batch, seeded, on a few threads.
 //!
-//! A [`Dataset`] knows where labelled images are and which of them are for training; [`Transform`] and [`Augment`]
-//! turn one image into the numbers a network reads; [`Loader`] makes batches of them. The same seeds give the same
-//! pixels, whatever the number of threads.
+//! A [`Dataset`] knows where labelled images are and which of them are for training; [`Transform`] and [`Augment`] turn
+//! an image into a network's input; [`Loader`] makes batches of inputs. The same seeds give the same pixels, whatever
+//! the number of threads.
 //!
-//! The items of a data set may also be persons with joints ([`People`]): [`PersonCrop`] and [`PoseAugment`] show one to the
-//! network, [`HeatMaps`] turns joints into targets and answers into joints.
+//! The items of a data set may also be persons with joints ([`People`]): [`PersonCrop`] and [`PoseAugment`] crop a
+//! person for the network, [`HeatMaps`] encodes joints as targets and decodes predictions into joints.
 //!
 //! ```
 //! use std::sync::Arc;

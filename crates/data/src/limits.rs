@@ -1,30 +1,30 @@
-//! What decoding may take: the options of the caller, and the checks that come before memory is taken.
+//! Limits of decoding: the options of the caller, and checks before memory is allocated.
 
 use dyconv_task::Orientation;
 
 use crate::words::thousands;
 
-/// How files become pixels.
+/// How files are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeOptions {
-    /// Whether photographs are turned as their EXIF orientation says.
+    /// Whether the EXIF orientation of photographs is applied.
     pub orientation: Orientation,
-    /// Largest image that is decoded, in pixels. What a header claims is compared with this before memory is taken for
-    /// it.
+    /// Largest image that is decoded, in pixels. The size in a header is checked against this before memory is
+    /// allocated for it.
     pub max_pixels: usize,
 }
 
 impl Default for DecodeOptions {
-    /// Photographs are turned upright, and have at most 100 million pixels.
+    /// The EXIF orientation is applied, and images have at most 100 million pixels.
     fn default() -> Self {
         Self { orientation: Orientation::Exif, max_pixels: 100_000_000 }
     }
 }
 
-/// Most bytes that decoding takes, for each pixel that the largest picture may have.
+/// Largest number of bytes that decoding may take per pixel of the largest allowed picture.
 pub(crate) const MAX_BYTES_PER_PIXEL: usize = 12;
 
-/// Refuses sizes above the limit.
+/// Rejects sizes above the limit.
 pub(crate) fn check_size(width: usize, height: usize, limit: usize) -> Result<(), String> {
     match width.checked_mul(height) {
         Some(0) => Err(format!("the image is empty: {width}x{height} pixels")),
@@ -36,7 +36,7 @@ pub(crate) fn check_size(width: usize, height: usize, limit: usize) -> Result<()
     }
 }
 
-/// Refuses to take more memory than the largest picture may need.
+/// Refuses to allocate more memory than the largest picture may need.
 pub(crate) fn check_bytes(width: usize, height: usize, bytes: usize, options: &DecodeOptions) -> Result<(), String> {
     let limit = options.max_pixels.saturating_mul(MAX_BYTES_PER_PIXEL);
     if bytes <= limit.max(1 << 20) {
@@ -49,7 +49,7 @@ pub(crate) fn check_bytes(width: usize, height: usize, bytes: usize, options: &D
     ))
 }
 
-/// So many bytes, or an error where there is no memory for them.
+/// A zeroed buffer, or an error if memory runs out.
 pub(crate) fn zeroed(len: usize) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let refused = |_| format!("{} MiB for its pixels cannot be had", thousands(len.div_ceil(1 << 20)));

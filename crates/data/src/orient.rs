@@ -1,4 +1,4 @@
-//! Photographs that are stored turned, and what EXIF says of it.
+//! EXIF orientation of photographs that are stored rotated or mirrored.
 
 use image::imageops::{
     flip_horizontal_in_place, flip_vertical_in_place, rotate90_in, rotate180_in_place, rotate270_in,
@@ -8,17 +8,17 @@ use image::{GenericImage, ImageBuffer, Luma, Pixel, Rgb};
 use crate::image::Image;
 use crate::limits::zeroed;
 
-/// How a stored picture is turned to be upright.
+/// The transform that makes a stored picture upright.
 pub(crate) use image::metadata::Orientation as Turn;
 
-/// What an EXIF block, from its TIFF header on, says. As other programs do, one that makes no sense is taken for none.
+/// The orientation in an EXIF block, given from its TIFF header on. As in other programs, an invalid one is ignored.
 pub(crate) fn of_exif(tiff: &[u8]) -> Turn {
-    // In PNG and WebP some writers leave the name that JPEG wants before the block.
+    // In PNG and WebP some writers keep the prefix that JPEG puts before the block.
     let tiff = tiff.strip_prefix(b"Exif\0\0").unwrap_or(tiff);
     Turn::from_exif_chunk(tiff).unwrap_or(Turn::NoTransforms)
 }
 
-/// The picture upright. Where rows become columns, it needs the memory of a second picture for a moment.
+/// Applies the orientation. If rows become columns, it temporarily needs the memory of a second picture.
 pub(crate) fn turned(image: Image, turn: Turn) -> Result<Image, String> {
     if turn == Turn::NoTransforms { Ok(image) } else { by_pixel(image, turn) }
 }
@@ -49,7 +49,7 @@ fn of_pixels<P: Pixel<Subpixel = u8> + 'static>(image: Image, turn: Turn) -> Res
     Ok(Image { width, height, channels, data: picture.into_raw() })
 }
 
-/// What is left to do when rows and columns are where they belong.
+/// Applies what is left after rows and columns were swapped if necessary.
 fn mirror(picture: &mut impl GenericImage, turn: Turn) {
     match turn {
         Turn::FlipHorizontal | Turn::Rotate90FlipH | Turn::Rotate270FlipH => flip_horizontal_in_place(picture),
@@ -69,18 +69,18 @@ mod tests {
     use super::*;
     use crate::{DecodeOptions, Orientation, decode};
 
-    /// JPEG keeps flat blocks but for rounding.
+    /// JPEG preserves uniform blocks except for rounding.
     const LEVELS: u8 = 3;
 
-    /// Tiles of 8 × 8 pixels, each of its own colour.
+    /// Tiles of 8 × 8 pixels, each of a different colour.
     fn upright(channels: usize) -> Image {
         let tile = |x: usize, y: usize| 20 + 35 * (x / 8 + 3 * (y / 8)) as u8;
         let pixel = |i: usize| (0..channels).map(move |c| tile(i % 24, i / 24).wrapping_add(60 * c as u8));
         Image::new(24, 16, channels, (0..24 * 16).flat_map(pixel).collect())
     }
 
-    /// How a picture is stored, by the definition of the tag: where the first row and the first column of what is stored
-    /// belong.
+    /// How a picture is stored, by the definition of the tag: the sides to which the first row and the first column of
+    /// the stored picture belong.
     fn stored(image: &Image, orientation: u8) -> Image {
         let (w, h, c) = (image.width, image.height, image.channels);
         let (width, height) = if orientation < 5 { (w, h) } else { (h, w) };
@@ -101,7 +101,7 @@ mod tests {
         Image::new(width, height, c, data)
     }
 
-    /// A TIFF structure of one entry, the orientation, in either byte order.
+    /// A TIFF structure with one entry, the orientation, in either byte order.
     fn exif(orientation: u16, big: bool) -> Vec<u8> {
         let words: [u16; 8] = [8, 1, 0x112, 3, 1, orientation, 0, 0];
         let wide = [true, false, false, false, true, false, false, true];
@@ -143,7 +143,7 @@ mod tests {
         bytes
     }
 
-    /// One strip, not compressed.
+    /// One uncompressed strip.
     fn tiff(image: &Image, orientation: u16) -> Vec<u8> {
         let (w, h, c) = (image.width as u32, image.height as u32, image.channels as u32);
         let entries: [(u16, u16, u32, u32); 10] = [

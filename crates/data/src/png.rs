@@ -1,4 +1,4 @@
-//! PNG, row by row: what is not kept (alpha, the low byte of 16 bits) is never in memory for a whole picture.
+//! PNG, row by row: discarded data (alpha, the low byte of 16 bits) are never in memory for the whole picture.
 
 use std::io::Cursor;
 
@@ -9,13 +9,13 @@ use crate::image::Image;
 use crate::limits::{DecodeOptions, check_size, zeroed};
 use crate::orient::{Turn, of_exif};
 
-/// A deflate stream is never unpacked to more than this many times its size.
+/// Upper bound of the compression ratio of a deflate stream.
 const MAX_DEFLATE_RATIO: usize = 1032;
 
-/// Bytes that one row and the chunks before the picture may take.
+/// Largest number of bytes that one row and the chunks before the picture may take.
 const MAX_SIDE_BYTES: usize = 64 << 20;
 
-/// Decodes a PNG file; of an animation what is shown where animations are not.
+/// Decodes a PNG file; of an animation the default image.
 pub(crate) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<(Image, Turn), String> {
     let damaged = |e: DecodingError| format!("damaged PNG: {e}");
     check_palette(bytes)?;
@@ -57,7 +57,7 @@ pub(crate) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<(Image, Tu
     Ok((Image { width, height, channels, data }, turn))
 }
 
-/// A palette that is no list of colours makes the decoder panic.
+/// An invalid palette makes the decoder panic.
 fn check_palette(bytes: &[u8]) -> Result<(), String> {
     let mut at = 8;
     while let Some(&[a, b, c, d, ref kind @ ..]) = bytes.get(at..at + 8) {
@@ -85,7 +85,7 @@ mod tests {
         crate::decode(bytes, "x", &DecodeOptions::default()).map_err(|e| e.message)
     }
 
-    /// A PNG of this kind whose samples are all zero.
+    /// A PNG of this type whose samples are all zero.
     fn blank(side: u32, colours: ColorType, depth: BitDepth) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut encoder = Encoder::new(&mut bytes, side, side);
@@ -134,7 +134,7 @@ mod tests {
         [&(content.len() as u32).to_be_bytes()[..], kind, content, &crc.sum().to_be_bytes()].concat()
     }
 
-    /// An interlaced PNG of 8 or 16 bits; `bytes` of a pixel of `data`, and what IHDR says of it.
+    /// An interlaced PNG of 8 or 16 bits; `bytes` per pixel of `data`, and bit depth and colour type of the IHDR chunk.
     fn interlaced(width: usize, height: usize, bytes: usize, kind: [u8; 2], data: &[u8]) -> Vec<u8> {
         let passes = [(0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2)];
         let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn rows_that_come_in_seven_passes_make_the_picture() {
         for (width, height) in [(1, 1), (3, 5), (8, 8), (17, 9)] {
-            // Colours and alpha of 16 bits: all low bytes and all of alpha are 255.
+            // 16-bit colours and alpha: all low bytes and all alpha samples are 255.
             let colour = |i: usize| [i as u8, 255, (7 * i) as u8, 255, (50 + i) as u8, 255, 255, 255];
             let data: Vec<u8> = (0..width * height).flat_map(colour).collect();
             let rgb: Vec<u8> = data.chunks_exact(8).flat_map(|p| [p[0], p[2], p[4]]).collect();

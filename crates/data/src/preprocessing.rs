@@ -1,4 +1,4 @@
-//! From a decoded image to the numbers a network reads.
+//! From a decoded image to a network's input.
 
 use dyconv_task::Preprocessing;
 
@@ -8,7 +8,7 @@ use crate::image::Image;
 use crate::limits::DecodeOptions;
 use crate::resize::{Window, resize_window};
 
-/// Checked [`Preprocessing`] that can be applied.
+/// A checked [`Preprocessing`] that can be applied.
 ///
 /// The same steps as torchvision's `Resize(resize)`, `CenterCrop(image_size)`, `ToTensor()`, `Normalize(mean, std)` on
 /// a Pillow image: the result differs by at most one grey level.
@@ -28,13 +28,13 @@ impl Transform {
         Ok(Self { description, max_pixels: DecodeOptions::default().max_pixels })
     }
 
-    /// The same for images of up to so many pixels; 100 million where nobody says.
+    /// Sets the largest number of pixels of an image; the default is 100 million.
     #[must_use]
     pub fn with_max_pixels(self, max_pixels: usize) -> Self {
         Self { max_pixels, ..self }
     }
 
-    /// How image files are to be decoded for this.
+    /// The options for decoding image files.
     pub fn decode_options(&self) -> DecodeOptions {
         DecodeOptions { orientation: self.description.orientation, max_pixels: self.max_pixels }
     }
@@ -59,13 +59,14 @@ impl Transform {
         self.normalise(&self.centre(&self.recoloured(image)))
     }
 
-    /// The input for a trained keypoint network: the part of the image that the crop shows, normalised. `[channels, height,
-    /// width]`; `resize` has no meaning.
+    /// The input for a trained keypoint network: the region of the image that the crop shows, normalised. `[channels,
+    /// height, width]`; `resize` is unused.
     pub fn crop(&self, image: &Image, crop: PersonCrop) -> Vec<f32> {
         self.normalise(&crop.cut(&self.recoloured(image), self.description.image_size))
     }
 
-    /// Grey where one channel is wanted. (One channel becomes three in [`Self::normalise`], where it costs nothing.)
+    /// Converts to grey if one channel is wanted. (One channel becomes three in [`Self::normalise`], where it costs
+    /// nothing.)
     pub(crate) fn recoloured<'a>(&self, image: &'a Image) -> std::borrow::Cow<'a, Image> {
         if self.description.channels == 1 && image.channels == 3 {
             std::borrow::Cow::Owned(image.to_grey())
@@ -74,9 +75,10 @@ impl Transform {
         }
     }
 
-    /// Shorter side to `resize`, then the centre of `image_size`, black around it where the image is smaller.
+    /// Resizes the shorter side to `resize` and takes the centre of `image_size`, padded with black if the image is
+    /// smaller.
     ///
-    /// Only the pixels of the centre are computed, so an image of 1 × 60,000 pixels is as cheap as any other.
+    /// Only the pixels of the centre are computed, so an image of 1 × 60,000 pixels costs no more than any other.
     pub(crate) fn centre(&self, image: &Image) -> Image {
         let [height, width] = self.description.image_size;
         let (long, short) = (image.width.max(image.height), image.width.min(image.height));
@@ -115,7 +117,7 @@ impl Transform {
     }
 }
 
-/// Which part of a line is cut out, and how much black stands before it.
+/// The part of a line that is kept, and the width of the black padding before it.
 struct Span {
     start: usize,
     len: usize,
@@ -123,7 +125,7 @@ struct Span {
 }
 
 impl Span {
-    /// The centre `want` pixels of a line of `have`: halves are rounded to even, as Python does.
+    /// The `want` central pixels of a line of `have` pixels: halves are rounded to even, as in Python.
     fn centre(have: usize, want: usize) -> Self {
         if have >= want {
             let start = ((have - want) as f64 / 2.0).round_ties_even() as usize;

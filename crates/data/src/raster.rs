@@ -1,34 +1,34 @@
-//! Shapes with soft edges: every pixel is covered by as much of a shape as its distance to the border says.
+//! Shapes with antialiased edges: the coverage of a pixel is computed from its distance to the border.
 //!
 //! Coordinates are pixels; the centre of the first pixel is (0, 0).
 
 /// A point or vector of the picture.
 pub type Point = [f32; 2];
 
-/// What can be drawn.
+/// A shape that can be drawn.
 #[derive(Debug, Clone)]
 pub enum Shape {
-    /// A line with round ends, as thick at each end as its radius says.
+    /// A line with round ends and a radius for each end.
     Capsule {
-        /// Where it begins and ends.
+        /// Start and end point.
         ends: [Point; 2],
-        /// Half its thickness there.
+        /// Half the thickness at each end.
         radii: [f32; 2],
     },
-    /// A convex or concave polygon, grown by a radius and so rounded.
+    /// A convex or concave polygon, expanded by a radius and thereby rounded.
     Polygon {
-        /// In their order around it.
+        /// In order around the polygon.
         corners: Vec<Point>,
-        /// By how much it is grown.
+        /// Distance by which it is expanded.
         radius: f32,
     },
     /// An ellipse; `axis` is the unit vector along which it has the first radius.
     Ellipse {
-        /// Its middle.
+        /// Its centre.
         centre: Point,
         /// Unit vector.
         axis: Point,
-        /// Along the axis, and across it.
+        /// Along and across the axis.
         radii: [f32; 2],
     },
 }
@@ -44,7 +44,7 @@ impl Shape {
         Self::Capsule { ends: [from, to], radii: [radius, radius] }
     }
 
-    /// Pixels from the border, negative inside. Near the border only: far off it is too large or too small.
+    /// Signed distance to the border in pixels, negative inside. Accurate only near the border.
     #[inline]
     pub fn distance(&self, p: Point) -> f32 {
         match self {
@@ -58,7 +58,7 @@ impl Shape {
                 let to = sub(p, *centre);
                 let local = [dot(to, *axis) / radii[0], dot(to, [-axis[1], axis[0]]) / radii[1]];
                 let reach = length(local);
-                // The distance by the gradient; at the centre it would be 0 / 0.
+                // First-order distance: value over gradient; at the centre it would be 0 / 0.
                 let slope = length([local[0] / radii[0], local[1] / radii[1]]).max(1e-6);
                 if reach < 1e-3 { -radii[0].min(radii[1]) } else { reach * (reach - 1.0) / slope }
             }
@@ -79,11 +79,11 @@ impl Shape {
         }
     }
 
-    /// Calls `paint` with the index (row by row), place and coverage in 0..=1 of every pixel that is covered in part.
+    /// Calls `paint` with the index (row by row), position and coverage in 0..=1 of every pixel with nonzero coverage.
     /// Shapes with NaN cover nothing.
     pub fn cover(&self, width: usize, height: usize, mut paint: impl FnMut(usize, Point, f32)) {
         let [low, high] = self.bounds();
-        // Clamped while they are floats, so that no number is too large for an index.
+        // Clamped before the cast, so that no number is too large for an index.
         let first = |v: f32, n: usize| (v - 1.0).ceil().clamp(0.0, n as f32) as usize;
         let end = |v: f32, n: usize| (v + 2.0).floor().clamp(0.0, n as f32) as usize;
         for y in first(low[1], height)..end(high[1], height) {
@@ -98,7 +98,7 @@ impl Shape {
     }
 }
 
-/// Distance to the border of a polygon, negative inside (by the number of edges that a ray crosses).
+/// Signed distance to the border of a polygon, negative inside (by the number of edges that a ray crosses).
 fn polygon_distance(corners: &[Point], p: Point) -> f32 {
     let mut nearest = f32::INFINITY;
     let mut inside = false;
@@ -137,7 +137,7 @@ pub fn length(v: Point) -> f32 {
 mod tests {
     use super::*;
 
-    /// Sum of coverage: the area in square pixels.
+    /// Sum of the coverage: the area in square pixels.
     fn area(shape: &Shape) -> f32 {
         let mut sum = 0.0;
         shape.cover(100, 80, |_, _, coverage| sum += coverage);

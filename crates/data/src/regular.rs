@@ -1,4 +1,4 @@
-//! Opening files that somebody named: only plain ones, since a pipe or a device may keep a reader waiting for ever.
+//! Opens files named by the user: only regular files, since a pipe or a device may block a reader forever.
 
 use std::fs::{File, FileType};
 use std::io;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::DataError;
 
-/// Opens a plain file, or a link to one.
+/// Opens a regular file, or a link to one.
 pub(crate) fn open(path: &Path) -> Result<File, DataError> {
     let unreadable = |e: io::Error| DataError::at(path, format!("cannot be read: {e}"));
     let kind = std::fs::metadata(path).map_err(unreadable)?.file_type();
@@ -16,7 +16,7 @@ pub(crate) fn open(path: &Path) -> Result<File, DataError> {
     File::open(path).map_err(unreadable)
 }
 
-/// What a thing that is no plain file is called.
+/// Name of a kind of file that is not regular.
 pub(crate) fn describe(kind: FileType) -> &'static str {
     #[cfg(unix)]
     {

@@ -1,4 +1,4 @@
-//! Antialiased bilinear resizing, as Pillow's `BILINEAR` does it.
+//! Antialiased bilinear resizing, equivalent to Pillow's `BILINEAR`.
 
 use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
@@ -6,7 +6,7 @@ use fast_image_resize::{FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer
 
 use crate::image::{Image, Rect};
 
-/// A rectangle of the source in pixels and fractions of pixels.
+/// A rectangle of the source in fractional pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Window {
     pub left: f64,
@@ -23,11 +23,11 @@ impl Window {
 
 /// Resizes the part `window` of the image to `width` × `height` pixels.
 ///
-/// Pixels just outside the window count where the filter reaches them, so a window of an image gives the same pixels as
-/// resizing the whole image and cutting afterwards. Where the size stays the same, pixels are copied.
+/// Pixels just outside the window contribute where the filter reaches them, so resizing a window gives the same pixels
+/// as resizing the whole image and cropping afterwards. If the size stays the same, pixels are copied.
 ///
-/// A grey image is resized as three equal channels: every pixel type that the resizer is compiled for costs this crate
-/// about 20 s of build time, and images that are large and grey are rare.
+/// A grey image is resized as three equal channels: every pixel type that the resizer is compiled for adds about 20 s
+/// of build time, and large grey images are rare.
 pub(crate) fn resize_window(image: &Image, window: Window, width: usize, height: usize) -> Image {
     if image.channels == 1 {
         if window == Window::of_size(image.width, image.height) && (image.width, image.height) == (width, height) {
@@ -37,7 +37,7 @@ pub(crate) fn resize_window(image: &Image, window: Window, width: usize, height:
         let three = resize_window(&Image { channels: 3, data, ..*image }, window, width, height);
         return Image { channels: 1, data: three.data.into_iter().step_by(3).collect(), ..three };
     }
-    // Sums of rounded fractions may reach past the image by one unit in the last place.
+    // Sums of rounded fractions may exceed the image by one unit in the last place.
     let left = window.left.clamp(0.0, image.width as f64);
     let top = window.top.clamp(0.0, image.height as f64);
     let (w, h) = (within(left, window.width, image.width), within(top, window.height, image.height));

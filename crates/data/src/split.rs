@@ -1,4 +1,4 @@
-//! Training and validation parts of data that come in one piece.
+//! Splits data without parts into training and validation.
 
 use std::str::FromStr;
 
@@ -11,13 +11,14 @@ use crate::error::DataError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
-    /// What a network learns from.
+    /// Training data.
     Train,
-    /// What it is measured on while it is made; where a source has a part for testing and none for validation, that part.
+    /// Validation data, on which the network is scored during training; the test part, if a source has one and no
+    /// validation part.
     Val,
-    /// What it is measured on in the end, where the source has such a part; otherwise nothing.
+    /// Test data, on which the final network is scored; empty if the source has no such part.
     Test,
-    /// All of them, in this order.
+    /// All parts, in this order.
     All,
 }
 
@@ -46,19 +47,20 @@ impl std::fmt::Display for Split {
     }
 }
 
-/// What decides by name alone: XXH64 of the name in UTF-8.
+/// The hash of a name, which decides alone: XXH64 of the name in UTF-8.
 pub(crate) fn name_hash(name: &str, seed: u64) -> u64 {
     xxh64(name.as_bytes(), seed)
 }
 
-/// Draws a validation part; returns the indices (training, validation), ascending.
+/// Selects a validation part; returns the indices (training, validation), ascending.
 ///
-/// `name` gives the name of an item, relative to the data set. An item is for validation if XXH64 of its name, seeded with
-/// `seed`, is less than `fraction` of all hashes. So it stays where it is, whatever is added or removed beside it.
+/// `name` returns the name of an item, relative to the data set. An item is for validation if XXH64 of its name, seeded
+/// with `seed`, is in the lowest `fraction` of all hash values. So an item stays in its part when others are added or
+/// removed.
 ///
-/// One exception: a class of two or more gives at least one item, that of the smallest hash, and keeps at least one, that of
-/// the largest; only in classes so small that this decides may an item change sides. A class of one keeps it. A fraction of 0
-/// gives none.
+/// One exception: a class of two or more items puts at least one in validation, the one with the smallest hash, and
+/// keeps at least one for training, the one with the largest; only in classes so small that this matters may an item
+/// change parts. A class of one item keeps it for training. A fraction of 0 selects none.
 pub(crate) fn drawn(
     labels: &[usize],
     classes: usize,
@@ -73,7 +75,7 @@ pub(crate) fn drawn(
     let mut members = vec![Members::default(); classes];
     for (i, label) in labels.iter().enumerate() {
         let hash = name_hash(&name(i), seed);
-        // The upper 53 bits are a fraction that an f64 holds exactly.
+        // The upper 53 bits form a fraction that an f64 represents exactly.
         chosen[i] = ((hash >> 11) as f64 / (1u64 << 53) as f64) < f64::from(fraction);
         members[*label].add(i, hash, chosen[i]);
     }
@@ -87,7 +89,7 @@ pub(crate) fn drawn(
     (0..labels.len()).partition(|i| !chosen[*i])
 }
 
-/// The items of a class, as far as they decide.
+/// The items of a class with the extreme hashes.
 #[derive(Clone, Default)]
 struct Members {
     count: usize,
@@ -117,7 +119,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    /// The validation part of items with these names, the class of each being its first letter.
+    /// The validation part of items with these names; the class of each is its first letter.
     fn val(names: &[String], fraction: f32, seed: u64) -> BTreeSet<String> {
         let labels: Vec<usize> = names.iter().map(|name| usize::from(name.as_bytes()[0] - b'a')).collect();
         let (train, val) = drawn(&labels, 3, |i| names[i].clone(), fraction, seed);
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_xxh64() {
-        // Published test values: the empty text, and "a".
+        // Published test values: the empty string, and "a".
         assert_eq!(name_hash("", 0), 0xef46_db37_51d8_e999);
         assert_eq!(name_hash("a", 0), 0xd24e_c4f1_a98c_6e5b);
         assert_ne!(name_hash("a", 1), name_hash("a", 0));

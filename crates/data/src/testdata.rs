@@ -1,4 +1,4 @@
-//! Comparison with what Pillow made (`testdata/make_pillow.py`). Tests only.
+//! Comparisons with Pillow's output (`testdata/make_pillow.py`). Tests only.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -34,18 +34,19 @@ fn image(name: &str) -> Image {
     load(&path(name), &DecodeOptions::default()).unwrap()
 }
 
-/// Largest difference of two images of the same form, in grey levels, and the share of differing bytes.
+/// Largest difference of two images of the same shape, in grey levels, and the fraction of differing bytes.
 pub(crate) fn difference(a: &Image, b: &Image) -> (u8, f64) {
     assert_eq!((a.width, a.height, a.channels), (b.width, b.height, b.channels));
     let pairs = || a.data.iter().zip(&b.data).map(|(a, b)| a.abs_diff(*b));
     (pairs().max().unwrap(), pairs().filter(|d| *d > 0).count() as f64 / a.data.len() as f64)
 }
 
-/// Resizing: the resizer's columns come before its rows and its weights have 15 bits, Pillow's rows come first and its
-/// weights have 22, so a sum may round the other way.
+/// Resizing: the resizer does columns before rows with 15-bit weights, Pillow rows first with 22-bit weights, so a sum
+/// may round the other way.
 const RESIZE_LEVELS: u8 = 1;
 
-/// JPEG: the standard leaves the inverse cosine transform's rounding open, and chroma is interpolated in another order.
+/// JPEG: the standard does not fix the rounding of the inverse cosine transform, and chroma is interpolated in a
+/// different order.
 pub(crate) const JPEG_LEVELS: u8 = 4;
 
 #[test]
@@ -155,7 +156,7 @@ fn a_photograph_goes_all_the_way() -> Result<(), DataError> {
     let pre = Transform::new(Preprocessing::usual(3, [32, 32], 40))?;
     let ours = pre.evaluate(&image("jpeg_420.in.jpg"));
     let pillow = pre.evaluate(&image("jpeg_420.out.png"));
-    // Resizing averages: the differences of single pixels shrink.
+    // Resizing averages, so the differences of single pixels shrink.
     let most = ours.iter().zip(&pillow).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(most <= 3.0 / 255.0 / 0.224, "{most}");
     Ok(())

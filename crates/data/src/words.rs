@@ -1,4 +1,4 @@
-//! Numbers and names in messages.
+//! Formats numbers and names in messages.
 
 /// A count with its digits in groups of three: 1234567 as `1,234,567`.
 pub fn thousands(n: impl TryInto<u64>) -> String {
@@ -13,7 +13,7 @@ pub fn thousands(n: impl TryInto<u64>) -> String {
     out
 }
 
-/// A name as a person may see it: at most `most` characters, and none that moves the cursor or turns the text.
+/// A name for display: at most `most` characters, without any that move the cursor or change the text direction.
 pub(crate) fn shown(name: &str, most: usize) -> String {
     let unseen = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -29,7 +29,7 @@ pub(crate) fn shown(name: &str, most: usize) -> String {
     out
 }
 
-/// Names in a row, the first ten of them: `a, b, c, …`.
+/// A list of names, at most the first ten: `a, b, c, …`.
 pub(crate) fn listed(names: &[impl AsRef<str>]) -> String {
     const MOST: usize = 10;
     let mut list: Vec<String> = names.iter().take(MOST).map(|name| shown(name.as_ref(), 24)).collect();

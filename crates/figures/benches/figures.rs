@@ -1,8 +1,8 @@
-//! How many pictures of figures one core makes: drawn, encoded as JPEG, written.
+//! How many pictures of figures one core draws, encodes as JPEG and writes per second.
 //!
 //!     cargo bench -p dyconv-figures --bench figures
 //!
-//! The fastest of five rounds of 300 pictures, to a temporary folder, with one thread and with two.
+//! The fastest of five rounds of 300 pictures, written to a temporary folder, with one thread and with two.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench says what it measured")]
 
 use std::time::{Duration, Instant};

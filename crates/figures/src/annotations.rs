@@ -1,4 +1,4 @@
-//! The truth in COCO's JSON.
+//! Annotations in COCO's JSON format.
 
 use dyconv_task::Skeleton;
 use serde::Serialize;
@@ -27,7 +27,7 @@ pub(crate) struct Category {
     name: &'static str,
     supercategory: &'static str,
     keypoints: Vec<String>,
-    /// Pairs of joints, counted from 1.
+    /// Pairs of joints, one-based.
     skeleton: Vec<[usize; 2]>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Annotation {
     image_id: u64,
     category_id: u64,
     iscrowd: u8,
-    /// No outlines are known.
+    /// Always empty: there are no outlines.
     segmentation: [(); 0],
     bbox: [f32; 4],
     area: f32,
@@ -53,7 +53,7 @@ pub(crate) struct Annotation {
     keypoints: Vec<Number>,
 }
 
-/// x and y are fractions, v is a whole number.
+/// x and y are fractional, v is an integer.
 #[derive(Clone, Copy, Serialize)]
 #[serde(untagged)]
 enum Number {
@@ -62,7 +62,7 @@ enum Number {
 }
 
 impl Category {
-    /// A person of COCO.
+    /// COCO's `person` category.
     pub fn person() -> Self {
         let Skeleton { joints, bones, .. } = Skeleton::coco();
         let skeleton = bones.into_iter().map(|bone| bone.map(|joint| joint + 1)).collect();
@@ -71,7 +71,8 @@ impl Category {
 }
 
 impl Annotation {
-    /// Person `number` (from 0) of an image. Ids depend on nothing else, so that they stay when a set grows.
+    /// Person `number` (from 0) of an image. The id depends only on the image and the number, so it is stable when a
+    /// set grows.
     pub fn new(image_id: u64, number: usize, person: &LabelledFigure) -> Self {
         let keypoints = person.joints.iter().flat_map(|([x, y], v)| match v {
             0 => [Number::Seen(0); 3],

@@ -1,23 +1,23 @@
-//! A body in space: how long its parts are, how it stands, and where its joints come to lie.
+//! A body in space: the lengths of its parts, its pose, and the positions of its joints.
 //!
-//! Angles are drawn within the limits of human joints. Lengths are shares of the height of an upright adult.
+//! Angles are drawn within the limits of human joints. Lengths are fractions of the height of an upright adult.
 
 use rand::Rng;
 
 use crate::random::Random;
 use crate::space::{Frame, Vector, along, cross, dot, turned, unit_or};
 
-/// Left and right, in this order wherever there are two of something.
+/// Left and right, in this order wherever something comes in pairs.
 pub(crate) const SIDES: [f32; 2] = [1.0, -1.0];
 
-/// Lengths and widths of a body.
+/// Lengths and widths of the parts of a body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Build {
     /// Radius of the skull.
     pub head: f32,
     neck: f32,
     torso: f32,
-    /// Half the width of the shoulders and of the hips, between the joints.
+    /// Half the distance between the shoulder joints and between the hip joints.
     shoulders: f32,
     hips: f32,
     /// Half the depth of the torso.
@@ -28,7 +28,7 @@ pub(crate) struct Build {
     thigh: f32,
     shin: f32,
     foot: f32,
-    /// How thick the limbs are, 1 for the usual.
+    /// Thickness of the limbs, 1 for the usual.
     pub girth: f32,
 }
 
@@ -56,7 +56,7 @@ impl Build {
     }
 }
 
-/// A body in a pose; the middle of its hips is the origin.
+/// A body in a pose; the origin is midway between the hips.
 #[derive(Debug, Clone)]
 pub(crate) struct Body {
     pub build: Build,
@@ -66,35 +66,35 @@ pub(crate) struct Body {
     pub head: Frame,
     /// Middle of the skull.
     pub skull: Vector,
-    /// Middle of the shoulders.
+    /// Midpoint of the shoulders.
     pub chest: Vector,
-    /// Where the neck ends below the skull.
+    /// The upper end of the neck, below the skull.
     pub throat: Vector,
     /// Tips of the left and the right hand and foot.
     pub hands: [Vector; 2],
     pub toes: [Vector; 2],
 }
 
-/// Angles of a limb in degrees.
+/// Angles of an arm in degrees.
 #[derive(Clone, Copy)]
 struct Arm {
-    /// From hanging (0) over straight out (90) to straight up (180).
+    /// From hanging (0) through straight out (90) to straight up (180).
     raise: f32,
-    /// Where to: sideways (0) or forwards (90).
+    /// Direction in which the arm is raised: sideways (0) or forwards (90).
     forwards: f32,
-    /// How far the upper arm is turned outwards about itself.
+    /// Outward rotation of the upper arm about its own axis.
     twist: f32,
     elbow: f32,
 }
 
 #[derive(Clone, Copy)]
 struct Leg {
-    /// Thigh forwards.
+    /// Flexion of the thigh, forwards.
     flex: f32,
-    /// Thigh outwards.
+    /// Abduction of the thigh, outwards.
     spread: f32,
     knee: f32,
-    /// Toes up (90 is a foot at a right angle).
+    /// Toes up; at 90 the foot is at a right angle to the shin.
     ankle: f32,
 }
 
@@ -111,7 +111,7 @@ impl Body {
             92..98 => rng.random_range(55.0..110.0) * sign(rng),
             _ => 180.0 + rng.random_range(-20.0..20.0),
         };
-        // The viewer looks down a little, as photographers do.
+        // The camera looks down slightly, as in most photographs.
         let seen_from = rng.random_range(-6.0..20.0);
         let hips = Frame::FACING.turned([0.0, 1.0, 0.0], yaw).turned([1.0, 0.0, 0.0], -seen_from);
         let hips = hips.turned([0.0, 0.0, 1.0], roll);
@@ -162,7 +162,8 @@ fn arm_directions(torso: Frame, sign: f32, arm: Arm) -> [Vector; 2] {
     let away = along(out.map(|c| cos * c), sin, torso.front);
     let axis = unit_or(cross(torso.down, away), torso.left);
     let upper = turned(torso.down, axis, arm.raise);
-    // A hanging forearm bends forwards; raising the arm takes that direction along, twisting turns it about the arm.
+    // A hanging forearm bends forwards; raising the arm rotates that direction with it, twisting rotates it about the
+    // arm.
     let bend = turned(turned(torso.front, axis, arm.raise), upper, sign * arm.twist);
     let hinge = unit_or(cross(upper, bend), torso.left);
     [upper, turned(upper, hinge, arm.elbow)]
@@ -173,7 +174,7 @@ fn leg_directions(hips: Frame, sign: f32, leg: Leg) -> [Vector; 3] {
     let (sin, cos) = leg.flex.to_radians().sin_cos();
     let straight = hips.at([0.0; 3], [sign * leg.spread.to_radians().tan(), cos, sin]);
     let thigh = unit_or(straight, hips.down);
-    // The knee's hinge is the left direction, made square to the thigh.
+    // The axis of the knee is the left direction, made orthogonal to the thigh.
     let hinge = unit_or(along(hips.left, -dot(hips.left, thigh), thigh), hips.left);
     let shin = turned(thigh, hinge, -leg.knee);
     [thigh, shin, turned(shin, hinge, leg.ankle)]
@@ -208,7 +209,7 @@ fn draw_arms(rng: &mut Random) -> [Arm; 2] {
             twist: rng.random_range(20.0..100.0),
             elbow: rng.random_range(0.0..110.0),
         },
-        // Carrying something, or folded.
+        // Carrying something, or arms folded.
         65..80 => Arm {
             raise: rng.random_range(5.0..60.0),
             forwards: rng.random_range(30.0..100.0),
@@ -294,7 +295,7 @@ mod tests {
         let bent = facing(Arm { elbow: 90.0, ..HANGING }, Leg { knee: 90.0, ..STANDING }).joints;
         assert!((bent[9][2] - bent[7][2] - body.build.forearm).abs() < 1e-5, "{bent:?}");
         assert!((bent[13][2] - bent[15][2] - body.build.shin).abs() < 1e-5, "{bent:?}");
-        // Arms straight out sideways, turned outwards: forearms point up.
+        // Arms straight out sideways and twisted outwards: the forearms point up.
         let arms = Arm { raise: 90.0, twist: 90.0, elbow: 90.0, ..HANGING };
         let signal = facing(arms, STANDING).joints;
         for side in 0..2 {

@@ -1,4 +1,4 @@
-//! What is painted on: colours, and who owns each pixel.
+//! The canvas: colours, and the owner of each pixel.
 
 use dyconv_data::raster::{Point, Shape, dot, sub};
 use rand::Rng;
@@ -8,13 +8,13 @@ use crate::random::Random;
 /// Red, green and blue, 0 to 255 each.
 pub(crate) type Colour = [f32; 3];
 
-/// A picture in the making.
+/// An unfinished picture.
 pub(crate) struct Canvas {
     pub width: usize,
     pub height: usize,
     /// Row by row.
     pub pixels: Vec<Colour>,
-    /// By pixel: whose part covers more than half of it; 0 is nobody's.
+    /// By pixel: the owner of the part that covers more than half of it; 0 is none.
     pub owner: Vec<u16>,
 }
 
@@ -23,7 +23,7 @@ impl Canvas {
         Self { width, height, pixels: vec![[0.0; 3]; width * height], owner: vec![0; width * height] }
     }
 
-    /// Paints a shape; the pixels it covers go to `owner`.
+    /// Paints a shape; `owner` becomes the owner of the pixels that it covers.
     pub fn fill(&mut self, shape: &Shape, owner: u16, colour: impl Fn(Point) -> Colour) {
         let Self { width, height, pixels, owner: owners } = self;
         shape.cover(*width, *height, |i, p, coverage| {
@@ -36,7 +36,7 @@ impl Canvas {
     }
 }
 
-/// How a surface is patterned.
+/// The pattern of a surface.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Pattern {
     Plain,
@@ -54,7 +54,7 @@ enum Pattern {
 pub(crate) struct Fabric {
     pattern: Pattern,
     colours: [Colour; 2],
-    /// Repeats after so many pixels.
+    /// Length in pixels after which the pattern repeats.
     period: f32,
     salt: u32,
 }
@@ -64,7 +64,7 @@ impl Fabric {
         Self { pattern: Pattern::Plain, colours: [colour; 2], period: 8.0, salt: 0 }
     }
 
-    /// A random one whose pattern is of the given size in pixels, more or less.
+    /// A random fabric whose pattern is roughly `size` pixels large.
     pub fn draw(rng: &mut Random, size: f32) -> Self {
         let pattern = match rng.random_range(0..100) {
             0..45 => Pattern::Plain,
@@ -84,10 +84,10 @@ impl Fabric {
         }
     }
 
-    /// The colour at a place of the surface, in pixels along and across its direction.
+    /// The colour at a point of the surface, in pixels along and across its direction.
     pub fn at(&self, along: f32, across: f32) -> Colour {
         let [u, v] = [along / self.period, across / self.period];
-        // Half a period of each, with an edge about a pixel wide.
+        // Half a period of each colour, with an edge about a pixel wide.
         let wave = |x: f32| {
             let triangle = 1.0 - 4.0 * ((x - x.floor()) - 0.5).abs();
             (0.5 + 0.25 * self.period * triangle).clamp(0.0, 1.0)
@@ -110,7 +110,7 @@ impl Fabric {
     }
 }
 
-/// A surface laid over a shape: its fabric, and shading as if it were round.
+/// A surface laid over a shape: its fabric, shaded as if it were round.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Surface {
     pub fabric: Fabric,
@@ -119,7 +119,7 @@ pub(crate) struct Surface {
     pub direction: Point,
     /// Half the width, where the shading is darkest.
     pub radius: f32,
-    /// How strong the shading is, and from which side the light comes.
+    /// Strength of the shading, and the side that the light comes from.
     pub light: [f32; 2],
 }
 
@@ -128,7 +128,7 @@ impl Surface {
         let to = sub(p, self.origin);
         let [along, across] = [dot(to, self.direction), dot(to, [-self.direction[1], self.direction[0]])];
         let round = (across / self.radius).clamp(-1.0, 1.0);
-        // The picture's horizontal, so that light comes from the same side whatever way the surface points.
+        // The horizontal of the picture, so that light comes from the same side whatever the direction of the surface.
         let sideways = -round * self.direction[1];
         let [strength, side] = self.light;
         shaded(self.fabric.at(along, across), 1.0 - strength * (0.6 * round * round - side * sideways))
@@ -155,7 +155,7 @@ pub(crate) fn any_colour(rng: &mut Random) -> Colour {
     [channel(5.0), channel(3.0), channel(1.0)]
 }
 
-/// A random number in 0..1 that depends on whole numbers alone.
+/// A random number in 0..1 that depends only on these integers.
 pub(crate) fn hashed(x: i32, y: i32, salt: u32) -> f32 {
     let mut h = (x as u32).wrapping_mul(0x8da6_b343) ^ (y as u32).wrapping_mul(0xd816_3841) ^ salt;
     h = (h ^ h >> 15).wrapping_mul(0x2c1b_3c6d);

@@ -1,4 +1,4 @@
-//! What a figure wears, its skin and its hair.
+//! The clothes, skin and hair of a figure.
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -30,12 +30,12 @@ pub(crate) enum Legs {
     Skirt,
 }
 
-/// Everything about a figure that is no shape.
+/// Everything about the looks of a figure except its shape.
 #[derive(Debug, Clone)]
 pub(crate) struct Clothes {
     pub skin: Colour,
     pub hair: Hair,
-    /// Of the hair or the hat.
+    /// Colour of the hair or the hat.
     pub hair_colour: Colour,
     pub beard: bool,
     pub glasses: bool,
@@ -44,11 +44,11 @@ pub(crate) struct Clothes {
     pub shirt: Fabric,
     pub trousers: Fabric,
     pub shoes: Colour,
-    /// How wide clothes are, 1 for tight.
+    /// Looseness of the clothes, 1 for tight.
     pub loose: f32,
     /// Buttons or a zip down the front.
     pub buttons: Option<Colour>,
-    /// How strong the shading is, and from where the light comes (-1 left, 1 right).
+    /// Strength of the shading, and the side that the light comes from (-1 left, 1 right).
     pub light: [f32; 2],
 }
 
@@ -72,7 +72,7 @@ const HAIRS: [Colour; 7] = [
 ];
 
 impl Clothes {
-    /// Random clothes for a figure of so many pixels' height.
+    /// Random clothes for a figure of this height in pixels.
     pub fn draw(rng: &mut Random, height: f32, light: f32) -> Self {
         let [a, b] = std::array::from_fn(|_| *SKINS.choose(rng).expect("there are skins"));
         let skin = shaded(mix(a, b, rng.random_range(0.0..0.4)), rng.random_range(0.88..1.06));

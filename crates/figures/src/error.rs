@@ -1,35 +1,35 @@
-//! Why a set of pictures cannot be made.
+//! Errors of making a set of pictures.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use dyconv_data::DataError;
 
-/// Pictures that cannot be made: names the file and says what was expected.
+/// Pictures that cannot be made: names the file and the expected state.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FigureError {
-    /// No pictures are asked for, or more than file names can number.
+    /// No pictures are requested, or more than can be numbered in file names.
     #[error("{train} training and {val} validation pictures, expected at least one and at most {most} of a kind")]
     Count {
         /// Pictures for training.
         train: u64,
         /// Pictures for validation.
         val: u64,
-        /// Most of a kind.
+        /// Largest number of pictures of a split.
         most: u64,
     },
-    /// The folder holds something, and [`FigureOptions::overwrite`](crate::FigureOptions::overwrite) is not set.
+    /// The folder is not empty, and [`FigureOptions::overwrite`](crate::FigureOptions::overwrite) is not set.
     #[error("{}: is not empty; choose another folder, or write over what is there", .0.display())]
     NotEmpty(PathBuf),
-    /// The operating system refused.
+    /// An I/O error.
     #[error("{}: cannot be {what}: {source}", path.display())]
     Io {
         /// A file or folder.
         path: PathBuf,
         /// `made`, `read` or `written`.
         what: &'static str,
-        /// Its answer.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A picture cannot be encoded or written.

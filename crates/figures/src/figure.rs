@@ -8,7 +8,7 @@ use crate::clothes::Clothes;
 use crate::hull::hull;
 use crate::space::{Vector, between};
 
-/// What a pixel of a figure shows. Paired parts: left, right.
+/// The part of a figure that a pixel shows. Paired parts: left, right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Head,
@@ -27,7 +27,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// The owner of a pixel of this part of a figure (from 0).
+    /// The owner id of this part of a figure (from 0).
     fn owner(self, figure: usize) -> u16 {
         let number = match self {
             Self::Head => 0,
@@ -53,17 +53,17 @@ pub(crate) fn figure_of(owner: u16) -> Option<usize> {
     (usize::from(owner) / 32).checked_sub(1)
 }
 
-/// A body at its place in the picture.
+/// A body placed in the picture.
 pub(crate) struct Figure {
     pub body: Body,
     pub clothes: Clothes,
-    /// Where the middle of the hips is, in pixels.
+    /// Midpoint of the hips, in pixels.
     pub origin: Point,
-    /// Pixels of an upright adult.
+    /// Height of an upright adult in pixels.
     pub height: f32,
 }
 
-/// Something to be painted.
+/// A piece to be painted.
 struct Piece {
     depth: f32,
     part: Part,
@@ -77,7 +77,7 @@ impl Figure {
         [self.origin[0] + self.height * v[0], self.origin[1] + self.height * v[1]]
     }
 
-    /// Paints it as the figure of that number (from 0).
+    /// Paints the figure with this number (from 0).
     pub fn paint(&self, canvas: &mut Canvas, number: usize) {
         let mut pieces = Pieces { figure: self, pieces: Vec::with_capacity(48) };
         pieces.add_trunk();
@@ -91,12 +91,12 @@ impl Figure {
         }
     }
 
-    /// Whether a pixel with that owner shows the joint, if it is the joint's pixel.
+    /// Whether a joint is visible, given the owner of the joint's pixel.
     pub fn shows(&self, number: usize, joint: usize, owner: u16) -> bool {
         let is = |parts: &[Part]| parts.iter().any(|part| part.owner(number) == owner);
         let body = &self.body;
         let side = (joint + 1) % 2;
-        // Joints of the trunk show through clothes, but not through the trunk itself.
+        // Joints of the trunk are visible through clothes, but not through the trunk itself.
         let beside = |middle: Vector, slack: f32| body.joints[joint][2] > middle[2] - slack;
         let toward = |point: Vector| between(body.skull, point)[2] / body.build.head;
         match joint {
@@ -116,7 +116,7 @@ impl Figure {
     }
 }
 
-/// What a figure is painted of, in no order; depths and radii are shares of its height.
+/// The pieces of a figure, unordered; depths and radii are fractions of its height.
 pub(crate) struct Pieces<'a> {
     pub figure: &'a Figure,
     pieces: Vec<Piece>,
@@ -139,7 +139,7 @@ impl Pieces<'_> {
         self.push(depth, part, Shape::Capsule { ends, radii }, surface);
     }
 
-    /// A convex piece of cloth around points of the body, grown by `radius`, that hangs along `down`.
+    /// A convex piece of cloth around points of the body, expanded by `radius`, that hangs along `down`.
     pub fn cloth(&mut self, depth: f32, part: Part, points: &[Vector], radius: f32, fabric: Fabric, down: Vector) {
         let f = self.figure;
         let corners = hull(points.iter().map(|v| f.place(*v)).collect());

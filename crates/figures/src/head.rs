@@ -1,4 +1,4 @@
-//! Head and face of a figure. Lengths are shares of the radius of the skull: left, down, front of its middle.
+//! Head and face of a figure. Lengths are fractions of the radius of the skull: left, down and front of its centre.
 
 use crate::body::SIDES;
 use crate::canvas::{Fabric, mix, shaded};
@@ -17,7 +17,8 @@ impl Pieces<'_> {
         let cheeks = Fabric::plain(shaded(clothes.skin, 1.03));
         self.limb(z, Part::Head, [at(0.0, -0.12, -0.05), at(0.0, 0.62, 0.22)], [r * 0.97, r * 0.62], cheeks);
 
-        // Of hair and hat, what is at the back lies behind the head of who faces us, and over that of who does not.
+        // The back of hair and hat lies behind the head of a figure that faces the viewer, and over the head of one
+        // that does not.
         let back = if h.front[2] > 0.0 { z - 0.002 } else { z + 0.004 };
         let top = z + 0.006;
         match clothes.hair {
@@ -72,7 +73,7 @@ impl Pieces<'_> {
         self.add_face(z + 0.003, skin);
     }
 
-    /// Eyes, brows, nose, mouth, beard: what of them is on our side of the head.
+    /// Eyes, brows, nose, mouth and beard, as far as they are on the visible side of the head.
     fn add_face(&mut self, z: f32, skin: Fabric) {
         let (body, clothes) = (&self.figure.body, &self.figure.clothes);
         let (r, h, skull) = (body.build.head, body.head, body.skull);

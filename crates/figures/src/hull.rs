@@ -19,7 +19,7 @@ pub(crate) fn hull(mut points: Vec<Point>) -> Vec<Point> {
             }
             border.push(p);
         }
-        // The last point begins the way back.
+        // The last point is the first of the return path.
         border.pop();
     };
     walk(&mut points.iter().copied());

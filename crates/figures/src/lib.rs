@@ -1,9 +1,9 @@
-//! Pictures of articulated figures, with the truth about their joints: data for keypoint networks where there is no COCO.
+//! Pictures of articulated figures with exact keypoint labels: data for keypoint networks where COCO is not at hand.
 //!
 //! A figure is a body of 17 joints in space (`body`), dressed (`clothes`), projected and painted part by part, the
-//! farthest first (`figure`, `limbs`, `head`). Who owns each pixel is kept, so it is known which joints are hidden. Figures
-//! stand before a background, some behind one another or behind things (`scene`). Who faces us shows a face, who does not
-//! shows the back of the head: that tells left from right.
+//! farthest first (`figure`, `limbs`, `head`). The owner of each pixel is recorded, so it is known which joints are
+//! hidden. Figures stand before a background, some behind one another or behind things (`scene`). A figure that faces
+//! the viewer shows a face, one that does not shows the back of the head: this distinguishes left from right.
 //!
 //! ```
 //! use dyconv_data::Split;

@@ -28,7 +28,7 @@ impl Pieces<'_> {
         let neck = [body.chest, along(body.throat, 0.3, between(body.throat, body.skull))];
         let shadow = Fabric::plain(shaded(clothes.skin, 0.92));
         self.limb(middle + 0.004, Part::Neck, neck, [0.034, 0.030], shadow);
-        // What is on the front of a shirt tells front from back.
+        // Details on the front of a shirt distinguish front from back.
         if let Some(colour) = clothes.buttons
             && t.front[2] > 0.15
         {
@@ -64,7 +64,7 @@ impl Pieces<'_> {
                 (skin, [0.036 * girth, 0.023 * girth])
             };
             self.limb(lower, shin, [knee, ankle], radii, fabric);
-            // A shoe reaches a little below the ankle.
+            // A shoe extends slightly below the ankle.
             let below = unit_or(between(knee, ankle), body.torso.down);
             let shoe = [along(ankle, 0.018, below), along(body.toes[side], 0.012, below)];
             let (depth, radii) = (depth(ankle, body.toes[side]) - 0.008, [0.027 * girth.sqrt(), 0.020]);

@@ -1,12 +1,12 @@
-//! The random numbers that a picture is made from.
+//! The random numbers of a picture.
 
 use dyconv_data::Split;
 use rand::SeedableRng;
 
-/// Every picture has a generator of its own.
+/// The random number generator; every picture has its own.
 pub(crate) type Random = rand_chacha::ChaCha8Rng;
 
-/// That of picture `index` of a split.
+/// The generator of picture `index` of a split.
 pub(crate) fn generator(seed: u64, split: Split, index: u64) -> Random {
     let mut key = [0; 32];
     for (bytes, word) in key.chunks_exact_mut(8).zip([seed, u64::from(split == Split::Val), index, 0]) {

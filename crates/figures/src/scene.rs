@@ -1,4 +1,4 @@
-//! A whole picture: background, figures one behind the other, things in front of them, and the truth about the joints.
+//! A whole picture: background, figures one behind the other, things in front of them, and the labels of the joints.
 
 use dyconv_data::raster::{Point, Shape};
 use dyconv_data::{Image, Split};
@@ -11,17 +11,17 @@ use crate::figure::{Figure, figure_of};
 use crate::picture::{FigurePicture, LabelledFigure};
 use crate::random::{Random, generator};
 
-/// Owner of pixels that show a thing.
+/// Owner of pixels that show a thing instead of a figure.
 const THING: u16 = 1;
-/// Share of a figure that must be seen for its joints to be labelled.
+/// Fraction of a figure that must be visible for its joints to be labelled.
 const LEAST_SEEN: f32 = 0.2;
 
-/// Picture `index` of a split ([`Split::All`] counts as training); depends on nothing but the arguments.
+/// Picture `index` of a split ([`Split::All`] counts as training); depends only on the arguments.
 pub fn figure_picture(seed: u64, split: Split, index: u64) -> FigurePicture {
     draw(&mut generator(seed, split, index))
 }
 
-/// Draws a picture and tells the truth about it.
+/// Draws a picture and labels it.
 fn draw(rng: &mut Random) -> FigurePicture {
     let [width, height] = std::array::from_fn(|_| rng.random_range(24..=40) * 8);
     let mut canvas = Canvas::new(width, height);
@@ -47,7 +47,8 @@ fn draw(rng: &mut Random) -> FigurePicture {
     FigurePicture { image: develop(&canvas, rng), persons }
 }
 
-/// The truth about a figure in a finished picture; `whole` is what it covered before anything came in front of it.
+/// The labels of a figure in a finished picture; `whole` is the extent of the figure before anything was painted over
+/// it.
 fn label(canvas: &Canvas, figure: &Figure, number: usize, whole: &Extent) -> LabelledFigure {
     let seen = Extent::of(canvas, number).map_or(0, |seen| seen.pixels);
     let labelled = seen as f32 >= LEAST_SEEN * whole.pixels as f32;
@@ -64,7 +65,7 @@ fn label(canvas: &Canvas, figure: &Figure, number: usize, whole: &Extent) -> Lab
     LabelledFigure { joints, bbox: whole.bbox, area: whole.pixels as f32 }
 }
 
-/// What a figure covers.
+/// The extent of a figure.
 struct Extent {
     pixels: usize,
     /// Left, top, width, height.
@@ -88,7 +89,7 @@ impl Extent {
     }
 }
 
-/// Figures at their places, farthest first.
+/// Figures at their positions, farthest first.
 fn place_figures([width, height]: [f32; 2], rng: &mut Random) -> Vec<Figure> {
     let count = [1, 1, 1, 1, 1, 2, 2, 2, 3, 4][rng.random_range(0..10)];
     let light = if rng.random_bool(0.5) { 0.4 } else { -0.4 };
@@ -104,7 +105,7 @@ fn place_figures([width, height]: [f32; 2], rng: &mut Random) -> Vec<Figure> {
         let tall = share * width.min(height) * 1.05;
         let clothes = Clothes::draw(rng, tall, light);
         let mut figure = Figure { body, clothes, origin: [0.0; 2], height: tall };
-        // Around the joints, with room for what is thicker.
+        // The bounds of the joints, with room for the thickness of the body.
         let points = figure.body.joints.map(|j| figure.place(j));
         let low: Point = std::array::from_fn(|i| points.iter().fold(f32::INFINITY, |m, p| m.min(p[i])) - 0.05 * tall);
         let high: Point =
@@ -113,7 +114,7 @@ fn place_figures([width, height]: [f32; 2], rng: &mut Random) -> Vec<Figure> {
             figure.origin = std::array::from_fn(|i| {
                 let room = [width, height][i];
                 let size = high[i] - low[i];
-                // Mostly inside, now and then cut by the border.
+                // Mostly inside, sometimes cut by the border.
                 let over = if rng.random_bool(0.2) { 0.45 * size } else { 0.0 };
                 let (first, last) = (-over, room - size + over);
                 let start = if first < last { rng.random_range(first..last) } else { (first + last) / 2.0 };
@@ -127,12 +128,12 @@ fn place_figures([width, height]: [f32; 2], rng: &mut Random) -> Vec<Figure> {
             }
         }
     }
-    // The larger is nearer.
+    // Larger figures are nearer.
     figures.sort_by(|a, b| a.height.total_cmp(&b.height));
     figures
 }
 
-/// Share of the smaller of two boxes that is inside the other.
+/// Fraction of the smaller of two boxes that is inside the other.
 fn overlap(a: &[Point; 2], b: &[Point; 2]) -> f32 {
     let common = |i: usize| (a[1][i].min(b[1][i]) - a[0][i].max(b[0][i])).max(0.0);
     let area = |c: &[Point; 2]| (c[1][0] - c[0][0]) * (c[1][1] - c[0][1]);
@@ -166,12 +167,12 @@ fn background(canvas: &mut Canvas, rng: &mut Random) {
     }
 }
 
-/// Noise of two sizes.
+/// Noise of two scales.
 fn clouds(x: f32, y: f32, salt: u32) -> f32 {
     0.65 * smooth_noise(x, y, salt) + 0.35 * smooth_noise(3.1 * x, 3.1 * y, salt ^ 1)
 }
 
-/// A thing somewhere: a box, a ball, a pole, a bush, a limb of no body.
+/// A thing at a random place: a box, a ball, a pole, a bush, a limb without a body.
 fn thing(canvas: &mut Canvas, owner: u16, sizes: std::ops::Range<f32>, rng: &mut Random) {
     let [width, height] = [canvas.width as f32, canvas.height as f32];
     let size = rng.random_range(sizes) * width.min(height);
@@ -220,7 +221,7 @@ fn thing(canvas: &mut Canvas, owner: u16, sizes: std::ops::Range<f32>, rng: &mut
     }
 }
 
-/// Canvas to bytes, as a camera would: exposure, a tint, grain.
+/// Converts the canvas to bytes as a camera would: exposure, a tint, grain.
 fn develop(canvas: &Canvas, rng: &mut Random) -> Image {
     let gain = rng.random_range(0.75..1.15);
     let tint: Colour = std::array::from_fn(|_| gain * rng.random_range(0.94..1.06));

@@ -1,4 +1,4 @@
-//! Vectors and frames of the space that figures stand in: x to the right of the picture, y down, z towards the viewer.
+//! Vectors and frames of the space of the figures: x to the right of the picture, y down, z towards the viewer.
 
 pub(crate) type Vector = [f32; 3];
 
@@ -7,7 +7,7 @@ pub(crate) fn along(a: Vector, t: f32, b: Vector) -> Vector {
     [a[0] + t * b[0], a[1] + t * b[1], a[2] + t * b[2]]
 }
 
-/// The way from `a` to `b`.
+/// The vector from `a` to `b`.
 pub(crate) fn between(a: Vector, b: Vector) -> Vector {
     along(b, -1.0, a)
 }
@@ -20,20 +20,20 @@ pub(crate) fn cross(a: Vector, b: Vector) -> Vector {
     [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 }
 
-/// Of length 1; `other` where the vector has no direction.
+/// The vector scaled to length 1; `other` if it is too short to have a direction.
 pub(crate) fn unit_or(v: Vector, other: Vector) -> Vector {
     let length = dot(v, v).sqrt();
     if length < 1e-4 { other } else { v.map(|c| c / length) }
 }
 
-/// `v` turned about a unit vector by an angle in degrees.
+/// `v` rotated about a unit vector by an angle in degrees.
 pub(crate) fn turned(v: Vector, axis: Vector, degrees: f32) -> Vector {
     let (sin, cos) = degrees.to_radians().sin_cos();
     let [sideways, onto] = [cross(axis, v), axis.map(|c| c * dot(axis, v) * (1.0 - cos))];
     std::array::from_fn(|i| v[i] * cos + sideways[i] * sin + onto[i])
 }
 
-/// The directions that a part of a body calls its own, unit vectors.
+/// The local axes of a part of a body, unit vectors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame {
     pub left: Vector,
@@ -42,7 +42,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Upright and looking at the viewer, who sees its left on the right.
+    /// Upright and facing the viewer: its left is on the viewer's right.
     pub const FACING: Self = Self { left: [1.0, 0.0, 0.0], down: [0.0, 1.0, 0.0], front: [0.0, 0.0, 1.0] };
 
     pub fn turned(self, axis: Vector, degrees: f32) -> Self {
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn bends_go_where_they_say() {
         let up = |f: Frame| f.down.map(|c| -c);
-        // The head of who bends forwards comes to the viewer, of who bends to the left goes to the right of the picture.
+        // Bending forwards moves the head towards the viewer; bending left moves it to the right of the picture.
         close(up(Frame::FACING.bent(90.0, 0.0, 0.0)), [0.0, 0.0, 1.0]);
         close(up(Frame::FACING.bent(0.0, 90.0, 0.0)), [1.0, 0.0, 0.0]);
         close(Frame::FACING.bent(0.0, 0.0, 90.0).front, [1.0, 0.0, 0.0]);

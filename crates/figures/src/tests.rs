@@ -10,7 +10,7 @@ use super::*;
 
 const VAL: FigureOptions = FigureOptions { train: 0, val: 4, seed: 3, threads: 1, overwrite: false };
 
-/// Every file below a folder with its bytes.
+/// The content of every file below a folder, by path.
 fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let files = walkdir::WalkDir::new(root).into_iter().map(Result::unwrap).filter(|e| e.file_type().is_file());
     files
@@ -124,7 +124,8 @@ fn joints_lie_on_their_figures_and_every_kind_of_label_occurs() {
     }
 }
 
-/// Who faces us has its left on our right, its nose visible, and eyes that are whiter than its skin; who does not, not.
+/// A figure that faces the viewer has its left on the viewer's right, a visible nose, and eyes that are whiter than its
+/// skin; one that does not has none of these.
 #[test]
 fn left_and_right_follow_from_the_face() {
     let [mut facing, mut turned] = [0; 2];
@@ -166,7 +167,7 @@ fn what_cannot_be_made_is_told() {
     std::fs::write(dir.path().join("mine"), "").unwrap();
     assert!(error(dir.path(), VAL).ends_with("is not empty; choose another folder, or write over what is there"));
     assert!(error(&dir.path().join("mine/set"), VAL).contains("mine/set/val2017: cannot be made: "));
-    // The name of a picture is taken by a folder: the run ends, and there is no file of annotations.
+    // A folder has the name of a picture: the run fails, and no file of annotations is written.
     std::fs::create_dir_all(dir.path().join("val2017/000000000002.jpg")).unwrap();
     let blocked = error(dir.path(), FigureOptions { threads: 2, overwrite: true, val: 50, ..VAL });
     assert!(blocked.contains("000000000002.jpg: cannot be written: "), "{blocked}");

@@ -1,4 +1,4 @@
-//! A set of pictures in COCO's layout, made on several threads.
+//! Writes a set of pictures in COCO's layout, on several threads.
 
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -15,64 +15,64 @@ use crate::error::FigureError;
 use crate::picture::LabelledFigure;
 use crate::scene::figure_picture;
 
-/// Names of files have 12 digits.
+/// Largest number of pictures: file names have 12 digits.
 const MOST: u64 = 999_999_999_999;
 
-/// What to make.
+/// The pictures to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FigureOptions {
     /// Pictures for training.
     pub train: u64,
     /// Pictures for validation.
     pub val: u64,
-    /// The same seed gives the same pictures; more of them begin with the same ones.
+    /// The same seed gives the same pictures; a larger set begins with those of a smaller one.
     pub seed: u64,
-    /// Threads to work on; 0 counts as 1.
+    /// Number of threads; 0 counts as 1.
     pub threads: usize,
-    /// Write into a folder that is not empty, over files of the same names.
+    /// Write into a folder that is not empty, and replace files of the same names.
     pub overwrite: bool,
 }
 
-/// What was made.
+/// The pictures that were made.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FigureSummary {
-    /// What was made for training; `None` where nothing was asked for.
+    /// The training pictures; `None` if none were requested.
     pub train: Option<FigurePart>,
-    /// What was made for validation; `None` where nothing was asked for.
+    /// The validation pictures; `None` if none were requested.
     pub val: Option<FigurePart>,
-    /// That the system refused threads, and how many worked.
+    /// A message that the system refused threads, with the number that worked.
     #[serde(skip)]
     pub note: Option<String>,
 }
 
-/// What was made of one split.
+/// The pictures of one split.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct FigurePart {
     /// Folder of the pictures.
     pub images_dir: PathBuf,
     /// COCO's JSON.
     pub annotations: PathBuf,
-    /// Pictures.
+    /// Number of pictures.
     pub images: u64,
-    /// Annotated persons.
+    /// Number of annotated persons.
     pub persons: u64,
-    /// Persons with at least one labelled joint.
+    /// Number of persons with at least one labelled joint.
     pub labelled_persons: u64,
-    /// Joints that are seen (v = 2).
+    /// Number of visible joints (v = 2).
     pub joints_seen: u64,
-    /// Joints that are hidden (v = 1).
+    /// Number of hidden joints (v = 1).
     pub joints_hidden: u64,
-    /// Bytes of the pictures.
+    /// Size of the pictures in bytes.
     pub bytes: u64,
 }
 
-/// Writes pictures of figures to `out` as `train2017/000000000001.jpg` …, `val2017/…`, and the truth as
-/// `annotations/person_keypoints_train2017.json` and `…_val2017.json`, each when its pictures are complete.
+/// Writes pictures of figures to `out` as `train2017/000000000001.jpg` …, `val2017/…`, and the labels as
+/// `annotations/person_keypoints_train2017.json` and `…_val2017.json`, each after its pictures are complete.
 ///
 /// `progress` is called with the number of pictures done, of both splits together.
 ///
 /// # Errors
-/// If nothing is asked for, the folder is not empty and may not be overwritten, or something cannot be written.
+/// If no pictures are requested, the folder is not empty and may not be overwritten, or something cannot be written.
 pub fn make_figures(
     out: &Path,
     options: &FigureOptions,
@@ -94,7 +94,7 @@ pub fn make_figures(
     Ok(FigureSummary { train, val, note })
 }
 
-/// A picture that lies on disk.
+/// A picture that was written to disk.
 struct Made {
     index: u64,
     size: [usize; 2],
@@ -150,7 +150,7 @@ fn file_name(index: u64) -> String {
     format!("{:012}.jpg", index + 1)
 }
 
-/// Draws and writes pictures on all threads that can be had, at least on this one; in no order.
+/// Draws and writes pictures on all threads that can be started, at least on this one; in no particular order.
 fn make_pictures(
     dir: &Path,
     options: &FigureOptions,
@@ -169,7 +169,7 @@ fn make_pictures(
             let work = move || {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    // The other end is gone once something has failed.
+                    // The receiver is dropped after a failure.
                     if index >= count || sender.send(make_picture(dir, options.seed, split, index)).is_err() {
                         return;
                     }
@@ -204,7 +204,7 @@ fn make_picture(dir: &Path, seed: u64, split: Split, index: u64) -> Result<Made,
     Ok(Made { index, size: [picture.image.width, picture.image.height], bytes, persons: picture.persons })
 }
 
-/// Written beside and renamed, so that a file of that name is complete.
+/// Writes to a temporary file and renames it, so that a file of that name is complete.
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), FigureError> {
     let temporary = path.with_extension("json.part");
     let written = fs::File::create(&temporary).and_then(|file| {
@@ -215,7 +215,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), FigureError> {
     });
     let written = written.and_then(|()| fs::rename(&temporary, path));
     written.map_err(|e| {
-        // What is left of a failed attempt is of no use; the first error is the one to tell.
+        // The leftover of a failed attempt is useless; the first error is the one to report.
         let _ = fs::remove_file(&temporary);
         FigureError::io(path, "written", e)
     })

@@ -1,4 +1,4 @@
-//! Model files on a disk: read whole, mapped, and written.
+//! Model files on disk: read whole, memory-mapped, and written.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use crate::mmap::Map;
 use crate::model::Model;
 use crate::read::{Places, floats, parse};
 
-/// Bytes of the file that are looked at before they are given back.
+/// Bytes of the file that are read before their pages are released.
 const PIECE: usize = 1 << 20;
 
-/// The tensors of a model file that stay in the file until one is asked for. Made by [`Model::open`].
+/// Tensors of a model file that stay in the file until they are read. Made by [`Model::open`].
 #[derive(Debug)]
 pub struct Mapped {
     map: Map,
@@ -25,7 +25,7 @@ impl TensorSource for Mapped {
         check_shapes(graph, self.places.iter().map(|(name, (shape, _))| (name.as_str(), shape.as_slice())))
     }
 
-    /// What was read leaves memory again: the file is never whole in it.
+    /// The pages that were read are released again: the whole file is never in memory.
     fn read(&self, name: &str, into: &mut Vec<f32>) -> Result<(), WeightsError> {
         into.clear();
         let missing = || WeightsError::Missing { name: name.to_owned(), expected: Vec::new() };
@@ -44,14 +44,14 @@ impl Model {
     /// Reads and verifies a model file.
     ///
     /// # Errors
-    /// When the file cannot be read, is damaged, or describes a network that cannot exist; see [`ModelFileErrorKind`].
+    /// If the file cannot be read, is damaged, or describes an impossible network; see [`ModelFileErrorKind`].
     pub fn read(path: &Path) -> Result<Self, FileError> {
         let fail = |kind| FileError { path: path.to_owned(), kind };
         let (model, mapped) = Model::open(path)?.split();
         let mut weights = Weights::default();
         for parameter in model.graph.parameters() {
             let mut data = Vec::new();
-            // The tensor is in the file, so this is no claim; memory may be shorter.
+            // The size is backed by data in the file, not just claimed by the header; memory may still run out.
             let refused =
                 |_| fail(ModelFileErrorKind::Io { what: "read", source: std::io::ErrorKind::OutOfMemory.into() });
             data.try_reserve_exact(parameter.elements()).map_err(refused)?;
@@ -62,10 +62,10 @@ impl Model {
         Ok(Model { graph, weights, tau, preprocessing, task, provenance })
     }
 
-    /// Writes the model file in one step: a reader sees the old file or the whole new one, whatever happens.
+    /// Writes the model file atomically: a reader sees the old file or the whole new one, whatever happens.
     ///
     /// # Errors
-    /// When the weights do not fit the graph, or the file cannot be written.
+    /// If the weights do not fit the graph, or the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), FileError> {
         let fail = |kind| FileError { path: path.to_owned(), kind };
         let bytes = self.to_bytes().map_err(fail)?;
@@ -74,9 +74,9 @@ impl Model {
 }
 
 impl Model<Mapped> {
-    /// Maps a model file and verifies everything but the values of its tensors, which are verified when they are read. Neither
-    /// this nor what reads from it ever holds the whole file in memory. The file must not be cut short while it is open: replace
-    /// it (as [`Model::write`] does) and never edit it in place.
+    /// Maps a model file and verifies everything but the values of its tensors, which are verified when they are read.
+    /// Neither this nor reading tensors ever holds the whole file in memory. The file must not be truncated while it is
+    /// open: replace it (as [`Model::write`] does) and never edit it in place.
     ///
     /// # Errors
     /// As [`Model::read`].

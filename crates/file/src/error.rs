@@ -1,4 +1,4 @@
-//! What may be wrong with a model file.
+//! Errors of model files.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use dyconv_graph::{WeightsError, short_name};
 
 use crate::format::VERSION;
 
-/// A model file that cannot be read or written: names the file and what was expected.
+/// A model file that cannot be read or written: names the file and the expected content.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {kind}", path.display())]
 pub struct FileError {
@@ -16,25 +16,25 @@ pub struct FileError {
     pub kind: ModelFileErrorKind,
 }
 
-/// What may be wrong with a model file.
+/// What can be wrong with a model file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelFileErrorKind {
-    /// The operating system refused.
+    /// An I/O error.
     #[error("cannot be {what}: {source}")]
     Io {
         /// `read` or `written`.
         what: &'static str,
-        /// Its answer.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// No safetensors file at all, or a damaged one.
+    /// Not a safetensors file, or a damaged one.
     #[error("is not a whole safetensors file ({0}); it may be cut short or something else")]
     Container(String),
-    /// A safetensors file of somebody else.
+    /// A safetensors file of another program.
     #[error("is a safetensors file, but no dyconv model: its metadata has no key `dyconv`")]
     Foreign,
-    /// Written in a format that this program does not know.
+    /// Written in a format version that this program does not know.
     #[error(
         "has model-file version {0}, this program reads versions 1 to {VERSION}; use the dyconv that wrote it or a newer one"
     )]

@@ -1,12 +1,15 @@
-//! The model file: one `.safetensors` file that is a whole function.
+//! The model file: one `.safetensors` file that holds a complete model.
 //!
-//! Weights, the graph that says what they mean, the temperature, the preprocessing and the class names travel together,
-//! so a model that is read back is the same function. `docs/model-file.md` describes the format for other languages.
+//! Weights, the graph that gives them meaning, the temperature, the preprocessing and the class names are stored
+//! together, so a model that is read back computes the same function. `docs/model-file.md` describes the format for
+//! other languages.
 //!
-//! [`Model::read`] brings everything into memory; [`Model::open`] leaves the weights in the file, mapped, for who takes them one
-//! by one ([`TensorSource`](dyconv_graph::TensorSource)). The one module with unsafe code is the mapping.
+//! [`Model::read`] loads everything into memory; [`Model::open`] leaves the weights in the file, mapped, for callers
+//! that read them one by one ([`TensorSource`](dyconv_graph::TensorSource)). Only the mapping module contains unsafe
+//! code.
 //!
-//! On WebAssembly there are no files: [`Model::from_bytes`] and [`Model::to_bytes`] are there, and what takes a path is not.
+//! WebAssembly has no files: [`Model::from_bytes`] and [`Model::to_bytes`] exist there, functions that take a path do
+//! not.
 
 #[cfg(not(target_family = "wasm"))]
 mod atomic;

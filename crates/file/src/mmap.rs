@@ -1,9 +1,9 @@
-//! A model file as memory: the system reads pages when they are looked at, and forgets them when told to.
+//! Memory-mapped model files: the system loads pages on access and drops them on request.
 //!
-//! While a file is mapped its bytes may change under the program if somebody writes into it, and looking at a page that was
-//! cut off ends the program with a signal (SIGBUS on Unix). dyconv never writes into a model file that exists, it renames a
-//! whole new one over it ([`write_atomically`](crate::write_atomically)), which leaves a mapping as it was; copy a file to
-//! another name before you edit it in place.
+//! While a file is mapped, its bytes may change if another process writes into it, and access to a page beyond a
+//! truncation ends the program with a signal (SIGBUS on Unix). dyconv never writes into an existing model file: it
+//! renames a whole new one over it ([`write_atomically`](crate::write_atomically)), which leaves the mapping intact.
+//! Copy a file to another name before you edit it in place.
 #![allow(unsafe_code, reason = "maps a file, and gives pages back")]
 
 use std::fs::File;
@@ -24,7 +24,7 @@ pub(crate) struct Map(Mmap);
 impl Map {
     pub(crate) fn open(path: &Path) -> Result<Self, ModelFileErrorKind> {
         let io = |source| ModelFileErrorKind::Io { what: "read", source };
-        // Before it is opened: to open a pipe is to wait for who writes into it.
+        // Before the file is opened: opening a pipe would block until somebody writes into it.
         if !std::fs::metadata(path).map_err(io)?.is_file() {
             let message = "it is a folder, a pipe or a device, expected a file";
             return Err(io(io::Error::new(io::ErrorKind::InvalidInput, message)));
@@ -37,8 +37,8 @@ impl Map {
             }
             _ => {}
         }
-        // SAFETY: the bytes are only ever read as bytes, whose every pattern is valid, and each tensor is checked after it was
-        // copied out; that nobody may cut the file short meanwhile is documented above.
+        // SAFETY: the bytes are only ever read as bytes, which are valid in every pattern, and each tensor is checked
+        // after it was copied out; the documentation above requires that nobody truncates the file meanwhile.
         unsafe { Mmap::map(&file) }.map(Self).map_err(io)
     }
 
@@ -46,8 +46,8 @@ impl Map {
         &self.0
     }
 
-    /// Gives all pages back to the system, also those that it mapped around what was asked for; they are read from the file
-    /// again when they are looked at again.
+    /// Releases all pages, including those the system mapped around the ones that were read; they are read from the
+    /// file again on the next access.
     pub(crate) fn release(&self) {
         // SAFETY: the mapping is of a file and never written, so its pages hold nothing that the file does not.
         #[cfg(unix)]

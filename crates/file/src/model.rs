@@ -1,27 +1,27 @@
-//! A model: the network and everything that is needed to use it.
+//! A model: the network and everything needed to use it.
 
 use dyconv_graph::{Graph, Weights};
 use dyconv_task::{Fingerprint, Preprocessing, Skeleton, Task};
 use serde::{Deserialize, Serialize};
 
-/// A network with everything that is needed to use it.
+/// A network with everything needed to use it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model<W = Weights> {
-    /// What is computed.
+    /// The computation.
     pub graph: Graph,
     /// The tensors of the graph: in memory, in the file (`Mapped`), or dropped (`()`).
     pub weights: W,
     /// Temperature τ of every softmax router; evaluation uses exactly this value.
     pub tau: f32,
-    /// How an image becomes the network's input.
+    /// How an image is turned into the network's input.
     pub preprocessing: Preprocessing,
-    /// What the answer means.
+    /// The meaning of the output.
     pub task: Task,
     /// Where the model comes from.
     pub provenance: Provenance,
 }
 
-/// Where a model comes from. Holds nothing that differs between two equal runs.
+/// Where the model comes from. Holds nothing that differs between two equal runs.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Provenance {
@@ -29,26 +29,26 @@ pub struct Provenance {
     pub producer: String,
     /// Name of the architecture.
     pub model: String,
-    /// The complete recipe it was trained by, as TOML; empty for an untrained model.
+    /// The complete training recipe, as TOML; empty for an untrained model.
     pub recipe: String,
-    /// What the data are known by that it was trained on; files of version 1 do not have it.
+    /// Fingerprint of the training data; files of version 1 do not have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Fingerprint>,
 }
 
 impl<W> Model<W> {
-    /// The model without its weights, and the weights.
+    /// Separates the weights from the rest of the model.
     pub fn split(self) -> (Model<()>, W) {
         let Self { graph, weights, tau, preprocessing, task, provenance } = self;
         (Model { graph, weights: (), tau, preprocessing, task, provenance }, weights)
     }
 
-    /// Class names of a classifier; none of a keypoint network.
+    /// Class names of a classifier; empty for a keypoint network.
     pub fn classes(&self) -> &[String] {
         self.task.classes()
     }
 
-    /// The joints of a keypoint network.
+    /// The joints of a keypoint network; `None` for a classifier.
     pub fn skeleton(&self) -> Option<&Skeleton> {
         self.task.skeleton()
     }

@@ -1,4 +1,4 @@
-//! Reading: nothing in the file is believed before it is checked.
+//! Reading: nothing in the file is trusted before it is checked.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,10 +12,10 @@ use crate::format::{KEY, MAX_HEADER_BYTES, VERSION};
 use crate::header::Header;
 use crate::model::Model;
 
-/// Characters of a parser's message that are shown: it may quote the file.
+/// Characters of a parser's message that are shown: it may quote large parts of the file.
 const MESSAGE: usize = 500;
 
-/// Where each tensor lies in the file: its shape and its bytes.
+/// Shape and byte range of each tensor in the file.
 pub(crate) type Places = BTreeMap<String, (Vec<usize>, Range<usize>)>;
 
 pub(crate) fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
@@ -26,7 +26,7 @@ impl Model {
     /// Reads and verifies a model file that is in memory.
     ///
     /// # Errors
-    /// When it is damaged, or describes a network that cannot exist; see [`ModelFileErrorKind`].
+    /// If it is damaged, or describes an impossible network; see [`ModelFileErrorKind`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelFileErrorKind> {
         let (header, places) = parse(bytes)?;
         let tensor = |(name, (shape, range)): (String, (Vec<usize>, Range<usize>))| {
@@ -53,7 +53,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(Header, Places), ModelFileErrorKind
         if view.dtype() != Dtype::F32 {
             return Err(ModelFileErrorKind::Dtype { name: name.to_owned(), found: format!("{:?}", view.dtype()) });
         }
-        // The view is a part of `bytes`, so this is where it begins.
+        // The view is a subslice of `bytes`, so the difference of the addresses is its offset.
         let start = view.data().as_ptr().addr() - bytes.as_ptr().addr();
         places.insert(name.to_owned(), (view.shape().to_vec(), start..start + view.data().len()));
     }
@@ -61,7 +61,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(Header, Places), ModelFileErrorKind
     Ok((header, places))
 }
 
-/// Adds to a header of version 1 what it left unsaid: photographs were not turned.
+/// Adds to a header of version 1 what it left implicit: the EXIF orientation of photographs was ignored.
 fn complete_version_1(header: &mut serde_json::Value) -> Result<(), ModelFileErrorKind> {
     let Some(preprocessing) = header.get_mut("preprocessing").and_then(serde_json::Value::as_object_mut) else {
         return Ok(());
@@ -74,7 +74,7 @@ fn complete_version_1(header: &mut serde_json::Value) -> Result<(), ModelFileErr
     }
 }
 
-/// Whether the header is one that dyconv reads. One that is longer than the file is none at all.
+/// Checks the length of the header against the limit. A header longer than the file is left to the parser to refuse.
 pub(crate) fn check_header_length(bytes: &[u8]) -> Result<(), ModelFileErrorKind> {
     let Some((length, rest)) = bytes.split_first_chunk() else { return Ok(()) };
     let length = u64::from_le_bytes(*length);
@@ -88,7 +88,7 @@ pub(crate) fn check_header_length(bytes: &[u8]) -> Result<(), ModelFileErrorKind
 
 fn header(json: &str) -> Result<Header, ModelFileErrorKind> {
     let malformed = |e: serde_json::Error| ModelFileErrorKind::Header(short_text(&e.to_string(), MESSAGE));
-    // The version first: the rest of another version may mean anything.
+    // The version first: the meaning of the other fields depends on it.
     let mut value: serde_json::Value = serde_json::from_str(json).map_err(malformed)?;
     match value.get("version").and_then(serde_json::Value::as_u64) {
         Some(1) => complete_version_1(&mut value)?,

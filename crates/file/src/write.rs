@@ -1,4 +1,4 @@
-//! Writing: what is wrong with a model is said before there is a file.
+//! Writing: an invalid model is reported before a file exists.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ impl Model {
     /// The bytes of the model file; the same model gives the same bytes.
     ///
     /// # Errors
-    /// When the weights do not fit the graph, or what describes them would be more than 16 MiB: no such file is read.
+    /// If the weights do not fit the graph, or the header would exceed 16 MiB: such a file could not be read.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ModelFileErrorKind> {
         self.weights.check(&self.graph)?;
         let header = Header {

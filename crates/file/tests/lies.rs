@@ -1,4 +1,4 @@
-//! A model file comes back as it was, and every way it can lie ends in an error that says so.
+//! A model file is read back unchanged, and every kind of invalid file ends in an error that names the fault.
 
 use std::collections::HashMap;
 
@@ -79,7 +79,7 @@ fn rewritten(
     Model::from_bytes(&bytes).map_err(|e| e.to_string())
 }
 
-/// What is said of a file that was changed so.
+/// The error message for a file that was changed this way.
 fn lie(
     change: impl FnOnce(
         &mut serde_json::Value,
@@ -168,7 +168,7 @@ fn every_lie_is_named() {
 
 #[test]
 fn long_headers_are_refused_before_they_are_read() {
-    // Not JSON at all: a parser would say so.
+    // Not JSON at all: a parser would report that.
     let long = 16 * 1024 * 1024 + 1;
     let mut bytes = (long as u64).to_le_bytes().to_vec();
     bytes.resize(8 + long, b'[');
@@ -179,10 +179,10 @@ fn long_headers_are_refused_before_they_are_read() {
     std::fs::write(&path, &bytes).unwrap();
     let error = Model::open(&path).unwrap_err().to_string();
     assert!(error.contains("long.safetensors: has a header that cannot be used: it has 16777217 bytes"), "{error}");
-    // One byte less is read, and found to be nonsense.
+    // One byte less is accepted by the length check, and then fails to parse.
     bytes[..8].copy_from_slice(&(long as u64 - 1).to_le_bytes());
     assert!(Model::from_bytes(&bytes).unwrap_err().to_string().contains("not a whole safetensors file"));
-    // What could not be read again is not written.
+    // What could not be read back is not written.
     let mut model = model();
     model.provenance.recipe = "#".repeat(long);
     assert!(model.to_bytes().unwrap_err().to_string().contains("and may have at most 16777216"));

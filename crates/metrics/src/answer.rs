@@ -1,9 +1,9 @@
-//! The one rule that turns a row of logits into a class.
+//! Turns a row of logits into the predicted class.
 
 /// The predicted class, given a classifier's logits (or probabilities) for one sample.
 ///
-/// This is the class with the largest value, and the lowest index among equal ones: class 0 if all are −∞.
-/// `None` if any value is NaN, or if there are no classes. Every score counts such a row as wrong.
+/// This is the class with the largest value, the lowest index among equal ones: class 0 if all are −∞. `None` if any
+/// value is NaN, or if there are no classes. Every score counts such a row as wrong.
 pub fn answer(row: &[f32]) -> Option<usize> {
     let mut best = 0;
     for (class, &value) in row.iter().enumerate() {

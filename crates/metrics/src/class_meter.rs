@@ -2,7 +2,8 @@
 
 use crate::{Confusion, TopK, answer};
 
-/// Adds up answers of a classifier: top-1 and top-5 accuracy, and confusions. Training and evaluation count by it.
+/// Accumulates the predictions of a classifier: top-1 and top-5 accuracy, and confusions. Used by training and
+/// evaluation.
 ///
 /// ```
 /// use dyconv_metrics::ClassMeter;
@@ -20,16 +21,16 @@ pub struct ClassMeter {
 }
 
 impl ClassMeter {
-    /// For so many classes.
+    /// An empty meter for this number of classes.
     pub fn new(classes: usize) -> Self {
         Self { top1: TopK::new(1), top5: TopK::new(5), confusion: Confusion::new(classes) }
     }
 
-    /// Adds the logits `[classes]` of an image with this label, and gives the answer ([`answer`](fn@answer)): none, which counts
-    /// as wrong, where a logit is NaN.
+    /// Adds the logits `[classes]` of an image with this label, and returns the predicted class
+    /// ([`answer`](fn@answer)): `None`, which counts as wrong, if a logit is NaN.
     ///
     /// # Panics
-    /// When the label is no class.
+    /// If the label is not below the number of classes.
     pub fn add(&mut self, logits: &[f32], label: usize) -> Option<usize> {
         let answer = answer(logits);
         self.top1.add(logits, label);
@@ -38,27 +39,27 @@ impl ClassMeter {
         answer
     }
 
-    /// Share of images whose most probable class is right; `None` without images.
+    /// Fraction of images whose most probable class is right; `None` without images.
     pub fn top1(&self) -> Option<f64> {
         self.top1.accuracy()
     }
 
-    /// Share of images with the right class among the five most probable; `None` without images.
+    /// Fraction of images with the right class among the five most probable; `None` without images.
     pub fn top5(&self) -> Option<f64> {
         self.top5.accuracy()
     }
 
-    /// Images without an answer.
+    /// Number of images without a prediction.
     pub fn unanswered(&self) -> u64 {
         self.confusion.unanswered().iter().sum()
     }
 
-    /// Label by prediction.
+    /// Counts by label and prediction.
     pub fn confusion(&self) -> &Confusion {
         &self.confusion
     }
 
-    /// Label by prediction.
+    /// Counts by label and prediction.
     pub fn into_confusion(self) -> Confusion {
         self.confusion
     }

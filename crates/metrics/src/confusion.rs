@@ -17,9 +17,9 @@ pub struct Confusion {
 /// Precision and recall of one class.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ClassScore {
-    /// Share of the predictions of this class that are right; `None` if there are none.
+    /// Fraction of the predictions of this class that are right; `None` if there are none.
     pub precision: Option<f64>,
-    /// Share of this class's samples that are predicted as it; `None` if it has no samples.
+    /// Fraction of this class's samples that are predicted as this class; `None` if it has no samples.
     pub recall: Option<f64>,
     /// Samples of this class.
     pub support: u64,
@@ -82,7 +82,7 @@ impl Confusion {
         self.cells.values().chain(&self.unanswered).sum()
     }
 
-    /// Share of correct samples in 0..=1; `None` if nothing was counted.
+    /// Fraction of correct samples in 0..=1; `None` if nothing was counted.
     pub fn accuracy(&self) -> Option<f64> {
         let right: u64 = self.cells().filter(|(label, predicted, _)| label == predicted).map(|(.., n)| n).sum();
         share(right, self.total())
@@ -171,7 +171,7 @@ mod tests {
         }
     }
 
-    /// As a matrix it would take 80 GB.
+    /// As a dense matrix it would take 80 GB.
     #[test]
     fn a_hundred_thousand_classes_take_no_more_than_their_samples() {
         let classes = 100_000;

@@ -1,7 +1,7 @@
 //! Scores: top-k accuracy and confusion matrix for classifiers, OKS average precision for keypoints, and Welch's test for comparing
 //! sets of runs.
 //!
-//! Everything takes plain slices of logits, class indices and keypoints. No tensors, no images.
+//! Everything takes plain slices of logits, class indices and keypoints. There are no tensors and no images.
 //!
 //! ```
 //! use dyconv_metrics::{Confusion, TopK, answer, top_k};

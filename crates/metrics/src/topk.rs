@@ -88,7 +88,7 @@ impl TopK {
         self.total += other.total;
     }
 
-    /// Share of correct samples in 0..=1; `None` if nothing was counted.
+    /// Fraction of correct samples in 0..=1; `None` if nothing was counted.
     pub fn accuracy(&self) -> Option<f64> {
         (self.total > 0).then(|| self.correct as f64 / self.total as f64)
     }

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-/// Mean and sample standard deviation of some numbers.
+/// Mean and sample standard deviation of a set of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Sample {
-    /// How many numbers.
+    /// Number of values.
     pub count: usize,
     /// Their mean; NaN if there are none.
     pub mean: f64,
@@ -34,8 +34,8 @@ impl Sample {
         Self { count: values.len(), mean, deviation }
     }
 
-    /// Tests whether this sample's mean differs from that of `other`; t has the sign of this mean minus the other. `None` if a
-    /// sample has fewer than two numbers, or if both have a deviation of zero.
+    /// Tests whether the mean of this sample differs from that of `other`; t has the sign of this mean minus the other.
+    /// `None` if a sample has fewer than two numbers, or if both have a deviation of zero.
     pub fn welch(&self, other: &Self) -> Option<Welch> {
         let error = |s: &Self| Some(s.deviation?.powi(2) / s.count as f64);
         let (a, b) = (error(self)?, error(other)?);
@@ -69,7 +69,7 @@ fn incomplete_beta(x: f64, a: f64, b: f64) -> f64 {
 
 /// The denominator 1 + d₁/(1 + d₂/(1 + …)) of DLMF 8.17.22, from the inside out.
 fn fraction(x: f64, a: f64, b: f64) -> f64 {
-    /// Enough terms to reach rounding error, for any degrees of freedom that runs can have.
+    /// Enough terms to reach rounding error, for any realistic number of degrees of freedom.
     const TERMS: u32 = 400;
     (1..=TERMS).rev().fold(1.0, |inner, n| {
         let m = f64::from(n / 2);
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn student_s_t_is_that_of_closed_forms() {
         for t in [0.0, 0.01, 0.5, 1.0, 2.0, 7.5, 60.0] {
-            // One degree is Cauchy's distribution; two and four have algebraic forms.
+            // One degree of freedom is Cauchy's distribution; two and four have algebraic forms.
             close(two_sided(t, 1.0), 1.0 - 2.0 / std::f64::consts::PI * f64::atan(t));
             close(1.0 - two_sided(t, 2.0), t / (2.0 + t * t).sqrt());
             let s = t / (4.0 + t * t).sqrt();

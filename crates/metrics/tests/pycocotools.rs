@@ -5,7 +5,7 @@ mod sets;
 
 use dyconv_metrics::{MAX_DETECTIONS, keypoint_scores};
 
-/// Both sum the same f64 numbers in another order.
+/// Both sum the same f64 numbers, in a different order.
 const ROUNDING: f64 = 1e-9;
 
 #[test]
@@ -34,7 +34,7 @@ fn every_stat_of_400_random_sets_is_that_of_pycocotools() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// The content of the sets, so that the test above cannot silently become one of easy sets.
+/// Checks the content of the sets, so that the test above cannot silently degrade to easy ones.
 #[test]
 fn the_sets_hold_every_difficulty() {
     let mut skeletons = std::collections::BTreeSet::new();

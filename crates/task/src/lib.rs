@@ -1,7 +1,7 @@
-//! What goes into a network, what its answer means, and which data it was trained on.
+//! A network's input, the meaning of its output, and the data it was trained on.
 //!
-//! These types stand below the model file, which holds them, and below the data, which are prepared by them. They describe; the
-//! crates above execute. Each reads and writes itself with serde in the form that the header of a model file has.
+//! The model file stores these types, and the data crate prepares images by them. They only describe; the crates above
+//! execute. Each is serialized with serde in the form used in the header of a model file.
 //!
 //! ```
 //! use dyconv_task::{Preprocessing, Skeleton, Task};

@@ -1,20 +1,20 @@
-//! How an image becomes a network's input.
+//! How an image is turned into a network's input.
 
 use serde::{Deserialize, Serialize};
 
-/// What is done with the EXIF orientation of a photograph.
+/// What to do with the EXIF orientation of a photograph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Orientation {
-    /// The picture is turned as the camera says, so that it is upright.
+    /// The picture is rotated as its EXIF tag says, so that it is upright.
     #[default]
     Exif,
-    /// The pixels stay as they lie in the file.
+    /// The pixels stay as they are stored in the file.
     Ignore,
 }
 
-/// How an image becomes the network's input: turned upright or not, resize of the shorter side, centre crop, /255,
-/// (x − mean) / std.
+/// How an image is turned into the network's input: EXIF orientation applied or not, resize of the shorter side, centre
+/// crop, /255, (x − mean) / std.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
@@ -28,12 +28,12 @@ pub struct Preprocessing {
     pub mean: Vec<f32>,
     /// Standard deviation of each channel, on the scale 0 to 1.
     pub std: Vec<f32>,
-    /// Whether photographs are turned as their EXIF orientation says.
+    /// Whether the EXIF orientation of photographs is applied.
     pub orientation: Orientation,
 }
 
 impl Preprocessing {
-    /// The usual statistics: ImageNet's for colour, 0.5 for grey. Photographs are turned upright.
+    /// The usual statistics: ImageNet's for colour, 0.5 for grey. The EXIF orientation is applied.
     pub fn usual(channels: usize, image_size: [usize; 2], resize: usize) -> Self {
         let (mean, std) = match channels {
             3 => (vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
@@ -45,7 +45,7 @@ impl Preprocessing {
     /// Checks the bounds of every field.
     ///
     /// # Errors
-    /// A sentence naming the field and what was expected.
+    /// A sentence that names the field and the expected value.
     pub fn check(&self) -> Result<(), String> {
         if self.channels != 1 && self.channels != 3 {
             return Err(format!("channels must be 1 or 3, got {}", self.channels));

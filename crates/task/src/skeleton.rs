@@ -1,14 +1,14 @@
-//! The joints that a keypoint network answers with.
+//! The joints that a keypoint network predicts.
 
 use serde::{Deserialize, Serialize};
 
-/// Most joints of a skeleton.
+/// Largest number of joints in a skeleton.
 const MAX_JOINTS: usize = 1024;
 
-/// Names of joints, how they hang together, and what scoring and augmentation need to know of them. Joints are named by
-/// their index.
+/// Names of joints, how they are connected, and what scoring and augmentation need to know about them. Joints are
+/// referred to by index.
 ///
-/// Also the form of a small TOML file that describes other skeletons (hands, faces, animals):
+/// Also the format of a small TOML file that describes other skeletons (hands, faces, animals):
 ///
 /// ```
 /// let text = r#"
@@ -29,13 +29,13 @@ pub struct Skeleton {
     /// Pairs of joints that a drawing connects (COCO's `skeleton`, counted from 0).
     #[serde(default)]
     pub bones: Vec<[usize; 2]>,
-    /// Pairs (left, right) that change places when the image is mirrored.
+    /// Pairs (left, right) that are swapped when the image is mirrored.
     #[serde(default)]
     pub flip_pairs: Vec<[usize; 2]>,
-    /// By joint: standard deviation of where people put it, as a share of the square root of the person's area (COCO's
-    /// OKS sigma).
+    /// By joint: standard deviation of human annotations of its position, as a fraction of the square root of the
+    /// person's area (COCO's OKS sigma).
     pub sigmas: Vec<f32>,
-    /// Joints of the upper body; empty: none, and half-body augmentation is left out.
+    /// Joints of the upper body; if empty, half-body augmentation is skipped.
     #[serde(default)]
     pub upper_body: Vec<usize>,
 }
@@ -91,10 +91,10 @@ impl Skeleton {
         }
     }
 
-    /// Checks that there are joints, that every index names one, and that sigmas are positive.
+    /// Checks that there are joints, that every index refers to one, and that sigmas are positive.
     ///
     /// # Errors
-    /// A sentence naming the field and what was expected.
+    /// A sentence that names the field and the expected value.
     pub fn check(&self) -> Result<(), String> {
         let n = self.joints.len();
         if !(1..=MAX_JOINTS).contains(&n) {

@@ -1,4 +1,4 @@
-//! What the routers of a network do on images: which kernels they use, and whether they look at the image at all.
+//! Statistics of a network's routers over images: which kernels they use, and whether they depend on the image at all.
 
 use std::collections::BTreeSet;
 
@@ -6,43 +6,43 @@ use dyconv_graph::{Graph, Node, Op};
 use dyconv_nn::Value;
 use serde::{Deserialize, Serialize};
 
-/// A kernel whose share of the attention is less than this part of an equal share (1/K) is dead.
+/// A kernel whose share of the attention is less than this fraction of an equal share (1/K) is dead.
 const DEAD: f64 = 0.02;
-/// A router whose coefficients deviate less than this over images does not look at them.
+/// A router whose coefficients deviate less than this between images does not depend on them.
 const CONSTANT: f64 = 0.003;
-/// Attention of more than this share of the largest entropy is uniform.
+/// Attention with more than this fraction of the maximum entropy is uniform.
 const UNIFORM: f64 = 0.999;
-/// Layers that a warning names.
+/// Largest number of layers that a warning names.
 const NAMED: usize = 4;
 
 /// Statistics of every dynamic layer over some images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AttentionStats {
-    /// Images that were looked at.
+    /// Number of images.
     pub images: usize,
     /// In execution order.
     pub layers: Vec<LayerAttention>,
 }
 
-/// Statistics of one dynamic layer. Entropy and usage are of the coefficients divided by their sum, which for softmax
-/// routers is 1.
+/// Statistics of one dynamic layer. Entropy and usage are computed from the coefficients divided by their sum, which is
+/// 1 for softmax routers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerAttention {
     /// Name of the node.
     pub layer: String,
-    /// Mean entropy over images as a share of ln K: 0 where one kernel is used alone, 1 where all are used alike.
+    /// Mean entropy over images as a fraction of ln K: 0 if one kernel is used alone, 1 if all are used equally.
     pub entropy: f64,
-    /// Standard deviation over images of a coefficient, mean over kernels.
+    /// Standard deviation of a coefficient over images, averaged over kernels.
     pub deviation: f64,
     /// Mean over images of the largest coefficient.
     pub largest: f64,
     /// Mean attention by kernel; the sum is 1.
     pub usage: Vec<f64>,
-    /// Share of images by kernel that it is the largest for; the sum is 1.
+    /// Fraction of images for which each kernel has the largest coefficient; the sum is 1.
     pub winners: Vec<f64>,
 }
 
-/// Adds up what passes through the routers of a network.
+/// Accumulates the coefficients of a network's routers.
 #[derive(Debug)]
 pub(crate) struct AttentionMeter {
     images: usize,
@@ -80,7 +80,7 @@ impl AttentionMeter {
         Self { images: 0, layers: layers.collect() }
     }
 
-    /// For [`dyconv_nn::Network::forward_all`].
+    /// Callback for [`dyconv_nn::Network::forward_all`].
     pub fn visit(&mut self, node: &Node, value: &Value) {
         for layer in self.layers.iter_mut().filter(|l| l.router == node.name) {
             let coefficients = value.clone().into_vec();
@@ -88,7 +88,7 @@ impl AttentionMeter {
         }
     }
 
-    /// Says that a batch of so many images has passed.
+    /// Reports that a batch of this many images has passed.
     pub fn passed(&mut self, images: usize) {
         self.images += images;
     }
@@ -110,7 +110,7 @@ impl AttentionMeter {
     }
 }
 
-/// Entropy of coefficients divided by their sum, as a share of ln K; 1 where K is 1.
+/// Entropy of coefficients divided by their sum, as a fraction of ln K; 1 if K is 1.
 pub(crate) fn entropy(pi: &[f32]) -> f64 {
     if pi.len() < 2 {
         return 1.0;
@@ -158,20 +158,20 @@ impl LayerAttention {
         self.entropy > UNIFORM
     }
 
-    /// Whether every image gets the same attention, but not uniform.
+    /// Whether attention is the same for every image, but not uniform.
     pub(crate) fn is_constant(&self) -> bool {
         self.deviation < CONSTANT && !self.is_uniform()
     }
 }
 
 impl AttentionStats {
-    /// Mean over layers of the entropy as a share of ln K.
+    /// Entropy as a fraction of ln K, averaged over layers.
     pub fn entropy(&self) -> f64 {
         self.layers.iter().map(|l| l.entropy).sum::<f64>() / self.layers.len() as f64
     }
 
-    /// What is wrong, in words. `settled` says that τ has reached its end: before, attention is uniform on purpose.
-    /// What stands in `reported` already is left out, and what is reported put in.
+    /// Warnings as text. `settled` says that the schedule of τ has ended: before that, attention is uniform on purpose.
+    /// Warnings that are in `reported` are skipped, new ones are inserted into it.
     pub(crate) fn warnings(&self, settled: bool, reported: &mut BTreeSet<String>) -> Vec<String> {
         let mut fresh = |kind: &str, test: &dyn Fn(&LayerAttention) -> bool| -> Option<String> {
             let bad = self.layers.iter().filter(|l| test(l)).map(|l| l.layer.as_str());
@@ -206,7 +206,7 @@ mod tests {
     use burn::tensor::{Device, Tensor, TensorData};
     use dyconv_models::{Options, build};
 
-    /// Statistics of one layer of K = 4 for coefficients by image.
+    /// Statistics of one layer with K = 4, from the coefficients of each image.
     fn stats(rows: &[[f32; 4]]) -> AttentionStats {
         let options = Options { image_size: [8, 8], small_stem: true, ..Options::default() };
         let graph = build("dy_resnet10_x0_125", &options).unwrap();

@@ -1,8 +1,8 @@
-//! Everything that is needed to resume a run, in one file.
+//! Checkpoints: everything needed to resume a run, in one file.
 //!
-//! A checkpoint is a safetensors file: tensors in sections (`model.*`, `optimizer.*`, …), and a [`State`] as JSON in the
-//! header. It is written beside the others and renamed; the newest two are kept. A checksum over state and tensors reveals
-//! a damaged file, and then the one before it is taken.
+//! A checkpoint is a safetensors file: tensors in sections (`model.*`, `optimizer.*`, …), and a [`State`] as JSON in
+//! the header. It is written to a temporary file and renamed; the newest two are kept. A checksum over state and
+//! tensors detects a damaged file; the checkpoint before it is used then.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -20,20 +20,20 @@ use crate::error::TrainError;
 const STATE: &str = "dyconv_checkpoint";
 const CHECKSUM: &str = "crc32c";
 const EXTENSION: &str = "safetensors";
-/// How many checkpoints stay.
+/// Number of checkpoints that are kept.
 const KEPT: usize = 2;
 const VERSION: u32 = 1;
 
 /// Named tensors of one part of a run.
 pub(crate) type Tensors = BTreeMap<String, Tensor>;
 
-/// What is not a tensor.
+/// Everything except the tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct State {
     version: u32,
-    /// Whole epochs done.
+    /// Number of completed epochs.
     pub epoch: usize,
-    /// Batches of the running epoch done.
+    /// Number of completed batches of the current epoch.
     pub batch: usize,
     /// The best epoch so far.
     pub best: Option<Best>,
@@ -43,12 +43,12 @@ pub(crate) struct State {
     pub recipe: String,
 }
 
-/// The epoch whose network stands in the model file.
+/// The epoch whose network is in the model file.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// Epoch, from 1.
+    /// Epoch, one-based.
     pub epoch: usize,
-    /// Its accuracy, or average precision, on the held-out part; `None` if there is none.
+    /// Its accuracy or average precision on the validation part; `None` if there is none.
     #[serde(alias = "accuracy")]
     pub score: Option<f64>,
 }
@@ -86,10 +86,10 @@ impl Checkpoint {
         names.into_iter().filter_map(|n| Some((n[prefix.len()..].to_owned(), self.tensors.remove(&n)?))).collect()
     }
 
-    /// Writes the checkpoint into `folder`, then removes all but the newest two.
+    /// Writes the checkpoint to `folder`, then removes all but the newest two.
     ///
     /// # Errors
-    /// The operating system's; what was there is whole then.
+    /// I/O errors; the existing checkpoints are then intact.
     pub fn write(&self, folder: &Path) -> io::Result<PathBuf> {
         let path = folder.join(format!("epoch-{:07}-batch-{:08}.{EXTENSION}", self.state.epoch, self.state.batch));
         write_atomically(&path, &self.to_bytes())?;
@@ -138,11 +138,11 @@ impl Checkpoint {
         Ok(Self { state, tensors: tensors.collect::<Result<_, _>>()? })
     }
 
-    /// The newest whole checkpoint that `usable` accepts, or `None` if there never was one; says which were passed over
-    /// and removes them.
+    /// The newest intact checkpoint that `usable` accepts, or `None` if there never was one. Reports which checkpoints
+    /// were skipped, and removes them.
     ///
     /// # Errors
-    /// When there are checkpoints, but none is whole.
+    /// If there are checkpoints, but none is intact.
     pub fn newest(
         folder: &Path,
         usable: impl Fn(&State) -> Result<(), String>,
@@ -158,7 +158,7 @@ impl Checkpoint {
                         warn(format!("{} {reason}; resuming from {}", damaged.display(), path.display()));
                         fs::remove_file(&damaged).map_err(|e| TrainError::write(&damaged, e))?;
                     }
-                    // The process may have been killed between writing one and removing the oldest.
+                    // The process may have been killed after writing a checkpoint and before removing the oldest.
                     prune(folder).map_err(|e| TrainError::write(folder, e))?;
                     return Ok(Some(checkpoint));
                 }
@@ -172,12 +172,12 @@ impl Checkpoint {
     }
 }
 
-/// Removes all checkpoints but the newest.
+/// Removes all checkpoints but the newest two.
 fn prune(folder: &Path) -> io::Result<()> {
     newest_first(folder)?.into_iter().skip(KEPT).try_for_each(fs::remove_file)
 }
 
-/// The checkpoints of a folder.
+/// The checkpoints in a folder.
 fn newest_first(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -190,7 +190,7 @@ fn newest_first(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Whether a file of this name is one that [`Checkpoint::write`] wrote.
+/// Whether a file of this name was written by [`Checkpoint::write`].
 pub(crate) fn is_checkpoint(name: &str) -> bool {
     let digits = |text: &str, least: usize| text.len() >= least && text.bytes().all(|b| b.is_ascii_digit());
     let numbers = name.strip_prefix("epoch-").and_then(|rest| rest.strip_suffix(EXTENSION)?.strip_suffix('.'));
@@ -234,10 +234,10 @@ mod tests {
             checkpoint(epoch, batch).write(dir.path()).unwrap();
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
-        // Somebody else's, which is neither read nor removed.
+        // Files of another program, which are neither read nor removed.
         let foreign = ["epoch-final.safetensors", "epoch-12-batch-3.safetensors", "epoch-0000001-batch-00000000.bak"];
         foreign.iter().for_each(|name| fs::write(dir.path().join(name), "mine").unwrap());
-        // As a kill between writing and removing leaves it.
+        // The state after a kill between writing and removing.
         fs::write(dir.path().join("epoch-0000000-batch-00000009.safetensors"), "old").unwrap();
         let mut read = newest(dir.path()).0.unwrap().unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2 + foreign.len());
@@ -260,14 +260,14 @@ mod tests {
             assert!(said.len() == 1 && said[0].contains("batch-00000007") && said[0].contains("resuming"), "{said:?}");
             assert!(!path.exists());
         }
-        // A flipped bit anywhere but in the padding of the header.
+        // A flipped bit anywhere except in the padding of the header.
         for at in (8..bytes.len()).step_by(7).filter(|at| bytes[*at] != b' ') {
             let mut bad = bytes.clone();
             bad[at] ^= 4;
             fs::write(&path, &bad).unwrap();
             assert_eq!(newest(dir.path()).0.unwrap().unwrap(), checkpoint(0, 3), "byte {at}");
         }
-        // One that cannot be read: a link to itself.
+        // A checkpoint that cannot be read: a symlink to itself.
         #[cfg(unix)]
         {
             fs::remove_file(&path).unwrap_or_default();

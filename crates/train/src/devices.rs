@@ -1,26 +1,26 @@
-//! What a network is trained on: the CPU with our own operations, or GPUs with Burn's.
+//! The devices to train on: the CPU with our own operations, or GPUs through Burn.
 
 use burn::tensor::Device;
 
 use crate::error::TrainError;
 
-/// A kind of device. Those of which this build has no feature are refused by [`devices`].
+/// A kind of device. [`devices`] refuses the kinds whose feature is not compiled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum DeviceKind {
-    /// This machine's CPU.
+    /// The CPU of this machine.
     #[default]
     Cpu,
     /// NVIDIA GPUs (feature `cuda`).
     Cuda,
-    /// The first GPU that Vulkan, Metal, DirectX or WebGPU list (feature `wgpu`).
+    /// The first GPU listed by Vulkan, Metal, DirectX or WebGPU (feature `wgpu`).
     Wgpu,
 }
 
-/// The devices of a kind that share each batch. `numbers` choose among several of CUDA; none means the first.
+/// The devices of a kind that share each batch. `numbers` select among several CUDA devices; empty means the first.
 ///
 /// # Errors
-/// When this build lacks the feature, or the numbers do not fit the kind.
+/// If this build lacks the feature, or the numbers do not fit the kind.
 pub fn devices(kind: DeviceKind, numbers: &[usize]) -> Result<Vec<Device>, TrainError> {
     if kind != DeviceKind::Cuda && !numbers.is_empty() {
         return Err(TrainError::DeviceNumbers);

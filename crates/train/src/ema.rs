@@ -1,4 +1,4 @@
-//! A moving average of the weights, which often does better than the weights themselves.
+//! An exponential moving average of the weights, which often generalizes better than the weights themselves.
 
 use burn::tensor::{Device, Tensor};
 use dyconv_graph::{Graph, Tensor as Stored, Weights};
@@ -7,13 +7,13 @@ use dyconv_nn::Network;
 use crate::checkpoint::Tensors;
 use crate::optimizer::{loaded, stored};
 
-/// Name of the number of updates in a saved state.
+/// Name of the update counter in a saved state.
 const UPDATES: &str = "updates";
-/// Updates are counted up to here, where f32 is still exact and the warm-up of any decay is over.
+/// The counter stops here, where f32 is still exact and the warm-up of any decay is over.
 const MOST_UPDATES: u32 = 1 << 24;
 
-/// Average of every tensor of a network, running statistics too: a ← d · a + (1 − d) · w after each step, where
-/// d = min(decay, (1 + t) / (10 + t)), so that the first weights are soon forgotten.
+/// Moving average of every tensor of a network, running statistics included: a ← d · a + (1 − d) · w after each step,
+/// where d = min(decay, (1 + t) / (10 + t)), so that the first weights are soon forgotten.
 #[derive(Debug)]
 pub(crate) struct Ema {
     decay: f64,
@@ -26,7 +26,7 @@ impl Ema {
         Self { decay, updates: 0, average: network.tensors() }
     }
 
-    /// Takes in the weights after a step.
+    /// Updates the average with the weights after a step.
     pub fn update(&mut self, network: &Network) {
         let t = f64::from(self.updates);
         let decay = self.decay.min((1.0 + t) / (10.0 + t));
@@ -49,7 +49,7 @@ impl Ema {
         state
     }
 
-    /// Takes a state that was saved; one that lacks a tensor changes nothing there.
+    /// Restores a saved state; a tensor that is missing in it is left unchanged.
     pub fn load(&mut self, mut state: Tensors, graph: &Graph, device: &Device) {
         for (parameter, average) in graph.parameters().into_iter().zip(&mut self.average) {
             if let Some(saved) = state.remove(&parameter.name) {
@@ -76,7 +76,7 @@ mod tests {
         let at = |w: &Weights| w.get("stem.weight").data[3];
         let mut ema = Ema::new(0.15, &network(0));
         let mut expected = at(&network(0).weights());
-        // 1/10, 2/11 cut to 0.15, 0.15.
+        // 1/10; then 2/11, limited to 0.15; then 0.15.
         for (seed, decay) in [(1, 0.1), (2, 0.15), (3, 0.15)] {
             let mut saved = Ema::new(0.15, &network(9));
             saved.load(ema.state(&graph), &graph, &device);

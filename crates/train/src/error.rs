@@ -1,4 +1,4 @@
-//! Why a run cannot begin, continue or be resumed. The sentences name no command-line flags: programs add their own advice.
+//! Errors of training. The messages name no command-line flags: programs add their own advice.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use dyconv_nn::NetworkError;
 
 use crate::recipe::RecipeError;
 
-/// A run that cannot begin or continue. What was saved stays.
+/// A run that cannot start or continue. Everything that was saved is kept.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
@@ -23,10 +23,10 @@ pub enum TrainError {
     /// The network.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// Answers in joints that cannot be scored.
+    /// Keypoint predictions that cannot be scored.
     #[error("the answers cannot be scored: {0}")]
     Score(#[from] KeypointError),
-    /// The recipe of a run folder.
+    /// The recipe in a run folder.
     #[error("{}: {cause}", path.display())]
     Recipe {
         /// The file.
@@ -37,24 +37,24 @@ pub enum TrainError {
     /// The processes or devices cannot work together.
     #[error("{0}")]
     World(String),
-    /// MPI started several processes of a build without it.
+    /// MPI started several processes of a build without MPI.
     #[error("{0} indicates an MPI launch, but this build lacks MPI support")]
     NoMpi(&'static str),
-    /// Several processes train on devices other than the CPU.
+    /// Several processes are to train on devices other than the CPU.
     #[error("MPI processes synchronize their batch norms on the CPU only")]
     ProcessesOnDevices,
-    /// Device numbers for a kind of device that has none.
+    /// Device numbers for a kind of device that has no numbers.
     #[error("device numbers choose among CUDA devices")]
     DeviceNumbers,
-    /// A device that this build cannot use.
+    /// A device that this build does not support.
     #[error("this program was built without {0}")]
     NotBuilt(&'static str),
-    /// No image to train on.
+    /// There are no images to train on.
     #[error("the training part holds {images} images, fewer than one batch of {batch}; set train.batch lower")]
     TooFew {
-        /// Images.
+        /// Number of images.
         images: usize,
-        /// Images of a batch.
+        /// Number of images in a batch.
         batch: usize,
     },
     /// Every image of an epoch is broken.
@@ -63,7 +63,7 @@ pub enum TrainError {
     /// A run would be overwritten.
     #[error("{}: holds a run already", .0.display())]
     Exists(PathBuf),
-    /// A folder with files of somebody else.
+    /// A folder with other files than those of a run.
     #[error(
         "{}: holds no run, but {entries}; nothing there was touched; name another folder, a new or an empty one",
         path.display()
@@ -71,13 +71,13 @@ pub enum TrainError {
     Foreign {
         /// The folder.
         path: PathBuf,
-        /// What stands there, in words.
+        /// Its content, as text.
         entries: String,
     },
     /// A folder without a run.
     #[error("{}: holds no run that could be resumed (no {})", .0.display(), crate::files::RUN)]
     NoRun(PathBuf),
-    /// A run that starts from a model was stopped before its first checkpoint.
+    /// A run started from a model was stopped before its first checkpoint.
     #[error("{}: the run was begun from the model {from} and stopped before its first checkpoint", path.display())]
     LostStart {
         /// The run folder.
@@ -88,7 +88,7 @@ pub enum TrainError {
     /// Another process trains in this folder.
     #[error("{}: another process is training in this folder; wait for it or stop it", .0.display())]
     Busy(PathBuf),
-    /// A file of the run folder is no such file.
+    /// A file of the run folder is damaged or something else.
     #[error("{}: {reason}", path.display())]
     Damaged {
         /// The file.
@@ -96,7 +96,7 @@ pub enum TrainError {
         /// What is wrong, and what to do.
         reason: String,
     },
-    /// No checkpoint of the run is whole.
+    /// No checkpoint of the run is intact.
     #[error("{}: {reason}, and there is no whole checkpoint before it", path.display())]
     NoCheckpoint {
         /// The newest checkpoint.
@@ -104,7 +104,7 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The metrics of the run, without which it cannot be resumed, are damaged.
+    /// The metrics of the run are damaged; it cannot be resumed without them.
     #[error("{}: {reason}; restore the file", path.display())]
     DamagedMetrics {
         /// The file.
@@ -112,7 +112,7 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A run is resumed by another recipe.
+    /// A run is resumed with a different recipe.
     #[error(
         "{}: the run was begun with {key} = {begun}, not {given}; a run is resumed by its own recipe only: leave the \
          setting out, or begin a new run in another folder", path.display()
@@ -122,12 +122,12 @@ pub enum TrainError {
         path: PathBuf,
         /// Dotted key.
         key: String,
-        /// Its value in the run.
+        /// Its value in the run's recipe.
         begun: String,
-        /// Its value now.
+        /// The value given now.
         given: String,
     },
-    /// A run is resumed on other data.
+    /// A run is resumed on different data.
     #[error("{}: the run was begun on other data: {difference}", path.display())]
     OtherData {
         /// The run folder.
@@ -140,9 +140,9 @@ pub enum TrainError {
     Write {
         /// The file.
         path: PathBuf,
-        /// The operating system's answer.
+        /// The error of the operating system.
         cause: io::Error,
-        /// What is left of the run that was being written, where it was one.
+        /// The part of the run that is preserved, if a run was being written.
         kept: Option<Kept>,
     },
     /// A file of a run that is to be replaced cannot be removed.
@@ -150,7 +150,7 @@ pub enum TrainError {
     Remove {
         /// The file.
         path: PathBuf,
-        /// The operating system's answer.
+        /// The error of the operating system.
         cause: io::Error,
     },
     /// A file of the run cannot be read.
@@ -158,7 +158,7 @@ pub enum TrainError {
     Read {
         /// The file.
         path: PathBuf,
-        /// The operating system's answer.
+        /// The error of the operating system.
         cause: io::Error,
     },
     /// A number is NaN or infinite.
@@ -167,23 +167,23 @@ pub enum TrainError {
          train.warmup_epochs or a higher temperature. {kept}"
     )]
     Diverged {
-        /// The loss or the gradient, in words.
+        /// The loss or the gradient, as text.
         what: String,
-        /// Where the first such number stands.
+        /// Where the first non-finite number occurs.
         origin: String,
-        /// Iteration, from 1.
+        /// Iteration, one-based.
         step: usize,
-        /// Epoch, from 1.
+        /// Epoch, one-based.
         epoch: usize,
-        /// What remains.
+        /// What is preserved, as text.
         kept: String,
     },
-    /// The run was asked to stop, and has saved itself.
+    /// The run was asked to stop, and has saved its state.
     #[error("stopped after iteration {step} of {total}")]
     Interrupted {
-        /// Iterations done.
+        /// Number of completed iterations.
         step: usize,
-        /// Iterations of the whole run.
+        /// Number of iterations of the whole run.
         total: usize,
         /// The folder to resume.
         resume: PathBuf,
@@ -204,10 +204,10 @@ impl TrainError {
     }
 }
 
-/// What is left of a run of which a file cannot be written.
+/// The part of a run that is preserved when a file cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// Iteration of the newest whole checkpoint, if there is one.
+    /// Iteration of the newest intact checkpoint, if there is one.
     pub checkpoint: Option<usize>,
     /// The folder to resume.
     pub resume: PathBuf,

@@ -1,10 +1,10 @@
 //! TensorBoard's event files: scalars only.
 //!
-//! A file is a row of records, `length: u64, masked CRC of it, event, masked CRC of it`, little-endian. An event is
-//! the protocol buffer `Event { double wall_time = 1; int64 step = 2; string file_version = 3; Summary summary = 5 }`,
-//! a summary `{ repeated Value value = 1 }`, a value `{ string tag = 1; float simple_value = 2 }`.
+//! A file is a sequence of records, `length: u64, masked CRC of it, event, masked CRC of it`, little-endian. An event
+//! is the protocol buffer `Event { double wall_time = 1; int64 step = 2; string file_version = 3; Summary summary = 5
+//! }`, a summary is `{ repeated Value value = 1 }`, a value is `{ string tag = 1; float simple_value = 2 }`.
 
-/// The record that every file begins with.
+/// The record at the beginning of every file.
 pub(crate) fn header(unix: f64) -> Vec<u8> {
     record(&event(unix, 0, &bytes_field(3, b"brain.Event:2")))
 }
@@ -56,7 +56,7 @@ fn record(data: &[u8]) -> Vec<u8> {
     record
 }
 
-/// CRC-32C as the format wants it, so that a CRC of data that hold a CRC is no zero.
+/// CRC-32C, masked as the format requires, because a CRC of data that contain CRCs is weak.
 fn masked(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -65,8 +65,8 @@ fn masked(bytes: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// Written by TensorBoard 2.21's own writer: `FileWriter`'s first record at time 1.5, and a record of the scalar
-    /// `loss` = 0.25 at step 300 and time 2.0.
+    /// Written by TensorBoard 2.21: the first record of its `FileWriter` at time 1.5, and a record of the scalar `loss`
+    /// = 0.25 at step 300 and time 2.0.
     #[test]
     fn the_bytes_are_tensorboard_s() {
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();

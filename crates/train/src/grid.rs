@@ -1,4 +1,4 @@
-//! Grids of recipes: every combination of some settings over one recipe.
+//! Grids of recipes: every combination of values of some settings, on top of one recipe.
 
 use dyconv_graph::words::suggest;
 use dyconv_models::Options;
@@ -8,42 +8,42 @@ use crate::recipe::fail;
 use crate::recipe::{Recipe, RecipeError};
 use crate::setup::static_twin;
 
-/// Short names of what is varied most:
+/// Short names for the settings that are varied most:
 /// - `kernels`: K of the dynamic layers; 1 is the static twin;
 /// - `tau`: a constant temperature, or `anneal`, the recipe's linear schedule;
-/// - `dynamic`: which convolutions are: `all`, `none`, or some of [`PARTS`] joined by `+`;
-/// - the rest: the keys of the recipe's table `model` of the same name.
+/// - `dynamic`: which convolutions are dynamic: `all`, `none`, or some of [`PARTS`] joined by `+`;
+/// - the rest: the keys of the same name in the recipe's `model` table.
 const AXES: [&str; 7] = ["kernels", "tau", "dynamic", "gate", "se", "width", "router_init"];
-/// Short names that mean something for a static network too.
+/// Short names that also apply to static networks.
 const ALSO_STATIC: [&str; 2] = ["se", "width"];
-/// Convolutions of a block that `dynamic` joins.
+/// Convolutions of a block that `dynamic` can list.
 const PARTS: [&str; 3] = ["expand", "depthwise", "project"];
 
-/// One setting with the values it takes.
+/// A setting and the values it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Axis {
     /// `kernels`, `tau`, `dynamic`, `gate`, `se`, `width`, `router_init`, or a dotted key of the recipe.
     pub key: String,
-    /// At least one.
+    /// At least one value.
     pub values: Vec<String>,
 }
 
-/// One combination.
+/// One combination of values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cell {
-    /// Unlike that of any other cell, and fit for a folder: `kernels=4,tau=anneal`.
+    /// Unique among the cells, and usable as a folder name: `kernels=4,tau=anneal`.
     pub name: String,
-    /// Value by axis; `None` where the axis means nothing for this cell's network.
+    /// Value by axis; `None` if the axis does not apply to this cell's network.
     pub values: Vec<Option<String>>,
-    /// Its recipe, with the seed of the one it was made from.
+    /// Its recipe, with the seed of the base recipe.
     pub recipe: Recipe,
 }
 
 impl Axis {
-    /// Reads `key=value,value,…`; a comma within brackets or quotes parts nothing.
+    /// Parses `key=value,value,…`; commas within brackets or quotes do not separate values.
     ///
     /// # Errors
-    /// In words, when there is no key, no value, or a value twice.
+    /// A message, if the key or the value is missing, or a value occurs twice.
     pub fn parse(text: &str) -> Result<Self, String> {
         let expected = || "expected KEY=VALUE,VALUE,…, e.g. kernels=1,2,4,8".to_owned();
         let (key, values) = text.split_once('=').ok_or_else(expected)?;
@@ -58,7 +58,7 @@ impl Axis {
     }
 }
 
-/// Parts a list at its commas, but not within brackets or quotes.
+/// Splits a list at its commas, except within brackets or quotes.
 fn split(list: &str) -> Vec<String> {
     let (mut parts, mut depth, mut quote) = (vec![String::new()], 0usize, None);
     for c in list.chars() {
@@ -79,17 +79,17 @@ fn split(list: &str) -> Vec<String> {
     parts.into_iter().map(|p| p.trim().to_owned()).collect()
 }
 
-/// Every combination of the axes' values over `base`, the last axis varying fastest. Combinations that differ only in what
-/// means nothing for their network, such as the temperature of static ones, are one cell.
+/// Every combination of the axes' values over `base`, the last axis varying fastest. Combinations that differ only in
+/// values that do not apply to their network, such as the temperature of static ones, are one cell.
 ///
 /// # Errors
-/// An axis that is given twice or that does not exist (with the nearest name), or a value that the recipe refuses.
+/// If an axis is given twice or does not exist (the nearest name is suggested), or the recipe rejects a value.
 pub fn cells(base: &Recipe, axes: &[Axis]) -> Result<Vec<Cell>, RecipeError> {
     for (i, axis) in axes.iter().enumerate() {
         check(axis, &axes[..i], base)?;
     }
     let count = axes.iter().try_fold(1usize, |n, axis| n.checked_mul(axis.values.len()));
-    /// More than anyone trains.
+    /// A limit far beyond what anyone trains.
     const MOST: usize = 10_000;
     let count = count.filter(|n| *n <= MOST);
     let Some(count) = count else { return fail(format!("the grid has more than {MOST} combinations")) };
@@ -114,7 +114,7 @@ pub fn cells(base: &Recipe, axes: &[Axis]) -> Result<Vec<Cell>, RecipeError> {
     Ok(cells)
 }
 
-/// Whether the axis is new and may exist; a dotted key is looked up when it is set.
+/// Checks that the axis is new and can exist; a dotted key is looked up when it is set.
 fn check(axis: &Axis, before: &[Axis], base: &Recipe) -> Result<(), RecipeError> {
     let key = axis.key.as_str();
     if before.iter().any(|other| other.key == key) {
@@ -128,14 +128,14 @@ fn check(axis: &Axis, before: &[Axis], base: &Recipe) -> Result<(), RecipeError>
     }
     let mut known = Vec::new();
     flatten("", &Value::try_from(base).expect("a recipe is made of tables and plain values"), &mut known);
-    // `lr` means `train.lr` before it means a short name of few other letters.
+    // `lr` means `train.lr` rather than a similarly spelled short name.
     let ending = known.iter().find(|k| k.rsplit('.').next() == Some(key)).map(String::as_str);
     let names = AXES.into_iter().chain(known.iter().map(String::as_str));
     let near = ending.or_else(|| suggest(key, names)).unwrap_or_default();
     fail(format!("no axis of a grid is called `{key}`; did you mean `{near}`?"))
 }
 
-/// The dotted keys of everything in a table.
+/// Collects the dotted keys of everything in a table.
 fn flatten(key: &str, value: &Value, keys: &mut Vec<String>) {
     match value {
         Value::Table(table) => table.iter().for_each(|(name, value)| {
@@ -152,7 +152,7 @@ fn cell(base: &Recipe, axes: &[Axis], chosen: &[&str]) -> Result<Cell, RecipeErr
         settle(key, value, &mut settings)?;
     }
     let mut recipe = base.with(&settings)?;
-    // These two decide; where neither is an axis, the name does.
+    // These two decide whether the network is static; if neither is an axis, its name decides.
     let says_static = |key: &str, value: &str| matches!((key, value), ("kernels", "1") | ("dynamic", "none"));
     let decided = pairs().any(|(key, _)| ["kernels", "dynamic"].contains(&key));
     let named_static = dyconv_models::static_twin(&recipe.model.name).is_none();
@@ -172,12 +172,12 @@ fn cell(base: &Recipe, axes: &[Axis], chosen: &[&str]) -> Result<Cell, RecipeErr
     Ok(Cell { name: if name.is_empty() { "recipe".into() } else { name }, values, recipe })
 }
 
-/// What a folder's name takes on every system.
+/// Replaces characters that some system does not allow in a folder name.
 fn plain(c: char) -> char {
     if c.is_ascii_alphanumeric() || "._=+-".contains(c) { c } else { '_' }
 }
 
-/// Whether an axis means nothing for a static network.
+/// Whether an axis does not apply to static networks.
 fn of_routers(key: &str) -> bool {
     match AXES.contains(&key) {
         true => !ALSO_STATIC.contains(&key),
@@ -192,7 +192,7 @@ fn of_routers(key: &str) -> bool {
     }
 }
 
-/// Adds the settings that an axis' value stands for.
+/// Adds the settings that a value of an axis stands for.
 fn settle(key: &str, value: &str, settings: &mut Vec<(String, String)>) -> Result<(), RecipeError> {
     let wrong = |expected: &str| fail(format!("`{key}` of a grid takes {expected}, got `{value}`"));
     let mut put = |key: &str, value: &str| settings.push((key.to_owned(), value.to_owned()));

@@ -1,7 +1,7 @@
-//! What happened in a run: `metrics.jsonl`, and the two views of it, `metrics.csv` and TensorBoard's events.
+//! The log of a run: `metrics.jsonl`, and two views of it, `metrics.csv` and TensorBoard event files.
 //!
-//! The first is the source of truth: one line every few iterations and one an epoch. A resumed run cuts it to the length
-//! that its checkpoint knows and makes the views anew from it.
+//! `metrics.jsonl` is the source of truth: one line every few iterations and one per epoch. A resumed run truncates it
+//! to the length recorded in its checkpoint and rebuilds the views from it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -17,56 +17,56 @@ use crate::events;
 use crate::files::{CSV, EVENTS, JOURNAL};
 use crate::folder::RunFolder;
 
-/// A few iterations.
+/// Metrics of the latest iterations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// Iterations done in the whole run.
+    /// Number of completed iterations of the whole run.
     pub step: usize,
-    /// Epoch, from 1.
+    /// Epoch, one-based.
     pub epoch: usize,
-    /// Mean loss of the latest iterations of this epoch, at most `train.log_steps`.
+    /// Mean loss of the latest iterations of this epoch, at most `train.log_steps` of them.
     pub loss: f32,
     /// Learning rate.
     pub lr: f64,
     /// Temperature τ.
     pub tau: f32,
-    /// What differs between two equal runs.
+    /// The values that differ between two equal runs.
     pub time: Timing,
 }
 
 /// One pass over the training images and its evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
-    /// Iterations done in the whole run.
+    /// Number of completed iterations of the whole run.
     pub step: usize,
-    /// Epoch, from 1.
+    /// Epoch, one-based.
     pub epoch: usize,
     /// Mean loss over its iterations.
     pub loss: f32,
-    /// How the network did on the held-out part.
+    /// Scores of the network on the validation part.
     #[serde(flatten)]
     pub validation: Validation,
     /// Learning rate of its last iteration.
     pub lr: f64,
     /// Temperature τ of its evaluation.
     pub tau: f32,
-    /// What the routers of a dynamic network did on the held-out images.
+    /// Statistics of the routers of a dynamic network on the validation images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<AttentionStats>,
-    /// What differs between two equal runs.
+    /// The values that differ between two equal runs.
     pub time: Timing,
 }
 
-/// How a network did on the held-out part; all is `None` if there is none.
+/// Scores of a network on the validation part; all are `None` if there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Validation {
-    /// Of a classifier: top-1 accuracy, 0 to 1.
+    /// Top-1 accuracy of a classifier, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
-    /// Of a keypoint network: COCO's average precision over the persons' own boxes, 0 to 1.
+    /// COCO's average precision of a keypoint network over the annotated boxes, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ap: Option<f64>,
-    /// Of a keypoint network: mean loss.
+    /// Mean loss of a keypoint network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val_loss: Option<f64>,
 }
@@ -79,20 +79,20 @@ impl Validation {
         }
     }
 
-    /// The number by which the best network is chosen: accuracy, or average precision.
+    /// The number by which the best network is selected: accuracy, or average precision.
     pub fn score(&self) -> Option<f64> {
         self.accuracy.or(self.ap)
     }
 }
 
-/// What differs between two equal runs.
+/// The values that differ between two equal runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
-    /// Seconds since 1970.
+    /// Unix time in seconds.
     pub unix: f64,
-    /// Images trained on per second of this epoch, since it began or was resumed.
+    /// Training images per second in this epoch, since it started or was resumed.
     pub images_per_second: f64,
-    /// Share of that time spent waiting for images, 0 to 1.
+    /// Fraction of that time spent waiting for images, 0 to 1.
     pub waited: f64,
 }
 
@@ -110,7 +110,7 @@ pub(crate) struct Journal {
     lines: Log,
     csv: Log,
     events: Log,
-    /// Whether the run is that of a keypoint network.
+    /// Whether the run trains a keypoint network.
     of_joints: bool,
 }
 
@@ -124,17 +124,17 @@ struct Log {
 const COLUMNS: [&str; 3] = ["epoch,step,loss", "accuracy", "lr,tau,attention_entropy,images_per_second"];
 const KEYPOINT_COLUMNS: &str = "ap,val_loss";
 
-/// The epochs that the run in this folder has done so far; none where there is no run. The run may still be training.
+/// The completed epochs of the run in this folder; empty if there is no run. The run may still be training.
 pub fn epochs_done(run: &Path) -> Vec<Epoch> {
     let text = std::fs::read(run.join(JOURNAL)).unwrap_or_default();
-    // A last line may be half written.
+    // The last line may be incomplete.
     epochs(text.split(|b| *b == b'\n').map_while(|line| serde_json::from_slice(line).ok()))
 }
 
-/// As [`epochs_done`], of a run that must be whole but for a last line that is half written.
+/// Like [`epochs_done`], for a run whose files must be intact except for an incomplete last line.
 ///
 /// # Errors
-/// When `metrics.jsonl` cannot be read or is not what was written.
+/// If `metrics.jsonl` cannot be read or is damaged.
 pub(crate) fn read_epochs(run: &Path) -> Result<Vec<Epoch>, TrainError> {
     let path = run.join(JOURNAL);
     let text = text(&path)?;
@@ -142,7 +142,7 @@ pub(crate) fn read_epochs(run: &Path) -> Result<Vec<Epoch>, TrainError> {
     Ok(epochs(lines(&path, &text[..whole])?))
 }
 
-/// The bytes of `metrics.jsonl`; none where no line was written yet.
+/// The bytes of `metrics.jsonl`; empty if it does not exist yet.
 fn text(path: &Path) -> Result<Vec<u8>, TrainError> {
     match std::fs::read(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -170,16 +170,16 @@ fn epochs(lines: impl IntoIterator<Item = Line>) -> Vec<Epoch> {
     epochs.collect()
 }
 
-/// Seconds since 1970.
+/// The current Unix time in seconds.
 pub(crate) fn unix() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
 }
 
 impl Journal {
-    /// Opens the files of a run, cut to the first `bytes` of `metrics.jsonl`, and gives the lines in them.
+    /// Opens the files of a run, truncated to the first `bytes` of `metrics.jsonl`, and returns the lines in them.
     ///
     /// # Errors
-    /// When a file cannot be opened, or `metrics.jsonl` is not what was written.
+    /// If a file cannot be opened, or `metrics.jsonl` is damaged.
     pub fn open(folder: &RunFolder, bytes: u64) -> Result<(Self, Vec<Line>), TrainError> {
         let path = folder.file(JOURNAL);
         let text = text(&path)?;
@@ -204,7 +204,7 @@ impl Journal {
         Ok((journal, lines))
     }
 
-    /// Length that `metrics.jsonl` has now, in bytes.
+    /// The current length of `metrics.jsonl` in bytes.
     pub fn bytes(&mut self) -> Result<u64, TrainError> {
         self.lines.file.stream_position().map_err(|e| TrainError::write(&self.lines.path, e))
     }
@@ -216,7 +216,7 @@ impl Journal {
         self.view(line)
     }
 
-    /// Makes what was added outlast a power cut.
+    /// Syncs the file, so that what was added survives a power failure.
     pub fn sync(&self) -> Result<(), TrainError> {
         self.lines.file.sync_all().map_err(|e| TrainError::write(&self.lines.path, e))
     }
@@ -264,7 +264,7 @@ impl Journal {
 }
 
 impl Log {
-    /// Opens a file, cut to `bytes`, to write at its end.
+    /// Opens a file, truncated to `bytes`, for appending.
     fn open(path: PathBuf, bytes: u64) -> Result<Self, TrainError> {
         let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path).and_then(|mut file| {
             file.set_len(bytes)?;

@@ -1,4 +1,4 @@
-//! A network that learns: one iteration after another.
+//! The network in training: one iteration after another.
 
 use std::io;
 use std::ops::Range;
@@ -22,16 +22,16 @@ use crate::recipe::{Recipe, TrainRecipe};
 use crate::setup::Setup;
 use crate::world::World;
 
-/// Parts of a checkpoint.
+/// Sections of a checkpoint.
 const MODEL: &str = "model";
 const OPTIMIZER: &str = "optimizer";
 const EMA: &str = "ema";
 
-/// Why an iteration could not be done.
+/// Why an iteration failed.
 #[derive(Debug)]
 pub(crate) enum StepError {
     NonFinite(NonFinite),
-    /// The operating system gives no thread for each device.
+    /// The operating system refuses to start a thread for each device.
     Threads(io::Error),
 }
 
@@ -41,14 +41,14 @@ impl From<NonFinite> for StepError {
     }
 }
 
-/// The network, what moves it, and its average.
+/// The network, its optimizer, and its moving average.
 #[derive(Debug)]
 pub(crate) struct Learner<'a> {
     rule: &'a TrainRecipe,
     objective: &'a Objective,
     world: &'a World,
-    /// One for each device. They hold the same weights and take the same steps; each has running statistics of its own
-    /// images, of which the first one's count.
+    /// One replica per device. They hold the same weights and take the same steps; each has running statistics of its
+    /// own images, of which the first replica's are used.
     replicas: Vec<Replica>,
     ema: Option<Ema>,
 }
@@ -58,25 +58,25 @@ pub(crate) struct Learner<'a> {
 struct Replica {
     network: Network,
     optimizer: Optimizer,
-    /// With gradients.
+    /// With gradients enabled.
     device: Device,
 }
 
-/// What a device makes of its part of a batch.
+/// The result of a device for its part of a batch.
 struct Part {
-    /// Its share of the loss.
+    /// Its part of the loss.
     value: f64,
-    /// None where it had no images.
+    /// `None` if it had no images.
     gradients: Option<Gradients>,
     /// Images whose loss is not finite.
     suspect: Option<Tensor<4>>,
 }
 
 impl<'a> Learner<'a> {
-    /// As a checkpoint left it, or with first weights as its part `model`.
+    /// Restores a learner from a checkpoint, which holds first weights in its section `model` when a run starts.
     ///
     /// # Errors
-    /// When the weights do not fit the graph.
+    /// If the weights do not fit the graph.
     pub fn new(
         recipe: &'a Recipe,
         setup: &'a Setup,
@@ -105,15 +105,15 @@ impl<'a> Learner<'a> {
         &self.replicas[0].network
     }
 
-    /// First weights for [`Learner::new`].
+    /// Stores first weights for [`Learner::new`].
     pub fn first(checkpoint: Checkpoint, weights: &Weights) -> Checkpoint {
         checkpoint.with(MODEL, weights.0.clone())
     }
 
-    /// Adds everything that a later [`Learner::new`] needs.
+    /// Adds everything needed by a later [`Learner::new`].
     ///
     /// # Errors
-    /// When a weight is not finite.
+    /// If a weight is not finite.
     pub fn save(&self, checkpoint: Checkpoint) -> Result<Checkpoint, NonFinite> {
         let weights = self.network().weights();
         if let Some(origin) = non_finite::weights(self.network(), &weights) {
@@ -131,15 +131,15 @@ impl<'a> Learner<'a> {
     /// Sets τ.
     ///
     /// # Errors
-    /// When it is no temperature.
+    /// If it is not a valid temperature.
     pub fn set_temperature(&mut self, tau: f32) -> Result<(), NetworkError> {
         self.replicas.iter_mut().try_for_each(|replica| replica.network.set_temperature(tau))
     }
 
-    /// The network that is evaluated and kept, without gradients: the average, where there is one.
+    /// The network that is evaluated and saved, without gradients: the moving average, if there is one.
     ///
     /// # Errors
-    /// When a tensor of the average is not finite.
+    /// If a tensor of the average is not finite.
     pub fn evaluated(&self) -> Result<Network, NetworkError> {
         match &self.ema {
             None => Ok(self.network().valid()),
@@ -150,22 +150,21 @@ impl<'a> Learner<'a> {
         }
     }
 
-    /// Forward, backward, step; gives the loss of the batch, of which other processes may have parts. `seed` decides over
-    /// dropout.
+    /// Forward, backward, step; returns the loss of the whole batch, over all processes. `seed` determines dropout.
     ///
-    /// The batch passes in pieces, as many as the recipe says; their gradients add up to that of the batch, but that batch
-    /// norm sees one piece at a time.
+    /// The batch passes through the network in as many pieces as the recipe says. Their gradients add up to those of
+    /// the batch, except that batch norm sees one piece at a time.
     ///
     /// # Errors
-    /// When the loss or a gradient is not finite; then nothing was learnt. All processes agree on it. Or when the devices have no
-    /// threads.
+    /// If the loss or a gradient is not finite; the weights are then unchanged, and all processes agree on it. Or if
+    /// the threads of the devices cannot be started.
     pub fn step(&mut self, batch: &Batch, lr: f64, seed: u64) -> Result<f32, StepError> {
         let weight_sum = self.world.total(f64::from(self.objective.weight_sum(batch)));
         let mut parts = self.parts(batch, weight_sum, seed).map_err(StepError::Threads)?;
         let value = self.world.total(parts.iter().map(|part| part.value).sum()) as f32;
         if !value.is_finite() {
             let origin = match parts.iter_mut().find_map(|part| part.suspect.take()) {
-                // On the first device, where the network is to be looked at.
+                // On the first device, where the network is examined.
                 Some(images) => non_finite::origin(self.network(), images.to_device(&self.replicas[0].device)),
                 None => "It came up in another process".to_owned(),
             };
@@ -175,7 +174,7 @@ impl<'a> Learner<'a> {
         let gradients = gradients.expect("every device has images");
         let devices = self.world.devices();
         let (rule, world) = (self.rule, self.world);
-        // Every device takes the same step. Summing over devices waits until all of them take part.
+        // Every device takes the same step. The all-reduce over devices waits until all of them take part.
         let stepped = on_each(self.replicas.iter_mut().zip(gradients).collect(), |(replica, gradients)| {
             let gradients = summed_over(devices, world.all_reduce_gradients(gradients));
             let gradients = clipped(rule.clip_norm, &replica.network, gradients)?;
@@ -189,7 +188,7 @@ impl<'a> Learner<'a> {
         Ok(value)
     }
 
-    /// Forward and backward on every device.
+    /// Runs forward and backward on every device.
     fn parts(&self, batch: &Batch, weight_sum: f64, seed: u64) -> io::Result<Vec<Part>> {
         let shares = pieces(0..batch.len(), self.replicas.len());
         on_each(self.replicas.iter().zip(shares).collect(), |(replica, images)| {
@@ -215,11 +214,11 @@ impl<'a> Learner<'a> {
     }
 }
 
-/// Runs `work` for each device, on a thread of its own where there are several. None begins before all threads are there,
-/// for they may wait for each other.
+/// Runs `work` for each device, on a thread of its own if there are several. None begins before all threads have
+/// started, because they may wait for each other.
 ///
 /// # Errors
-/// When a thread cannot be had; then nothing was done.
+/// If a thread cannot be started; then nothing was done.
 fn on_each<T: Send, R: Send>(mut items: Vec<T>, work: impl Fn(T) -> R + Sync) -> io::Result<Vec<R>> {
     if items.len() == 1 {
         return Ok(vec![work(items.remove(0))]);
@@ -229,7 +228,7 @@ fn on_each<T: Send, R: Send>(mut items: Vec<T>, work: impl Fn(T) -> R + Sync) ->
         let mut threads = Vec::with_capacity(items.len());
         for item in items {
             let (begin, begun) = mpsc::channel();
-            // The sender is dropped unsent where a later thread cannot be had.
+            // The sender is dropped without sending if a later thread cannot be started.
             let body = move || begun.recv().ok().map(|()| work(item));
             threads.push((Builder::new().spawn_scoped(scope, body)?, begin));
         }
@@ -241,7 +240,7 @@ fn on_each<T: Send, R: Send>(mut items: Vec<T>, work: impl Fn(T) -> R + Sync) ->
     })
 }
 
-/// The gradients of all devices added up, on each of them (Burn's collectives).
+/// All-reduces the gradients: their sum over all devices, on each of them (Burn's collectives).
 fn summed_over(devices: &[Device], gradients: Gradients) -> Gradients {
     if devices.len() == 1 {
         return gradients;
@@ -250,7 +249,7 @@ fn summed_over(devices: &[Device], gradients: Gradients) -> Gradients {
     Gradients(gradients.0.into_iter().map(|gradient| gradient.map(sum)).collect())
 }
 
-/// Shortens gradients to a norm of `most`, as PyTorch's `clip_grad_norm_` does; 0 is no bound.
+/// Clips gradients to a norm of `most`, as PyTorch's `clip_grad_norm_` does; 0 disables clipping.
 fn clipped(most: f64, network: &Network, gradients: Gradients) -> Result<Gradients, NonFinite> {
     let norm = gradients.norm();
     if !norm.is_finite() {
@@ -260,14 +259,14 @@ fn clipped(most: f64, network: &Network, gradients: Gradients) -> Result<Gradien
     if most > 0.0 && norm > most { Ok(gradients.scale(most / (norm + 1e-6))) } else { Ok(gradients) }
 }
 
-/// Cuts `images` into `count` pieces whose sizes differ by at most one; into as many as there are images if these are fewer.
+/// Cuts `images` into `count` pieces whose sizes differ by at most one, or into one piece per image if there are fewer.
 fn pieces(images: Range<usize>, count: usize) -> impl Iterator<Item = Range<usize>> {
     let (first, n) = (images.start, images.len());
     let count = count.min(n);
     (0..count).map(move |i| first + i * n / count..first + (i + 1) * n / count)
 }
 
-/// Some images of a batch as a network's input `[N, C, H, W]`.
+/// A range of images of a batch as a network's input `[N, C, H, W]`.
 pub(crate) fn input(batch: &Batch, images: Range<usize>, device: &Device) -> Tensor<4> {
     let [_, c, h, w] = batch.shape();
     let elements = c * h * w;
@@ -315,7 +314,7 @@ mod tests {
         }
     }
 
-    /// Length of the way from `a` to `b`.
+    /// Euclidean distance of `a` and `b`.
     fn distance(a: &Weights, b: &Weights) -> f64 {
         let pairs = a.0.iter().flat_map(|(name, t)| t.data.iter().zip(&b.get(name).data));
         pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
@@ -334,7 +333,7 @@ mod tests {
         let way = distance(&first, &whole);
         for accumulate in ["2", "4", "30"] {
             let (parts, accumulated, _) = weights(accumulate);
-            // The same sums in another order, three steps long.
+            // The same sums in a different order, over three steps.
             assert!(losses.iter().zip(&parts).all(|(a, b)| (a - b).abs() < 1e-4), "{losses:?} and {parts:?}");
             let apart = distance(&whole, &accumulated);
             assert!(apart < 1e-3 * way, "{accumulate}: {apart} on a way of {way}");
@@ -380,7 +379,7 @@ mod tests {
                 ("train.freeze", "[\"stem*\"]"),
                 ("augment.mixup", "0.5"),
                 ("augment.cutmix", "0.5"),
-                // No dropout: it draws from a generator that all tests of this process share.
+                // Dropout is off: it draws from a generator shared by all tests of this process.
             ]);
             let mut whole = bench.learner();
             bench.steps(&mut whole, 0..4);

@@ -1,15 +1,17 @@
-//! Training: a recipe, a data set, a network, and a loop that ends in a run folder with a model file.
+//! Training: a recipe, a data set, a network, and a loop that produces a run folder with a model file.
 //!
-//! A run goes through these types, each made from those before it:
+//! A run goes through these types, each made from the ones before it:
 //!
-//! - [`Recipe`]: everything that decides a run, layers of TOML over commented defaults;
+//! - [`Recipe`]: everything that determines a run, as layers of TOML over commented defaults;
 //! - a [`Dataset`](dyconv_data::Dataset), opened as the recipe says ([`open`]);
-//! - [`Setup`]: the network, its first weights and how it reads images ([`setup`]); [`warm_start`] puts the weights of a model in;
-//! - [`RunFolder`]: where the run writes; nobody else may write there meanwhile, and a run that was stopped is resumed from it;
+//! - [`Setup`]: the network, its first weights and its preprocessing ([`setup`]); [`warm_start`] loads the weights of a
+//!   model;
+//! - [`RunFolder`]: the output folder; it is locked while the run writes to it, and a run that was stopped is resumed
+//!   from it;
 //! - [`World`]: the processes and devices that share each batch;
-//! - [`train`], which reports what happens as [`Event`]s and returns what was [`Trained`].
+//! - [`train`], which reports progress as [`Event`]s and returns [`Trained`].
 //!
-//! Training from code, here for a few steps on handwritten digits that the crate contains:
+//! Training from code, here for two epochs on the handwritten digits embedded in the data crate:
 //!
 //! ```no_run
 //! use std::sync::atomic::AtomicBool;

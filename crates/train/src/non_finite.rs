@@ -1,10 +1,10 @@
-//! Where a NaN or an infinity comes from.
+//! Finds the origin of a NaN or an infinity.
 
 use burn::tensor::Tensor;
 use dyconv_graph::Weights;
 use dyconv_nn::{Gradients, Network, Value};
 
-/// A number that is not finite: what it is, and where it comes from.
+/// A number that is not finite, and its origin.
 #[derive(Debug)]
 pub(crate) struct NonFinite {
     pub what: String,
@@ -15,9 +15,9 @@ fn finite(values: &[f32]) -> bool {
     values.iter().all(|v| v.is_finite())
 }
 
-/// A sentence about the gradients, of which one or their norm is not finite.
+/// A message about the gradients, at least one of which, or their norm, is not finite.
 ///
-/// Backpropagation begins at the network's end, so what went wrong first stands last in the order of the graph.
+/// Backpropagation starts at the end of the network, so the first failure is the last one in graph order.
 pub(crate) fn gradients(network: &Network, gradients: &Gradients) -> String {
     let trained = network.trained();
     let bad = trained.iter().zip(&gradients.0).filter(|(_, gradient)| {
@@ -32,14 +32,14 @@ pub(crate) fn gradients(network: &Network, gradients: &Gradients) -> String {
     }
 }
 
-/// A sentence about the first weight that is not finite, in the order of the graph, or `None`.
+/// A message about the first weight in graph order that is not finite, or `None`.
 pub(crate) fn weights(network: &Network, weights: &Weights) -> Option<String> {
     let parameters = network.graph().parameters();
     let bad = parameters.iter().find(|p| weights.0.get(&p.name).is_some_and(|t| !finite(&t.data)))?;
     Some(format!("The first weight that is not finite is in `{}`", bad.name))
 }
 
-/// A sentence about the first weight or activation, in the order of the graph, that is not finite.
+/// A message about the first weight or activation in graph order that is not finite.
 pub(crate) fn origin(network: &Network, images: Tensor<4>) -> String {
     if let Some(weights) = weights(network, &network.weights()) {
         return weights;
@@ -79,7 +79,7 @@ mod tests {
     fn the_first_activation_and_gradient_that_are_not_finite_are_named() {
         let whole = network(|_| ());
         assert!(origin(&whole, images()).contains("All weights"));
-        // Finite weights, but sums beyond f32.
+        // Finite weights, but sums that overflow f32.
         let burst = network(|w| w.0.get_mut("layer2.0.conv1.weight").unwrap().data.fill(f32::MAX));
         assert!(origin(&burst, images()).contains("comes out of `layer2.0.conv1`"), "{}", origin(&burst, images()));
         let sum = |network: &Network| match network.forward(images()) {

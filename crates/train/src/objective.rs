@@ -1,4 +1,4 @@
-//! What a network is taught: how items become inputs with targets, and how far its answers are from these.
+//! The training objective: how items become inputs with targets, and the loss of predictions against them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use dyconv_nn::Value;
 
 use crate::loss::{Loss, keypoints};
 
-/// One of the two tasks, with everything of the recipe that only it knows.
+/// One of the two tasks, with all task-specific settings of the recipe.
 #[derive(Debug, Clone)]
 pub(crate) enum Objective {
-    /// Images with classes; the network answers with logits.
+    /// Images with classes; the network predicts logits.
     Classes { augment: Augment, loss: Loss },
-    /// Persons with joints; the network answers with heat maps. `sigma` is that of their Gaussians, in cells.
+    /// Persons with joints; the network predicts heat maps. `sigma` is the σ of their Gaussians, in cells.
     Keypoints { maps: HeatMaps, sigma: f64, augment: PoseAugment },
 }
 
 impl Objective {
-    /// A pass over the training part, as training sees it.
+    /// A pass over the training part, prepared for training.
     pub fn training(
         &self,
         dataset: &Arc<Dataset>,
@@ -37,7 +37,7 @@ impl Objective {
         }
     }
 
-    /// A pass over the held-out part, as evaluation sees it.
+    /// A pass over the validation part, prepared for evaluation.
     pub fn held_out(&self, dataset: &Arc<Dataset>, transform: &Transform, options: &LoaderOptions) -> Batches {
         match self {
             Self::Classes { .. } => Loader::epoch(dataset, Split::Val, transform, None, options, 0),
@@ -47,7 +47,7 @@ impl Objective {
         }
     }
 
-    /// What a batch weighs: by the sum over all processes its loss is divided.
+    /// The weight of a batch. The loss is divided by its sum over all processes.
     pub fn weight_sum(&self, batch: &Batch) -> f32 {
         match self {
             Self::Classes { loss, .. } => loss.weight_sum(batch),
@@ -55,10 +55,10 @@ impl Objective {
         }
     }
 
-    /// The share that some items of a batch have in the loss of a batch of so much `weight_sum`, one number.
+    /// The contribution of some items to the loss of a batch with this total `weight_sum`, one number.
     ///
     /// # Panics
-    /// When the answer is not of the task: `setup` checks the network.
+    /// If the network's output does not fit the task: `setup` checks the network.
     pub fn loss(
         &self,
         answer: Value,

@@ -1,4 +1,4 @@
-//! Update rules, with the meaning that their names have in PyTorch.
+//! Update rules, with the semantics of the PyTorch optimizers of the same names.
 //!
 //! ```text
 //! g ← gradient + decay · w                                        (AdamW: w ← w − lr · decay · w instead)
@@ -7,7 +7,7 @@
 //! RMSprop  s ← αs + (1 − α)g²,  v ← momentum · v + g / (√s + ε)   w ← w − lr · v
 //! ```
 //!
-//! They are written out, a few lines each, so that their state is a list of named tensors.
+//! They are implemented here, a few lines each, so that their state is a list of named tensors.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use dyconv_graph::Tensor as Stored;
@@ -17,9 +17,9 @@ use dyconv_nn::{Gradients, Network, Trained};
 use crate::checkpoint::Tensors;
 use crate::recipe::{OptimizerKind, TrainRecipe};
 
-/// Name of the number of steps in a saved state.
+/// Name of the step counter in a saved state.
 const STEPS: &str = "steps";
-/// Steps are counted up to here, where f32 is still exact and every βᵗ has long become nothing.
+/// The counter stops here, where f32 is still exact and every βᵗ has long vanished.
 const MOST_STEPS: u32 = 1 << 24;
 
 /// An update rule with its state.
@@ -28,7 +28,7 @@ pub(crate) struct Optimizer {
     rule: TrainRecipe,
     trained: Vec<Trained>,
     steps: u32,
-    /// v or m of each trained tensor that had a gradient, flat.
+    /// v or m of each trained tensor that had a gradient, flattened.
     first: Vec<Option<Tensor<1>>>,
     /// s of each.
     second: Vec<Option<Tensor<1>>>,
@@ -41,7 +41,7 @@ impl Optimizer {
         Self { rule: recipe.clone(), trained, steps: 0, first: none.clone(), second: none }
     }
 
-    /// Moves the weights; a tensor without a gradient stays as it is.
+    /// Updates the weights; a tensor without a gradient is left unchanged.
     pub fn step(&mut self, lr: f64, network: Network, mut gradients: Gradients) -> Network {
         self.steps = (self.steps + 1).min(MOST_STEPS);
         network.update(|i, weight| gradients.0[i].take().map(|gradient| self.moved(i, lr, weight, gradient)))
@@ -82,7 +82,7 @@ impl Optimizer {
         }
     }
 
-    /// The state by `<parameter>.velocity` or `.mean` and `<parameter>.square`.
+    /// The state, keyed by `<parameter>.velocity` or `.mean` and `<parameter>.square`.
     pub fn state(&self) -> Tensors {
         let [first, second] = self.names();
         let state = self.trained.iter().zip(&self.first).zip(&self.second).flat_map(|((trained, a), b)| {
@@ -93,7 +93,7 @@ impl Optimizer {
         state.chain([(STEPS.to_owned(), steps)]).collect()
     }
 
-    /// Takes a state that was saved.
+    /// Restores a saved state.
     pub fn load(&mut self, mut state: Tensors, device: &Device) {
         let [first, second] = self.names();
         let mut take = |name: String| state.remove(&name).map(|t| loaded(t, device));
@@ -112,7 +112,7 @@ impl Optimizer {
     }
 }
 
-/// v ← momentum · v + g; nothing is kept without momentum.
+/// v ← momentum · v + g; without momentum there is no state.
 fn momentum(state: &mut Option<Tensor<1>>, momentum: f64, gradient: Tensor<1>) -> Tensor<1> {
     if momentum == 0.0 {
         return gradient;
@@ -152,7 +152,7 @@ mod tests {
 
     const DECAY: f64 = 0.1;
 
-    /// One linear layer of two inputs on a device with gradients.
+    /// One linear layer with two inputs on a device with gradients.
     fn network() -> Network {
         let mut b = Builder::new([2, 1, 1]).unwrap();
         let x = b.input();
@@ -167,7 +167,7 @@ mod tests {
         Network::new(&graph, &weights, 1.0, &Device::flex().autodiff()).unwrap()
     }
 
-    /// Gradients of step t: not zero, of changing sign and size.
+    /// Gradients of step t: nonzero, of varying sign and size.
     fn gradient(t: usize) -> [f64; 3] {
         let t = t as f64;
         [0.3 - 0.2 * t, 0.01 * (t + 1.0), 2.0 / (t + 1.0)]
@@ -194,11 +194,11 @@ mod tests {
         [&weights.get("fc.weight").data[..], &weights.get("fc.bias").data[..]].concat()
     }
 
-    /// The documentation's algorithm for one number: w, state, g, lr, t (from 1) → w.
+    /// The documented algorithm for a single number: w, state, g, lr, t (one-based) → w.
     type Naive = fn(f64, &mut [f64; 2], f64, f64, i32) -> f64;
 
-    /// Four steps by the rule are four steps by the naive algorithm for each number, and the same bits where the state is
-    /// saved and loaded after two.
+    /// Four steps equal four steps of the naive algorithm for each number, and give the same bits if the state is saved
+    /// and loaded after two.
     fn check(settings: &[(&str, &str)], naive: Naive) {
         let rule = rule(settings);
         let mut expected = [0.5, -1.0, 0.25];

@@ -1,4 +1,4 @@
-//! What the folder of a run holds, read without locking it.
+//! The content of a run folder, read without locking it.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::journal::Epoch;
 use crate::journal::read_epochs;
 use crate::recipe::Recipe;
 
-/// A run as its folder describes it: finished, stopped, or training in another process.
+/// A run as recorded in its folder: finished, stopped, or training in another process.
 #[derive(Debug)]
 pub struct RunRecord {
     path: PathBuf,
@@ -18,10 +18,10 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
-    /// Reads the folder of a run that was begun. Nothing in it is changed.
+    /// Reads the folder of a run. Nothing in it is changed.
     ///
     /// # Errors
-    /// When it holds no run, or its files are damaged.
+    /// If it holds no run, or its files are damaged.
     pub fn read(path: &Path) -> Result<Self, TrainError> {
         let (recipe, data) = read(path)?;
         Ok(Self { path: path.to_owned(), recipe, data, epochs: read_epochs(path)? })
@@ -37,27 +37,27 @@ impl RunRecord {
         &self.recipe
     }
 
-    /// The epochs done so far.
+    /// The completed epochs.
     pub fn epochs(&self) -> &[Epoch] {
         &self.epochs
     }
 
-    /// Whether all epochs of the recipe are done.
+    /// Whether all epochs of the recipe are completed.
     pub fn is_finished(&self) -> bool {
         self.epochs.len() >= self.recipe.train.epochs
     }
 
-    /// Whether it is the run of a keypoint network, which is scored by AP, and not of a classifier.
+    /// Whether the run trains a keypoint network, which is scored by AP, rather than a classifier.
     pub fn of_keypoints(&self) -> bool {
         self.data.of_keypoints()
     }
 
-    /// Whether both were trained and scored on the same items with the same labels, wherever the data lie.
+    /// Whether both were trained and scored on the same items with the same labels, wherever the data are stored.
     pub fn has_data_of(&self, other: &Self) -> bool {
         self.data.difference(&other.data).is_none()
     }
 
-    /// The first dotted key, the seed aside, in which the recipes differ, with this one's value and the other's.
+    /// The first dotted key, except the seed, in which the recipes differ, with the value of this run and of the other.
     pub fn recipe_difference(&self, other: &Self) -> Option<(String, String, String)> {
         let other = Recipe { seed: self.recipe.seed, ..other.recipe.clone() };
         recipe_difference(&self.recipe, &other)

@@ -1,8 +1,8 @@
-//! What changes from iteration to iteration: the learning rate and the temperature.
+//! The schedules of the learning rate and the temperature.
 
 use crate::recipe::{Schedule, TemperatureRecipe, TemperatureSchedule, TrainRecipe};
 
-/// Learning rate at `progress` epochs: linear warm-up from 0, then by the recipe's schedule.
+/// Learning rate after `progress` epochs: linear warm-up from 0, then the recipe's schedule.
 pub(crate) fn learning_rate(recipe: &TrainRecipe, progress: f64) -> f64 {
     let warmup = recipe.warmup_epochs.min(recipe.epochs as f64);
     if progress < warmup {
@@ -18,7 +18,7 @@ pub(crate) fn learning_rate(recipe: &TrainRecipe, progress: f64) -> f64 {
         }
 }
 
-/// Temperature τ at `progress` epochs; exactly `end` once the schedule has run out.
+/// Temperature τ after `progress` epochs; exactly `end` once the schedule is over.
 pub(crate) fn temperature(recipe: &TemperatureRecipe, progress: f64) -> f32 {
     match recipe.schedule {
         TemperatureSchedule::Linear if progress < recipe.epochs => {

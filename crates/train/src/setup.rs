@@ -1,4 +1,4 @@
-//! From a recipe and a data set to a network: sizes and statistics that depend on the data are decided here.
+//! Builds a network from a recipe and a data set; sizes and statistics that depend on the data are decided here.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,23 +14,23 @@ use crate::loss::Loss;
 use crate::objective::Objective;
 use crate::recipe::{Recipe, RecipeError, SMALL_SIDE};
 
-/// Side in pixels of photographs where the recipe does not say.
+/// Default side of photographs in pixels.
 const PHOTO_SIDE: usize = 128;
-/// Height and width in pixels of persons where the recipe does not say.
+/// Default height and width of persons in pixels.
 const PERSON: [usize; 2] = [256, 192];
-/// Share of the resized shorter side that the centre crop keeps where the recipe does not say: 224 of 256.
+/// Default fraction of the resized shorter side that the centre crop keeps: 224 of 256.
 const CROP_PCT: f64 = 0.875;
 
-/// A network ready to be trained on a data set.
+/// A network ready for training on a data set.
 #[derive(Debug, Clone)]
 pub struct Setup {
     /// The network.
     pub graph: Graph,
     /// Its first weights.
     pub weights: Weights,
-    /// How evaluation reads an image.
+    /// How an image is preprocessed for evaluation.
     pub preprocessing: Preprocessing,
-    /// What it is taught.
+    /// The training objective.
     pub(crate) objective: Objective,
 }
 
@@ -44,27 +44,27 @@ pub enum SetupError {
     /// The environment variable `DYCONV_ISA` names no instruction set of this CPU.
     #[error("DYCONV_ISA: {0}")]
     InstructionSet(String),
-    /// A name that stands for no class or no layer, or a key that the data have no use for.
+    /// The name of a class or layer that does not exist, or a key that does not apply to the data.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// A network that answers in classes for persons with joints, or the other way round.
+    /// A network that predicts classes for data with keypoints, or the other way round.
     #[error("`{model}` answers with {answer}, the data hold {data}; {hint}")]
     Answer {
         /// Name of the network.
         model: String,
-        /// Its answer.
+        /// What it predicts.
         answer: &'static str,
-        /// What the data hold.
+        /// What the data contain.
         data: &'static str,
         /// What to do.
         hint: &'static str,
     },
 }
 
-/// Opens the recipe's data set: `digits` or a path.
+/// Opens the data set that `spec` names: `digits` or a path.
 ///
 /// # Errors
-/// The data set's, those of the file that `data.skeleton` names, and where there is nothing to learn from.
+/// If the data set or the file named by `data.skeleton` cannot be opened, or there is nothing to train on.
 pub fn open(spec: &str, recipe: &Recipe) -> Result<Arc<Dataset>, DataError> {
     if Dataset::is_people(spec) {
         let skeleton = recipe.data.skeleton.as_deref().map(read_skeleton).transpose()?;
@@ -87,7 +87,7 @@ fn read_skeleton(path: &str) -> Result<Skeleton, DataError> {
     skeleton.check().map(|()| skeleton).map_err(wrong)
 }
 
-/// What a network for a data set answers.
+/// The task of a network for a data set.
 pub fn task(dataset: &Dataset) -> Task {
     match dataset.people() {
         Some(people) => Task::Keypoints(people.skeleton.clone()),
@@ -98,9 +98,9 @@ pub fn task(dataset: &Dataset) -> Task {
 /// Builds the recipe's network for a data set.
 ///
 /// # Errors
-/// When the model is unknown, an option means nothing for it, the images are too small for it, it does not answer what the
-/// data ask, or the recipe names a class or a layer that does not exist, or has a key that the data have no use for, or the
-/// environment variable `DYCONV_ISA` names no instruction set of this CPU.
+/// If the model is unknown, an option does not apply to it, the images are too small for it, or it does not predict
+/// what the data contain; if the recipe names a class or layer that does not exist, or has a key that does not apply to
+/// the data; or if the environment variable `DYCONV_ISA` names no instruction set of this CPU.
 pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
     Isa::chosen().map_err(SetupError::InstructionSet)?;
     let m = &recipe.model;
@@ -112,7 +112,7 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
     let size = m.image_size.map(crate::recipe::ImageSize::sides).or(native).unwrap_or(usual);
     let side = size[0].max(size[1]);
     let (kept, crop_pct) = if native.is_some() { (size[0].min(size[1]), 1.0) } else { (side, CROP_PCT) };
-    // Rounded down, but for what a division leaves below a whole number.
+    // Rounded down, with a tolerance for the rounding error of the division.
     let resize = (kept as f64 / recipe.data.crop_pct.unwrap_or(crop_pct) + 1e-6) as usize;
     let usual = Options::default();
     let options = Options {
@@ -154,7 +154,7 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
     Ok(Setup { graph, weights, preprocessing, objective })
 }
 
-/// Every pattern must freeze something, but not all patterns everything.
+/// Every pattern must match something, but together they must not freeze everything.
 fn check_frozen(patterns: &[String], graph: &Graph) -> Result<(), RecipeError> {
     let parameters = graph.parameters();
     let names: Vec<String> = parameters.iter().map(|p| graph.node(p.node).name.clone()).collect();
@@ -167,7 +167,7 @@ fn check_frozen(patterns: &[String], graph: &Graph) -> Result<(), RecipeError> {
     Ok(())
 }
 
-/// The recipe of the static twin: the same network without attention; `None` if the recipe's network is static already.
+/// The recipe of the static twin, the same network without attention; `None` if the recipe's network is static already.
 pub fn static_twin(recipe: &Recipe) -> Option<Recipe> {
     let name = dyconv_models::static_twin(&recipe.model.name)?;
     let mut twin = recipe.clone();

@@ -1,5 +1,6 @@
-//! Warm starts, training that starts from a model: the same network, the same with other classes or joints, the dynamic form of a
-//! static one, or a keypoint network on the backbone of a classifier.
+//! Warm starts: training that starts from the weights of a model. The model may be the same network, the same with
+//! other classes or joints, the static twin of a dynamic network, or a classifier whose backbone a keypoint network
+//! shares.
 
 use dyconv_file::Model;
 use dyconv_graph::{Gate, Graph, Op, Parameter, Tensor, Weights};
@@ -7,30 +8,30 @@ use dyconv_task::Task;
 
 use crate::setup::Setup;
 
-/// How far the kernels of a bank stand apart at a warm start, as a share of their own size. They must differ for a router
-/// to learn from them; as the differences have mean zero, uniform attention sees the static kernel.
+/// Size of the differences between the kernels of a bank at a warm start, relative to the kernels. They must differ for
+/// a router to learn; because the differences have mean zero, uniform attention yields the static kernel.
 const APART: f32 = 0.1;
 
-/// What became of the tensors of a new network.
+/// How the tensors of a new network were initialised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WarmStart {
-    /// Copied as they are.
+    /// Number of tensors copied unchanged.
     pub copied: usize,
-    /// Banks made of one static kernel each.
+    /// Number of banks made from a static kernel.
     pub warmed: usize,
-    /// Whether the last layer is new, because the classes or joints are others.
+    /// Whether the last layer is new, because the classes or joints differ.
     pub new_classifier: bool,
-    /// First weights of a keypoint network for which a classifier has none.
+    /// Number of tensors of a keypoint network that keep their first weights, because a classifier has none for them.
     pub fresh: usize,
-    /// Tensors of a classifier that a keypoint network has no use for.
+    /// Number of tensors of a classifier that a keypoint network does not use.
     pub left: usize,
 }
 
-/// A model that the network cannot be started from: names the first tensor that differs.
+/// A model that cannot initialise the network: names the first tensor that differs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WarmStartError {
-    /// A tensor of another shape.
+    /// A tensor of a different shape.
     #[error(
         "tensor `{name}` has shape {found:?} in the model, but {expected:?} in the network: give the model's own \
          architecture and options"
@@ -43,29 +44,29 @@ pub enum WarmStartError {
         /// Its shape in the network.
         expected: Vec<usize>,
     },
-    /// A tensor that the model lacks.
+    /// A tensor that is missing in the model.
     #[error(
         "the model has no tensor `{0}`: give its own architecture and options, or, for its dynamic form, `dy_` before it"
     )]
     Missing(String),
-    /// A classifier with another backbone.
+    /// A classifier with a different backbone.
     #[error("the model has no tensor in common with the network: name the keypoint network on its backbone")]
     Nothing,
-    /// A tensor that the network lacks.
+    /// A tensor that is missing in the network.
     #[error("tensor `{0}` of the model has no place in the network: give the model's own architecture and options")]
     Left(String),
 }
 
-/// Puts the weights of `model` into a network that was set up for a task.
+/// Loads the weights of `model` into a network that was set up for a task.
 ///
-/// Where the model is the static twin of a dynamic network, each bank becomes K copies of the static kernel, set apart by
-/// seeded differences whose mean is zero, and the last layer of each router becomes zero: attention is uniform, and the
-/// network computes what the static one does.
+/// If the model is the static twin of a dynamic network, each bank becomes K copies of the static kernel plus seeded
+/// differences with mean zero, and the last layer of each router becomes zero: attention is uniform, and the network
+/// computes the same function as the static one.
 ///
-/// A keypoint network takes from a classifier what the two have in common, the backbone; the rest keeps its first weights.
+/// A keypoint network takes the shared backbone from a classifier and keeps its first weights elsewhere.
 ///
 /// # Errors
-/// The first tensor that differs.
+/// If a tensor differs; the error names the first.
 pub fn warm_start(setup: &mut Setup, model: &Model, task: &Task) -> Result<WarmStart, WarmStartError> {
     let graph = &setup.graph;
     let routers = graph.router_nodes();
@@ -106,7 +107,7 @@ pub fn warm_start(setup: &mut Setup, model: &Model, task: &Task) -> Result<WarmS
                     expected: shape.clone(),
                 });
             }
-            // A router that the static twin has no use for.
+            // A router, which the static twin does not have.
             None if routers[node.index()] && is_warm(graph, &parameter, model) => Tensor::full(shape, 0.0),
             None if routers[node.index()] => fresh.clone(),
             None if backbone => {
@@ -130,13 +131,13 @@ fn is_bank(graph: &Graph, parameter: &Parameter) -> bool {
     matches!(graph.node(parameter.node).op, Op::MixConv(_) | Op::MixLinear(_))
 }
 
-/// The sum of a mixture's coefficients where all scores are zero; 1 where no known gate gives the coefficients.
+/// The sum of a mixture's coefficients if all scores are zero; 1 if they do not come from a known gate.
 fn coefficients(graph: &Graph, parameter: &Parameter) -> f32 {
     let gate = Gate::of(&graph.node(graph.node(parameter.node).inputs[1]).op);
     gate.map_or(1.0, |gate| gate.sum_at_zero(parameter.shape[0]))
 }
 
-/// Whether a router's layer is the one before its gate, and the bank it mixes is made of a kernel of `model`.
+/// Whether this is the last layer of a router before its gate, and the router's bank is made from a kernel of `model`.
 fn is_warm(graph: &Graph, parameter: &Parameter, model: &Model) -> bool {
     let readers = graph.readers();
     let gates = readers[parameter.node.index()].iter().filter(|gate| Gate::of(&graph.node(**gate).op).is_some());
@@ -144,8 +145,8 @@ fn is_warm(graph: &Graph, parameter: &Parameter, model: &Model) -> bool {
     mixed.any(|mix| model.weights.0.contains_key(&format!("{mix}.weight")))
 }
 
-/// K copies of `kernel` divided by the sum of coefficients, with differences that `noise` `[K, …]`, the bank's own first
-/// weights, gives the direction of.
+/// K copies of `kernel`, plus differences in the direction of `noise` `[K, …]` (the bank's own first weights), divided
+/// by the sum of coefficients.
 fn bank(kernel: &Tensor, noise: &Tensor, coefficients: f32) -> Tensor {
     let (n, kernels) = (kernel.data.len(), noise.shape[0]);
     let size = |values: &[f32]| (values.iter().map(|v| v * v).sum::<f32>() / values.len().max(1) as f32).sqrt();
@@ -171,7 +172,7 @@ mod tests {
     use dyconv_nn::Network;
     use dyconv_task::Task;
 
-    /// The dynamic network sums K products where the static one has one, over up to 50 layers.
+    /// The dynamic network sums K products where the static one has a single one, over up to 50 layers.
     const SAME: f32 = 1e-4;
 
     fn digits() -> Arc<Dataset> {
@@ -184,7 +185,7 @@ mod tests {
         Recipe::resolve(None, None, &pairs.collect::<Vec<_>>()).unwrap()
     }
 
-    /// A model that looks trained: other weights everywhere, statistics that are not those of a fresh batch norm.
+    /// A model that looks trained: every weight changed, and statistics that differ from those of a new batch norm.
     fn model(recipe: &Recipe, classes: &[String]) -> Model {
         let made = setup(recipe, &digits()).unwrap();
         let mut state = 7u32;
@@ -238,7 +239,7 @@ mod tests {
                     let error = found.iter().zip(&expected).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / scale;
                     assert!(error < SAME, "{} with {gate}: {error:e} of the largest logit", family.name);
                 }
-                // The kernels differ, or a router had nothing to learn from.
+                // The kernels differ; otherwise a router could not learn.
                 let bank = made.graph.parameters().into_iter().find(|p| is_bank(&made.graph, p)).unwrap();
                 let kernels = &made.weights.get(&bank.name).data;
                 let one = kernels.len() / bank.shape[0];

@@ -1,9 +1,9 @@
-//! The processes and devices that train one network together: MPI's processes, with the feature `mpi`, or this one alone, with one
-//! device or several.
+//! The processes and devices that train one network data parallel: MPI processes, with the feature `mpi`, or this
+//! process alone, with one or more devices.
 //!
-//! Each process computes its part of every batch. Batch-norm statistics are all-reduced, and so are the gradients after the
-//! backward pass, so all processes take the same step; with as many images a batch it is, to rounding, the step of one process.
-//! Rank 0 alone evaluates, writes files and reports.
+//! Each process computes its part of every batch. Batch-norm statistics are all-reduced, and so are the gradients after
+//! the backward pass, so all processes take the same step; for the same batch size it is, up to rounding, the step of a
+//! single process. Only rank 0 evaluates, writes files and reports.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use dyconv_nn::Gradients;
@@ -11,16 +11,16 @@ use dyconv_nn::Gradients;
 use crate::error::TrainError;
 
 #[cfg(not(feature = "mpi"))]
-/// Variables in which MPI launchers store the number of processes.
+/// Environment variables in which MPI launchers store the number of processes.
 const STARTERS: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 
-/// This process's place among those that train together.
+/// The position of this process among the processes that train together.
 pub struct World {
     rank: usize,
     size: usize,
-    /// Those of this process, which share its part of a batch.
+    /// The devices of this process, which share its part of a batch.
     devices: Vec<Device>,
-    /// Ends MPI when it is dropped.
+    /// Finalizes MPI when it is dropped.
     #[cfg(feature = "mpi")]
     _universe: Option<mpi::environment::Universe>,
 }
@@ -32,14 +32,14 @@ impl std::fmt::Debug for World {
 }
 
 impl World {
-    /// Joins the processes that `mpirun` started; call it once, before anything is trained.
+    /// Joins the processes started by `mpirun`; call it once, before training.
     ///
     /// # Errors
-    /// When MPI cannot be started, or when `mpirun` started several processes of a build without it.
+    /// If MPI cannot be started, or `mpirun` started several processes of a build without MPI.
     #[cfg(feature = "mpi")]
     pub fn start() -> Result<Self, TrainError> {
         use mpi::topology::Communicator;
-        // One thread at a time calls MPI: the one that trains.
+        // Only the training thread calls MPI.
         let (universe, _) = mpi::initialize_with_threading(mpi::Threading::Serialized)
             .ok_or_else(|| TrainError::World("MPI is running in this process already".into()))?;
         let world = universe.world();
@@ -53,7 +53,7 @@ impl World {
     /// This process alone.
     ///
     /// # Errors
-    /// When `mpirun` started several: each would train the same.
+    /// If `mpirun` started several processes: each would train the same network.
     #[cfg(not(feature = "mpi"))]
     pub fn start() -> Result<Self, TrainError> {
         let several = |name: &&&str| std::env::var(name).is_ok_and(|n| n.parse::<usize>().is_ok_and(|n| n > 1));
@@ -63,7 +63,7 @@ impl World {
         }
     }
 
-    /// This process alone, whoever started it.
+    /// This process alone, even if it was started by `mpirun`.
     pub fn alone() -> Self {
         Self {
             rank: 0,
@@ -77,10 +77,10 @@ impl World {
     /// The same processes on devices other than the CPU.
     ///
     /// # Errors
-    /// When there are several processes: on GPUs one process serves all.
+    /// If there are several processes: one process serves all GPUs.
     ///
     /// # Panics
-    /// Without a device.
+    /// If `devices` is empty.
     pub fn on(self, devices: Vec<Device>) -> Result<Self, TrainError> {
         assert!(!devices.is_empty(), "a network is trained on some device");
         if self.size > 1 && devices != [Device::flex()] {
@@ -94,7 +94,7 @@ impl World {
         &self.devices
     }
 
-    /// Number of this process, from 0.
+    /// Rank of this process, zero-based.
     pub fn rank(&self) -> usize {
         self.rank
     }
@@ -109,7 +109,7 @@ impl World {
         self.rank == 0
     }
 
-    /// Ends all processes, where others would wait for this one forever; returns where there are none.
+    /// Ends all processes, because the others would wait for this one forever; returns if this is the only one.
     pub fn abort(&self) {
         #[cfg(feature = "mpi")]
         if self.size > 1 {
@@ -127,12 +127,12 @@ impl World {
         sum[0]
     }
 
-    /// Whether a process says yes; all learn of it.
+    /// Whether `own` is true in any process; every process gets the result.
     pub(crate) fn any(&self, own: bool) -> bool {
         self.total(f64::from(u8::from(own))) > 0.0
     }
 
-    /// What the leading process has, for all; the others give nothing.
+    /// Broadcasts the bytes of the leading process to all; those of the others are ignored.
     pub fn from_leader(&self, own: Vec<u8>) -> Vec<u8> {
         match self.size {
             1 => own,
@@ -140,7 +140,7 @@ impl World {
         }
     }
 
-    /// Replaces each gradient by its sum over all processes.
+    /// All-reduces the gradients: each is replaced by its sum over all processes.
     pub(crate) fn all_reduce_gradients(&self, gradients: Gradients) -> Gradients {
         if self.size == 1 {
             return gradients;
@@ -168,7 +168,7 @@ fn all_reduce<T: mpi::traits::Equivalence + Copy + Default>(values: &mut [T]) {
     world.all_reduce_into(&own[..], values, mpi::collective::SystemOperation::sum());
 }
 
-/// The bytes of the process that has some.
+/// Broadcasts the bytes of the leader, which passes `Some`.
 #[cfg(feature = "mpi")]
 fn broadcast(bytes: Option<Vec<u8>>) -> Vec<u8> {
     use mpi::traits::{Communicator, Root};
@@ -177,7 +177,7 @@ fn broadcast(bytes: Option<Vec<u8>>) -> Vec<u8> {
     let mut len = bytes.as_ref().map_or(0, Vec::len) as u64;
     leader.broadcast_into(&mut len);
     let mut bytes = bytes.unwrap_or_else(|| vec![0; len as usize]);
-    // A count of MPI has 32 bits.
+    // MPI counts have 32 bits.
     for piece in bytes.chunks_mut(1 << 30) {
         leader.broadcast_into(piece);
     }

@@ -1,8 +1,8 @@
-//! Shearing, shifting and turning: every pixel of the result takes the nearest of the source, or black outside.
+//! Shear, translation and rotation: every pixel of the result takes the nearest source pixel, or black outside.
 
 use crate::image::Image;
 
-/// From a point of the result to one of the source: `x = m[0]·x' + m[1]·y' + m[2]`, `y = m[3]·x' + m[4]·y' + m[5]`.
+/// Maps a point of the result to one of the source: `x = m[0]·x' + m[1]·y' + m[2]`, `y = m[3]·x' + m[4]·y' + m[5]`.
 pub(super) type Matrix = [f64; 6];
 
 pub(super) fn shear_x(by: f64) -> Matrix {
@@ -13,19 +13,19 @@ pub(super) fn shear_y(by: f64) -> Matrix {
     [1.0, 0.0, 0.0, by, 1.0, 0.0]
 }
 
-/// Moves right and down by whole pixels.
+/// Translates right and down by whole pixels.
 pub(super) fn translate(x: i64, y: i64) -> Matrix {
     [1.0, 0.0, -x as f64, 0.0, 1.0, -y as f64]
 }
 
-/// Turns anticlockwise around the centre of an image.
+/// Rotates anticlockwise around the centre of an image.
 pub(super) fn rotate(degrees: f64, image: &Image) -> Matrix {
     let (sin, cos) = degrees.to_radians().sin_cos();
     let (x, y) = (image.width as f64 / 2.0, image.height as f64 / 2.0);
     [cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y]
 }
 
-/// Applies a matrix to the centres of the pixels. Coordinates have 16 bits of fraction, as in Pillow.
+/// Applies a matrix to the centres of the pixels. Coordinates have 16 fractional bits, as in Pillow.
 pub(super) fn transform(image: &Image, m: Matrix) -> Image {
     let fixed = |v: f64| (v * 65536.0 + 0.5).floor() as i64;
     let m = [m[0], m[1], m[2] + 0.5 * (m[0] + m[1]), m[3], m[4], m[5] + 0.5 * (m[3] + m[4])].map(fixed);

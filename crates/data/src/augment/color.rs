@@ -1,16 +1,17 @@
-//! Changes of colours and sharpness, as Pillow makes them: 8 bits in, 8 bits out, every rounding its own.
+//! Changes of colour and sharpness, equivalent to Pillow's: 8 bits in, 8 bits out, with the same rounding at every
+//! step.
 //!
 //! A grey image is treated as three equal channels would be.
 
 use crate::image::{Image, luma};
 
-/// Every channel through a table.
+/// Maps every sample through a table.
 fn map(image: &mut Image, table: impl Fn(u8) -> u8) {
     let table: [u8; 256] = std::array::from_fn(|v| table(v as u8));
     image.data.iter_mut().for_each(|v| *v = table[usize::from(*v)]);
 }
 
-/// From `other` (factor 0) over `own` (factor 1) and beyond; fractions are cut off.
+/// Interpolates from `other` (factor 0) to `own` (factor 1) and extrapolates beyond; fractions are truncated.
 fn blend(other: u8, own: u8, factor: f32) -> u8 {
     let [other, own] = [other, own].map(f32::from);
     // Saturates at 0 and 255.
@@ -43,9 +44,9 @@ pub(super) fn saturation(image: &mut Image, factor: f32) {
     }
 }
 
-/// Turns the hue by `by` of the whole circle, -0.5..=0.5.
+/// Rotates the hue by the fraction `by` of the colour circle, -0.5..=0.5.
 pub(super) fn hue(image: &mut Image, by: f32) {
-    // Hue has 8 bits and goes round.
+    // Hue has 8 bits and wraps around.
     let by = (by * 255.0) as i32 as u8;
     if image.channels == 3 {
         for pixel in image.data.chunks_exact_mut(3) {
@@ -69,7 +70,7 @@ fn to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
     } else {
         4.0 + gc - rc
     };
-    // Single precision where Pillow has it.
+    // Single precision, as in Pillow.
     let h = (f64::from(sixth as f32) / 6.0 + 1.0).fract() as f32;
     [(f64::from(h) * 255.0) as u8, (f64::from(range / f32::from(most)) * 255.0) as u8, most]
 }
@@ -96,7 +97,7 @@ pub(super) fn posterize(image: &mut Image, bits: u32) {
     map(image, |v| v & mask);
 }
 
-/// Inverts samples from `threshold` on.
+/// Inverts samples of at least `threshold`.
 pub(super) fn solarize(image: &mut Image, threshold: f64) {
     map(image, |v| if f64::from(v) < threshold { v } else { 255 - v });
 }
@@ -112,7 +113,7 @@ pub(super) fn autocontrast(image: &mut Image) {
     });
 }
 
-/// Makes every sample of a channel about equally frequent.
+/// Equalises the histogram of every channel.
 pub(super) fn equalize(image: &mut Image) {
     per_channel(image, |histogram| {
         let highest = histogram.iter().rfind(|n| **n > 0)?;
@@ -129,7 +130,7 @@ pub(super) fn equalize(image: &mut Image) {
     });
 }
 
-/// Every channel through the table made of its histogram, if there is one.
+/// Maps every channel through the table computed from its histogram, if there is one.
 fn per_channel(image: &mut Image, table: impl Fn(&[usize; 256]) -> Option<[u8; 256]>) {
     for channel in 0..image.channels {
         let mut histogram = [0; 256];
@@ -142,7 +143,7 @@ fn per_channel(image: &mut Image, table: impl Fn(&[usize; 256]) -> Option<[u8; 2
     }
 }
 
-/// Factor 0 is smooth: the mean of a sample, counted five times, and its eight neighbours. The border stays.
+/// Factor 0 is smooth: the mean of a sample, weighted five times, and its eight neighbours. The border is unchanged.
 pub(super) fn sharpness(image: &mut Image, factor: f32) {
     let (row, c) = (image.width * image.channels, image.channels);
     let source = image.data.clone();

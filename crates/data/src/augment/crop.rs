@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 use super::TRIES;
 use crate::image::Rect;
 
-/// The boxes of a random resized crop.
+/// Parameters of a random resized crop.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Crop {
-    /// Smallest and largest share of the image's area, each in 0..=1.
+    /// Smallest and largest fraction of the image's area, each in 0..=1.
     pub scale: [f32; 2],
     /// Smallest and largest width / height.
     pub ratio: [f32; 2],
 }
 
 impl Default for Crop {
-    /// A share of 0.08 to 1 and a ratio of 3:4 to 4:3: the habit for ImageNet.
+    /// An area of 0.08 to 1 and a ratio of 3:4 to 4:3, as is usual for ImageNet.
     fn default() -> Self {
         Self { scale: [0.08, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] }
     }
 }
 
 impl Crop {
-    /// A box inside a `width` × `height` image, drawn as torchvision's `RandomResizedCrop` does: area uniform, ratio
-    /// log-uniform; where ten boxes in a row do not fit, the largest central one whose ratio is allowed.
+    /// Draws a box inside a `width` × `height` image as torchvision's `RandomResizedCrop` does: area uniform, ratio
+    /// log-uniform; if ten boxes in a row do not fit, the largest central one with an allowed ratio.
     pub(super) fn draw(&self, width: usize, height: usize, rng: &mut impl Rng) -> Rect {
         let [scale, ratio] = [self.scale, self.ratio].map(|r| r.map(f64::from));
         let (w, h) = (width as f64, height as f64);

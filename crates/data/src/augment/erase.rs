@@ -4,13 +4,13 @@ use rand::Rng;
 
 use super::TRIES;
 
-/// Smallest and largest share of the area that is erased.
+/// Smallest and largest fraction of the area that is erased.
 const SCALE: [f64; 2] = [0.02, 0.33];
 /// Smallest and largest height / width of the box.
 const RATIO: [f64; 2] = [0.3, 3.3];
 
 /// Sets a random box of an input `[channels, height, width]` to 0, in all channels. As in torchvision, a box that does
-/// not fit is drawn anew, at most ten times; then nothing is erased.
+/// not fit is redrawn, at most ten times; then nothing is erased.
 pub(super) fn erase(input: &mut [f32], h: usize, w: usize, rng: &mut impl Rng) {
     for _ in 0..TRIES {
         let area = (h * w) as f64 * rng.random_range(SCALE[0]..=SCALE[1]);

@@ -1,18 +1,18 @@
-//! Mixing the images of a batch in pairs: mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899).
+//! Mixes pairs of images of a batch: mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899).
 
 use rand::Rng;
 use rand_distr::{Beta, Distribution};
 
 use super::Augment;
 
-/// Where both are on, how often CutMix is drawn.
+/// Probability of CutMix if both are enabled.
 const SWITCH: f64 = 0.5;
 
 impl Augment {
-    /// Mixes every image of a batch `[n, channels, height, width]` with the one before it, the first with the last, and
-    /// gives the share that it keeps of itself: 1 where nothing was mixed.
+    /// Mixes every image of a batch `[n, channels, height, width]` with the previous one, the first with the last, and
+    /// returns λ, the weight of the image itself: 1 if nothing was mixed.
     ///
-    /// All images of a batch have the same share and, in CutMix, the same box.
+    /// All images of a batch have the same λ and, in CutMix, the same box.
     pub(crate) fn mix(&self, images: &mut [f32], [n, c, h, w]: [usize; 4], rng: &mut impl Rng) -> f32 {
         let cut = self.cutmix > 0.0 && (self.mixup == 0.0 || rng.random_bool(SWITCH));
         let alpha = f64::from(if cut { self.cutmix } else { self.mixup });
@@ -39,7 +39,7 @@ impl Augment {
     }
 }
 
-/// Calls `mix` with every image and the one before it, as it was.
+/// Calls `mix` with every image and the unmodified previous one.
 fn with_the_one_before(images: &mut [f32], elements: usize, mut mix: impl FnMut(&mut [f32], &[f32])) {
     let last = images[images.len() - elements..].to_vec();
     for start in (elements..images.len()).step_by(elements).rev() {
@@ -49,7 +49,8 @@ fn with_the_one_before(images: &mut [f32], elements: usize, mut mix: impl FnMut(
     mix(&mut images[..elements], &last);
 }
 
-/// Rows and columns of a box around a random point, of 1 − `share` of the area where it does not reach past the border.
+/// Rows and columns of a box around a random point. Its area is 1 − `share` of the image, less where it crosses the
+/// border.
 fn cut_box(h: usize, w: usize, share: f64, rng: &mut impl Rng) -> ([usize; 2], [usize; 2]) {
     let half = 0.5 * (1.0 - share).sqrt();
     let mut line = |len: usize| {
@@ -86,7 +87,7 @@ mod tests {
             }
             shares += share;
         }
-        // The mean of λ is 0.5, and more remains where boxes reach past the border.
+        // The mean of λ is 0.5, and more remains if boxes cross the border.
         assert!((0.5..0.75).contains(&(shares / 300.0)), "{}", shares / 300.0);
     }
 

@@ -1,4 +1,4 @@
-//! Random changes of training images.
+//! Random augmentation of training images.
 
 mod affine;
 mod color;
@@ -24,38 +24,38 @@ use crate::image::Image;
 use crate::preprocessing::Transform;
 use crate::resize::resize_part;
 
-/// How often a random box that does not fit is drawn anew.
+/// How often a random box that does not fit is redrawn.
 const TRIES: usize = 10;
 
 /// Training augmentation, applied in the order of the fields. The default changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
-    /// A random part of the image, resized to the network's input. Without it the image is resized and its centre cut
-    /// out as in evaluation.
+    /// A random region of the image, resized to the network's input. Without it the image is resized and centre-cropped
+    /// as in evaluation.
     pub random_resized_crop: Option<Crop>,
     /// Probability of mirroring left to right, 0..=1.
     pub flip: f32,
-    /// Random translation by up to so many pixels of the input each way, black coming in; for tiny images such as
+    /// Random translation by up to this many input pixels in each direction, filled with black; for tiny images such as
     /// CIFAR's, where it is known as random crop with padding.
     pub shift: usize,
-    /// A few changes drawn from torchvision's list for RandAugment.
+    /// A few operations drawn from torchvision's list for RandAugment.
     pub rand_augment: Option<RandAugment>,
     /// Random brightness, contrast, saturation and hue, in random order, as torchvision's `ColorJitter`: factors of the
-    /// first three are drawn from 1 − x to 1 + x (at least 0), the turn of the hue from −x to x of the circle, where
-    /// x is at most 0.5.
+    /// first three are drawn from 1 − x to 1 + x (at least 0), the rotation of the hue from −x to x of the circle,
+    /// where x is at most 0.5.
     pub color_jitter: [f32; 4],
     /// Probability of random erasing, 0..=1: after normalisation a random box of 2 % to 33 % of the area is set to 0,
     /// which is the mean of every channel. Scale and ratio are torchvision's.
     pub random_erasing: f32,
-    /// The α of mixup: λ is drawn from Beta(α, α) for every batch; 0 switches it off.
+    /// The α of mixup: λ is drawn from Beta(α, α) for every batch; 0 disables it.
     ///
-    /// With λ, an image is replaced by λ · image + (1 − λ) · the image before it in the batch, and its target likewise;
-    /// see [`Classes::second`](crate::Classes::second). Partners are of the same batch and, where several processes share a
-    /// batch, of the same part of it; λ is the same in all parts.
+    /// An image is replaced by λ · image + (1 − λ) · the previous image in the batch, and its target likewise; see
+    /// [`Classes::second`](crate::Classes::second). Both images are in the same batch and, if several processes share a
+    /// batch, in the same part of it; λ is the same in all parts.
     pub mixup: f32,
-    /// The α of CutMix: as mixup, but a random box of 1 − λ of the area comes from the other image. Where both are on,
-    /// either is drawn for every batch with probability 0.5.
+    /// The α of CutMix: as mixup, but a random box with a fraction 1 − λ of the area comes from the other image. If
+    /// both are enabled, one of them is drawn for every batch with probability 0.5.
     pub cutmix: f32,
 }
 
@@ -63,7 +63,7 @@ impl Augment {
     /// Checks every field.
     ///
     /// # Errors
-    /// Names the field, its value and what was expected.
+    /// If a value is out of range; names the field, its value and the expected range.
     pub fn validate(&self) -> Result<(), DataError> {
         let wrong = |field: &str, message: String| Err(DataError::new(format!("augment.{field}"), message));
         for (field, value) in [("flip", self.flip), ("random_erasing", self.random_erasing)] {
@@ -109,11 +109,11 @@ impl Augment {
         Ok(())
     }
 
-    /// The input for a network in training, `[channels, height, width]`; what mixes images of a batch is left to the
-    /// loader. Draws from `rng` alone, so the same state gives the same pixels.
+    /// The input for a network in training, `[channels, height, width]`; mixing images of a batch is left to the
+    /// loader. All randomness comes from `rng`, so the same state gives the same pixels.
     ///
     /// # Errors
-    /// Those of [`Augment::validate`].
+    /// As [`Augment::validate`].
     pub fn apply(&self, image: &Image, pre: &Transform, rng: &mut impl Rng) -> Result<Vec<f32>, DataError> {
         self.validate()?;
         let [_, height, width] = pre.shape();

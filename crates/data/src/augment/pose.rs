@@ -1,4 +1,4 @@
-//! Random crops of persons: turned, nearer or farther, mirrored, or half of the body.
+//! Random crops of persons: rotated, scaled, mirrored, or half of the body.
 
 use dyconv_task::Skeleton;
 use rand::Rng;
@@ -11,21 +11,21 @@ use crate::image::Image;
 use crate::people::{Joint, Person, Visibility};
 use crate::preprocessing::Transform;
 
-/// A half body is shown with this margin, by each side.
+/// Size of the region around a half body, relative to it, per side.
 const HALF_MARGIN: f64 = 1.5;
 
 /// Training augmentation of persons. The default changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoseAugment {
-    /// Probability that only the upper or only the lower half of the body is shown, 0..=1: of persons with more than
-    /// half of all joints labelled, in skeletons that know of an upper body (HRNet's recipe).
+    /// Probability that only the upper or only the lower half of the body is shown, 0..=1. Applies to persons with more
+    /// than half of all joints labelled, in skeletons that define an upper body (HRNet's recipe).
     pub half_body: f32,
     /// Bounds of the factor by which more (above 1) or less of the image is shown; uniform.
     pub scale: [f32; 2],
-    /// Largest turn either way in degrees; uniform.
+    /// Largest rotation in either direction, in degrees; uniform.
     pub rotate: f32,
-    /// Probability of mirroring left to right, 0..=1; left and right joints change places.
+    /// Probability of mirroring left to right, 0..=1; left and right joints are swapped.
     pub flip: f32,
     /// See [`Augment::color_jitter`](crate::Augment::color_jitter).
     pub color_jitter: [f32; 4],
@@ -43,7 +43,7 @@ impl PoseAugment {
     /// Checks every field.
     ///
     /// # Errors
-    /// Names the field, its value and what was expected.
+    /// If a value is out of range; names the field, its value and the expected range.
     pub fn validate(&self) -> Result<(), DataError> {
         let wrong = |field: &str, message: String| Err(DataError::new(format!("augment.{field}"), message));
         let shares = [("half_body", self.half_body), ("flip", self.flip), ("random_erasing", self.random_erasing)];
@@ -60,11 +60,11 @@ impl PoseAugment {
         if !(0.0..=180.0).contains(&self.rotate) {
             return wrong("rotate", format!("{}, expected 0 to 180 degrees", self.rotate));
         }
-        // The one rule for colours.
+        // Colour jitter is validated by `Augment`.
         super::Augment { color_jitter: self.color_jitter, ..super::Augment::default() }.validate()
     }
 
-    /// The crop of a person for an input of `[height, width]` pixels. `rng` decides.
+    /// The random crop of a person for an input of `[height, width]` pixels.
     fn crop(&self, person: &Person, skeleton: &Skeleton, input: [usize; 2], rng: &mut impl Rng) -> PersonCrop {
         let mut crop = PersonCrop::around(person.bbox, input);
         if rng.random_bool(f64::from(self.half_body))
@@ -79,8 +79,8 @@ impl PoseAugment {
         crop
     }
 
-    /// The input for a network in training, `[channels, height, width]`, and the joints in its pixels. Draws from `rng`
-    /// alone, so the same state gives the same pixels.
+    /// The input for a network in training, `[channels, height, width]`, and the joints in input pixels. All randomness
+    /// comes from `rng`, so the same state gives the same pixels.
     pub(crate) fn apply(
         &self,
         image: &Image,
@@ -101,7 +101,7 @@ impl PoseAugment {
     }
 }
 
-/// The joints as they lie in an input of `[height, width]` pixels.
+/// The joints mapped into an input of `[height, width]` pixels.
 pub(crate) fn seen(joints: &[Joint], skeleton: &Skeleton, crop: PersonCrop, input: [usize; 2]) -> Vec<Joint> {
     let to_input = crop.to_image(input).inverse();
     let moved = |joint: &Joint| {
@@ -114,8 +114,8 @@ pub(crate) fn seen(joints: &[Joint], skeleton: &Skeleton, crop: PersonCrop, inpu
     }
 }
 
-/// Centre and size of the labelled joints of one half of the body, `None` where too few are labelled. `upper` is the half
-/// to be taken, if it has more than two joints; else the other.
+/// Centre and size of the labelled joints of one half of the body, `None` if too few are labelled. `upper` is the
+/// preferred half; if it has no more than two joints, the other is taken.
 fn half_body(joints: &[Joint], skeleton: &Skeleton, upper: bool) -> Option<([f64; 2], [f64; 2])> {
     let labelled = joints.iter().filter(|j| j.visibility != Visibility::Missing).count();
     if skeleton.upper_body.is_empty() || labelled <= joints.len() / 2 {
@@ -134,7 +134,7 @@ fn half_body(joints: &[Joint], skeleton: &Skeleton, upper: bool) -> Option<([f64
     if points.len() < 2 || (size[0] <= 0.0 && size[1] <= 0.0) {
         return None;
     }
-    // The mean, as HRNet's recipe has it.
+    // The mean, as in HRNet's recipe.
     let centre = [0, 1].map(|axis| points.iter().map(|p| p[axis]).sum::<f64>() / points.len() as f64);
     Some((centre, size))
 }
@@ -162,7 +162,7 @@ mod tests {
         Image::new(width, height, 3, (0..width * height * 3).map(|i| (i * 131 % 251) as u8).collect())
     }
 
-    /// A person whose joint i stands at (30 + 2i, 10 + 3i).
+    /// A person whose joint i is at (30 + 2i, 10 + 3i).
     fn person() -> Person {
         let joints = (0..17).map(|i| Joint {
             x: 30.0 + 2.0 * f64::from(i),
@@ -220,7 +220,7 @@ mod tests {
         for joint in &mut person.joints[13..] {
             joint.visibility = Visibility::Missing;
         }
-        // Two joints are left of the lower half: the upper is taken.
+        // Only two joints of the lower half are left: the upper half is taken.
         assert_eq!(half_body(&person.joints, &skeleton, false), Some(([40.0, 25.0], [20.0, 30.0])));
         for joint in &mut person.joints[8..] {
             joint.visibility = Visibility::Missing;

@@ -1,4 +1,4 @@
-//! RandAugment: a few changes drawn from a list, all of one strength (arXiv 1909.13719); list and strengths are
+//! RandAugment: a few operations drawn from a list, all of one magnitude (arXiv 1909.13719); list and magnitudes are
 //! torchvision's.
 
 use rand::Rng;
@@ -8,18 +8,18 @@ use super::affine::{rotate, shear_x, shear_y, transform, translate};
 use super::color;
 use crate::image::Image;
 
-/// RandAugment; pixels that come in are black, none are interpolated.
+/// RandAugment, with nearest-neighbour sampling and black fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandAugment {
-    /// How many changes, one after another, 0..=14; one may be drawn twice.
+    /// Number of operations, one after another, 0..=14; an operation may be drawn twice.
     pub ops: usize,
-    /// How strong they are, 0..=30.
+    /// Magnitude of the operations, 0..=30.
     pub magnitude: usize,
 }
 
 impl Default for RandAugment {
-    /// Two changes of strength 9.
+    /// Two operations of magnitude 9.
     fn default() -> Self {
         Self { ops: 2, magnitude: 9 }
     }
@@ -61,7 +61,7 @@ impl Op {
         Self::Equalize,
     ];
 
-    /// Applies it; `sign` is 1 or -1 and counts only for changes that have two directions.
+    /// Applies the operation; `sign` is 1 or -1 and matters only for operations with two directions.
     pub(super) fn apply(self, image: &mut Image, magnitude: usize, sign: f64) {
         let part = magnitude as f64 / RandAugment::MOST as f64;
         let signed = sign * part;
@@ -88,7 +88,7 @@ impl Op {
 }
 
 impl RandAugment {
-    /// The greatest strength.
+    /// The largest magnitude.
     pub(super) const MOST: usize = 30;
 
     pub(super) fn apply(self, image: &mut Image, rng: &mut impl Rng) {

@@ -117,7 +117,7 @@ fn without_strength_nothing_changes() {
     let none = Augment { rand_augment, ..Augment::default() };
     let run = |augment: &Augment| augment.apply(&image, &pre, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
     assert_eq!(run(&none), pre.evaluate(&image));
-    // What is off draws nothing, so the rest stays as it is.
+    // Disabled operations draw no random numbers, so the others are unchanged.
     let flip = Augment { flip: 0.5, shift: 3, ..none };
     assert_eq!(run(&flip), run(&Augment { flip: 0.5, shift: 3, ..Augment::default() }));
     for op in &Op::ALL[..11] {
@@ -148,9 +148,9 @@ fn jitter_reaches_its_whole_range_in_any_order() {
     let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / 4000.0;
     assert!((98.0..101.0).contains(&mean), "{mean}");
 
-    // Black and white get less contrast, then more light: their sum grows. In the other order white stays white, and the
-    // sum as it was. Half of the factors of each are on the needed side of 1, so an eighth of the draws shows a sum that
-    // grew, if both orders come up equally often.
+    // If contrast is reduced before brightness is increased, the sum of a black and a white pixel grows. In the other
+    // order white stays white, and the sum does not change. Half of the factors of each are on the required side of 1,
+    // so the sum grows in an eighth of the draws, if both orders are equally likely.
     let two = Image::new(2, 1, 1, vec![0, 255]);
     let both = Augment { color_jitter: [0.5, 0.5, 0.0, 0.0], ..Augment::default() };
     let grew = |seed: &u64| {

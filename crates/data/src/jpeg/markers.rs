@@ -1,27 +1,27 @@
-//! What the marker segments of a JPEG say, before anything is decoded.
+//! Reads the marker segments of a JPEG, before anything is decoded.
 
-/// Where the colour transform stands in Adobe's segment.
+/// Offset of the colour transform in Adobe's segment.
 const TRANSFORM: usize = 11;
 
-/// The colour transform of a segment, if it is Adobe's.
+/// The colour transform in a segment, if it is Adobe's.
 fn adobe(content: &[u8]) -> Option<u8> {
     if content.starts_with(b"Adobe") { content.get(TRANSFORM).copied() } else { None }
 }
 
-/// What is known of a file from its segments.
+/// Properties of a file, from its segments.
 #[derive(Debug, Default)]
 pub(super) struct Markers<'a> {
-    /// The frame header; `None` where there is none, or one that is cut short.
+    /// The frame header; `None` if it is missing or truncated.
     pub frame: Option<Frame>,
-    /// How many components each scan has.
+    /// Number of components in each scan.
     pub scans: Vec<u8>,
     /// The first EXIF block, from its TIFF header on.
     pub exif: Option<&'a [u8]>,
-    /// Whether bytes stand between segments that belong to none. Decoders go on behind them.
+    /// Whether there are bytes between segments that belong to none. Decoders skip them.
     pub stray: bool,
     /// Whether the end marker was reached.
     pub whole: bool,
-    /// Where a colour transform stands that is none of Adobe's three.
+    /// Offset of a colour transform that is none of Adobe's three.
     pub odd_transform: Option<usize>,
     jfif: bool,
     /// The colour transform of Adobe's segment.
@@ -33,7 +33,7 @@ pub(super) struct Markers<'a> {
 pub(super) struct Frame {
     /// Second byte of its marker: the coding process.
     pub marker: u8,
-    /// Bits of a sample.
+    /// Bits per sample.
     pub precision: u8,
     pub width: usize,
     pub height: usize,
@@ -44,11 +44,11 @@ pub(super) struct Frame {
 #[derive(Debug)]
 pub(super) struct Component {
     pub id: u8,
-    /// How finely it is sampled: horizontally, vertically.
+    /// Sampling factors: horizontal, vertical.
     pub sampling: (u8, u8),
 }
 
-/// What the components mean.
+/// The colour space of the components.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Colours {
     Grey,
@@ -62,7 +62,7 @@ impl<'a> Markers<'a> {
     pub fn read(bytes: &'a [u8]) -> Self {
         let mut found = Self::default();
         let (mut at, mut in_scan) = (2, false);
-        // To the next marker: over entropy-coded data (FF 00 is data), restart markers and fill bytes.
+        // Skips to the next marker: over entropy-coded data (FF 00 is data), restart markers and fill bytes.
         while let Some(skipped) = bytes.get(at..).and_then(|rest| rest.iter().position(|&b| b == 0xff)) {
             found.stray |= !in_scan && skipped > 0;
             at += skipped + 1;
@@ -94,7 +94,7 @@ impl<'a> Markers<'a> {
 
     fn segment(&mut self, marker: u8, content: &'a [u8]) {
         match (marker, content) {
-            // A second frame header is left to the decoders, which refuse it.
+            // A second frame header is left to the decoders, which reject it.
             (0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf, _) if self.frame.is_none() => {
                 self.frame = Frame::read(marker, content);
             }
@@ -106,7 +106,8 @@ impl<'a> Markers<'a> {
         }
     }
 
-    /// What the components mean, by libjpeg's rules: JFIF counts before Adobe's segment, and that before the components' ids.
+    /// The colour space, by libjpeg's rules: JFIF takes precedence over Adobe's segment, and that over the components'
+    /// ids.
     pub fn colours(&self) -> Result<Colours, String> {
         let ids: Vec<u8> = self.frame.iter().flat_map(|frame| &frame.components).map(|c| c.id).collect();
         match (ids.len(), self.jfif, self.adobe) {
@@ -121,8 +122,8 @@ impl<'a> Markers<'a> {
         }
     }
 
-    /// Whether the file is of the kind that nearly all are, and that the faster decoder gets right: grey or YCbCr, the chroma
-    /// sampled as finely as the luma or half as finely, and all components in one scan where they are not progressive.
+    /// Whether the file is of the common kind that the faster decoder decodes correctly: grey or YCbCr, the chroma
+    /// sampled as finely as the luma or half as finely, and all components in one scan unless it is progressive.
     pub fn usual(&self) -> bool {
         let Some(frame) = &self.frame else { return false };
         let components: Vec<(u8, (u8, u8))> = frame.components.iter().map(|c| (c.id, c.sampling)).collect();
@@ -152,8 +153,8 @@ impl Frame {
         self.marker == 0xc2
     }
 
-    /// Bytes that decoding takes at most, the picture of so many channels included: samples, and in a progressive file two
-    /// bytes for each coefficient.
+    /// Upper bound of the bytes that decoding takes, the picture with this many channels included: samples, and in a
+    /// progressive file two bytes for each coefficient.
     pub fn bytes(&self, channels: usize) -> usize {
         let most = |side: fn(&Component) -> u8| self.components.iter().map(side).max().map_or(1, usize::from);
         let (across, down) = (most(|c| c.sampling.0), most(|c| c.sampling.1));

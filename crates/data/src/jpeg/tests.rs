@@ -1,10 +1,10 @@
-//! Every kind of JPEG against Pillow (`testdata/make_jpeg.py`), and what is no JPEG that can be read.
+//! Every kind of JPEG against Pillow (`testdata/make_jpeg.py`), and invalid or unsupported files.
 
 use crate::testdata::{JPEG_LEVELS, bytes, difference, members};
 use crate::{DecodeOptions, Image, decode};
 
-/// libjpeg does not interpolate chroma that is at most two samples across, and both decoders here do: pictures up to 4 pixels
-/// across, where chroma is sampled half as finely as luma or the other way round.
+/// libjpeg does not interpolate chroma that is at most two samples wide, but both decoders here do. This affects
+/// pictures up to 4 pixels wide, where chroma is sampled half as finely as luma or the other way round.
 const NARROW: usize = 4;
 const NARROW_LEVELS: u8 = 24;
 
@@ -12,7 +12,7 @@ fn read(bytes: &[u8]) -> Result<Image, String> {
     decode(bytes, "x", &DecodeOptions::default()).map_err(|e| e.message)
 }
 
-/// A picture in the simplest of formats: `P5` or `P6`, width, height, 255, bytes.
+/// Reads a PNM picture: `P5` or `P6`, width, height, 255, bytes.
 fn netpbm(bytes: &[u8]) -> Image {
     let lines: Vec<&[u8]> = bytes.splitn(4, |b| *b == b'\n').collect();
     let size: Vec<usize> = str::from_utf8(lines[1]).unwrap().split(' ').map(|n| n.parse().unwrap()).collect();

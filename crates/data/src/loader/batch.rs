@@ -1,4 +1,4 @@
-//! What a loader is told and what it gives.
+//! The options of a loader, and the batches that it yields.
 
 use std::ops::Range;
 
@@ -7,31 +7,32 @@ use crate::error::DataError;
 /// How batches are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoaderOptions {
-    /// Images per batch, at least 1; where several processes share the work, those of all of them together.
+    /// Images per batch, at least 1; if several processes share the work, the total over all processes.
     pub batch: usize,
-    /// Threads that load images; 0 counts as 1, and no more are started than images may be under way. Where the system
-    /// refuses some, fewer do: see [`Batches::note`](super::Batches::note). Has no effect on what is loaded.
+    /// Number of threads that load images; 0 counts as 1, and no more are started than images can be in flight. If the
+    /// system refuses some, fewer are used: see [`Batches::note`](super::Batches::note). Has no effect on the result.
     pub threads: usize,
-    /// Most batches under way or ready at a time; 0 counts as 1. This and `batch` bound the memory.
+    /// Largest number of prefetched batches, in flight or ready; 0 counts as 1. Together with `batch` it bounds the
+    /// memory.
     pub prefetch: usize,
-    /// Seed of the order and of every augmentation.
+    /// Seed of the order and of all augmentation.
     pub seed: u64,
-    /// Whether the order is drawn anew every epoch; otherwise it is that of the data set.
+    /// Whether the order is reshuffled every epoch; otherwise it is that of the data set.
     pub shuffle: bool,
-    /// Whether a last batch that is not full is left out.
+    /// Whether an incomplete last batch is dropped.
     pub drop_last: bool,
-    /// Most images of an epoch that may be broken; they are left out. One more is an error, and so are more than half of the
-    /// epoch's images, whatever this says. Every process counts its own.
+    /// Largest number of broken images in an epoch; they are skipped. More are an error, and so are more than half of
+    /// the epoch's images, whatever the limit. Every process counts its own.
     pub max_broken: usize,
-    /// Which of the processes that share an epoch this one is, from 0.
+    /// Rank of this process among those that share an epoch, zero-based.
     pub rank: usize,
-    /// How many processes share an epoch; a divisor of `batch`.
+    /// Number of processes that share an epoch; a divisor of `batch`.
     ///
-    /// Each takes a contiguous part of every batch; the parts of all ranks, one behind the other, are the batch of a
+    /// Each process takes a contiguous part of every batch; the concatenated parts of all ranks are the batch of a
     /// single process, bit for bit, except that mixup and CutMix stay within a part. Parts of a full batch are equal.
-    /// Those of a last batch that is not full differ by at most one image, the first ranks having more, and may be
-    /// empty. Every rank gets every batch, also where its part is empty or all its images are broken, so that all take
-    /// the same number of steps.
+    /// Parts of an incomplete last batch differ by at most one image, the first ranks having more, and may be empty.
+    /// Every rank yields every batch, even if its part is empty or all its images are broken, so that all take the same
+    /// number of steps.
     pub world_size: usize,
 }
 
@@ -86,14 +87,14 @@ impl LoaderOptions {
     }
 }
 
-/// Inputs of a network with what it should answer.
+/// Inputs of a network with their targets.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
-    /// Position of this batch in the epoch, from 0.
+    /// Position of this batch in the epoch, zero-based.
     pub number: usize,
     /// Inputs, NCHW: `shape()` elements.
     pub images: Vec<f32>,
-    /// What the network should answer.
+    /// Targets of the inputs.
     pub targets: Targets,
     /// Index of every item within its part of the data set.
     pub indices: Vec<usize>,
@@ -101,12 +102,12 @@ pub struct Batch {
     pub input: [usize; 3],
 }
 
-/// What a network should answer to a batch.
+/// The targets of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
-    /// To images.
+    /// For images.
     Classes(Classes),
-    /// To persons.
+    /// For persons.
     Joints(Joints),
 }
 
@@ -121,25 +122,26 @@ impl Default for Targets {
 pub struct Classes {
     /// Class of every image.
     pub labels: Vec<usize>,
-    /// Class of the image that was mixed into every image by mixup or CutMix; where none was, the same as `labels`.
+    /// Class of the image that was mixed into every image by mixup or CutMix; if nothing was mixed, the same as
+    /// `labels`.
     ///
     /// The target is λ · `labels` + (1 − λ) · `second`, each as a one-hot vector.
     pub second: Vec<usize>,
-    /// λ of every image: the share of its own class, 1 where nothing was mixed.
+    /// λ of every image: the weight of its own class, 1 if nothing was mixed.
     pub lambda: Vec<f32>,
 }
 
 /// Joints of the persons of a batch as heat maps.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Joints {
-    /// `[N, joints, height, width]`, all one behind the other.
+    /// `[N, joints, height, width]`, contiguous.
     pub maps: Vec<f32>,
-    /// `[N, joints]`: 1, or 0 for a joint that nothing is known of.
+    /// `[N, joints]`: 1, or 0 for a joint without a target.
     pub weights: Vec<f32>,
 }
 
 impl Batch {
-    /// Takes out the images at `places`, which are ascending.
+    /// Removes the images at `places`, which are ascending.
     pub(super) fn remove(&mut self, places: impl DoubleEndedIterator<Item = usize>) {
         let elements: usize = self.input.iter().product();
         for place in places.rev() {
@@ -165,7 +167,7 @@ impl Batch {
     /// The classes.
     ///
     /// # Panics
-    /// If the batch is of persons.
+    /// If the batch holds persons.
     pub fn classes(&self) -> &Classes {
         match &self.targets {
             Targets::Classes(classes) => classes,
@@ -176,7 +178,7 @@ impl Batch {
     /// The joints.
     ///
     /// # Panics
-    /// If the batch is of images with classes.
+    /// If the batch holds images with classes.
     pub fn joints(&self) -> &Joints {
         match &self.targets {
             Targets::Joints(joints) => joints,
@@ -184,17 +186,17 @@ impl Batch {
         }
     }
 
-    /// Number of images: the batch size or this process's share of it, less in a last batch or where images are broken.
+    /// Number of images: the batch size or this process's part of it, less in a last batch or if images are broken.
     pub fn len(&self) -> usize {
         self.indices.len()
     }
 
-    /// Whether there are no images. Only where several processes share the work does a loader give such a batch.
+    /// Whether there are no images. A loader yields such a batch only if several processes share the work.
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()
     }
 
-    /// Images, channels, height, width.
+    /// Number of images, channels, height, width.
     pub fn shape(&self) -> [usize; 4] {
         [self.len(), self.input[0], self.input[1], self.input[2]]
     }
@@ -203,7 +205,7 @@ impl Batch {
 /// An image that could not be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
-    /// Name of the item, as [`Dataset::item`](crate::Dataset::item) gives it.
+    /// Name of the item, as returned by [`Dataset::item`](crate::Dataset::item).
     pub name: String,
     /// Why it could not be loaded; one line that names the file.
     pub reason: String,

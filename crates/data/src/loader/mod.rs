@@ -1,9 +1,8 @@
-//! Batches of a part of a data set, made ready by a few threads.
+//! Loads and prefetches batches of a part of a data set on a few threads.
 //!
-//! One pass is an iterator, [`Batches`]. The order of the images is fixed first, then cut into batches. Images are jobs in one
-//! queue; every job has its own random generator, made of seed, epoch and the image's index, so it does not matter
-//! which thread takes it. The epoch keeps at most `prefetch` batches under way: it queues another when one is handed
-//! out.
+//! One pass is an iterator, [`Batches`]. The order of the images is fixed first, then cut into batches. Images are jobs
+//! in one queue; every job has its own random generator, seeded by seed, epoch and the image's index, so it does not
+//! matter which thread takes it. At most `prefetch` batches are in flight: another one is queued when one is returned.
 
 mod batch;
 #[cfg(test)]
@@ -30,15 +29,15 @@ use crate::preprocessing::Transform;
 use crate::split::Split;
 use crate::words::thousands;
 
-/// Makes the batches of epochs.
+/// Creates the batches of epochs.
 #[derive(Debug)]
 pub struct Loader;
 
 impl Loader {
-    /// One pass over a part of a data set of classes. With `augment` images are changed as in training, else prepared as in
-    /// evaluation. `epoch` counts from 0 and decides, with the seed, about order and augmentation.
+    /// One pass over a part of a data set of classes. With `augment`, images are augmented for training, otherwise
+    /// prepared as in evaluation. `epoch` is zero-based and determines, with the seed, order and augmentation.
     ///
-    /// Wrong settings are reported by the first batch. Threads start when it is asked for.
+    /// Invalid settings are reported instead of the first batch. Threads start when it is requested.
     pub fn epoch(
         dataset: &Arc<Dataset>,
         split: Split,
@@ -54,7 +53,7 @@ impl Loader {
     }
 
     /// One pass over a part of a data set of persons: inputs around them, and heat maps of their joints. The Gaussians
-    /// have a σ of `sigma` cells. With `augment` crops are changed as in training. See [`Loader::epoch`].
+    /// have a σ of `sigma` cells. With `augment`, crops are augmented for training. See [`Loader::epoch`].
     #[expect(clippy::too_many_arguments, reason = "those of `epoch`, and the heat maps")]
     pub fn joints(
         dataset: &Arc<Dataset>,
@@ -114,9 +113,9 @@ impl Loader {
 
 /// The batches of one pass, in order. See [`Loader::epoch`].
 ///
-/// Images that cannot be loaded are left out of their batch and listed by [`Batches::broken`]; a batch without any image
-/// is left out as a whole, unless several processes share the work. After an error there are no more batches. Dropping
-/// it early stops the threads.
+/// Images that cannot be loaded are removed from their batch and listed by [`Batches::broken`]; a batch without any
+/// image is skipped, unless several processes share the work. After an error there are no more batches. Dropping the
+/// iterator early stops the threads.
 pub struct Batches {
     job: Arc<EpochJob>,
     options: LoaderOptions,
@@ -134,45 +133,45 @@ pub struct Batches {
     wrong: Option<DataError>,
 }
 
-/// Where jobs go in, and where whoever works takes them out.
+/// The sending and the receiving end of the job queue.
 struct Queue {
     jobs: Sender<ItemJob>,
     work: Arc<Mutex<Receiver<ItemJob>>>,
 }
 
-/// Starts a thread; may be refused.
+/// Starts a thread; may fail.
 type Spawn = fn(Box<dyn FnOnce() + Send>) -> std::io::Result<JoinHandle<()>>;
 
 impl Batches {
-    /// Number of batches, counted from the first, whether it was skipped or not.
+    /// Total number of batches of the pass, including those that `starting_at` skips.
     pub fn batches(&self) -> usize {
         self.batches
     }
 
-    /// Begins at batch `number`: the batches before it are not loaded, those from there on are the same, bit for bit.
-    /// For training that is resumed within an epoch.
+    /// Starts at batch `number`: earlier batches are not loaded, later ones are the same, bit for bit. For training
+    /// that resumes within an epoch.
     pub fn starting_at(mut self, number: usize) -> Self {
         self.next = number;
         self
     }
 
-    /// The images left out so far, in the order of the epoch.
+    /// The images skipped so far, in the order of the epoch.
     pub fn broken(&self) -> &[Broken] {
         &self.broken
     }
 
-    /// What the caller should know, once it has been asked for the first batch: that the system refused threads, and how many
-    /// of them load images now.
+    /// A message for the user, available after the first batch was requested: that the system refused threads, and how
+    /// many load images.
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
 
-    /// How long `next` has waited for images so far.
+    /// The total time that `next` has waited for images.
     pub fn waited(&self) -> Duration {
         self.waited
     }
 
-    /// Queues batches until `prefetch` are under way.
+    /// Queues batches until `prefetch` are in flight.
     fn top_up(&mut self) {
         while self.under_way.len() < self.options.prefetch.max(1) && self.next < self.batches {
             let indices = self.order[self.options.part(self.next, self.order.len())].to_vec();
@@ -196,7 +195,7 @@ impl Batches {
         }
     }
 
-    /// The queue; the threads that empty it start with it. Where none can be had, [`Batches::take`] does their work.
+    /// The queue; its worker threads are started with it. If none can be started, [`Batches::take`] does their work.
     fn queue(&mut self) -> &Queue {
         if self.queue.is_none() {
             let (jobs, work) = channel();
@@ -219,7 +218,7 @@ impl Batches {
         self.queue.as_ref().expect("it was made above")
     }
 
-    /// Waits for a batch and takes it.
+    /// Waits for a batch and returns it.
     fn take(&mut self, slot: &Slot) -> Batch {
         let started = Instant::now();
         if let (true, Some(queue)) = (self.threads.is_empty(), &self.queue) {
@@ -254,14 +253,14 @@ impl Batches {
         Some(DataError::new(format!("{} images", self.job.split), message))
     }
 
-    /// Stops the threads and forgets what is under way.
+    /// Stops the threads and drops the batches in flight.
     fn stop(&mut self) {
         self.job.stop.store(true, Ordering::Relaxed);
         self.next = self.batches;
         self.under_way.clear();
         self.queue = None;
         for thread in self.threads.drain(..) {
-            // A thread reports what it cannot load; it has nothing else to say.
+            // A thread reports images that it cannot load through the batch; its result is empty.
             let _ = thread.join();
         }
     }

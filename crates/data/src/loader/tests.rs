@@ -91,7 +91,7 @@ fn a_resumed_epoch_goes_on_where_it_stopped() {
 
 #[test]
 fn broken_images_are_left_out_and_listed() {
-    // Batches of five in order: the third is broken as a whole.
+    // Batches of five in order: every image of the third is broken.
     let (_dir, data) = folder(&[3, 10, 11, 12, 13, 14, 39]);
     let options = LoaderOptions { batch: 5, threads: 3, max_broken: 7, ..LoaderOptions::default() };
     let mut epoch = Loader::epoch(&data, Split::All, &pre(3, 6), None, &options, 0);

@@ -1,4 +1,4 @@
-//! The threads: from the index of an image to its place in a batch.
+//! The worker threads: they load images into their places in a batch.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use crate::heatmap::HeatMaps;
 use crate::preprocessing::Transform;
 use crate::split::Split;
 
-/// A pass over a part of a data set: what every thread knows of it.
+/// A pass over a part of a data set: the data shared by all threads.
 pub(super) struct EpochJob {
     pub dataset: Arc<Dataset>,
     pub split: Split,
@@ -27,15 +27,15 @@ pub(super) struct EpochJob {
     pub stop: AtomicBool,
 }
 
-/// What the items are, and how each is made ready.
+/// The kind of the items, and how each is prepared.
 pub(super) enum ItemKind {
     /// An input with a class.
     Classes(Option<Augment>),
-    /// An input around a person, with heat maps whose Gaussians have so many cells as σ.
+    /// An input around a person, with heat maps whose Gaussians have a σ of `sigma` cells.
     Joints { maps: HeatMaps, sigma: f64, augment: Option<PoseAugment> },
 }
 
-/// What is made of one item.
+/// A loaded item.
 struct Loaded {
     /// `[channels, height, width]`
     input: Vec<f32>,
@@ -60,12 +60,12 @@ pub(super) struct Filling {
     pub batch: Batch,
     /// Places of images that could not be loaded.
     pub broken: Vec<(usize, Broken)>,
-    /// How many images are still to be loaded.
+    /// Number of images that are still to be loaded.
     pub missing: usize,
 }
 
 impl Slot {
-    /// The guarded content. Whoever panics with the lock in hand leaves nothing half done.
+    /// The guarded content. A poisoned lock is harmless: no panic leaves it in an inconsistent state.
     pub fn lock(&self) -> MutexGuard<'_, Filling> {
         self.filling.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,7 +109,7 @@ impl EpochJob {
         }
     }
 
-    /// Takes out what is broken and mixes the rest.
+    /// Removes broken images and mixes the rest.
     fn finish(&self, Filling { batch, broken, .. }: &mut Filling) {
         broken.sort_by_key(|(place, _)| *place);
         batch.remove(broken.iter().map(|(place, _)| *place));
@@ -126,7 +126,7 @@ impl EpochJob {
         }
     }
 
-    /// What stands in an empty batch of these items.
+    /// The targets of an empty batch of these items.
     pub fn targets(&self, indices: &[usize]) -> Targets {
         match (&self.kind, self.dataset.people()) {
             (ItemKind::Joints { maps, .. }, Some(people)) => {
@@ -141,7 +141,7 @@ impl EpochJob {
         }
     }
 
-    /// One item.
+    /// Loads one item.
     fn load(&self, index: usize) -> Result<Loaded, DataError> {
         let image = self.dataset.load(self.split, index, &self.pre.decode_options())?;
         let mut rng = generator(self.seed, self.epoch, Stream::Image(index));
@@ -170,7 +170,7 @@ impl EpochJob {
 }
 
 impl Loaded {
-    /// Puts the item into its place of a batch.
+    /// Stores the item in its place of a batch.
     fn store(self, batch: &mut Batch, place: usize) {
         let put = |to: &mut [f32], from: &[f32]| to[place * from.len()..][..from.len()].copy_from_slice(from);
         put(&mut batch.images, &self.input);
@@ -181,14 +181,14 @@ impl Loaded {
     }
 }
 
-/// What a random generator is for.
+/// The purpose of a random generator.
 pub(super) enum Stream {
     Order,
     Image(usize),
     Batch(usize),
 }
 
-/// The generator of one stream of one epoch: all that it depends on is its key.
+/// The generator of one stream of one epoch; it depends only on its key.
 pub(super) fn generator(seed: u64, epoch: usize, stream: Stream) -> ChaCha8Rng {
     let (kind, index) = match stream {
         Stream::Order => (0, 0),

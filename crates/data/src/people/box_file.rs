@@ -1,4 +1,4 @@
-//! Boxes of persons for pictures that are named one by one: by file name, or by COCO's image number.
+//! Boxes of persons for individual pictures, matched by file name or by COCO's image number.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -24,9 +24,9 @@ const FORM: Form = Form {
 /// The boxes of a file, by image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BoxFile {
-    /// For every image its boxes as the file has them, in its order; they may reach out of the image.
+    /// The boxes of every image, unchanged and in file order; they may extend beyond the image.
     pub boxes: Vec<Vec<PersonBox>>,
-    /// What was left out or read otherwise than it is written, in words.
+    /// Messages about what was ignored or interpreted.
     pub notes: Vec<String>,
 }
 
@@ -40,12 +40,12 @@ struct Record {
 }
 
 impl BoxFile {
-    /// Reads `[{"file_name", "bbox": [x, y, width, height]}, …]`, or with `image_id`, which is the number in an image's name,
-    /// in place of `file_name`. A file name counts without its folders, but where several images have the same name those that
-    /// lie in these folders come first. Boxes of other images are left out and counted.
+    /// Reads `[{"file_name", "bbox": [x, y, width, height]}, …]`, or with `image_id`, the number in an image's name,
+    /// instead of `file_name`. A file name is matched without its folders, but if several images have the same name,
+    /// those in these folders are preferred. Boxes of other images are ignored and counted.
     ///
     /// # Errors
-    /// When the file is no such list, has boxes of several categories, or has boxes and none for these images.
+    /// If the file is not such a list, has boxes of several categories, or has boxes but none for these images.
     pub fn read(path: &Path, images: &[PathBuf]) -> Result<Self, DataError> {
         let records: Vec<Record> = json::read(path, &FORM)?;
         let (mut by_name, mut by_number) = (HashMap::<_, Vec<usize>>::new(), HashMap::<u64, Vec<usize>>::new());

@@ -23,23 +23,23 @@ const FORM: Form = Form {
     by_number: true,
 };
 
-/// A box that a detector found.
+/// A box found by a detector.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DetectedBox {
-    /// Index of the image among [`People::images`].
+    /// Index of the image in [`People::images`].
     pub image: usize,
-    /// The box inside its image.
+    /// The box, clipped to its image.
     pub bbox: PersonBox,
-    /// How sure the detector is.
+    /// Confidence of the detector.
     pub score: f64,
 }
 
-/// The boxes of a file, in its order.
+/// The boxes of a file, in file order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DetectedBoxes {
-    /// Those of the persons' category that lie inside their image.
+    /// Boxes of the persons' category that overlap their image.
     pub boxes: Vec<DetectedBox>,
-    /// What was left out or read otherwise than it is written, in words.
+    /// Messages about what was ignored or interpreted.
     pub notes: Vec<String>,
 }
 
@@ -54,10 +54,10 @@ struct Record {
 
 impl DetectedBoxes {
     /// Reads `[{"image_id", "category_id", "bbox": [x, y, width, height], "score"}, …]` for the validation images of
-    /// `people`. Other categories and boxes with less than half a pixel inside their image are left out and counted.
+    /// `people`. Other categories and boxes with less than half a pixel inside their image are ignored and counted.
     ///
     /// # Errors
-    /// When the file is no such list, or names images that `people` does not have, as results for another data set do.
+    /// If the file is not such a list, or names images that `people` does not have, as results for another data set do.
     pub fn read(path: &Path, people: &People) -> Result<Self, DataError> {
         let records: Vec<Record> = json::read(path, &FORM)?;
         let images = people.images.iter().enumerate().skip(people.train_images);

@@ -1,4 +1,4 @@
-//! COCO's keypoints JSON: one file into images and persons, every record checked.
+//! COCO's keypoints JSON: reads a file into images and persons, and checks every record.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path};
@@ -25,7 +25,7 @@ const FORM: Form = Form {
     by_number: false,
 };
 
-/// A box may be so many times as wide and high as its image; what is larger is no box.
+/// A box may be at most this many times as wide and high as its image; larger ones are invalid.
 const LARGEST: f64 = 10.0;
 
 #[derive(Deserialize)]
@@ -53,7 +53,7 @@ struct AnnotationRecord {
     area: Option<Real>,
     #[serde(default)]
     iscrowd: Flag,
-    /// x, y, v of every joint; missing where the category has no joints.
+    /// x, y, v of every joint; missing if the category has no joints.
     keypoints: Option<Numbers>,
     num_keypoints: Option<Whole>,
 }
@@ -73,24 +73,24 @@ fn null_is_empty<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// What stands in one file.
+/// The content of one file.
 pub(super) struct Annotations {
     pub skeleton: Skeleton,
     pub category: u64,
     pub images: Vec<PersonImage>,
     /// Names of the image files.
     pub files: Vec<String>,
-    /// Persons to learn from.
+    /// Persons for training and evaluation.
     pub persons: Vec<Person>,
     /// The other annotations: crowds, persons without a joint or without a box.
     pub rest: Vec<Person>,
     pub notes: Vec<String>,
 }
 
-/// Reads annotations; the joints must be those of `given`, if it is given.
+/// Reads annotations; if `given` is set, the joints must be its joints.
 ///
 /// # Errors
-/// Names the file, the record by its id, and what was expected.
+/// Names the file, the record by its id, and the expected value.
 pub(super) fn read(path: &Path, given: Option<&Skeleton>) -> Result<Annotations, DataError> {
     let document = json::read(path, &FORM)?;
     check(document, given).map_err(|message| DataError::at(path, message))
@@ -148,7 +148,7 @@ fn check(document: Document, given: Option<&Skeleton>) -> Result<Annotations, St
     Ok(Annotations { skeleton, category: category.id.value, images, files, persons, rest, notes })
 }
 
-/// Images, the names of their files, and indices by id.
+/// Images, their file names, and indices by id.
 type ImagesOf = (Vec<PersonImage>, Vec<String>, HashMap<u64, usize>);
 
 fn images(records: Vec<ImageRecord>, notes: &mut Vec<String>) -> Result<ImagesOf, String> {
@@ -176,15 +176,15 @@ fn images(records: Vec<ImageRecord>, notes: &mut Vec<String>) -> Result<ImagesOf
     Ok((images, files, by_id))
 }
 
-/// Annotations that are left out, or read otherwise than they are written.
+/// Annotations that are ignored or interpreted.
 #[derive(Default)]
 struct Odd {
     boxless: Records,
     huge: Records,
     others: Records,
-    /// Without an area, or with 0.
+    /// With an area that is missing or 0.
     areas: Records,
-    /// With `null` where a joint that is not labelled would be.
+    /// With `null` as coordinates of an unlabelled joint.
     places: Records,
     unusual: Unusual,
 }
@@ -223,7 +223,7 @@ fn person(record: AnnotationRecord, image: usize, joints: usize, odd: &mut Odd) 
     let area = match record.area {
         Some(Real { value, .. }) if value > 0.0 && value.is_finite() => value,
         Some(Real { value, .. }) if value < 0.0 => return Err(format!("area {value}, expected square pixels")),
-        // 0, null or nothing: similarity is measured by the area, so there must be one.
+        // 0, null or missing: OKS is scaled by the area, so there must be one.
         _ => {
             odd.areas.push(id);
             (bbox.width * bbox.height).min(f64::MAX)
@@ -271,7 +271,7 @@ fn person(record: AnnotationRecord, image: usize, joints: usize, odd: &mut Odd) 
     Ok(Person { id, image, bbox, area, crowd: record.iscrowd.value, labelled, joints })
 }
 
-/// A box as a file has it.
+/// Converts a box from a file.
 pub(super) fn bbox(numbers: &Numbers) -> Result<PersonBox, String> {
     match numbers.values[..] {
         [x, y, width, height] if numbers.values.iter().all(|v| v.is_finite()) && width >= 0.0 && height >= 0.0 => {
@@ -284,7 +284,7 @@ pub(super) fn bbox(numbers: &Numbers) -> Result<PersonBox, String> {
     }
 }
 
-/// A number as the file has it.
+/// A number, displayed as in the file.
 struct Shown(f64);
 
 impl std::fmt::Display for Shown {

@@ -1,5 +1,5 @@
-//! Reading a JSON file of records, with errors that name the record: parsers say a line and a column, and such files are one
-//! line of many megabytes.
+//! Reads JSON files of records, with errors that name the record: parsers report a line and a column, but such files
+//! are a single line of many megabytes.
 
 use std::io::Read;
 use std::path::Path;
@@ -10,23 +10,23 @@ use serde_json::error::Category;
 use crate::error::DataError;
 use crate::regular;
 
-/// How the records of a file lie in it.
+/// The structure of a file of records.
 pub(super) struct Form {
-    /// What the file begins with: `{` or `[`.
+    /// The first character of the file: `{` or `[`.
     pub begins: u8,
-    /// The error where it begins otherwise.
+    /// The error for a file that begins differently.
     pub otherwise: &'static str,
-    /// What was expected, for a document without the lists it must have.
+    /// What was expected, for a document without the required lists.
     pub expected: &'static str,
-    /// Brackets that are open within a record.
+    /// Number of open brackets within a record.
     pub depth: usize,
-    /// Lists and what one of their records is called; the name of a list that has none is empty.
+    /// Names of the lists, and the name for one of their records; the name of the top-level list is empty.
     pub lists: &'static [(&'static str, &'static str)],
-    /// Whether records go by their number, from 1, and not by their `id`.
+    /// Whether records are named by their one-based number instead of their `id`.
     pub by_number: bool,
 }
 
-/// Reads a file; a byte order mark is passed over.
+/// Reads a file; a byte order mark is skipped.
 ///
 /// # Errors
 /// Names the file, the record and the field.
@@ -38,7 +38,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, form: &Form) -> Result<T, D
 
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The bytes of a file, which is not read where its beginning shows that it is something else.
+/// The bytes of a file; reading stops early if its beginning shows that it is something else.
 fn content(path: &Path, form: &Form) -> Result<Vec<u8>, DataError> {
     const BEGINNING: u64 = 64;
     let unreadable = |e: std::io::Error| DataError::at(path, format!("cannot be read: {e}"));
@@ -68,7 +68,7 @@ fn content(path: &Path, form: &Form) -> Result<Vec<u8>, DataError> {
     Ok(bytes)
 }
 
-/// What is wrong, and with which record.
+/// Describes the error and the record it is in.
 fn explain(text: &[u8], error: &serde_json::Error, form: &Form) -> String {
     let at = position(text, error);
     let place = Place::find(text, at, form);
@@ -93,14 +93,14 @@ fn explain(text: &[u8], error: &serde_json::Error, form: &Form) -> String {
     }
 }
 
-/// Index of the byte that a parser stumbled on.
+/// Index of the byte at which the parser failed.
 fn position(text: &[u8], error: &serde_json::Error) -> usize {
     let lines = text.split_inclusive(|b| *b == b'\n');
     let start: usize = lines.take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
     (start + error.column()).saturating_sub(1).min(text.len().saturating_sub(1))
 }
 
-/// The bare word at a place where a value should be, such as `NaN` or `-Infinity`, which other writers take for numbers.
+/// The bare word in the place of a value, such as `NaN` or `-Infinity`, which some writers use for numbers.
 fn word(text: &[u8], at: usize) -> Option<&str> {
     const LONGEST: usize = 20;
     let part = |b: &u8| b.is_ascii_alphabetic() || matches!(b, b'-' | b'+');
@@ -112,18 +112,18 @@ fn word(text: &[u8], at: usize) -> Option<&str> {
     (word.contains(|c: char| c.is_ascii_alphabetic()) && word.len() <= LONGEST && value && !known).then_some(word)
 }
 
-/// Where something stands.
+/// A position in the document.
 struct Place {
-    /// E.g. `annotation 17`, or `annotation number 3` where it has no id.
+    /// E.g. `annotation 17`, or `annotation number 3` if it has no id.
     record: String,
     /// The field of the record.
     key: Option<String>,
-    /// Whether the record has ended before.
+    /// Whether the position is after the end of the record.
     over: bool,
 }
 
 impl Place {
-    /// The record that holds the byte `at`, or the last before it.
+    /// The record that contains the byte `at`, or the last one before it.
     fn find(text: &[u8], at: usize, form: &Form) -> Option<Self> {
         let (mut depth, mut list, mut number) = (0usize, &b""[..], 0usize);
         let (mut start, mut key, mut over) = (None, None, false);
@@ -170,14 +170,14 @@ impl Place {
         Some(Self { record, key: key.map(|key| String::from_utf8_lossy(key).into_owned()), over })
     }
 
-    /// The record and its field.
+    /// Describes the record and its field.
     fn field(self) -> String {
         let Self { record, key, .. } = self;
         key.map_or_else(|| record.clone(), |key| format!("{record}: `{key}`"))
     }
 }
 
-/// The value of `id` of the record that a text begins with, as it is written.
+/// The value of `id`, as written, of the record at the beginning of a text.
 fn id(text: &[u8]) -> Option<String> {
     const LONGEST: usize = 40;
     let (mut depth, mut i) = (0usize, 0);
@@ -206,7 +206,7 @@ fn id(text: &[u8]) -> Option<String> {
     None
 }
 
-/// The index behind the string that begins at `start`.
+/// The index after the string that begins at `start`.
 fn string_end(text: &[u8], start: usize) -> usize {
     let mut i = start + 1;
     while i < text.len() {

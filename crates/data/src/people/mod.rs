@@ -1,4 +1,4 @@
-//! Persons with joints: what keypoint networks learn from and are scored on.
+//! Persons with joints: the training and evaluation data of keypoint networks.
 //!
 //! A person stands for anything that has joints: hands, faces and animals too.
 
@@ -24,14 +24,14 @@ pub use boxes::{DetectedBox, DetectedBoxes};
 pub(crate) use open::{file, folder, is_here};
 pub use score::KeypointMeter;
 
-/// Whether a joint is where a label says.
+/// Whether a joint is labelled and visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visibility {
-    /// Not labelled: the position means nothing (COCO's v = 0).
+    /// Not labelled: the position is meaningless (COCO's v = 0).
     Missing,
     /// Labelled, but hidden in the picture (v = 1).
     Occluded,
-    /// Labelled and to be seen (v = 2).
+    /// Labelled and visible (v = 2).
     Visible,
 }
 
@@ -45,16 +45,16 @@ impl Visibility {
 /// The label of a joint.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Joint {
-    /// Pixel from the left; (0, 0) is the centre of the top left pixel.
+    /// Pixels from the left; (0, 0) is the centre of the top left pixel.
     pub x: f64,
-    /// Pixel from above.
+    /// Pixels from the top.
     pub y: f64,
-    /// Whether it is there.
+    /// Whether it is labelled and visible.
     pub visibility: Visibility,
 }
 
 impl Joint {
-    /// Whether the position means something.
+    /// Whether the position is meaningful.
     pub fn labelled(&self) -> bool {
         self.visibility != Visibility::Missing
     }
@@ -65,46 +65,46 @@ impl Joint {
 pub struct Person {
     /// Id of the annotation, unique in its file.
     pub id: u64,
-    /// Index of the image among [`People::images`].
+    /// Index of the image in [`People::images`].
     pub image: usize,
-    /// Box as the file has it; it may reach out of the image.
+    /// The box as given in the file; it may extend beyond the image.
     pub bbox: PersonBox,
-    /// Area of the person's outline in square pixels, which the score measures distances by.
+    /// Area of the person's outline in square pixels, which scales distances in OKS.
     pub area: f64,
-    /// Whether it stands for a crowd: scoring passes it over.
+    /// Whether it represents a crowd, which scoring ignores.
     pub crowd: bool,
-    /// How many joints the file says are labelled.
+    /// Number of labelled joints according to the file.
     pub labelled: usize,
     /// In the order of the skeleton.
     pub joints: Vec<Joint>,
 }
 
-/// An image of the annotations.
+/// An annotated image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PersonImage {
     /// Its id, unique in its file.
     pub id: u64,
-    /// Width in pixels, as the file says.
+    /// Width in pixels, according to the file.
     pub width: usize,
-    /// Height in pixels, as the file says.
+    /// Height in pixels, according to the file.
     pub height: usize,
 }
 
-/// Persons of a data set, of its training part first.
+/// The persons of a data set, those of the training part first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct People {
     /// The joints.
     pub skeleton: Skeleton,
-    /// Id of the category that they have in the annotations.
+    /// Id of their category in the annotations.
     pub category: u64,
-    /// Every image, of both parts, in the order of the files.
+    /// The images of both parts, in file order.
     pub images: Vec<PersonImage>,
-    /// How many of the images, from the first, are of the training part.
+    /// Number of images of the training part, which come first.
     pub train_images: usize,
-    /// Persons to learn from and to answer for: with a joint and a box, and no crowd.
+    /// Persons for training and evaluation: with a joint and a box, and not crowds.
     pub persons: Vec<Person>,
-    /// The other annotations of the validation part, which scoring needs to know of.
+    /// The other annotations of the validation part, which scoring needs.
     pub rest: Vec<Person>,
-    /// What was left out or read otherwise than it is written, in words.
+    /// Messages about what was ignored or interpreted.
     pub notes: Vec<String>,
 }

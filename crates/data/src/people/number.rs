@@ -1,48 +1,49 @@
-//! Numbers of annotations, however a tool wrote them: COCO's `17`, and also `17.0`, `"17"`, and for a flag `true` or `null`.
+//! Numbers in annotations, as various tools write them: COCO's `17`, but also `17.0`, `"17"`, and for a flag `true` or
+//! `null`.
 //!
-//! What is unambiguous is read, exactly; how it was written is kept, so that it can be told.
+//! Everything unambiguous is read exactly; the notation is kept, so that it can be reported.
 
 use std::fmt;
 
 use serde::de::{Error, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// Up to here every whole number is a float of its own.
+/// Up to here f64 represents every integer.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// How a number stands in the file.
+/// The notation of a number in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Written {
     /// As COCO writes it.
     #[default]
     Usual,
-    /// A whole number with a fraction or an exponent: `17.0`, `1e3`.
+    /// An integer with a fraction or an exponent: `17.0`, `1e3`.
     Decimal,
-    /// A number between quotation marks.
+    /// A number in quotation marks.
     Text,
-    /// `true`, `false` or `null` where 1 or 0 is meant.
+    /// `true`, `false` or `null` instead of 1 or 0.
     Word,
 }
 
-/// A whole number, all 64 bits of it.
+/// An integer with all 64 bits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Whole {
     pub value: u64,
     pub written: Written,
 }
 
-/// 0 or 1; 0 where nothing stands.
+/// 0 or 1; 0 if it is missing.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Flag {
     pub value: bool,
     pub written: Written,
 }
 
-/// A list of numbers; NaN where `null` stands.
+/// A list of numbers; NaN for `null`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Numbers {
     pub values: Vec<f64>,
-    /// Whether some are between quotation marks.
+    /// Whether some are in quotation marks.
     pub text: bool,
 }
 
@@ -189,7 +190,7 @@ impl<'de> Deserialize<'de> for Numbers {
 }
 
 impl Numbers {
-    /// How the most unusual of them is written, `null` aside.
+    /// The most unusual notation among them, apart from `null`.
     pub fn written(&self) -> Written {
         if self.text { Written::Text } else { Written::Usual }
     }

@@ -50,7 +50,7 @@ pub(crate) fn file(annotations: &Path, images: &Path, given: Option<&Skeleton>) 
     contents(images, vec![(read, String::new())])
 }
 
-/// Parts one behind the other; the last is for validation.
+/// Concatenates the parts; the last one is for validation.
 fn contents(root: &Path, parts: Vec<(Annotations, String)>) -> Result<Contents, DataError> {
     let last = parts.len() - 1;
     let mut paths = Vec::new();

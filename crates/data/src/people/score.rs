@@ -1,16 +1,17 @@
-//! Persons and answers as scoring wants them.
+//! Converts persons and predictions into the input of scoring.
 
 use dyconv_metrics::{Detection, GroundTruth, KeypointError, KeypointScores, keypoint_scores, rescore};
 
 use super::{Joint, People};
 use crate::heatmap::FoundJoint;
 
-/// A joint that scores less does not count for the score of its person: SimpleBaseline's threshold.
+/// Joints with a lower score do not contribute to the score of their person: SimpleBaseline's threshold.
 const SURE: f64 = 0.2;
 
 impl People {
-    /// What answers for the validation part are scored against: its persons, and what is to be passed over, in the images
-    /// whose index `read` accepts, which are to be those that could be read. They have the ids of the annotations.
+    /// The ground truth for predictions on the validation part: its persons and the annotations to ignore, in the
+    /// images whose index `read` accepts. `read` should accept the images that could be read. Images are numbered by
+    /// their ids in the annotations.
     pub fn truth(&self, read: impl Fn(usize) -> bool) -> Vec<GroundTruth> {
         let persons = self.persons.iter().filter(|person| person.image >= self.train_images).chain(&self.rest);
         let truth = persons.filter(|person| read(person.image)).map(|person| GroundTruth {
@@ -24,8 +25,8 @@ impl People {
         truth.collect()
     }
 
-    /// The answer for a box in an image of that index, with the score of the box times the mean score of the joints that
-    /// are sure.
+    /// The detection for a box in the image with this index. Its score is the score of the box times the mean score of
+    /// the confident joints.
     pub fn detection(&self, image: usize, box_score: f64, joints: &[FoundJoint]) -> Detection {
         let scores: Vec<f64> = joints.iter().map(|j| f64::from(j.score)).collect();
         Detection {
@@ -35,13 +36,15 @@ impl People {
         }
     }
 
-    /// The sigmas of the joints: the shortest decimals that they are, so that COCO's 0.026 is 0.026 in 64 bits too.
+    /// The sigmas of the joints, converted through their shortest decimals, so that COCO's 0.026 is 0.026 in 64 bits
+    /// too.
     pub fn sigmas(&self) -> Vec<f64> {
         self.skeleton.sigmas.iter().map(|s| s.to_string().parse().expect("a number's own text")).collect()
     }
 }
 
-/// Adds up the answers of a keypoint network, and scores them by OKS average precision. Training and evaluation count by it.
+/// Accumulates the predictions of a keypoint network, and scores them by OKS average precision. Used by training and
+/// evaluation.
 #[derive(Debug)]
 pub struct KeypointMeter<'a> {
     people: &'a People,
@@ -51,20 +54,20 @@ pub struct KeypointMeter<'a> {
 }
 
 impl<'a> KeypointMeter<'a> {
-    /// For the validation part of these people.
+    /// A meter for the validation part of these people.
     pub fn new(people: &'a People) -> Self {
         Self { people, sigmas: people.sigmas(), found: Vec::new(), unanswered: 0 }
     }
 
-    /// The answer for a box of an image of that index, not added yet; `None`, which is counted, where the network's output was NaN or
-    /// infinite.
+    /// The detection for a box of the image with this index, not added yet; `None`, which is counted, if the network's
+    /// output is NaN or infinite.
     pub fn detection(&mut self, image: usize, box_score: f64, joints: &[FoundJoint]) -> Option<Detection> {
         let known = joints.iter().all(FoundJoint::is_known);
         self.unanswered += usize::from(!known);
         known.then(|| self.people.detection(image, box_score, joints))
     }
 
-    /// Adds answers.
+    /// Adds detections.
     pub fn add(&mut self, found: impl IntoIterator<Item = Detection>) {
         self.found.extend(found);
     }
@@ -74,15 +77,15 @@ impl<'a> KeypointMeter<'a> {
         &self.sigmas
     }
 
-    /// Boxes without an answer; their persons count as not found.
+    /// Number of boxes without a prediction; their persons count as not detected.
     pub fn unanswered(&self) -> usize {
         self.unanswered
     }
 
-    /// COCO's numbers over the images whose index `read` accepts.
+    /// COCO's ten numbers over the images whose index `read` accepts.
     ///
     /// # Errors
-    /// When an answer has another number of joints than the persons.
+    /// If the number of joints of a detection differs from that of the persons.
     pub fn scores(&self, read: impl Fn(usize) -> bool) -> Result<KeypointScores, KeypointError> {
         keypoint_scores(&self.people.truth(read), &self.found, &self.sigmas)
     }

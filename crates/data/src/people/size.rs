@@ -1,4 +1,4 @@
-//! Whether a picture is the one that was annotated: joints lie elsewhere in a picture of another size, or one that is turned.
+//! Checks that a picture is the annotated one: joints do not fit a picture of another size or orientation.
 
 use dyconv_task::Orientation;
 
@@ -6,8 +6,8 @@ use super::{People, PersonImage};
 use crate::image::Image;
 
 impl People {
-    /// Compares the size of a decoded picture, the image of that index, with that in the annotations. `orientation` is how it
-    /// was decoded.
+    /// Compares the size of a decoded picture, the image with this index, with that in the annotations. `orientation`
+    /// is the option with which it was decoded.
     pub(crate) fn check_size(&self, image: usize, found: &Image, orientation: Orientation) -> Result<(), String> {
         let PersonImage { width, height, .. } = self.images[image];
         if (found.width, found.height) == (width, height) {

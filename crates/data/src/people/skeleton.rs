@@ -1,21 +1,22 @@
-//! The skeleton of a data set: from its annotations, COCO's numbers where the joints are COCO's, or a description.
+//! Determines the skeleton of a data set: from its annotations, with COCO's sigmas if the joints are COCO's, or from a
+//! description.
 
 use dyconv_task::Skeleton;
 
 use super::number::Whole;
 use crate::words::shown;
 
-/// What the annotations say of the joints: names, and bones.
+/// The joints according to the annotations: names and bones.
 pub(super) struct Described<'a> {
     pub joints: &'a [String],
     pub bones: &'a [[Whole; 2]],
 }
 
-/// The skeleton of joints with these names: `given`, or COCO's where the names are COCO's; and a note where its bones are not
-/// written as COCO writes them.
+/// The skeleton for joints with these names: `given`, or COCO's if the names are COCO's; and a message if the numbering
+/// of its bones is not COCO's.
 ///
 /// # Errors
-/// When `given` has other joints, or nothing is given and the joints are not COCO's.
+/// If `given` has other joints, or nothing is given and the joints are not COCO's.
 pub(super) fn skeleton(
     described: &Described<'_>,
     given: Option<&Skeleton>,
@@ -44,7 +45,7 @@ pub(super) fn skeleton(
     skeleton.check().map(|()| (skeleton, note))
 }
 
-/// Bones whose joints count from 0. In the file they count from 1, as COCO's do; but from 0 where a joint 0 is named.
+/// Bones with zero-based joints. In the file they are one-based, as in COCO, or zero-based if a joint 0 occurs.
 fn counted(bones: &[[Whole; 2]], joints: usize) -> Result<(Vec<[usize; 2]>, Option<String>), String> {
     let named = || bones.iter().flatten().map(|joint| joint.value);
     if let Some(joint) = named().find(|joint| *joint > joints as u64) {
@@ -60,7 +61,7 @@ fn counted(bones: &[[Whole; 2]], joints: usize) -> Result<(Vec<[usize; 2]>, Opti
     Ok((bones.iter().map(|bone| bone.map(|joint| (joint.value - first) as usize)).collect(), note))
 }
 
-/// How the joints of the annotations differ from those that are expected.
+/// Describes how the joints of the annotations differ from the expected ones.
 fn difference(expected: &[String], found: &[String]) -> Option<String> {
     if expected.len() != found.len() {
         return Some(format!(

@@ -12,7 +12,7 @@ use crate::{
     Split, Transform, testdata,
 };
 
-/// Three joints of a made-up animal.
+/// Three joints of an imaginary animal.
 pub(crate) fn animal() -> Skeleton {
     Skeleton {
         joints: ["nose", "left_ear", "right_ear"].map(str::to_owned).to_vec(),
@@ -31,7 +31,7 @@ fn annotation(id: u64, image: u64) -> Value {
     })
 }
 
-/// Annotations of two images with these annotations.
+/// A document of two images with these annotations.
 fn document(first_image: u64, annotations: Vec<Value>) -> Value {
     let image = |id: u64| json!({"id": id, "file_name": format!("{id}.png"), "width": 17, "height": 13, "license": 3});
     json!({
@@ -44,7 +44,7 @@ fn document(first_image: u64, annotations: Vec<Value>) -> Value {
     })
 }
 
-/// COCO's layout: images 1 and 2 to learn from, 11 and 12 to validate.
+/// COCO's layout: images 1 and 2 for training, 11 and 12 for validation.
 pub(crate) fn layout(train: &Value, val: &Value) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("annotations")).unwrap();
@@ -68,7 +68,7 @@ fn open(dir: &TempDir) -> Result<Dataset, DataError> {
     Dataset::open_people(dir.path(), Some(&animal()))
 }
 
-/// The validation part of annotations.
+/// Opens a document as the validation part.
 fn read(value: &Value) -> Result<Dataset, DataError> {
     let dir = layout(&document(1, vec![annotation(1, 1)]), value);
     let file = dir.path().join("annotations/person_keypoints_val2017.json");

@@ -1,9 +1,9 @@
-//! What is told of records that were left out, or read otherwise than they are written.
+//! Messages about records that were ignored or interpreted.
 
 use super::number::Written;
 use crate::words::thousands;
 
-/// Some records: how many, and the first of them.
+/// A set of records: their number, and the ids of the first ones.
 #[derive(Default)]
 pub(super) struct Records {
     count: usize,
@@ -11,7 +11,7 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// So many are named.
+    /// Number of records that are named.
     const SHOWN: usize = 3;
 
     pub fn push(&mut self, id: u64) {
@@ -21,7 +21,7 @@ impl Records {
         }
     }
 
-    /// `3 persons without …, left out (annotations 17, 18, …)`, or `None` where there are none.
+    /// `3 persons without …, left out (annotations 17, 18, …)`, or `None` if there are none.
     pub fn note(&self, what: &str, records: &str) -> Option<String> {
         if self.count == 0 {
             return None;
@@ -32,7 +32,7 @@ impl Records {
     }
 }
 
-/// Records whose numbers are not written as COCO writes them.
+/// Records whose numbers are not written in COCO's notation.
 #[derive(Default)]
 pub(super) struct Unusual {
     decimals: Records,
@@ -41,7 +41,7 @@ pub(super) struct Unusual {
 }
 
 impl Unusual {
-    /// Takes note of how the numbers of a record are written.
+    /// Records the notation of the numbers of a record.
     pub fn see(&mut self, id: u64, numbers: &[Written]) {
         let kinds = [
             (Written::Decimal, &mut self.decimals),
@@ -55,7 +55,7 @@ impl Unusual {
         }
     }
 
-    /// What there is to say; `records` is what they are called.
+    /// The messages; `records` is the word for the records.
     pub fn notes(&self, records: &str) -> impl Iterator<Item = String> {
         let says = |records_: &Records, how: &str| records_.note(&format!("{records} {how}"), records);
         [

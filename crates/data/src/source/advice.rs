@@ -1,4 +1,4 @@
-//! What to do with data in a form that is not read.
+//! Advice for data in an unsupported form.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,10 +8,10 @@ use super::magic::packed;
 use super::{cifar, mnist, shards};
 use crate::people;
 
-/// Most entries of a folder that are looked at.
+/// Largest number of entries of a folder that are examined.
 const MOST: usize = 1000;
 
-/// Endings of files that hold data sets, and what they are.
+/// Extensions of files that contain data sets, and their descriptions.
 const FORMS: [(&str, &str); 12] = [
     (".parquet", "Parquet files"),
     (".arrow", "Arrow files"),
@@ -27,10 +27,10 @@ const FORMS: [(&str, &str); 12] = [
     (".mdb", "an LMDB database"),
 ];
 
-/// What to do with a file where a folder was expected.
+/// Advice for a file where a folder was expected.
 pub(super) fn for_file(path: &Path) -> String {
     let mut start = Vec::new();
-    // A pipe may have nothing to say for ever.
+    // Reading from a pipe could block forever.
     if path.is_file()
         && let Ok(file) = File::open(path)
     {
@@ -48,7 +48,7 @@ pub(super) fn for_file(path: &Path) -> String {
 
 const EXPORT: &str = "write its images into one folder per class, or into tar files in WebDataset's layout";
 
-/// What else might have been meant by a folder that holds no pictures.
+/// Suggests another folder that might have been meant, if this one holds no pictures.
 pub(super) fn below(root: &Path) -> Option<String> {
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(root).ok()?.take(MOST).filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -70,7 +70,7 @@ pub(super) fn below(root: &Path) -> Option<String> {
     Some(format!("there are {form} ({end}), which are not read: {remedy}"))
 }
 
-/// What a folder holds, if it is a known form.
+/// The form of the data in a folder, if it is a known one.
 fn known(folder: &Path) -> Option<&'static str> {
     if people::is_here(folder) {
         Some("COCO keypoints")

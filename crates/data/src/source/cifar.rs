@@ -11,7 +11,7 @@ const PIXELS: usize = 3 * 32 * 32;
 const CIFAR10_CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
-/// Which of the two, and where its files are.
+/// Which of the two data sets, and the location of its files.
 struct Layout {
     /// Bytes before the pixels; the last one is the label.
     label_bytes: usize,
@@ -38,7 +38,7 @@ fn layout(root: &Path) -> Option<Layout> {
     })
 }
 
-/// Whether this directory holds CIFAR files; also true of the Python form, which [`read`] refuses with advice.
+/// Whether this directory holds CIFAR files; also true for the Python form, which [`read`] rejects with advice.
 pub(super) fn is_here(root: &Path) -> bool {
     layout(root).is_some() || is_python_form(root)
 }
@@ -115,7 +115,7 @@ mod tests {
     use crate::{Dataset, OpenOptions, Split};
     use std::fs::write;
 
-    /// `n` records, the label of record `i` being `i % classes`, its pixels `i`.
+    /// `n` records; the label of record `i` is `i % classes`, its pixels are `i`.
     fn records(n: usize, label_bytes: usize, classes: usize) -> Vec<u8> {
         let record = |i: usize| {
             let mut record = vec![200; label_bytes + PIXELS];

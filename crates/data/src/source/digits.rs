@@ -1,4 +1,4 @@
-//! The embedded data set: 1,797 handwritten digits of 8 × 8 pixels (see `assets/README.md` for where they come from).
+//! The embedded data set: 1,797 handwritten digits of 8 × 8 pixels (see `assets/README.md` for their origin).
 
 use std::io::Read;
 
@@ -24,7 +24,7 @@ pub(super) fn read() -> Result<Contents, DataError> {
             Some([values @ .., label])
                 if values.len() == SIDE * SIDE && values.iter().all(|v| *v <= 16) && *label < 10 =>
             {
-                // Values 0..=16 to grey levels, rounded.
+                // Converts values 0..=16 to grey levels, rounded.
                 pixels.extend(values.iter().map(|v| ((v * 255 + 8) / 16) as u8));
                 labels.push(*label);
             }

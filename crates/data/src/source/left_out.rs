@@ -1,41 +1,41 @@
-//! What a source did not take: files counted by reason, folders by name.
+//! What a source ignored: files counted by reason, folders by name.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::words::{shown, thousands};
 
-/// Most different endings that are counted each on its own.
+/// Largest number of different extensions that are counted separately.
 const ENDINGS: usize = 40;
-/// Longest ending that is shown as one, in bytes.
+/// Longest extension that is shown, in bytes.
 const LONG_ENDING: usize = 12;
-/// Most folders that are named.
+/// Largest number of folders that are named.
 const FOLDERS: usize = 5;
 
-/// What was left out.
+/// The ignored files and folders.
 #[derive(Debug, Default)]
 pub(crate) struct LeftOut {
     files: BTreeMap<String, usize>,
-    /// Name and, where it does not tell by itself, the reason.
+    /// Name and, if the name is not self-explanatory, the reason.
     folders: Vec<(String, Option<String>)>,
-    /// Sentences about the whole.
+    /// Sentences about the whole source.
     notes: Vec<String>,
 }
 
 impl LeftOut {
-    /// Counts a file for a reason that can follow a number, such as `without a label`.
+    /// Counts a file under a reason that can follow a number, such as `without a label`.
     pub fn file(&mut self, reason: &str) {
         self.files(reason, 1);
     }
 
-    /// Counts files for a reason.
+    /// Counts files under a reason.
     pub fn files(&mut self, reason: &str, count: usize) {
         if count > 0 {
             *self.files.entry(reason.to_owned()).or_default() += count;
         }
     }
 
-    /// Counts a file for the ending of its name.
+    /// Counts a file under its extension.
     pub fn ending(&mut self, path: &Path) {
         let ending = path.extension().and_then(|end| end.to_str()).map(str::to_lowercase);
         let reason = match ending {
@@ -49,29 +49,29 @@ impl LeftOut {
         self.file(&reason);
     }
 
-    /// Names a folder; `reason` says why where the name does not.
+    /// Adds a folder; `reason` is given if its name is not self-explanatory.
     pub fn folder(&mut self, name: impl Into<String>, reason: Option<&str>) {
         self.folders.push((name.into(), reason.map(str::to_owned)));
     }
 
-    /// Adds a sentence about the whole.
+    /// Adds a sentence about the whole source.
     pub fn note(&mut self, sentence: String) {
         self.notes.push(sentence);
     }
 
-    /// Takes over what was left out elsewhere.
+    /// Merges what was ignored elsewhere.
     pub fn merge(&mut self, other: Self) {
         other.files.iter().for_each(|(reason, count)| self.files(reason, *count));
         self.folders.extend(other.folders);
         self.notes.extend(other.notes);
     }
 
-    /// Files by reason: the ending of their name, or words such as `without a label`.
+    /// Number of files by reason: their extension, or words such as `without a label`.
     pub fn counts(&self) -> &BTreeMap<String, usize> {
         &self.files
     }
 
-    /// The files alone: `4 heic, 4 txt, 2 without a label`, the most frequent first.
+    /// The files only: `4 heic, 4 txt, 2 without a label`, the most frequent first.
     pub fn list(&self) -> Option<String> {
         let mut counts: Vec<(&String, &usize)> = self.files.iter().collect();
         counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
@@ -79,8 +79,8 @@ impl LeftOut {
         (!list.is_empty()).then(|| list.join(", "))
     }
 
-    /// One line for a person: `12 files left out: 4 heic, 4 txt, 4 without a label; 2 folders left out: runs (holds runs),
-    /// __MACOSX`; nothing where nothing was left out.
+    /// One line for the user: `12 files left out: 4 heic, 4 txt, 4 without a label; 2 folders left out: runs (holds
+    /// runs), __MACOSX`; `None` if nothing was ignored.
     pub fn sentence(&self) -> Option<String> {
         let total = self.files.values().sum();
         let files = self.list().map(|list| format!("{} left out: {list}", plural(total, "file")));

@@ -1,6 +1,6 @@
-//! What the first bytes of a file say.
+//! Detects file formats by the first bytes.
 
-/// What the first bytes say a file is packed with.
+/// The compression or archive format of a file, from its first bytes.
 pub(super) fn packed(start: &[u8]) -> Option<&'static str> {
     let magic: [(&[u8], &str); 5] = [
         (&[0x1f, 0x8b], "gzip"),

@@ -11,21 +11,21 @@ use crate::error::DataError;
 use crate::regular;
 use crate::words::listed;
 
-/// Most bytes that one IDX file may hold unpacked: 2 GiB.
+/// Largest size of an unpacked IDX file in bytes: 2 GiB.
 const MAX_BYTES: usize = 2 << 30;
 
-/// How the files of a set are called, up to `images` and `labels`.
+/// The common prefixes of a set's file names, up to `images` and `labels`.
 struct Names {
     train: String,
     test: String,
-    /// Whether rows and columns are stored the other way round.
+    /// Whether images are stored transposed.
     transposed: bool,
-    /// Where the characters of the labels may be listed.
+    /// File that may list the characters of the labels.
     mapping: Option<PathBuf>,
 }
 
 impl Names {
-    /// The sets in a folder, by name: EMNIST's several may lie in one.
+    /// The sets in a folder, by name: EMNIST's sets may share a folder.
     fn in_folder(root: &Path) -> Vec<(String, Self)> {
         let mut sets = Vec::new();
         let usual = Self { train: "train".to_owned(), test: "t10k".to_owned(), transposed: false, mapping: None };
@@ -94,7 +94,7 @@ pub(super) fn read(root: &Path) -> Result<Contents, DataError> {
         all.pixels.extend(test.pixels);
         all.labels.extend(test.labels);
     }
-    // EMNIST numbers letters from 1.
+    // EMNIST's letters are one-based.
     let first = usize::from(all.labels.iter().all(|label| *label > 0));
     all.labels.iter_mut().for_each(|label| *label -= first);
     let mut left_out = LeftOut::default();
@@ -110,15 +110,15 @@ pub(super) fn read(root: &Path) -> Result<Contents, DataError> {
     Ok(Contents { images, labels: Labels::Classes { names, of: all.labels }, split, left_out })
 }
 
-/// Turns rows of `width` pixels into columns.
+/// Transposes an image with rows of `width` pixels.
 fn transpose(image: &mut [u8], width: usize) {
     let height = image.len() / width;
     let turned: Vec<u8> = (0..image.len()).map(|i| image[i % height * width + i / height]).collect();
     image.copy_from_slice(&turned);
 }
 
-/// The characters that labels from `first` to `most` stand for, from lines of a label and the code of a character, or of two
-/// that count as the same; `None` where there is no such file.
+/// The characters of the labels `first` to `most`. Each line of the file has a label and the code of a character, or of
+/// two that count as the same; `None` if there is no such file.
 fn characters(path: &Path, first: usize, most: usize) -> Result<Option<Vec<String>>, DataError> {
     if !path.exists() {
         return Ok(None);
@@ -137,7 +137,7 @@ fn characters(path: &Path, first: usize, most: usize) -> Result<Option<Vec<Strin
         let shown: Option<String> =
             codes.iter().map(|code| char::from_u32(*code).filter(|c| !c.is_control())).collect();
         let shown = shown.filter(|shown| !shown.is_empty()).ok_or_else(|| wrong(line))?;
-        // More labels may be listed than there are.
+        // The file may list more labels than there are.
         if let Some(name) = names.get_mut(*label as usize) {
             *name = Some(shown);
         }
@@ -151,7 +151,7 @@ fn characters(path: &Path, first: usize, most: usize) -> Result<Option<Vec<Strin
     Ok(Some(names))
 }
 
-/// Images and labels of one half.
+/// Images and labels of one part.
 struct Part {
     /// Name of the image file.
     name: String,
@@ -180,8 +180,8 @@ impl Part {
     }
 }
 
-/// Reads an IDX file of unsigned bytes with `N` dimensions: a magic number, the sizes, the bytes. Whether it is gzipped is
-/// told by its content.
+/// Reads an IDX file of unsigned bytes with `N` dimensions: a magic number, the sizes, the bytes. Gzip is detected from
+/// the content.
 fn read_idx<const N: usize>(path: &Path) -> Result<([usize; N], Vec<u8>), DataError> {
     let mut file = BufReader::new(regular::open(path)?);
     let start = file.fill_buf().map_err(|e| DataError::at(path, format!("cannot be read: {e}")))?;
@@ -209,7 +209,7 @@ fn parse_idx<const N: usize>(path: &Path, mut reader: impl Read) -> Result<([usi
     let Some(total) = total.filter(|total| *total <= MAX_BYTES) else {
         return Err(wrong(format!("claims {sizes:?} bytes, but the limit is {} MiB", MAX_BYTES >> 20)));
     };
-    // `read_to_end` grows with what is really there, so a header alone takes no memory.
+    // `read_to_end` grows with the actual data, so a false header allocates no memory.
     let mut bytes = Vec::new();
     reader.take(total as u64 + 1).read_to_end(&mut bytes).map_err(|e| wrong(format!("cannot be read: {e}")))?;
     if bytes.len() != total {

@@ -1,4 +1,4 @@
-//! Where labelled images come from. Each source reads its files and returns a [`Contents`]; what they share lies here.
+//! Sources of labelled images. Each source reads its files and returns a [`Contents`]; shared code is in this module.
 
 mod advice;
 mod cifar;
@@ -26,17 +26,17 @@ use crate::regular;
 pub(crate) use left_out::LeftOut;
 use shards::Shards;
 
-/// What a source found: images with labels, in a fixed order.
+/// The content of a source: images with labels, in a fixed order.
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub images: Images,
     pub labels: Labels,
-    /// What the items are for, where the source says so itself.
+    /// The parts, if the source defines them.
     pub split: Option<OwnSplit>,
     pub left_out: LeftOut,
 }
 
-/// How many items are for training, for validation and for testing. They lie in this order.
+/// Number of items for training, validation and testing, which come in this order.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OwnSplit {
     pub train: usize,
@@ -44,7 +44,7 @@ pub(crate) struct OwnSplit {
     pub test: usize,
 }
 
-/// What is known of the images.
+/// The labels of the images.
 #[derive(Debug)]
 pub(crate) enum Labels {
     /// Every image is an item and has a class.
@@ -60,15 +60,15 @@ pub(crate) enum Labels {
 /// The images of a source.
 #[derive(Debug)]
 pub(crate) enum Images {
-    /// Images of one size in memory, as they lie in the files.
+    /// Images of one size in memory, as stored in the files.
     Packed(Packed),
-    /// Files, read when asked for; paths relative to `root`, with `/` between the parts.
+    /// Files, read on demand; paths relative to `root`, with `/` as separator.
     Files { root: PathBuf, paths: Vec<String> },
-    /// Members of tar files, read when asked for.
+    /// Members of tar files, read on demand.
     Shards(Shards),
 }
 
-/// Images of one size, one behind the other.
+/// Contiguous images of one size.
 #[derive(Debug)]
 pub(crate) struct Packed {
     pub channels: usize,
@@ -76,11 +76,11 @@ pub(crate) struct Packed {
     pub width: usize,
     /// `[image, channels, height, width]`
     pub pixels: Vec<u8>,
-    /// The files they came from: name and number of images.
+    /// The files they were read from: name and number of images.
     pub files: Vec<(String, usize)>,
 }
 
-/// Opens `digits` or a directory of one of the known forms.
+/// Opens `digits` or a directory in one of the known forms.
 pub(crate) fn open(spec: &str) -> Result<Contents, DataError> {
     if spec == "digits" {
         return digits::read();
@@ -102,7 +102,8 @@ pub(crate) fn open(spec: &str) -> Result<Contents, DataError> {
     }
 }
 
-/// Folders that archives and downloaders put the files of a data set into: the one above is as good.
+/// Sub-folders into which archives and downloaders put the files of a data set: their parent is accepted as the root,
+/// too.
 const INSIDE: [&str; 9] = [
     "cifar-10-batches-bin",
     "cifar-100-binary",
@@ -115,7 +116,7 @@ const INSIDE: [&str; 9] = [
     "cifar-100-python",
 ];
 
-/// Reads a directory that holds one of the known forms; `None` where it can only be one of images.
+/// Reads a directory in one of the known forms; `None` if it can only be a folder of images.
 fn known(root: &Path) -> Option<Result<Contents, DataError>> {
     if people::is_here(root) {
         Some(people::folder(root, None))
@@ -131,7 +132,7 @@ fn known(root: &Path) -> Option<Result<Contents, DataError>> {
 }
 
 impl Images {
-    /// What an image is called in errors and lists, e.g. `cats/1.jpg` or `digits[17]`.
+    /// The name of an image in errors and lists, e.g. `cats/1.jpg` or `digits[17]`.
     pub fn name(&self, index: usize) -> String {
         match self {
             Self::Files { paths, .. } => paths[index].clone(),
@@ -149,7 +150,7 @@ impl Images {
         }
     }
 
-    /// CRC-32 of an image's bytes, as they lie in the file.
+    /// CRC-32 of an image's bytes, as stored in the file.
     pub fn checksum(&self, index: usize) -> Result<u32, DataError> {
         match self {
             Self::Files { root, paths } => {
@@ -163,7 +164,7 @@ impl Images {
 
     pub fn load(&self, index: usize, options: &DecodeOptions) -> Result<Image, DataError> {
         match self {
-            // The error names the whole path: that is what a person can open.
+            // The error names the whole path, which the user can open.
             Self::Files { root, paths } => decode::load(&root.join(&paths[index]), options),
             Self::Shards(shards) => shards.load(index, options),
             Self::Packed(packed) => Ok(packed.get(index)),
@@ -177,7 +178,7 @@ fn crc(bytes: &[u8]) -> u32 {
     crc.sum()
 }
 
-/// CRC-32 of what a reader has, at most the size of an image file.
+/// CRC-32 of the content of a reader, up to the largest size of an image file.
 fn checksum(reader: impl Read) -> std::io::Result<u32> {
     let mut content = CrcReader::new(reader.take(MAX_FILE_BYTES));
     std::io::copy(&mut content, &mut std::io::sink())?;
@@ -198,10 +199,10 @@ impl Packed {
     }
 }
 
-/// Most bytes of a file that is read as a whole: 2 GiB.
+/// Largest file that is read as a whole, in bytes: 2 GiB.
 const MAX_BYTES: u64 = 2 << 30;
 
-/// Reads a whole file of at most [`MAX_BYTES`]; its size is known before memory is taken.
+/// Reads a whole file of at most [`MAX_BYTES`]; its size is checked before memory is allocated.
 fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
     let unreadable = |e: std::io::Error| DataError::at(path, format!("cannot be read: {e}"));
     let file = regular::open(path)?;
@@ -215,7 +216,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
     Ok(bytes)
 }
 
-/// Class names from a text file with one per line, or `None` where there is no such file.
+/// Class names from a text file with one per line, or `None` if there is no such file.
 fn class_names(path: &Path, expected: usize) -> Result<Option<Vec<String>>, DataError> {
     if !path.exists() {
         return Ok(None);

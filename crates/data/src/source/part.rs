@@ -1,4 +1,4 @@
-//! The words by which people say which part of a data set something is.
+//! The names of the parts of a data set.
 
 /// A part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -9,10 +9,10 @@ pub(super) enum Part {
 }
 
 impl Part {
-    /// In the order in which the items of a data set lie.
+    /// In the order of the items of a data set.
     pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
 
-    /// What the part is for.
+    /// The purpose of the part.
     pub fn purpose(self) -> &'static str {
         match self {
             Self::Train => "training",
@@ -21,7 +21,7 @@ impl Part {
         }
     }
 
-    /// The part that a folder of this name is, whatever the case.
+    /// The part with the name of this folder, case-insensitive.
     pub fn of_folder(name: &str) -> Option<Self> {
         match name.to_lowercase().as_str() {
             "train" | "training" => Some(Self::Train),
@@ -31,7 +31,7 @@ impl Part {
         }
     }
 
-    /// The parts that are named anywhere in a file's name, as a word: letters between others than letters.
+    /// The parts whose name occurs in a file name as a word, that is, not next to other letters.
     pub fn in_name(name: &str) -> Vec<Self> {
         let words = name.split(|c: char| !c.is_alphabetic());
         let mut parts: Vec<Self> = words

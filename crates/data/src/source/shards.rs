@@ -1,7 +1,7 @@
-//! Tar files in WebDataset's layout: `key.jpg` and `key.cls` side by side. Their names or their folders say their part.
+//! Tar files in WebDataset's layout: `key.jpg` and `key.cls` side by side. File or folder names determine the part.
 //!
-//! Headers are walked once and data passed over. What stays in memory is where each image lies: 24 bytes, its name and
-//! its label. Pixels are read when asked for, each from its place.
+//! Headers are read once, and data skipped. Memory holds only the position of each image (24 bytes), its name and its
+//! label. Pixels are read on demand from their position.
 
 mod group;
 mod index;
@@ -28,18 +28,18 @@ use index::Index;
 #[derive(Debug)]
 pub(crate) struct Shards {
     root: PathBuf,
-    /// Paths of the tar files below the root, with `/` between the parts.
+    /// Paths of the tar files relative to the root, with `/` as separator.
     files: Vec<String>,
     images: Vec<Place>,
-    /// The names of all images, one behind the other.
+    /// The concatenated names of all images.
     names: String,
 }
 
-/// Where an image lies.
+/// The position of an image.
 #[derive(Debug)]
 struct Place {
     offset: u64,
-    /// Where its name ends in `names`; it begins where the one before ends.
+    /// End of its name in `names`; it begins at the end of the previous one.
     name_end: u64,
     size: u32,
     shard: u32,
@@ -58,7 +58,7 @@ impl Shards {
         decode::decode(&bytes, &name, options)
     }
 
-    /// Whole path and bytes of an image.
+    /// Full path and bytes of an image.
     pub fn bytes(&self, index: usize) -> Result<(String, Vec<u8>), DataError> {
         let place = &self.images[index];
         let name = self.root.join(self.name(index)).display().to_string();
@@ -77,14 +77,14 @@ impl Shards {
     }
 }
 
-/// Whether there are tar files here or in a folder that is called after a part of the data.
+/// Whether there are tar files here or in a folder named after a part of the data.
 pub(super) fn is_here(root: &Path) -> bool {
     let has_tars = |folder: &Path| entries(folder).is_ok_and(|paths| paths.iter().any(|path| is_tar(path)));
     let is_part = |path: &PathBuf| part_of_folder(path).is_some() && has_tars(path);
     has_tars(root) || entries(root).is_ok_and(|paths| paths.iter().any(is_part))
 }
 
-/// What lies in a folder, sorted.
+/// The entries of a folder, sorted.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let unreadable = |e: io::Error| DataError::at(folder, format!("cannot be read: {e}"));
     let entries = std::fs::read_dir(folder).map_err(unreadable)?;
@@ -122,7 +122,7 @@ pub(super) fn read(root: &Path) -> Result<Contents, DataError> {
             let message = format!("no images in the tar files{purpose}: expected members `key.jpg` and `key.cls`");
             return Err(DataError::at(root, message));
         }
-        // The classes are those of the training part, or of all there is.
+        // The classes are those of the training part, or of everything if there is none.
         if part == 0 || counts[0] == 0 {
             classes = index.classes();
         }
@@ -131,7 +131,7 @@ pub(super) fn read(root: &Path) -> Result<Contents, DataError> {
     index.contents(classes, (val + test > 0).then_some(OwnSplit { train, val, test }))
 }
 
-/// The tar files for training, for validation and for testing; all for training where the names do not say.
+/// The tar files for training, validation and testing; all are for training if no name says otherwise.
 fn parts(root: &Path, left_out: &mut LeftOut) -> Result<[Vec<String>; 3], DataError> {
     let all = entries(root)?;
     let mut parts = [const { Vec::new() }; 3];
@@ -197,7 +197,7 @@ fn parts(root: &Path, left_out: &mut LeftOut) -> Result<[Vec<String>; 3], DataEr
     Ok(parts)
 }
 
-/// Names of the tar files among the entries of a folder, which is called `prefix`; counts the other files.
+/// Names of the tar files among the entries of a folder, with `prefix` prepended; counts the other files.
 fn tars(folder: &Path, prefix: &str, entries: &[PathBuf], left_out: &mut LeftOut) -> Result<Vec<String>, DataError> {
     let mut names = Vec::new();
     for path in entries.iter().filter(|path| !path.is_dir()) {
@@ -214,10 +214,10 @@ fn tars(folder: &Path, prefix: &str, entries: &[PathBuf], left_out: &mut LeftOut
     Ok(names)
 }
 
-/// Files that name the classes.
+/// Files that list the class names.
 const LISTS: [&str; 2] = ["classes.txt", "classes.json"];
 
-/// The class names of `classes.txt` or `classes.json`.
+/// The class names in `classes.txt` or `classes.json`.
 fn names(root: &Path) -> Result<Option<Vec<String>>, DataError> {
     let [lines, json] = LISTS.map(|name| root.join(name));
     let (path, names): (_, Vec<String>) = if lines.exists() {

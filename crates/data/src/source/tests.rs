@@ -12,7 +12,7 @@ fn write(root: &Path, name: &str, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// An IDX file of bytes.
+/// An IDX file of unsigned bytes.
 fn idx(sizes: &[u32], bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![0, 0, 8, sizes.len() as u8];
     sizes.iter().for_each(|size| out.extend(size.to_be_bytes()));

@@ -1,13 +1,16 @@
 //! Average precision and recall over object keypoint similarity, as COCO's evaluation (`COCOeval` of pycocotools with
 //! `iouType="keypoints"`) defines them.
 //!
-//! 1. In every image the [`MAX_DETECTIONS`] best detections, best first, are each matched with the most similar unmatched
-//!    person, if it is similar enough. Persons that count come before ignored ones; a crowd can be matched many times.
-//! 2. A detection that matches an ignored person, or matches none and lies outside the area range, is neither right nor wrong.
-//! 3. All detections of all images, best first, give precision and recall after each. Precision is made monotone and read
-//!    at 101 recalls; its mean is the average precision. The last recall is the recall.
+//! 1. In every image the [`MAX_DETECTIONS`] best detections, best first, are each matched with the most similar
+//!    unmatched person whose similarity reaches the threshold. Persons that count come before ignored ones; a crowd can
+//!    be matched many times.
+//! 2. A detection that matches an ignored person, or matches none and lies outside the area range, is neither right nor
+//!    wrong.
+//! 3. All detections of all images, best first, give precision and recall after each. Precision is made monotone and
+//!    read at 101 recalls; its mean is the average precision. The final recall is the reported recall.
 //!
-//! This is done for ten similarities (0.50, 0.55, … 0.95) and three area ranges. Persons outside the range are ignored.
+//! This is done for ten similarity thresholds (0.50, 0.55, … 0.95) and three area ranges. Persons outside the range are
+//! ignored.
 //! Equal scores are ordered by image number, then by position in the slice.
 
 use std::collections::BTreeMap;
@@ -17,20 +20,19 @@ use serde::Serialize;
 use super::oks::{similarity, variances};
 use super::{Detection, GroundTruth, KeypointError, check_record, check_sigmas};
 
-/// Number of detections per image that count: those with the highest scores.
+/// Number of detections per image that count: the ones with the highest scores.
 pub const MAX_DETECTIONS: usize = 20;
 
-/// Thresholds of the similarity.
+/// Number of similarity thresholds.
 const THRESHOLDS: usize = 10;
-/// Index of the similarity 0.75.
+/// Index of the threshold 0.75.
 const AT_75: usize = 5;
 /// Smallest and largest area, in square pixels: all, medium, large.
 const AREAS: [[f64; 2]; 3] = [[0.0, 1e10], [32.0 * 32.0, 96.0 * 96.0], [96.0 * 96.0, 1e10]];
-/// Recalls at which precision is read.
+/// Number of recalls at which precision is read.
 const RECALLS: usize = 101;
 
-/// COCO's ten numbers for keypoints, each in 0..=1. `None` if no person of that size counts (COCO
-/// writes −1).
+/// COCO's ten numbers for keypoints, each in 0..=1. `None` if no person of that size counts (COCO writes −1).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct KeypointScores {
     /// Average precision, the mean over the similarities 0.50, 0.55, … 0.95.
@@ -83,7 +85,7 @@ impl KeypointScores {
     }
 }
 
-/// The result of a detection at one similarity and area range.
+/// The outcome of a detection at one threshold and area range.
 #[derive(Clone, Copy, PartialEq)]
 enum Outcome {
     Right,
@@ -91,10 +93,10 @@ enum Outcome {
     Ignored,
 }
 
-/// A detection that has been compared with the persons of its image.
+/// A detection after comparison with the persons of its image.
 struct Judged {
     score: f64,
-    /// By area range and similarity.
+    /// By area range and threshold.
     outcomes: [[Outcome; THRESHOLDS]; AREAS.len()],
 }
 
@@ -156,12 +158,13 @@ fn check(truth: &[GroundTruth], detections: &[Detection], sigmas: &[f64]) -> Res
     Ok(())
 }
 
-/// The similarity of the given index, rounded as NumPy's `linspace(0.5, 0.95, 10)` rounds it.
+/// The similarity threshold of the given index, rounded as NumPy's `linspace(0.5, 0.95, 10)` rounds it.
 fn threshold(index: usize) -> f64 {
     if index + 1 == THRESHOLDS { 0.95 } else { index as f64 * ((0.95 - 0.5) / 9.0) + 0.5 }
 }
 
-/// Compares the persons and the detections (best first) of one image. Adds to the number of persons that count, appends detections.
+/// Compares the persons and the detections (best first) of one image. Adds to the number of persons that count and
+/// appends the detections.
 fn judge(
     persons: &[&GroundTruth],
     detections: &[&Detection],
@@ -203,8 +206,9 @@ fn judge(
     }
 }
 
-/// The position in `order` of the person that a detection matches: the most similar unmatched one (the last of equals) with a
-/// similarity of at least `least`. An ignored person (from position `counting` on) matches only if none that counts does.
+/// The position in `order` of the person that a detection matches: the most similar unmatched one (the last of equals)
+/// with a similarity of at least `least`. An ignored person (from position `counting` on) matches only if no person
+/// that counts does.
 fn best(
     row: &[f64],
     least: f64,
@@ -261,7 +265,7 @@ impl Curves {
             for i in (1..points.len()).rev() {
                 points[i - 1].1 = points[i - 1].1.max(points[i].1);
             }
-            // Recall never decreases, so one pass finds the first point of each.
+            // Recall never decreases, so one pass finds the first point that reaches each recall.
             let mut point = points.iter().peekable();
             let mut sum = 0.0;
             for i in 0..RECALLS {

@@ -25,7 +25,7 @@ pub struct GroundTruth {
     pub bbox: [f64; 4],
     /// Represents several persons (COCO's `iscrowd`). It does not count, and any number of detections may match it.
     pub crowd: bool,
-    /// Does not count, whether found or not. COCO: `num_keypoints` is 0.
+    /// Does not count, whether detected or not. COCO: `num_keypoints` is 0.
     pub ignore: bool,
 }
 
@@ -47,7 +47,7 @@ pub enum KeypointError {
     /// A record whose number of keypoints differs from the number of sigmas.
     #[error("{record} has {got} joints, but there are sigmas for {expected}")]
     Joints {
-        /// E.g. `person 3 (image 17)`, by its position in the slice, from 0.
+        /// E.g. `person 3 (image 17)`, by its zero-based position in the slice.
         record: String,
         /// Keypoints found.
         got: usize,
@@ -57,21 +57,21 @@ pub enum KeypointError {
     /// A number that is NaN, infinite, or negative where it must not be.
     #[error("{record} has {field} {value}, expected {expected}")]
     Number {
-        /// E.g. `person 3 (image 17)`, by its position in the slice, from 0.
+        /// E.g. `person 3 (image 17)`, by its zero-based position in the slice.
         record: String,
         /// The field.
         field: &'static str,
-        /// The value found.
+        /// The actual value.
         value: f64,
-        /// The value expected.
+        /// The expected value.
         expected: &'static str,
     },
     /// A sigma that is not a positive finite number.
     #[error("the sigma of joint {joint} is {value}, expected a positive number")]
     Sigma {
-        /// Its position in the slice, from 0.
+        /// Its zero-based position in the slice.
         joint: usize,
-        /// The value found.
+        /// The actual value.
         value: f64,
     },
     /// No sigmas.

@@ -9,8 +9,8 @@ use super::GroundTruth;
 
 /// Similarity of an annotated person and predicted keypoints (x, y), in 0..=1.
 ///
-/// `sigmas` has a standard deviation for each keypoint, as a share of the square root of the area. `Skeleton::coco` of the
-/// crate `dyconv-task` has those of COCO's 17 keypoints.
+/// `sigmas` has a standard deviation for each keypoint, as a fraction of the square root of the area. `Skeleton::coco`
+/// of the crate `dyconv-task` has the ones of COCO's 17 keypoints.
 ///
 /// ```
 /// use dyconv_metrics::{GroundTruth, oks};

@@ -20,7 +20,7 @@ fn scores(truth: &[GroundTruth], detections: &[Detection]) -> KeypointScores {
     keypoint_scores(truth, detections, &SIGMAS).unwrap()
 }
 
-/// The distance from the keypoint that gives a similarity, at an area of 100.
+/// The distance from the keypoint that yields a similarity, at an area of 100.
 fn off(similarity: f64) -> f64 {
     2.0 * (-2.0 * similarity.ln()).sqrt()
 }
@@ -50,7 +50,7 @@ fn joints_without_label_do_not_count() {
 #[test]
 fn a_person_without_joints_is_found_in_the_doubled_box() {
     let p = GroundTruth { joints: vec![None], ..person(1, 5.0, 100.0) };
-    // The box reaches from 0 to 10, doubled from -10 to 20.
+    // The box spans 0 to 10, extended −10 to 20.
     assert_eq!(oks(&p, &[[-10.0, 0.0]], &SIGMAS), 1.0);
     assert_eq!(oks(&p, &[[20.0, 0.0]], &SIGMAS), 1.0);
     assert!((oks(&p, &[[22.0, 0.0]], &SIGMAS) - (-0.5f64).exp()).abs() < 1e-12);
@@ -180,7 +180,7 @@ fn the_better_of_two_poses_of_one_person_is_kept() {
     let poses = [pose(0.0, 100.0, 0.5), pose(off(0.95), 100.0, 0.8), pose(50.0, 100.0, 0.6)];
     assert_eq!(oks_nms(&poses, &SIGMAS, 0.9), Ok(vec![1, 2]));
     assert_eq!(oks_nms(&poses, &SIGMAS, 0.96), Ok(vec![1, 2, 0]));
-    // The area is the mean of both: 200 for 100 and 300, so the distance counts √2 less.
+    // The area is the mean of both: 200 for 100 and 300, so distances weigh less by √2.
     let poses = [pose(0.0, 100.0, 0.5), pose(off(0.7) * 2f64.sqrt(), 300.0, 0.4)];
     assert_eq!(oks_nms(&poses, &SIGMAS, 0.69), Ok(vec![0]));
     assert_eq!(oks_nms(&poses, &SIGMAS, 0.71), Ok(vec![0, 1]));
@@ -195,8 +195,8 @@ fn the_better_of_two_poses_of_one_person_is_kept() {
     assert_eq!(error, "pose 0 has 1 joints, but there are sigmas for 2");
 }
 
-/// Average precision and recall by their definitions, without sorting or shared state: the rank of a detection
-/// is counted, and the precision at a recall is the best over all ranks that reach it.
+/// Average precision and recall by their definitions, without sorting or shared state: the rank of a detection is
+/// counted, and the precision at a recall is the best over all ranks that reach it.
 fn naive(truth: &[GroundTruth], detections: &[Detection], at: f64, area: [f64; 2]) -> Option<(f64, f64)> {
     let outside = |size: f64| size < area[0] || size > area[1];
     let ignored = |p: &GroundTruth| p.crowd || p.ignore || outside(p.area);

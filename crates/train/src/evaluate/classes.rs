@@ -1,36 +1,36 @@
-//! Scores of a classifier: accuracy, confusions, the surest mistakes.
+//! Scores of a classifier: accuracy, confusions, the most confident mistakes.
 
 use dyconv_data::{Batch, Dataset, Split};
 use dyconv_metrics::softmax;
 use serde::{Deserialize, Serialize};
 
-/// How many mistakes are remembered.
+/// Number of mistakes that are kept.
 const MISTAKES: usize = 24;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ClassScores {
-    /// Top-1 accuracy, 0 to 1; `None` where no image could be read.
+    /// Top-1 accuracy, 0 to 1; `None` if no image could be read.
     pub accuracy: Option<f64>,
     pub classes: Vec<String>,
-    /// Images by (label, answer), where there are any.
+    /// Number of images by (label, prediction), nonzero ones only.
     pub confusion: Vec<(usize, usize, u64)>,
-    /// The wrong answers that the network was surest of, surest first.
+    /// The most confident wrong predictions, most confident first.
     pub mistakes: Vec<Mistake>,
 }
 
-/// An image that was taken for something else.
+/// An image that was misclassified.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Mistake {
     pub image: String,
-    /// Its index among the held-out images.
+    /// Its index among the validation images.
     pub index: usize,
     pub label: usize,
     pub answer: usize,
-    /// Probability of the answer.
+    /// Probability of the predicted class.
     pub probability: f32,
 }
 
-/// Adds up answers, and remembers mistakes.
+/// Accumulates predictions and mistakes.
 pub(super) struct ClassMeter<'a> {
     dataset: &'a Dataset,
     meter: dyconv_metrics::ClassMeter,

@@ -1,4 +1,4 @@
-//! Scores of a keypoint network: average precision over the persons' own boxes, and the mean loss.
+//! Scores of a keypoint network: average precision over the annotated boxes, and the mean loss.
 
 use std::collections::HashSet;
 
@@ -10,19 +10,19 @@ use crate::loss::keypoints::value;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct KeypointSummary {
-    /// COCO's average precision; `None` where no person is to be found.
+    /// COCO's average precision; `None` if there is no person to detect.
     pub ap: Option<f64>,
-    /// Mean loss of a person; `None` where no person was looked at, or an output is not finite.
+    /// Mean loss per person; `None` if no person was evaluated, or an output is not finite.
     pub loss: Option<f64>,
     pub persons: usize,
-    /// Persons for whom the network's output is NaN or infinite; they count as not found.
+    /// Number of persons for whom the network's output is NaN or infinite; they count as not detected.
     #[serde(default)]
     pub unanswered: usize,
     /// COCO's ten numbers by name.
     pub scores: Vec<(String, Option<f64>)>,
 }
 
-/// Adds up answers, and the loss.
+/// Accumulates predictions and the loss.
 pub(super) struct KeypointMeter<'a> {
     dataset: &'a Dataset,
     maps: HeatMaps,
@@ -116,7 +116,7 @@ mod tests {
         let mut batches = Loader::joints(&dataset, Split::Val, &transform, maps, 2.0, None, &options, 0);
         let batch = batches.next().unwrap().unwrap();
         let mut answers = batch.joints().maps.clone();
-        // One value of the first person.
+        // One value of the first person's heat maps.
         answers[100] = f32::NAN;
         let mut meter = KeypointMeter::new(&dataset, maps);
         meter.add(&batch, &answers);

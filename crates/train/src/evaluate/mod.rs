@@ -1,4 +1,4 @@
-//! How a network does on the held-out part.
+//! Evaluation of a network on the validation part.
 
 mod classes;
 mod keypoints;
@@ -20,14 +20,14 @@ use crate::objective::Objective;
 pub(crate) use classes::ClassScores;
 pub(crate) use keypoints::KeypointSummary;
 
-/// Scores of a network on the held-out part.
+/// Scores of a network on the validation part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Evaluation {
-    /// Epoch, from 1.
+    /// Epoch, one-based.
     pub epoch: usize,
     #[serde(flatten)]
     pub scores: Scores,
-    /// What the routers of a dynamic network did.
+    /// Statistics of the routers of a dynamic network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<AttentionStats>,
 }
@@ -40,7 +40,7 @@ pub(crate) enum Scores {
     Keypoints(KeypointSummary),
 }
 
-/// Scores a network without gradients; `None` where `stop` was set meanwhile.
+/// Scores a network without gradients; `None` if `stop` was set meanwhile.
 #[expect(clippy::too_many_arguments, reason = "what is scored, how it is read, and who gets the reports")]
 pub(crate) fn evaluate(
     dataset: &Arc<Dataset>,
@@ -90,7 +90,7 @@ impl Evaluation {
         write_atomically(path, text.as_bytes()).map_err(|e| TrainError::write(path, e))
     }
 
-    /// What was written, or `None` where nothing readable stands.
+    /// Reads an evaluation that was written, or `None` if there is no readable one.
     pub fn read(path: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     }

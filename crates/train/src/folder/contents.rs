@@ -1,4 +1,4 @@
-//! What stands in a folder: a run, nothing, or something of somebody else's, which is never touched.
+//! The content of a folder: a run, nothing, or files that are not ours, which are never touched.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,27 +12,27 @@ use crate::error::TrainError;
 use crate::files::{CSV, EVALUATION, EVENTS, JOURNAL, LAST, MODEL, RECIPE, REPORT, RUN};
 use crate::recipe::Recipe;
 
-/// The files of a run beside its checkpoints. `run.json` comes last: as long as it stands, a run can be removed.
+/// The files of a run except its checkpoints. `run.json` is removed last: as long as it exists, a run can be removed.
 const FILES: [&str; 8] = [MODEL, EVALUATION, JOURNAL, CSV, EVENTS, REPORT, RECIPE, RUN];
-/// Folder of the static twin's run inside that of the network.
+/// Folder of the static twin's run inside the run folder of the dynamic network.
 pub(super) const TWIN: &str = "twin";
-/// Where file systems put what they found.
+/// Folder in which file systems put recovered files.
 const LOST: &str = "lost+found";
-/// So many names are listed.
+/// Number of names that are listed.
 const LISTED: usize = 5;
 
-/// What stands in a folder.
+/// The state of a folder.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Nothing, or what a process left that was killed while it made the folder. Hidden files do not count.
+    /// Empty, or with leftovers of a process that was killed while creating the folder. Hidden files do not count.
     Free,
     /// A run.
     Run,
-    /// No run, but something else: a list of it.
+    /// No run, but other files: a list of them.
     Foreign(String),
 }
 
-/// Looks into a folder, which need not exist.
+/// Examines a folder, which need not exist.
 pub(super) fn standing(path: &Path) -> Result<Standing, TrainError> {
     let names = match names(path) {
         Err(e) if is_absent(&e) => return Ok(Standing::Free),
@@ -63,13 +63,13 @@ pub(super) fn standing(path: &Path) -> Result<Standing, TrainError> {
     }))
 }
 
-/// Whether a run stands in a folder, or what is left of one.
+/// Whether a folder holds a run, or remains of one.
 pub(super) fn remains(path: &Path) -> bool {
     let checkpoints = || names(&path.join(LAST)).is_ok_and(|names| names.iter().any(|name| is_checkpoint(name)));
     FILES.iter().any(|name| path.join(name).exists()) || checkpoints()
 }
 
-/// Removes the files of a run and nothing else: other files stay, beside them and in `last/`.
+/// Removes only the files of a run: other files are kept, beside them and in `last/`.
 pub(super) fn clear(path: &Path) -> Result<(), TrainError> {
     let last = path.join(LAST);
     for name in names(&last).unwrap_or_default().iter().filter(|name| is_checkpoint(name)) {
@@ -78,20 +78,20 @@ pub(super) fn clear(path: &Path) -> Result<(), TrainError> {
     for name in FILES {
         remove(&path.join(name))?;
     }
-    // It stays where it is not empty.
+    // It is kept if it is not empty.
     let _ = fs::remove_dir(&last);
     Ok(())
 }
 
-/// Removes what a killed process left half written.
+/// Removes temporary files of a killed process.
 pub(super) fn sweep(path: &Path) {
     for name in names(path).unwrap_or_default().iter().filter(|name| is_half_written(name)) {
-        // A leftover that cannot be removed harms nobody.
+        // A leftover that cannot be removed does no harm.
         let _ = fs::remove_file(path.join(name));
     }
 }
 
-/// As `dyconv_file::write_atomically` names what it writes before it is renamed.
+/// Whether this is a temporary file name of `dyconv_file::write_atomically`.
 fn is_half_written(name: &str) -> bool {
     let random = name.strip_prefix(".dyconv-");
     random.is_some_and(|random| random.len() == 6 && random.bytes().all(|b| b.is_ascii_alphanumeric()))
@@ -116,13 +116,13 @@ fn is_empty(path: &Path) -> bool {
     names(path).is_ok_and(|names| names.iter().all(|name| name.starts_with('.')))
 }
 
-/// Whether a recipe is complete and written as a run's is, to the byte; people's own are short.
+/// Whether a recipe is complete and byte for byte as a run writes it; recipes written by hand are shorter.
 fn is_our_recipe(path: &Path) -> bool {
     let text = fs::metadata(path).ok().filter(fs::Metadata::is_file).and_then(|_| fs::read_to_string(path).ok());
     text.is_some_and(|text| Recipe::resolve(None, Some(&text), &[]).is_ok_and(|recipe| recipe.to_toml() == text))
 }
 
-/// Whether no step was made in a run's folder, or it was not even finished.
+/// Whether a run folder holds no step yet, or was not even completed.
 fn is_unstarted(path: &Path) -> bool {
     match standing(path) {
         Ok(Standing::Free) => true,

@@ -1,16 +1,16 @@
-//! What a run recognises its data by.
+//! Identifies the data of a run.
 
 use dyconv_data::{Dataset, Split};
 use dyconv_task::Skeleton;
 use serde::{Deserialize, Serialize};
 
-/// What a data set is recognised by: names and labels, not pixels.
+/// Identifies a data set by names and labels, not by pixels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Data {
-    /// As it was named when the run began.
+    /// The spec that was given when the run started.
     pub spec: String,
     classes: Vec<String>,
-    /// Of persons; none where the items are images with classes.
+    /// The skeleton of persons; `None` if the items are images with classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     skeleton: Option<Skeleton>,
     train: usize,
@@ -37,12 +37,12 @@ impl Data {
         }
     }
 
-    /// Whether they are persons with joints.
+    /// Whether the items are persons with joints.
     pub(crate) fn of_keypoints(&self) -> bool {
         self.skeleton.is_some()
     }
 
-    /// What differs, the spec aside: data may move.
+    /// Describes the first difference. The spec is ignored: data may move.
     pub(crate) fn difference(&self, now: &Self) -> Option<String> {
         let joints = |data: &Self| data.skeleton.as_ref().map_or(0, |s| s.joints.len());
         if joints(self) != joints(now) {

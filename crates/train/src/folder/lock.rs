@@ -1,17 +1,17 @@
-//! The lock of a folder: one process at a time works in it.
+//! The lock of a folder: only one process at a time works in it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::Path;
 
 use crate::error::TrainError;
 
-/// The file that is locked. It is empty, and never replaced, renamed or removed: a lock is held on a file, not on its name.
+/// The lock file. It is empty, and never replaced, renamed or removed: a lock is held on a file, not on its name.
 pub(crate) const LOCK: &str = "run.lock";
 
-/// How often a lock file that somebody removed under our hands is made anew.
+/// How often to recreate a lock file that is removed by someone else at the same time.
 const TRIES: usize = 100;
 
-/// Holds a folder until it is dropped or the process ends, however it ends.
+/// Locks a folder until it is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub struct FolderLock {
     _file: File,
@@ -19,10 +19,10 @@ pub struct FolderLock {
 }
 
 impl FolderLock {
-    /// Takes the lock of a folder that exists.
+    /// Locks an existing folder.
     ///
     /// # Errors
-    /// When another process, or another part of this one, holds it, or its file cannot be made.
+    /// If another process, or another part of this one, holds the lock, or its file cannot be created.
     pub fn take(folder: &Path) -> Result<Self, TrainError> {
         let path = folder.join(LOCK);
         for _ in 0..TRIES {
@@ -46,13 +46,13 @@ impl FolderLock {
         Err(TrainError::Busy(folder.to_owned()))
     }
 
-    /// What a person should know where the file system cannot lock.
+    /// A message for the user if the file system does not support locks.
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
 }
 
-/// Whether the open file is the one that stands there: somebody may have removed it meanwhile.
+/// Whether the open file is still the one at `path`: it may have been removed meanwhile.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -60,7 +60,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     file.metadata().and_then(|own| Ok(id(own) == id(fs::metadata(path)?))).unwrap_or(false)
 }
 
-/// An open file cannot be removed.
+/// An open file cannot be removed on these systems.
 #[cfg(not(unix))]
 fn is_at(_: &File, _: &Path) -> bool {
     true

@@ -1,7 +1,8 @@
-//! The folder of a run: which files stand in it, and whose it is.
+//! The folder of a run: its files, and who may write to them.
 //!
-//! `run.json` is written last when a folder is made, so a folder with one can be resumed, whatever happened later. A folder
-//! is locked before anything in it is believed, until its run ends; what stands in it without being a run's is never touched.
+//! `run.json` is written last when a folder is created, so a folder that has one can be resumed, whatever happened
+//! later. A folder is locked before its content is trusted, until its run ends; files that do not belong to a run are
+//! never touched.
 
 mod contents;
 mod data;
@@ -28,31 +29,31 @@ use run_file::{Contents, VERSION, read_contents};
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    /// The folder to resume: this one, or that of the run that this one belongs to.
+    /// The folder to resume: this one, or that of the run that this one is part of.
     resume: PathBuf,
     recipe: Recipe,
     data: Data,
-    /// The model that the run was begun from, of a folder that was opened and not made.
+    /// The model that the run was started from, if this folder was opened and not created.
     from: Option<String>,
     lock: FolderLock,
 }
 
-/// A folder that this process holds and in which a run may begin.
+/// A folder that is locked by this process and in which a run may start.
 #[derive(Debug)]
 pub struct Claim {
     path: PathBuf,
-    /// Whether a run stands there, which is to be replaced.
+    /// Whether the folder holds a run, which is to be replaced.
     run: bool,
     lock: FolderLock,
 }
 
 impl Claim {
-    /// Takes a folder for a new run. It is made where it does not exist; nothing in it is changed.
+    /// Claims a folder for a new run. It is created if it does not exist; nothing in it is changed.
     ///
     /// # Errors
-    /// When another process holds it, a run stands there and `force` does not say to replace it, or something else does.
+    /// If another process holds it, it holds a run and `force` is not set, or it holds other files.
     pub fn take(path: &Path, force: bool) -> Result<Self, TrainError> {
-        // Not even a lock is put among files of somebody else; where there is one, it is asked first.
+        // No lock file is put among other files; if there is one already, it is locked first.
         let locked = || path.join(lock::LOCK).exists();
         if !locked()
             && let Standing::Foreign(entries) = standing(path)?
@@ -71,23 +72,23 @@ impl Claim {
         Ok(Self { path: path.to_owned(), run, lock })
     }
 
-    /// Whether a run stands there, which is to be replaced.
+    /// Whether the folder holds a run, which is to be replaced.
     pub fn holds_run(&self) -> bool {
         self.run
     }
 
-    /// Removes the run that stands there, and no other file.
+    /// Removes the existing run, and no other file.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     pub fn clear(&mut self) -> Result<(), TrainError> {
         if std::mem::take(&mut self.run) { clear(&self.path) } else { Ok(()) }
     }
 
-    /// Begins a run, maybe from the model in a file.
+    /// Starts a run, optionally from the model in a file.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// If the folder cannot be written.
     pub fn begin(
         mut self,
         recipe: &Recipe,
@@ -114,7 +115,7 @@ impl Claim {
 }
 
 impl RunFolder {
-    /// Makes a folder for a new run; `force` replaces a run that stands there.
+    /// Creates a folder for a new run; `force` replaces an existing run.
     ///
     /// # Errors
     /// As [`Claim::take`] and [`Claim::begin`].
@@ -128,10 +129,10 @@ impl RunFolder {
         Claim::take(path, force)?.begin(recipe, spec, dataset, None)
     }
 
-    /// Opens the folder of a run that was begun.
+    /// Opens the folder of an existing run.
     ///
     /// # Errors
-    /// When it holds no run, its files are damaged, or another process trains in it.
+    /// If it holds no run, its files are damaged, or another process trains in it.
     pub fn open(path: &Path) -> Result<Self, TrainError> {
         if !Self::is_begun(path) {
             return Err(TrainError::NoRun(path.to_owned()));
@@ -153,29 +154,29 @@ impl RunFolder {
         if remains(&inside) { Ok(Some(Self::open(&inside)?.part_of(path))) } else { Ok(None) }
     }
 
-    /// Whether the run of a twin stands inside that of `path`, whole or not.
+    /// Whether the folder of a run in `path` holds the run of a twin, complete or not.
     pub fn has_twin(path: &Path) -> bool {
         remains(&Self::twin_in(path))
     }
 
-    /// The folder of the twin's run inside that of the run in `path`.
+    /// The folder of the twin's run inside the run folder `path`.
     pub fn twin_in(path: &Path) -> PathBuf {
         path.join(TWIN)
     }
 
-    /// What a person should know where the file system cannot lock the folder.
+    /// A message for the user if the file system cannot lock the folder.
     pub fn note(&self) -> Option<&str> {
         self.lock.note()
     }
 
-    /// Says that this run belongs to another: that one's folder is the one to resume.
+    /// Makes this run a part of another: the folder of that one is the one to resume.
     #[must_use]
     pub fn part_of(mut self, whole: &Path) -> Self {
         self.resume = whole.to_owned();
         self
     }
 
-    /// Where it is.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -195,7 +196,7 @@ impl RunFolder {
         path.join(RUN).exists()
     }
 
-    /// Whether the data are persons with joints.
+    /// Whether the items of the data set are persons with joints.
     pub(crate) fn of_keypoints(&self) -> bool {
         self.data.of_keypoints()
     }
@@ -205,7 +206,7 @@ impl RunFolder {
         &self.resume
     }
 
-    /// The model that the run was begun from, where its weights are needed because no checkpoint has them yet.
+    /// The model that the run was started from, if its weights are needed because no checkpoint holds them yet.
     pub(crate) fn lost_start(&self) -> Option<&str> {
         self.from.as_deref()
     }
@@ -215,7 +216,7 @@ impl RunFolder {
         &self.recipe
     }
 
-    /// The data set as it was named when the run began.
+    /// The spec of the data set that was given when the run started.
     pub fn data(&self) -> &str {
         &self.data.spec
     }
@@ -224,10 +225,10 @@ impl RunFolder {
         self.path.join(name)
     }
 
-    /// Whether these are the data that the run was begun on.
+    /// Checks that these are the data that the run was started on.
     ///
     /// # Errors
-    /// What differs in classes, numbers, names or labels of the images.
+    /// If classes, numbers, names or labels of the images differ.
     pub fn check_data(&self, dataset: &Dataset) -> Result<(), TrainError> {
         match self.data.difference(&Data::of(self.data(), dataset)) {
             Some(difference) => Err(TrainError::OtherData { path: self.path.clone(), difference }),
@@ -235,19 +236,19 @@ impl RunFolder {
         }
     }
 
-    /// Whether this is the recipe that the run was begun with.
+    /// Checks that this is the recipe that the run was started with.
     ///
     /// # Errors
-    /// The first key that differs.
+    /// If a key differs; the error names the first.
     pub fn check_recipe(&self, given: &Recipe) -> Result<(), TrainError> {
         same_recipe(&self.path, &self.recipe, given)
     }
 }
 
-/// The recipe and the data that the run in `path` was begun with.
+/// The recipe and the data that the run in `path` was started with.
 ///
 /// # Errors
-/// When it holds no run, or its files are damaged.
+/// If it holds no run, or its files are damaged.
 pub(crate) fn read(path: &Path) -> Result<(Recipe, Data), TrainError> {
     read_all(path).map(|(recipe, contents)| (recipe, contents.data))
 }
@@ -261,7 +262,7 @@ fn read_all(path: &Path) -> Result<(Recipe, Contents), TrainError> {
 }
 
 /// # Errors
-/// The first key in which the recipes differ.
+/// If the recipes differ; the error names the first key.
 pub(crate) fn same_recipe(path: &Path, begun: &Recipe, given: &Recipe) -> Result<(), TrainError> {
     match recipe_difference(begun, given) {
         Some((key, begun, given)) => Err(TrainError::OtherRecipe { path: path.to_owned(), key, begun, given }),
@@ -275,7 +276,7 @@ pub(crate) fn recipe_difference(a: &Recipe, b: &Recipe) -> Option<(String, Strin
     difference("", Some(&table(a)), Some(&table(b)))
 }
 
-/// The first dotted key with different values, and both.
+/// The first dotted key with different values, and both values.
 fn difference(key: &str, a: Option<&Value>, b: Option<&Value>) -> Option<(String, String, String)> {
     if let (Some(Value::Table(a)), Some(Value::Table(b))) = (a, b) {
         let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
@@ -350,7 +351,7 @@ mod tests {
             assert!(!dir.path().join(lock::LOCK).exists(), "not even a lock is put there");
             names.iter().for_each(|name| assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"mine"));
         }
-        // Hidden files are no reason, and stay.
+        // Hidden files do not prevent a run, and are kept.
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(".gitignore"), "*").unwrap();
         fs::create_dir(dir.path().join("lost+found")).unwrap();
@@ -398,7 +399,7 @@ mod tests {
             fs::write(dir.path().join(".dyconv-a1B2c3"), "half").unwrap();
             drop(RunFolder::create(dir.path(), &recipe, "digits", &data, false).unwrap());
         }
-        // A recipe of somebody's own is none of ours, nor is a twin that was trained.
+        // A handwritten recipe is not recognised as ours, nor is a twin that was trained.
         let dir = tempfile::tempdir().unwrap();
         drop(FolderLock::take(dir.path()).unwrap());
         fs::write(dir.path().join(RECIPE), "[train]\nepochs = 3\n").unwrap();
@@ -431,7 +432,7 @@ mod tests {
                     move || {
                         barrier.wait();
                         let result = RunFolder::create(path, recipe, "digits", data, force);
-                        // Whoever has it holds it until all have tried.
+                        // The lock is held until all threads have tried.
                         barrier.wait();
                         result
                     }

@@ -1,4 +1,4 @@
-//! `run.json`: what makes a folder the folder of a run.
+//! `run.json`, which marks a folder as the folder of a run.
 
 use std::fs;
 use std::io;
@@ -16,12 +16,12 @@ pub(super) const VERSION: u32 = 1;
 pub(super) struct Contents {
     pub version: u32,
     pub data: Data,
-    /// The model that the run was begun from.
+    /// The model that the run was started from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
 }
 
-/// What `run.json` holds.
+/// Reads the content of `run.json`.
 pub(super) fn read_contents(path: &Path) -> Result<Contents, TrainError> {
     let file = path.join(RUN);
     let text = match fs::read_to_string(&file) {

@@ -1,5 +1,5 @@
-//! What a trained dynamic network's attention is worth: accuracy with other attention in its place, and what the routers do
-//! by layer, class and image (the paper's §7.1).
+//! Measures the value of a trained dynamic network's attention: accuracy with the attention replaced, and statistics of
+//! the routers by layer, class and image (the paper's §7.1).
 //!
 //! ```text
 //! first pass:   normal attention -> accuracy; entropy, usage and mean of every layer; entropy by class; examples
@@ -26,44 +26,44 @@ use crate::learner::input;
 use replacement::{Probe, Router, routers};
 pub use replacement::{REPLACEMENTS, Replacement};
 
-/// Images that are shown with their attention.
+/// Number of images that are shown with their attention.
 const EXAMPLES: usize = 8;
-/// Replacements that are tried on the layers of one input size at a time.
+/// Replacements that are applied to the layers of one input size at a time.
 const BY_SIZE: [Replacement; 2] = [Replacement::Uniform, Replacement::AnotherImage];
 
-/// How a data set is read for an inspection.
+/// Options for reading a data set for an inspection.
 #[derive(Debug, Clone, Copy)]
 pub struct InspectOptions {
-    /// Which part.
+    /// The part of the data set.
     pub split: Split,
-    /// Most images; drawn by the seed.
+    /// Largest number of images; they are drawn by the seed.
     pub limit: Option<usize>,
-    /// Images a batch; without effect on what is found, rounding aside.
+    /// Images per batch; has no effect on the results, except for rounding.
     pub batch: usize,
     /// Seed of the order of images and of permutations.
     pub seed: u64,
-    /// Broken images that are skipped before it is an error.
+    /// Number of broken images that are skipped before it is an error.
     pub max_broken: usize,
-    /// Pixels of the largest image that is read.
+    /// Largest image that is read, in pixels.
     pub max_pixels: usize,
 }
 
-/// What was found.
+/// Results of an inspection.
 #[derive(Debug, Clone, Serialize)]
 pub struct Inspection {
-    /// Images that were looked at.
+    /// Number of images.
     pub images: usize,
     /// By replacement, in the order of [`REPLACEMENTS`].
     pub scores: Vec<Score>,
-    /// By size of the layers' input, largest first.
+    /// By input size of the layers, largest first.
     pub sizes: Vec<SizeScores>,
     /// Every dynamic layer in execution order.
     pub layers: Vec<Layer>,
-    /// Names of the model's classes that have images here.
+    /// Names of the model's classes that occur in these images.
     pub classes: Vec<String>,
-    /// What is wrong with the routers, in words.
+    /// Problems of the routers, as text.
     pub warnings: Vec<String>,
-    /// Some images.
+    /// Some images with their attention.
     pub examples: Vec<Example>,
     /// Images that could not be read.
     #[serde(skip)]
@@ -73,11 +73,11 @@ pub struct Inspection {
 /// Accuracy with a replacement.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Score {
-    /// Of the attention in every layer, or in those of one input size.
+    /// Replacement of the attention in every layer, or in the layers of one input size.
     pub replacement: Replacement,
-    /// Share of images whose most probable class is right.
+    /// Fraction of images whose most probable class is right.
     pub top1: f64,
-    /// Share of images with the right class among the five most probable.
+    /// Fraction of images with the right class among the five most probable.
     pub top5: f64,
 }
 
@@ -86,13 +86,13 @@ pub struct Score {
 pub struct SizeScores {
     /// Height and width of the input.
     pub size: [usize; 2],
-    /// How many dynamic layers have it.
+    /// Number of dynamic layers with this input size.
     pub layers: usize,
     /// Mean entropy of their attention in nats.
     pub entropy_nats: f64,
-    /// The same as a share of ln K.
+    /// The same as a fraction of ln K.
     pub entropy: f64,
-    /// Accuracy when only these layers' attention is replaced.
+    /// Accuracy if only the attention of these layers is replaced.
     pub scores: Vec<Score>,
 }
 
@@ -101,14 +101,14 @@ pub struct SizeScores {
 pub struct Layer {
     /// Height and width of its input.
     pub size: [usize; 2],
-    /// What its router does over all images.
+    /// Statistics of its router over all images.
     #[serde(flatten)]
     pub attention: LayerAttention,
-    /// Mean entropy as a share of ln K, by class in the order of [`Inspection::classes`].
+    /// Mean entropy as a fraction of ln K, by class in the order of [`Inspection::classes`].
     pub entropy_by_class: Vec<f64>,
 }
 
-/// An image and the attention it gets.
+/// An image and its attention.
 #[derive(Debug, Clone, Serialize)]
 pub struct Example {
     /// Name of the image.
@@ -117,9 +117,9 @@ pub struct Example {
     pub index: usize,
     /// Its class.
     pub label: String,
-    /// The network's answer.
+    /// The predicted class.
     pub answer: String,
-    /// Probability of the answer.
+    /// Probability of the predicted class.
     pub probability: f32,
     /// Coefficients by dynamic layer.
     pub attention: Vec<Vec<f32>>,
@@ -140,14 +140,14 @@ pub enum InspectError {
     Train(#[from] TrainError),
 }
 
-/// Inspects the attention of a dynamic classifier. `labels` are the model's classes by class of the data set; `progress` is
-/// called with how many forward passes of an image are done, and how many there will be.
+/// Inspects the attention of a dynamic classifier. `labels` maps classes of the data set to classes of the model;
+/// `progress` is called with the number of completed forward passes (one per image) and their total.
 ///
 /// # Errors
 /// See [`InspectError`].
 ///
 /// # Panics
-/// When `labels` are not as many as the data set has classes, or not the model's.
+/// If `labels` has not one entry per class of the data set, or an entry is not a class of the model.
 pub fn inspect(
     model: &Model,
     dataset: &Arc<Dataset>,
@@ -198,7 +198,7 @@ pub fn inspect(
             progress(batch.len());
         }
     })?;
-    // Images may be gone when they are read again.
+    // Images may have disappeared when they are read again.
     let score = |replacement, [top1, top5]: [TopK; 2]| match (top1.accuracy(), top5.accuracy()) {
         (Some(top1), Some(top5)) => Ok(Score { replacement, top1, top5 }),
         _ => Err(InspectError::NoImages),
@@ -231,7 +231,7 @@ pub fn inspect(
     })
 }
 
-/// Counts the answers of a batch.
+/// Counts the predictions of a batch.
 fn count(counts: &mut [TopK; 2], answers: &[f32], labels: &[usize]) {
     for (row, label) in answers.chunks_exact(answers.len() / labels.len()).zip(labels) {
         for count in counts.iter_mut() {
@@ -240,7 +240,7 @@ fn count(counts: &mut [TopK; 2], answers: &[f32], labels: &[usize]) {
     }
 }
 
-/// Goes over the images, any number of times, in the same order.
+/// Reads the images, any number of times, in the same order.
 struct Reader<'a> {
     model: &'a Model,
     dataset: &'a Arc<Dataset>,
@@ -249,7 +249,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Gives each batch with the model's classes to `each`.
+    /// Passes each batch with the model's classes to `each`.
     fn read(&self, each: &mut dyn FnMut(&Batch, &[usize])) -> Result<Vec<Broken>, TrainError> {
         let InspectOptions { split, limit, batch, seed, max_broken, max_pixels } = *self.options;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -270,7 +270,7 @@ impl Reader<'_> {
     }
 }
 
-/// The first images of a batch; the targets are left.
+/// The first images of a batch; the targets are unchanged.
 fn first(mut batch: Batch, most: usize) -> Batch {
     if most < batch.len() {
         batch.images.truncate(most * batch.input.iter().product::<usize>());
@@ -285,15 +285,15 @@ struct Normal<'a> {
     routers: &'a [Router],
     meter: AttentionMeter,
     counts: [TopK; 2],
-    /// By class of the model: images, and the sum of the entropies by layer.
+    /// By class of the model: number of images, and the sum of the entropies by layer.
     classes: Vec<(usize, Vec<f64>)>,
-    /// Coefficients of the newest image by layer.
+    /// Coefficients of the latest image by layer.
     last: Vec<Vec<f32>>,
     examples: Vec<Example>,
     images: usize,
 }
 
-/// What it found.
+/// Results of the first pass.
 struct Found {
     images: usize,
     counts: [TopK; 2],
@@ -342,7 +342,7 @@ impl<'a> Normal<'a> {
             let (images, sums) = &mut self.classes[*label];
             *images += 1;
             sums.iter_mut().zip(&attention).for_each(|(sum, pi)| *sum += entropy(pi));
-            // One of a class, as long as there is room.
+            // One image per class, as long as there is room.
             if *images == 1 && self.examples.len() < EXAMPLES {
                 let row = &answers[i * self.classes.len()..][..self.classes.len()];
                 self.examples.extend(self.reader.example(batch.indices[i], *label, row, &attention));
@@ -377,7 +377,7 @@ impl<'a> Normal<'a> {
 }
 
 impl Reader<'_> {
-    /// An image with its answer, if it has one.
+    /// An image with its prediction, if it has one.
     fn example(&self, index: usize, label: usize, answers: &[f32], attention: &[&[f32]]) -> Option<Example> {
         let names = self.model.classes();
         let answer = answer(answers)?;

@@ -1,4 +1,4 @@
-//! An inspection as one page that needs nothing else.
+//! An inspection as one self-contained page.
 
 use std::fmt::Write;
 
@@ -13,14 +13,14 @@ use crate::report::heat::heat;
 use crate::report::html::{escape, head};
 use crate::report::picture::data_uri;
 
-/// Classes that the map shows.
+/// Largest number of classes in the map.
 const CLASSES: usize = 100;
 /// Width in pixels of an example's bars.
 const STRIP: f64 = 180.0;
 const PERCENT: f64 = 100.0;
 
 impl Inspection {
-    /// The page. `data` is what the data set is called; pictures are read from `split` of it again.
+    /// Renders the page. `data` is the name of the data set; pictures are read again from its part `split`.
     pub fn html(&self, model: &Model, data: &str, dataset: &Dataset, split: Split) -> String {
         let mut page = head(&format!("Attention of {}", model.provenance.model));
         let layers = self.layers.len();
@@ -165,7 +165,7 @@ impl Inspection {
         }
     }
 
-    /// An image's attention: a row a layer.
+    /// The attention of an image: one row per layer.
     fn strip(&self, example: &Example) -> String {
         let row = (96.0 / self.layers.len() as f64).clamp(4.0, 14.0);
         let (height, gap) = (row * self.layers.len() as f64, 0.1 * row);

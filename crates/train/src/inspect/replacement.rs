@@ -1,7 +1,8 @@
-//! Other attention in the place of a router's own.
+//! Replaces the attention of a router.
 //!
-//! Coefficients are replaced layer by layer as the batch passes: a router behind a replaced one sees what that one made of
-//! the image, as the paper's and PyTorch's hooks do. What an image gets does not depend on the size of batches.
+//! Coefficients are replaced layer by layer during the forward pass: a router behind a replaced one sees the features
+//! computed with the replacement, as with the hooks of the paper and of PyTorch. The coefficients of an image do not
+//! depend on the batch size.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use dyconv_graph::{Gate, Graph, Node, Op, Shape};
@@ -10,23 +11,24 @@ use serde::Serialize;
 
 use crate::splitmix::splitmix64;
 
-/// What an image's coefficients are replaced by, in every chosen layer.
+/// What replaces the coefficients of an image, in every selected layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Replacement {
-    /// Nothing: the network as it is.
+    /// Nothing: the network is unchanged.
     Normal,
-    /// The mean over all images of the layer's coefficients.
+    /// The layer's mean coefficients over all images.
     Mean,
-    /// Equal coefficients, 1/K; of a sigmoid router the image's own sum, shared equally. The kernel is the average one.
+    /// Equal coefficients, 1/K; for a sigmoid router, the image's own sum divided equally. The kernel is the average
+    /// one.
     Uniform,
-    /// Those of the image before in the seeded order of the images; the first gets those that the last has in the normal
-    /// network.
+    /// The coefficients of the previous image in the seeded order; the first image gets those that the last has in the
+    /// unchanged network.
     AnotherImage,
-    /// The image's own, permuted; the permutation is drawn by seed, image and layer.
+    /// The image's own, permuted; the permutation depends on seed, image and layer.
     Shuffled,
-    /// All of the sum (for softmax, 1) at the largest coefficient.
+    /// The whole sum (1 for softmax) on the largest coefficient.
     OneHot,
 }
 
@@ -41,7 +43,7 @@ pub const REPLACEMENTS: [Replacement; 6] = [
 ];
 
 impl Replacement {
-    /// For a person.
+    /// The name for display.
     pub fn name(self) -> &'static str {
         match self {
             Self::Normal => "normal",
@@ -90,19 +92,19 @@ pub(super) fn routers(graph: &Graph) -> Vec<Router> {
     routers.collect()
 }
 
-/// Runs batch after batch with one replacement.
+/// Runs batches with one replacement.
 pub(super) struct Probe {
     pub replacement: Replacement,
-    /// Only the layers with inputs of this size; unset: all.
+    /// Replace only in layers with this input size; `None`: in all.
     pub size: Option<[usize; 2]>,
     seed: u64,
     routers: Vec<Router>,
-    /// By router: the mean coefficients, or those of the image before.
+    /// By router: the mean coefficients, or those of the previous image.
     given: Vec<Vec<f32>>,
 }
 
 impl Probe {
-    /// `mean` are the mean coefficients by router, `last` those of the last image.
+    /// `mean` has the mean coefficients by router, `last` those of the last image.
     pub fn new(
         replacement: Replacement,
         size: Option<[usize; 2]>,
@@ -115,7 +117,7 @@ impl Probe {
         Self { replacement, size, seed, routers: routers.to_vec(), given }
     }
 
-    /// The answers of a batch `[N, C, H, W]` of images with these indices, row by row.
+    /// The predictions for a batch `[N, C, H, W]` of images with these indices, row by row.
     pub fn run(&mut self, network: &Network, images: Tensor<4>, indices: &[usize]) -> Vec<f32> {
         let device = images.device();
         let answers = network.forward_with(images, |node, value| match self.router(node) {
@@ -125,7 +127,7 @@ impl Probe {
         answers.into_vec()
     }
 
-    /// The router that the node is, if its coefficients are to be replaced.
+    /// Index of the router that the node belongs to, if its coefficients are to be replaced.
     fn router(&self, node: &Node) -> Option<usize> {
         if self.replacement == Replacement::Normal {
             return None;
@@ -157,13 +159,13 @@ impl Probe {
     }
 }
 
-/// Permutes by Fisher and Yates, with a stream of its own for each seed, image and router.
+/// Permutes by Fisher–Yates, with a separate random stream for each seed, image and router.
 fn shuffle(row: &mut [f32], seed: u64, image: usize, router: usize) {
     let mut state =
         [image as u64, router as u64].into_iter().fold(splitmix64(seed), |state, v| splitmix64(state ^ splitmix64(v)));
     for last in (1..row.len()).rev() {
         state = splitmix64(state);
-        // The high bits of the product are a number below last + 1, as good as even.
+        // The high bits of the product are a number below last + 1, almost uniformly distributed.
         let other = ((u128::from(state) * (last as u128 + 1)) >> 64) as usize;
         row.swap(last, other);
     }
@@ -192,7 +194,7 @@ mod tests {
         Tensor::from_data(TensorData::new(data, [range.len(), 3, 16, 16]), &Device::flex())
     }
 
-    /// Answers of six images in batches of this size, and what the routers gave after replacement.
+    /// Predictions for six images in batches of this size, and the coefficients after replacement.
     fn answers(replacement: Replacement, gate: Gate, batch: usize) -> (Vec<f32>, Vec<Vec<f32>>) {
         let (network, routers) = network(gate);
         let mean = vec![vec![0.4, 0.3, 0.2, 0.1]; routers.len()];
@@ -304,7 +306,7 @@ mod tests {
             let left = |v: usize, before: &[usize]| v - before.iter().filter(|o| **o < v).count();
             counts[a * 6 + left(b, &[a]) * 2 + left(c, &[a, b])] += 1;
         }
-        // A deviation of 31 is expected of each.
+        // The expected standard deviation of each count is 31.
         assert!(counts.iter().all(|n| (850..1150).contains(n)), "{counts:?}");
     }
 }

@@ -5,8 +5,8 @@ use std::ops::Range;
 use burn::tensor::{Device, Tensor, TensorData};
 use dyconv_data::Batch;
 
-/// The share that some persons of a batch have in ½ · mean over persons, joints and cells of (w_nj · (y − t))²; `maps`
-/// `[N, joints, height, width]`, `weight_sum` the persons of the whole batch.
+/// The contribution of some persons of a batch to ½ · mean over persons, joints and cells of (w_nj · (y − t))²; `maps`
+/// is `[N, joints, height, width]`, `weight_sum` the number of persons in the whole batch.
 pub(crate) fn forward(
     maps: Tensor<4>,
     batch: &Batch,
@@ -21,13 +21,14 @@ pub(crate) fn forward(
     let weights = batch.joints().weights[items.start * joints..items.end * joints].to_vec();
     let weights = Tensor::<4>::from_data(TensorData::new(weights, [n, joints, 1, 1]), device);
     let off = (maps - targets) * weights;
-    // Step by step: Burn's sum over everything has no fixed order where it is long.
+    // Step by step: Burn's sum over a large tensor has no fixed order.
     let by_joint = (off.clone() * off).reshape([n * joints, cells]).sum_dim(1);
     let by_person = by_joint.reshape([n, joints]).sum_dim(1);
     by_person.sum().mul_scalar(0.5 / (weight_sum * each as f64))
 }
 
-/// The same of one person, in plain numbers: `answer` and `targets` `[joints, height, width]`, `weights` `[joints]`.
+/// The same for one person, in plain numbers: `answer` and `targets` are `[joints, height, width]`, `weights` is
+/// `[joints]`.
 pub(crate) fn value(answer: &[f32], targets: &[f32], weights: &[f32]) -> f64 {
     let cells = targets.len() / weights.len();
     let pairs = answer.iter().zip(targets).enumerate();
@@ -58,7 +59,8 @@ mod tests {
     #[test]
     fn it_is_simple_baseline_s_loop_over_joints() {
         let (answer, batch) = batch();
-        // As there: for each joint ½ · the mean over persons and cells of (w · y − w · t)², then the mean over joints.
+        // As in `JointsMSELoss`: for each joint ½ · the mean over persons and cells of (w · y − w · t)², then the mean
+        // over joints.
         let Joints { maps, weights } = batch.joints();
         let mut expected = 0.0;
         for joint in 0..2 {

@@ -1,4 +1,4 @@
-//! Cross-entropy with everything that targets can be; that of joints lies in [`joints`].
+//! Cross-entropy with mixed targets, label smoothing and class weights; the loss of heat maps is in [`joints`].
 
 pub(crate) mod keypoints;
 
@@ -13,8 +13,8 @@ use crate::recipe::{RecipeError, TrainRecipe};
 
 /// −Σ_n Σ_c w_c · t_nc · log softmax(z_n)_c / Σ_n w(n).
 ///
-/// t_n is one-hot, or of two classes where images were mixed, with a share ε spread over all classes; w_c is the weight of
-/// class c and w(n) that of image n's own class (or classes, by their shares), as in PyTorch.
+/// t_n is one-hot, or of two classes if images were mixed, with label smoothing ε; w_c is the weight of class c, and
+/// w(n) the weight of image n's own class (or classes, by their shares), as in PyTorch.
 #[derive(Debug, Clone)]
 pub(crate) struct Loss {
     smoothing: f32,
@@ -24,7 +24,7 @@ pub(crate) struct Loss {
 
 impl Loss {
     /// # Errors
-    /// When a weight is given for a class that the data do not have.
+    /// If a weight is given for a class that the data do not have.
     pub fn new(recipe: &TrainRecipe, classes: &[String]) -> Result<Self, RecipeError> {
         let given: &BTreeMap<String, f64> = &recipe.class_weights;
         if let Some(unknown) = given.keys().find(|k| !classes.contains(k)) {
@@ -41,7 +41,7 @@ impl Loss {
         pairs.map(|((a, b), l)| l * self.weights[*a] + (1.0 - l) * self.weights[*b]).sum()
     }
 
-    /// w_c · t_nc for some images of a batch, row by row.
+    /// w_c · t_nc for a range of images of a batch, row by row.
     fn targets(&self, batch: &Batch, images: Range<usize>) -> Vec<f32> {
         let Classes { labels, second, lambda } = batch.classes();
         let classes = self.weights.len();
@@ -55,7 +55,8 @@ impl Loss {
         targets
     }
 
-    /// The share that these images have in the loss of a batch of so much `weight_sum`, one number; `logits` `[N, classes]`.
+    /// The contribution of these images to the loss of a batch with this total `weight_sum`, one number; `logits` is
+    /// `[N, classes]`.
     pub fn forward(
         &self,
         logits: Tensor<2>,
@@ -65,7 +66,7 @@ impl Loss {
         device: &Device,
     ) -> Tensor<1> {
         let data = TensorData::new(self.targets(batch, images), logits.dims());
-        // By rows first: Burn's sum over everything has no fixed order where it is long.
+        // By rows first: Burn's sum over a large tensor has no fixed order.
         let rows = (log_softmax(logits, 1) * Tensor::from_data(data, device)).sum_dim(1);
         rows.sum().mul_scalar(-1.0 / weight_sum)
     }
@@ -104,7 +105,7 @@ mod tests {
         whole
     }
 
-    /// Σ over images of `weight`·(own·(−log p_label) + …), by hand.
+    /// Σ over images of `weight`·(own·(−log p_label) + …), written out.
     fn naive(batch: &Batch, smoothing: f64, weights: [f64; 3]) -> f64 {
         let (mut sum, mut weight_sum) = (0.0, 0.0);
         for (n, z) in LOGITS.iter().enumerate() {

@@ -1,11 +1,11 @@
-//! The recipes inside the program.
+//! The built-in recipes.
 
-/// A recipe by name.
+/// A named recipe.
 #[derive(Debug, Clone, Copy)]
 pub struct BuiltIn {
     /// Its name, as `Recipe::resolve` takes it.
     pub name: &'static str,
-    /// The TOML text, a description in its first line; what it leaves out stays at the default.
+    /// The TOML text, with a description in its first line; keys that it omits keep their defaults.
     pub text: &'static str,
 }
 
@@ -15,7 +15,7 @@ macro_rules! recipe {
     };
 }
 
-/// The commented defaults, as they stand in `recipes/default.toml`.
+/// The commented defaults, the content of `recipes/default.toml`.
 pub(crate) const DEFAULT: &str = DEFAULTS.text;
 const DEFAULTS: BuiltIn = recipe!("default");
 
@@ -35,7 +35,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
 ];
 
 impl BuiltIn {
-    /// The first comment.
+    /// The text of the first comment.
     pub fn description(&self) -> &'static str {
         self.text.lines().next().unwrap_or_default().trim_start_matches('#').trim()
     }

@@ -1,4 +1,4 @@
-//! Bounds of a recipe's values.
+//! Bounds of the values in a recipe.
 
 use dyconv_data::{Augment, Crop, PoseAugment};
 
@@ -72,13 +72,13 @@ impl Recipe {
         }
         let both = a.augment().validate().and_then(|()| a.pose().validate());
         both.or_else(|e| {
-            // It begins with the key.
+            // The message begins with the key.
             let message = e.to_string();
             fail_at(message.split(':').next().unwrap_or_default(), message.as_str())
         })
     }
 
-    /// Whether nothing is asked for that the data, persons with joints or images with classes, have no use for.
+    /// Checks that no key is set that does not apply to the data, persons with joints or images with classes.
     pub(crate) fn check_use(&self, joints: bool) -> Result<(), RecipeError> {
         let usual = Self::resolve(None, None, &[])?;
         let (a, b) = (&self.augment, &usual.augment);
@@ -113,7 +113,7 @@ impl Recipe {
 }
 
 impl AugmentRecipe {
-    /// What the loader of persons understands.
+    /// The settings as the loader of persons takes them.
     pub(crate) fn pose(&self) -> PoseAugment {
         PoseAugment {
             half_body: self.half_body,
@@ -125,7 +125,7 @@ impl AugmentRecipe {
         }
     }
 
-    /// What the loader of images understands.
+    /// The settings as the loader of images takes them.
     pub(crate) fn augment(&self) -> Augment {
         let crop = Crop { scale: self.crop_scale, ratio: self.crop_ratio };
         Augment {

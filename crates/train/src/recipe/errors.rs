@@ -1,30 +1,30 @@
-//! What is wrong with a recipe: the key, the line of the file where it stands, what was expected.
+//! Errors in a recipe: the key, its line in the file, and the expected value.
 
 use dyconv_graph::words::suggest;
 use toml::de::{DeTable, DeValue};
 
 use super::built_in::DEFAULT;
 
-/// A recipe that cannot be followed: names the key.
+/// An invalid recipe: names the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", if self.line.is_some() { "" } else { "recipe: " })]
 pub struct RecipeError {
     kind: RecipeErrorKind,
-    /// The key that it is about, where it is about one.
+    /// The key that the error is about, if there is one.
     pub(super) key: Option<String>,
     message: String,
-    /// Where in the text of a recipe file it stands.
+    /// Line in the text of a recipe file.
     line: Option<usize>,
 }
 
-/// What a [`RecipeError`] is about, as far as a program may want to give advice of its own.
+/// The kind of a [`RecipeError`], as far as programs may want to add advice of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum RecipeErrorKind {
-    /// The message says it all.
+    /// The message is complete.
     #[default]
     Other,
-    /// The seed as an axis of a grid: seeds repeat every cell.
+    /// The seed is used as an axis of a grid: seeds repeat every cell.
     SeedAxis,
     /// A built-in recipe that does not exist.
     UnknownRecipe,
@@ -34,7 +34,7 @@ pub(crate) fn fail<T>(message: impl Into<String>) -> Result<T, RecipeError> {
     Err(RecipeError::new(message))
 }
 
-/// As [`fail`], about one key.
+/// Like [`fail`], about one key.
 pub(super) fn fail_at<T>(key: &str, message: impl Into<String>) -> Result<T, RecipeError> {
     Err(RecipeError { key: Some(key.to_owned()), ..RecipeError::new(message) })
 }
@@ -44,35 +44,35 @@ impl RecipeError {
         Self { kind: RecipeErrorKind::Other, key: None, message: message.into(), line: None }
     }
 
-    /// The seed is no axis of a grid.
+    /// The seed cannot be an axis of a grid.
     pub(crate) fn seed_axis() -> Self {
         Self { kind: RecipeErrorKind::SeedAxis, ..Self::new("`seed` is no axis of a grid") }
     }
 
-    /// No built-in recipe has this name; the nearest one that exists.
+    /// No built-in recipe has this name; suggests the nearest one.
     pub(super) fn unknown_recipe(name: &str, nearest: &str) -> Self {
         let message = format!("no built-in recipe is called `{name}`; did you mean `{nearest}`?");
         Self { kind: RecipeErrorKind::UnknownRecipe, ..Self::new(message) }
     }
 
-    /// What it is about.
+    /// The kind of the error.
     pub fn kind(&self) -> RecipeErrorKind {
         self.kind
     }
 
-    /// A name that stands for nothing, with the nearest that does.
+    /// A name that does not exist; suggests the nearest one.
     pub(crate) fn unknown(key: &str, what: &str, name: &str, known: &[String]) -> Self {
         Self::new(format!("`{key}`: no {what} is called `{name}`{}", nearest(name, known)))
     }
 
-    /// A text that is no TOML.
+    /// A text that is not valid TOML.
     pub(super) fn of_text(text: &str, error: &toml::de::Error) -> Self {
         let line = error.span().map_or(1, |span| line(text, span.start));
         let words = error.message().lines().next().unwrap_or_default();
         Self { line: Some(line), ..Self::new(format!("line {line}: {words}")) }
     }
 
-    /// A value that serde refuses.
+    /// A value that serde rejects.
     pub(super) fn of_value(path: &str, message: &str) -> Self {
         let message = message.lines().next().unwrap_or_default();
         let key = path.trim_matches('.');
@@ -83,7 +83,7 @@ impl RecipeError {
             return about(&full, format!("unknown key `{full}`{}", near_key(parent, word, &names(expected))));
         }
         if let Some((word, expected)) = quoted(message, "unknown variant `") {
-            // The variant stands behind the key.
+            // The path ends with the variant.
             let key = key.strip_suffix(word).and_then(|key| key.strip_suffix('.')).unwrap_or(key);
             return about(key, format!("`{key}` is `{word}`{expected}{}", nearest(word, &names(expected))));
         }
@@ -94,7 +94,7 @@ impl RecipeError {
         about(key, format!("`{key}`: {}", plain(message)))
     }
 
-    /// Says on which line of a recipe file the key stands, if it stands there.
+    /// Adds the line on which the key is set in a recipe file, if it is set there.
     #[must_use]
     pub(super) fn in_text(mut self, text: &str) -> Self {
         let line = self.key.as_deref().and_then(|key| line_of(text, key));
@@ -104,7 +104,7 @@ impl RecipeError {
         self
     }
 
-    /// Whether the mistake stands in the recipe file, and not in what is set over it.
+    /// Whether the error is in the recipe file, rather than in settings over it.
     pub fn is_in_file(&self) -> bool {
         self.line.is_some()
     }
@@ -124,7 +124,7 @@ pub(super) fn nearest(word: &str, known: &[String]) -> String {
     }
 }
 
-/// The key that was meant: one of the same name in whichever table, or else the nearest in its own.
+/// The key that was probably meant: one with the same name in any table, otherwise the nearest in its own table.
 pub(super) fn near_key(parent: &str, word: &str, known: &[String]) -> String {
     let all = documented_keys();
     let same: Vec<String> =
@@ -137,7 +137,7 @@ pub(super) fn near_key(parent: &str, word: &str, known: &[String]) -> String {
     nearest(&join(parent, word), &known)
 }
 
-/// Every key that the commented defaults explain.
+/// Every key that is documented in the defaults.
 pub(super) fn documented_keys() -> impl Iterator<Item = String> {
     let mut table = String::new();
     DEFAULT.lines().filter_map(move |line| {
@@ -159,12 +159,12 @@ fn quoted<'a>(message: &'a str, start: &str) -> Option<(&'a str, &'a str)> {
     message.strip_prefix(start)?.split_once('`')
 }
 
-/// The names in serde's list of what it expected.
+/// The names in serde's list of expected ones.
 fn names(expected: &str) -> Vec<String> {
     expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// serde's words for values and types in words of TOML.
+/// Translates serde's words for values and types into TOML's.
 fn plain(message: &str) -> String {
     let rest = ["invalid type: ", "invalid value: "].iter().find_map(|start| message.strip_prefix(start));
     let Some((found, expected)) = rest.and_then(|rest| rest.rsplit_once(", expected ")) else {
@@ -192,12 +192,12 @@ fn plain(message: &str) -> String {
     }
 }
 
-/// Line of a byte, from 1.
+/// Line number of a byte, one-based.
 fn line(text: &str, byte: usize) -> usize {
     text.bytes().take(byte).filter(|b| *b == b'\n').count() + 1
 }
 
-/// The line on which a dotted key, or the value that stands in place of its table, is set.
+/// The line on which a dotted key, or a value in place of its table, is set.
 fn line_of(text: &str, key: &str) -> Option<usize> {
     let parsed = DeTable::parse(text).ok()?;
     let mut table = parsed.get_ref();
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
     use crate::recipe::Recipe;
 
-    /// Of a file with `text` and of settings over it.
+    /// The error for a file with `text` and settings over it.
     fn says(text: &str, settings: &[(&str, &str)]) -> (String, bool) {
         let settings: Vec<_> = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let error = Recipe::resolve(None, Some(text), &settings).unwrap_err();

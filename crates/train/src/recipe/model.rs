@@ -1,4 +1,4 @@
-//! The table `model` of a recipe: the options of the network, and what stands beside them until the data are known.
+//! The `model` table of a recipe: the options of the network, and settings that are resolved when the data are known.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-/// Images up to this side get the small stem where the recipe does not say.
+/// Images up to this side get the small stem by default.
 pub(crate) const SMALL_SIDE: usize = 64;
 
 /// The network. Each key of [`Options`] that does not depend on the data is a key of this table.
@@ -19,12 +19,12 @@ pub struct ModelRecipe {
     /// Size of the input; unset: that of the data, or the usual one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<ImageSize>,
-    /// Stem for small images; unset: where the images are small.
+    /// Whether to use the stem for small images; unset: if the images are small.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub small_stem: Option<bool>,
-    /// First weights of the routers.
+    /// Initialisation of the routers.
     pub router_init: RouterInit,
-    /// The rest; what the data decide (classes, joints, channels, size, stem) is not read from here.
+    /// The other options; those that the data determine (classes, joints, channels, size, stem) are not read from here.
     #[serde(flatten)]
     pub options: Options,
 }
@@ -49,7 +49,7 @@ impl ImageSize {
     }
 }
 
-/// Written by hand, because serde's `flatten` neither refuses unknown keys nor keeps the path of a wrong value.
+/// Implemented by hand, because serde's `flatten` neither rejects unknown keys nor keeps the path of a wrong value.
 impl<'de> Deserialize<'de> for ModelRecipe {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Section)
@@ -78,7 +78,7 @@ impl<'de> Visitor<'de> for Section {
     }
 }
 
-/// The keys that are no options of the network.
+/// The keys that are not options of the network.
 #[derive(Default)]
 struct Own {
     name: Option<String>,
@@ -87,7 +87,7 @@ struct Own {
     router_init: Option<RouterInit>,
 }
 
-/// Passes the keys of [`Options`] on, and takes the others.
+/// Passes the keys of [`Options`] on, and keeps the others.
 struct Split<'a, A> {
     map: A,
     own: &'a mut Own,

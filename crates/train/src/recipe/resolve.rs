@@ -1,4 +1,4 @@
-//! Recipes from their layers: defaults, a model to start from, a built-in recipe, a file, single settings.
+//! Builds recipes from their layers: defaults, a model to start from, a built-in recipe, a file, single settings.
 
 use dyconv_file::Model;
 use dyconv_graph::words::suggest;
@@ -11,11 +11,11 @@ use super::errors::{RecipeError, fail_at, nearest};
 use super::model::SMALL_SIDE;
 
 impl Recipe {
-    /// The defaults, changed by a built-in recipe if one is named, by the text of a recipe file, and by
-    /// `key=value` settings, in this order.
+    /// The defaults, overridden by a built-in recipe if one is named, by the text of a recipe file, and by `key=value`
+    /// settings, in this order.
     ///
     /// # Errors
-    /// An unknown recipe, an unknown key (the nearest one is suggested), or a value out of bounds.
+    /// If a recipe or key is unknown (the nearest one is suggested), or a value is out of bounds.
     pub fn resolve(
         built_in: Option<&str>,
         file: Option<&str>,
@@ -24,11 +24,11 @@ impl Recipe {
         layered(Table::new(), built_in, file, settings)
     }
 
-    /// As [`Recipe::resolve`], for training that starts from a model: right above the defaults lie the network of its
-    /// recipe and the way it reads images.
+    /// Like [`Recipe::resolve`], for training that starts from a model: directly above the defaults come the network
+    /// and the preprocessing of the model's recipe.
     ///
     /// # Errors
-    /// As [`Recipe::resolve`], and where the model's own recipe cannot be read.
+    /// As [`Recipe::resolve`], and if the model's own recipe cannot be read.
     pub fn resolve_from(
         model: &Model,
         built_in: Option<&str>,
@@ -38,7 +38,8 @@ impl Recipe {
         layered(base(model)?, built_in, file, settings)
     }
 
-    /// The complete recipe of a run, as [`Recipe::to_toml`] wrote it. Keys that came later say what was done before them.
+    /// The complete recipe of a run, as [`Recipe::to_toml`] wrote it. Keys that did not exist then get the values that
+    /// were in effect.
     ///
     /// # Errors
     /// As [`Recipe::resolve`].
@@ -46,9 +47,11 @@ impl Recipe {
         layered(parse(BEFORE)?, None, Some(text), &[])
     }
 
-    /// As [`Recipe::resolve_from`] where no recipe is named and the model was trained: fine-tuning. The rates are those of the
-    /// built-in recipe `finetune`, augmentation and what keypoint networks are taught by stay the model's own, and so does
-    /// the temperature; but a dynamic network on a static one has new routers, for which it begins high.
+    /// Like [`Recipe::resolve_from`] for fine-tuning: no recipe is named and the model was trained. The training
+    /// settings are those of the built-in recipe `finetune`. For keypoint networks the optimizer and the heat maps' σ
+    /// are the model's own, and the learning rate is a tenth of its rate. Augmentation and temperature are taken from
+    /// the model too, but a dynamic network that starts from a static one has new routers, so its temperature starts
+    /// high.
     ///
     /// # Errors
     /// As [`Recipe::resolve_from`].
@@ -68,7 +71,7 @@ impl Recipe {
         Ok((recipe, Some(FineTuning { dynamic, new_routers })))
     }
 
-    /// This recipe, changed by `key=value` settings.
+    /// This recipe, overridden by `key=value` settings.
     ///
     /// # Errors
     /// As [`Recipe::resolve`].
@@ -82,7 +85,7 @@ impl Recipe {
     }
 }
 
-/// What was done before there were keys for it.
+/// The values that were in effect before these keys existed.
 const BEFORE: &str = "data = { orientation = \"ignore\", max_megapixels = 64 }";
 
 /// What fine-tuning starts from.
@@ -90,7 +93,7 @@ const BEFORE: &str = "data = { orientation = \"ignore\", max_megapixels = 64 }";
 pub struct FineTuning {
     /// Whether the network has routers.
     pub dynamic: bool,
-    /// Whether the model has none yet.
+    /// Whether the routers are new, because the model has none.
     pub new_routers: bool,
 }
 
@@ -115,7 +118,7 @@ fn layered(
         .map_err(|e| RecipeError::of_value(&e.path().to_string(), e.inner().message()))
         .and_then(|recipe: Recipe| recipe.check().map(|()| recipe));
     checked.map_err(|error| {
-        // What is set last counts.
+        // The last setting of a key applies.
         let set = |key: &str| {
             settings.iter().any(|(k, _)| key == k || key.strip_prefix(k).is_some_and(|r| r.starts_with(['.', '['])))
         };
@@ -136,7 +139,7 @@ fn named(name: &str) -> Result<&'static BuiltIn, RecipeError> {
     )
 }
 
-/// What lies below the settings of fine-tuning.
+/// The layer below the settings in fine-tuning.
 fn fine_tuning(model: &Model, joints: bool, new_routers: bool) -> Result<Table, RecipeError> {
     let own = own(model)?;
     let get = |table: &str, key: &str| own.get(table).and_then(|t| t.get(key)).cloned();
@@ -152,7 +155,7 @@ fn fine_tuning(model: &Model, joints: bool, new_routers: bool) -> Result<Table, 
         }
     };
     let end = number(get("temperature", "end")).unwrap_or(1.0);
-    // The shortest decimal, as people wrote it.
+    // The shortest decimal, as it was written in the recipe.
     let tau: f64 = model.tau.to_string().parse().unwrap_or(f64::from(model.tau));
     if new_routers || tau > end {
         put("temperature", "schedule", Some(Value::String("linear".into())));
@@ -161,11 +164,11 @@ fn fine_tuning(model: &Model, joints: bool, new_routers: bool) -> Result<Table, 
         put("temperature", "end", Some(Value::Float(tau)));
     }
     if !new_routers {
-        // Where its temperature has not fallen to the end, it keeps falling.
+        // If the temperature has not yet reached the end, it keeps falling.
         put("temperature", "start", Some(Value::Float(tau.max(end))));
     }
     if joints {
-        // The size of a loss of heat maps is another, and its rate belongs to its update rule.
+        // The loss of heat maps has another scale, and a learning rate belongs to its update rule.
         for key in ["optimizer", "momentum", "nesterov", "betas", "alpha", "eps", "weight_decay"] {
             put("train", key, get("train", key));
         }
@@ -181,12 +184,12 @@ fn number(value: Option<Value>) -> Option<f64> {
     value.and_then(|value| value.as_float().or(value.as_integer().map(|n| n as f64)))
 }
 
-/// The recipe of a model file, as it stands there.
+/// The recipe stored in a model file.
 fn own(model: &Model) -> Result<Table, RecipeError> {
     parse(&model.provenance.recipe).map_err(|e| e.within("in the model file"))
 }
 
-/// What a recipe that starts from a model takes from it.
+/// The settings that a recipe takes from the model it starts from.
 fn base(model: &Model) -> Result<Table, RecipeError> {
     let own = own(model)?;
     let mut network = match own.get("model") {
@@ -199,7 +202,7 @@ fn base(model: &Model) -> Result<Table, RecipeError> {
     network.insert("image_size".into(), if h == w { side(h) } else { Value::Array(vec![side(h), side(w)]) });
     // The stem must not change with the size of the new images.
     network.entry("small_stem").or_insert(Value::Boolean(h.max(w) <= SMALL_SIDE));
-    // Of images that all have one size the shorter side is kept whole, of others the longer.
+    // If all images have one size, the shorter side is kept whole, otherwise the longer.
     let kept = if h.max(w) <= p.resize { h.max(w) } else { h.min(w) };
     let numbers = |values: &[f32]| Value::Array(values.iter().map(|v| Value::Float(f64::from(*v))).collect());
     let mut data = Table::from_iter([
@@ -209,7 +212,7 @@ fn base(model: &Model) -> Result<Table, RecipeError> {
         ("std".to_owned(), numbers(&p.std)),
         ("orientation".to_owned(), Value::try_from(p.orientation).expect("a word")),
     ]);
-    // What was held out stays so, if the images are the same.
+    // The same images are held out, if the data are the same.
     let fraction = own.get("data").and_then(|d| d.get("val_fraction"));
     data.extend(fraction.map(|fraction| ("val_fraction".to_owned(), fraction.clone())));
     let seed = own.get("seed").map(|seed| ("seed".to_owned(), seed.clone()));
@@ -221,10 +224,10 @@ fn parse(text: &str) -> Result<Table, RecipeError> {
     text.parse::<Table>().map_err(|e| RecipeError::of_text(text, &e))
 }
 
-/// Tables whose keys are names of the user's; they are replaced as a whole.
+/// Tables whose keys are chosen by the user; they are replaced as a whole.
 const WHOLE: [&str; 2] = ["layer_kernels", "class_weights"];
 
-/// Puts the values of `change` over those of `base`, table by table.
+/// Overrides the values of `base` with those of `change`, table by table.
 fn overlay(base: &mut Table, change: Table) {
     for (key, value) in change {
         match (base.get_mut(&key), value) {
@@ -234,7 +237,7 @@ fn overlay(base: &mut Table, change: Table) {
     }
 }
 
-/// Sets `train.lr` or another dotted key to a value in TOML's notation; a bare word is a string.
+/// Sets `train.lr` or another dotted key to a value in TOML notation; a bare word is a string.
 fn set(table: &mut Table, key: &str, value: &str) -> Result<(), RecipeError> {
     let value = match toml_value(value) {
         Value::String(word) if is_huge(&word) => {
@@ -261,13 +264,13 @@ fn set(table: &mut Table, key: &str, value: &str) -> Result<(), RecipeError> {
     Ok(())
 }
 
-/// A value in TOML's notation; a bare word is a string.
+/// Parses a value in TOML notation; a bare word is a string.
 pub fn toml_value(text: &str) -> Value {
     let parsed = format!("v = {text}").parse::<Table>().ok().filter(|t| t.len() == 1).and_then(|mut t| t.remove("v"));
     parsed.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// Whether a word is a whole number that TOML does not have.
+/// Whether a word is an integer outside TOML's range.
 fn is_huge(word: &str) -> bool {
     let digits = word.trim_start_matches(['-', '+']);
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && word.parse::<i64>().is_err()

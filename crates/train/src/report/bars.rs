@@ -8,25 +8,25 @@ use super::html::escape;
 const ROW: f64 = 18.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 24.0;
-/// Room for the words at the end of a bar.
+/// Space for the text at the end of a bar.
 const RIGHT: f64 = 62.0;
-/// Mean width of a letter of 11 pixels.
+/// Mean width of a character at a font size of 11 pixels.
 const LETTER: f64 = 6.1;
-/// Of bars that something is wrong with.
+/// Colour of bars with a problem.
 const FLAGGED: &str = "#c00020";
 
 /// One row.
 pub(crate) struct Bar {
     pub label: String,
-    /// Lengths, one after the other; the colour says which.
+    /// Lengths, one after the other; the index determines the colour.
     pub segments: Vec<f64>,
-    /// Words at its end.
+    /// Text at its end.
     pub text: String,
     /// Drawn in red, if it has one segment.
     pub flagged: bool,
 }
 
-/// Bars in one frame, whose right end is at `most`.
+/// Draws bars in one frame, whose right end is at `most`.
 pub(crate) fn bars(title: &str, most: f64, bars: &[Bar]) -> String {
     let longest = bars.iter().map(|b| b.label.chars().count()).max().unwrap_or(0);
     let left = (LETTER * longest as f64 + 12.0).min(WIDTH / 2.0);
@@ -70,7 +70,7 @@ pub(crate) fn bars(title: &str, most: f64, bars: &[Bar]) -> String {
     svg + "</svg>\n"
 }
 
-/// Up to three digits behind the point, as few as needed.
+/// Up to three decimals, as few as needed.
 pub(crate) fn short(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -89,7 +89,7 @@ mod tests {
             flagged: true,
         };
         let svg = bars("t", 2.0, &[bar(&[0.5, 1.5]), bar(&[9.0])]);
-        // 510 less 30.3 to the left and 62 to the right.
+        // 510 minus 30.3 on the left and 62 on the right.
         let full = WIDTH - (3.0 * LETTER + 12.0) - RIGHT;
         for width in [full / 4.0, full * 0.75, full] {
             assert!(svg.contains(&format!("width=\"{width:.1}\"")), "{width}: {svg}");

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::html::escape;
 
-/// Of curves, and of the kernels of a layer.
+/// Colours of curves, and of the kernels of a layer.
 pub(crate) const COLOURS: [&str; 8] =
     ["#2868b0", "#d1493b", "#3f9142", "#8a5bb0", "#d98b1f", "#4a9fb5", "#c45a9c", "#7a6a53"];
 pub(crate) const WIDTH: f64 = 510.0;
@@ -14,13 +14,13 @@ const BOTTOM: f64 = 30.0;
 const TOP: f64 = 30.0;
 const RIGHT: f64 = 15.0;
 
-/// A value an epoch, from the first.
+/// One value per epoch, from the first.
 pub(super) struct Curve {
     pub name: String,
     pub values: Vec<Option<f64>>,
 }
 
-/// Curves in one frame.
+/// Draws curves in one frame.
 pub(super) fn chart(title: &str, curves: &[Curve]) -> String {
     let values = || curves.iter().flat_map(|c| c.values.iter().flatten().copied().filter(|v| v.is_finite()));
     let (mut low, mut high) = values().fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
@@ -75,7 +75,7 @@ pub(super) fn chart(title: &str, curves: &[Curve]) -> String {
     svg + "</svg>\n"
 }
 
-/// Four digits of a number.
+/// A number with four digits.
 fn short(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),

@@ -1,4 +1,4 @@
-//! A map of colours as SVG: rows by columns.
+//! A colour map as SVG: rows by columns.
 
 use std::fmt::Write;
 
@@ -10,11 +10,11 @@ const ROW: f64 = 18.0;
 const LETTER: f64 = 6.1;
 /// Bounds of a column's width.
 const COLUMN: [f64; 2] = [7.0, 40.0];
-/// Letters of a column's name that are written.
+/// Number of characters of a column's name that are shown.
 const NAMED: usize = 14;
 const LEGEND: f64 = 34.0;
 
-/// A map with a value for each row and column; dark is low.
+/// Draws a map with a value for each row and column; dark is low.
 pub(crate) fn heat(title: &str, rows: &[(String, Vec<f64>)], columns: &[String]) -> String {
     let values = || rows.iter().flat_map(|(_, values)| values.iter().copied());
     let (low, high) = values().fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
@@ -22,7 +22,7 @@ pub(crate) fn heat(title: &str, rows: &[(String, Vec<f64>)], columns: &[String])
     let column = ((WIDTH - left) / columns.len().max(1) as f64).clamp(COLUMN[0], COLUMN[1]);
     let names: Vec<String> = columns.iter().map(|c| c.chars().take(NAMED).collect()).collect();
     let longest = names.iter().map(|n| n.chars().count()).max().unwrap_or(0) as f64;
-    // Names that do not fit side by side stand upright.
+    // Names that do not fit side by side are written vertically.
     let upright = longest * LETTER + 2.0 > column;
     let top = 26.0 + if upright { longest * LETTER + 8.0 } else { 18.0 };
     let width = (left + column * columns.len() as f64).max(400.0) + 8.0;
@@ -78,7 +78,7 @@ fn legend(svg: &mut String, left: f64, y: f64, low: f64, high: f64) {
     );
 }
 
-/// From dark blue at `low` over green to pale yellow at `high`.
+/// From dark blue at `low` through green to pale yellow at `high`.
 fn colour(value: f64, low: f64, high: f64) -> String {
     const STOPS: [[f64; 3]; 4] =
         [[38.0, 52.0, 110.0], [44.0, 122.0, 150.0], [120.0, 190.0, 150.0], [250.0, 245.0, 200.0]];

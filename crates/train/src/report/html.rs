@@ -1,4 +1,4 @@
-//! What every page has: its beginning, and text made fit for HTML.
+//! Common parts of all pages: the head, and escaping of text.
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
 h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}svg{background:#fff}
@@ -8,7 +8,7 @@ table{border-collapse:collapse;font-size:.85em}td,th{padding:.2em .5em;text-alig
 li{margin:.2em 0}.note{color:#555;max-width:60em}
 pre{background:#f6f6f6;padding:1em;overflow:auto;font-size:.85em}";
 
-/// The beginning of a page.
+/// The head of a page.
 pub(crate) fn head(title: &str) -> String {
     let title = escape(title);
     format!(
@@ -16,7 +16,7 @@ pub(crate) fn head(title: &str) -> String {
     )
 }
 
-/// Text as HTML shows it.
+/// Escapes text for HTML.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -1,4 +1,4 @@
-//! `report.html`: one page about a run that needs nothing else.
+//! `report.html`: a self-contained page about a run.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -24,12 +24,12 @@ pub(crate) mod picture;
 use chart::{Curve, chart};
 use html::{escape, head};
 
-/// Classes up to this many are shown as a whole matrix.
+/// The whole matrix is shown up to this many classes.
 const WHOLE_MATRIX: usize = 40;
-/// Confusions that are listed where the matrix is too large.
+/// Number of confusions that are listed if the matrix is too large.
 const LISTED: usize = 40;
 
-/// Writes the report from what stands in the folder.
+/// Writes the report from the files in the folder.
 pub(crate) fn write(
     folder: &RunFolder,
     dataset: &Arc<Dataset>,
@@ -99,7 +99,7 @@ fn page(folder: &RunFolder, dataset: &Arc<Dataset>, epochs: &[Epoch], graph: &Gr
     page
 }
 
-/// Lowest, mean and highest over layers.
+/// Lowest, mean and highest entropy over layers.
 fn entropies(epochs: &[Epoch]) -> Vec<Curve> {
     let of = |name: &str, value: fn(&AttentionStats) -> f64| Curve {
         name: name.to_owned(),
@@ -112,7 +112,7 @@ fn entropies(epochs: &[Epoch]) -> Vec<Curve> {
     ]
 }
 
-/// A share in points, 0 to 100.
+/// A fraction as a percentage, 0 to 100.
 fn points(share: Option<f64>) -> String {
     share.map_or("–".to_owned(), |share| format!("{:.1}", 100.0 * share))
 }

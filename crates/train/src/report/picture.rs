@@ -1,14 +1,14 @@
-//! A small picture inside a page.
+//! A small picture embedded in a page.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dyconv_data::{Dataset, DecodeOptions, Image, Split};
 use dyconv_task::Orientation;
 
-/// Longer side in pixels of what is shown.
+/// Longer side in pixels of the pictures shown.
 const SIDE: usize = 128;
 
-/// An image that was read before, as a data URI, or `None` where it cannot be read any more.
+/// An image that was read before, as a data URI, or `None` if it can no longer be read.
 pub(crate) fn data_uri(dataset: &Dataset, split: Split, index: usize, orientation: Orientation) -> Option<String> {
     if index >= dataset.len(split) {
         return None;
@@ -19,7 +19,7 @@ pub(crate) fn data_uri(dataset: &Dataset, split: Split, index: usize, orientatio
     Some(format!("data:image/png;base64,{}", STANDARD.encode(bytes)))
 }
 
-/// The image with every few pixels averaged into one, so that neither side exceeds [`SIDE`].
+/// Downscales an image by averaging blocks of pixels, so that neither side exceeds [`SIDE`].
 fn shrunk(image: &Image) -> Image {
     let by = image.width.max(image.height).div_ceil(SIDE).max(1);
     let (width, height, c) = ((image.width / by).max(1), (image.height / by).max(1), image.channels);
@@ -54,7 +54,7 @@ mod tests {
         let image = Image::new(256, 2, 1, (0..512).map(|i| i as u8).collect());
         let small = shrunk(&image);
         assert_eq!((small.width, small.height), (128, 1));
-        // 0, 1 and those below, 256 more: the same bytes.
+        // 0, 1 and the pixels below, larger by 256: the same bytes.
         assert_eq!(small.data[..3], [0, 2, 4]);
         assert!(png(&small).unwrap().starts_with(b"\x89PNG"));
         let wide = shrunk(&Image::new(1000, 1, 3, vec![7; 3000]));

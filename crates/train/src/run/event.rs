@@ -1,30 +1,30 @@
-//! What a run reports.
+//! The events that a run reports.
 
 use dyconv_data::Broken;
 
 use crate::journal::{Epoch, Step};
 
-/// What is reported to the observer of a run.
+/// An event, reported to the observer of a run.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// So many iterations of a run were done before.
+    /// The run was resumed.
     Resumed {
-        /// Iterations done.
+        /// Number of completed iterations.
         step: usize,
-        /// Iterations of the whole run.
+        /// Number of iterations of the whole run.
         total: usize,
     },
     /// An iteration is done.
     Step {
-        /// Its numbers.
+        /// Its metrics.
         step: &'a Step,
-        /// Iterations of the whole run.
+        /// Number of iterations of the whole run.
         total: usize,
     },
     /// An epoch is done and everything is written.
     Epoch(&'a Epoch),
     /// An image cannot be read and is skipped from now on.
     Broken(&'a Broken),
-    /// Something that a person should know.
+    /// A message for the user.
     Warning(String),
 }

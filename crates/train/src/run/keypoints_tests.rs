@@ -1,4 +1,4 @@
-//! Learning joints with a network of two convolutions, on a handful of figures.
+//! Trains keypoint networks with two convolutions, on a handful of figures.
 
 use std::path::Path;
 
@@ -52,7 +52,7 @@ fn graph(joints: usize) -> Graph {
     b.finish(maps).unwrap()
 }
 
-/// What [`crate::setup`] makes of a recipe, but for the network.
+/// Like [`crate::setup`], with this small network.
 fn set_up(recipe: &Recipe) -> Setup {
     let graph = graph(17);
     let weights = init(&graph, Init { seed: recipe.seed, router: RouterInit::Small });
@@ -84,7 +84,7 @@ fn run(out: &Path, data: &Path, recipe: &Recipe, stops: bool) -> Trained {
             Err(TrainError::Interrupted { .. }) => interrupted += 1,
             Err(error) => panic!("{error}"),
         }
-        // Interrupted in evaluation too: the resumed run is undisturbed.
+        // Also interrupted in evaluation: that does not disturb the resumed run.
         if interrupted > 2 * recipe.train.epochs * dataset.len(Split::Train).div_ceil(8) {
             drop(folder);
             return run_on(out, recipe, &dataset, &setup);
@@ -156,7 +156,7 @@ fn a_missing_image_is_told_and_counts_for_nothing() {
             reported.push(broken.name.clone());
         }
     });
-    // Without a folder nothing is evaluated; broken images of evaluation are reported where there is one.
+    // Without a folder nothing is evaluated; with one, broken images of evaluation are reported.
     assert!(trained.is_ok() && reported.is_empty());
     let out = dir.path().join("run");
     let folder = RunFolder::create(&out, &recipe, spec, &dataset, false).unwrap();
@@ -206,7 +206,7 @@ fn a_keypoint_network_begins_on_a_classifier_s_backbone() {
     classifier.weights.0.retain(|name, _| name.starts_with("classifier"));
     let error = warm_start(&mut set_up(&recipe), &classifier, &task).unwrap_err().to_string();
     assert!(error.contains("no tensor in common"), "{error}");
-    // The other way round the classifier is missed.
+    // The other way round, the weights of the classifier are missing.
     let keypoints = Model { weights: fresh, task: task.clone(), ..classifier };
     let again = warm_start(&mut set_up(&recipe), &keypoints, &task).unwrap();
     assert!(!again.new_classifier && again.copied == keypoints.weights.0.len());

@@ -3,13 +3,13 @@
 //! ```text
 //! state ← newest checkpoint, or the first weights
 //! while epochs remain:
-//!     for each batch from where the epoch stands:  τ, learning rate ← progress;  forward, backward, step
+//!     for each remaining batch of the epoch:  τ, learning rate ← progress;  forward, backward, step
 //!         save every few minutes; when asked to stop: save, stop
 //!     evaluate; the best network becomes the model file; save
 //! ```
 //!
-//! Everything random depends on the seed and on how many iterations are done, and a checkpoint holds everything else, so
-//! a run that is resumed yields the same bits as one that never stopped.
+//! All randomness depends on the seed and the number of completed iterations, and a checkpoint holds everything else,
+//! so a resumed run yields the same bits as one that was never stopped.
 
 mod event;
 #[cfg(test)]
@@ -41,28 +41,29 @@ use crate::world::World;
 pub use event::Event;
 use writer::RunWriter;
 
-/// Batches that are made ready ahead of the loop.
+/// Number of batches to prefetch.
 const PREFETCH: usize = 4;
 
 /// A finished run.
 #[derive(Debug)]
 pub struct Trained {
-    /// Every epoch; of a process that does not lead, none.
+    /// Every epoch; empty in processes other than the leader.
     pub epochs: Vec<Epoch>,
-    /// The one whose network stands in the model file.
+    /// The epoch whose network is in the model file.
     pub best: Best,
 }
 
-/// Trains until all epochs are done, from where the folder's checkpoint stands.
+/// Trains until all epochs are done, resuming from the folder's newest checkpoint.
 ///
-/// Of several processes the leading one has the folder, writes and evaluates; the others have none. `train.batch` is that
-/// of all together.
+/// Of several processes, the leader has the folder, writes and evaluates; the others have none. `train.batch` is the
+/// size of the whole batch, over all processes.
 ///
-/// The same recipe and data give the same files, byte for byte, times aside, however often the run was killed and
-/// resumed. With `stop` set the iteration is finished, everything is saved, and [`TrainError::Interrupted`] returned.
+/// The same recipe and data give the same files, byte for byte except for times, however often the run was killed and
+/// resumed. If `stop` is set, the current iteration is finished, everything is saved, and [`TrainError::Interrupted`]
+/// is returned.
 ///
 /// # Errors
-/// See [`TrainError`]. The newest checkpoint stays whole.
+/// See [`TrainError`]. The newest checkpoint stays intact.
 pub fn train(
     recipe: &Recipe,
     folder: Option<&RunFolder>,
@@ -89,15 +90,15 @@ struct Run<'a> {
     stop: &'a AtomicBool,
     transform: Transform,
     loader: LoaderOptions,
-    /// Batches of an epoch.
+    /// Number of batches in an epoch.
     batches: usize,
     learner: Learner<'a>,
     state: State,
-    /// Losses of the running epoch.
+    /// Losses of the current epoch.
     losses: Vec<f32>,
-    /// In the leading process: what it writes.
+    /// The writer of the leading process.
     writer: Option<RunWriter<'a>>,
-    /// What was reported: broken images, warnings.
+    /// What was already reported: broken images, warnings.
     reported: BTreeSet<String>,
 }
 
@@ -157,17 +158,17 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
-    /// Iterations done.
+    /// Number of completed iterations.
     fn step(&self) -> usize {
         self.state.epoch * self.batches + self.state.batch
     }
 
-    /// Iterations of the whole run.
+    /// Number of iterations of the whole run.
     fn total(&self) -> usize {
         self.recipe.train.epochs * self.batches
     }
 
-    /// Finishes the running epoch.
+    /// Finishes the current epoch.
     fn epoch(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
         let (started, mut seen, mut lr) = (Instant::now(), 0.0, self.last_learning_rate());
         let (epoch, dataset, world) = (self.state.epoch, self.dataset, self.world);
@@ -180,7 +181,7 @@ impl<'a> Run<'a> {
         while let Some(batch) = loader.next() {
             let batch = batch?;
             seen += world.total(batch.len() as f64);
-            // A batch without a readable image was passed over; it counts as done.
+            // A batch without a readable image was skipped; it counts as done.
             self.state.batch = batch.number;
             lr = self.learning_rate();
             self.iterate(&batch, lr)?;
@@ -261,13 +262,14 @@ impl<'a> Run<'a> {
         learning_rate(&self.recipe.train, self.progress())
     }
 
-    /// That of the last iteration of the running epoch; a run may be resumed where only the evaluation is left to do.
+    /// The learning rate of the last iteration of the current epoch; a run may be resumed when only the evaluation is
+    /// left to do.
     fn last_learning_rate(&self) -> f64 {
         let last = self.step() - usize::from(self.state.batch > 0);
         learning_rate(&self.recipe.train, last as f64 / self.batches as f64)
     }
 
-    /// Epochs done.
+    /// Progress of the run in epochs.
     fn progress(&self) -> f64 {
         self.step() as f64 / self.batches as f64
     }
@@ -288,7 +290,7 @@ impl<'a> Run<'a> {
             )));
         }
         self.learner.set_temperature(temperature(&self.recipe.temperature, self.progress()))?;
-        // Dropout draws from a stream for each iteration and process, so that there is nothing to save.
+        // Dropout draws from a separate stream for each iteration and process, so that it has no state to save.
         let seed = self.recipe.seed.wrapping_add((self.world.rank() as u64) << 32);
         let loss = self.learner.step(batch, lr, stream(seed, self.step()));
         self.losses.push(loss.map_err(|error| match error {
@@ -300,14 +302,14 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The network as it is scored and kept.
+    /// The network that is scored and saved.
     fn evaluated(&self) -> Result<Network, TrainError> {
         self.learner.evaluated().map_err(|e| {
             self.diverged(NonFinite { what: "the average of the weights is not finite".into(), origin: e.to_string() })
         })
     }
 
-    /// A model that cannot be written because a weight or a statistic is NaN or infinite has diverged.
+    /// If a model cannot be written because a weight or a statistic is NaN or infinite, training has diverged.
     fn not_finite(&self, error: TrainError) -> TrainError {
         match error {
             TrainError::File(FileError {
@@ -328,7 +330,7 @@ impl<'a> Run<'a> {
         TrainError::Diverged { what, origin, step: self.step() + 1, epoch: self.state.epoch + 1, kept }
     }
 
-    /// Scores the network on the held-out part.
+    /// Scores the network on the validation part.
     fn evaluate(&mut self, network: &Network, observe: &mut dyn FnMut(Event<'_>)) -> Result<Scored, TrainError> {
         if self.dataset.is_empty(Split::Val) {
             return Ok(Scored::Nothing);
@@ -352,11 +354,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Reports what is wrong with the attention, once a layer.
+    /// Reports problems of the attention, once per layer.
     fn warn(&mut self, line: &Epoch, observe: &mut dyn FnMut(Event<'_>)) {
         let t = &self.recipe.temperature;
         let annealed = if t.schedule == TemperatureSchedule::Linear { t.epochs } else { 0.0 };
-        // A router needs time to leave the uniform start: half of what is left after annealing.
+        // A router needs time to leave the uniform start: half of the epochs after annealing.
         let settled = line.epoch as f64 >= 0.5 * (annealed + self.recipe.train.epochs as f64).max(2.0 * annealed);
         for text in line.attention.iter().flat_map(|a| a.warnings(settled, &mut self.reported)) {
             observe(Event::Warning(text));
@@ -376,7 +378,7 @@ impl<'a> Run<'a> {
         saved
     }
 
-    /// Writes the page of the epochs done.
+    /// Writes the report of the completed epochs.
     fn report(&self) -> Result<(), TrainError> {
         let writer = self.writer.as_ref().filter(|k| !k.epochs.is_empty());
         writer.map_or(Ok(()), |k| k.report(self.dataset, &self.setup.graph))
@@ -389,16 +391,16 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What came of scoring the network.
+/// The result of scoring the network.
 enum Scored {
     Done(Evaluation),
-    /// There is nothing to score on.
+    /// There is no validation part.
     Nothing,
     /// The run was asked to stop meanwhile.
     Stopped,
 }
 
-/// How this process reads its part of the training images.
+/// Loader options for this process's part of the training images.
 fn loader(recipe: &Recipe, dataset: &Dataset, world: &World) -> Result<LoaderOptions, TrainError> {
     let (images, batch) = (dataset.len(Split::Train), recipe.train.batch);
     let loader = LoaderOptions {
@@ -418,7 +420,7 @@ fn loader(recipe: &Recipe, dataset: &Dataset, world: &World) -> Result<LoaderOpt
     Ok(loader)
 }
 
-/// The leading process's checkpoint, in all.
+/// Broadcasts the leading process's checkpoint to all processes.
 fn shared(own: Checkpoint, world: &World) -> Result<Checkpoint, TrainError> {
     if world.size() == 1 {
         return Ok(own);

@@ -1,4 +1,4 @@
-//! What the leading process writes: checkpoints, metrics, the best network, the report.
+//! The files written by the leading process: checkpoints, metrics, the best network, the report.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,18 +25,18 @@ use crate::setup::{Setup, task};
 /// The open files of a run.
 pub(super) struct RunWriter<'a> {
     folder: &'a RunFolder,
-    /// What the data are known by.
+    /// Fingerprint of the data.
     data: Fingerprint,
     journal: Journal,
-    /// Every epoch done.
+    /// Every completed epoch.
     pub epochs: Vec<Epoch>,
-    /// When the newest checkpoint was written, or the run resumed.
+    /// When the newest checkpoint was written, or the run was resumed.
     saved_at: Instant,
     /// Iteration of the newest checkpoint, if there is one.
     saved: Option<usize>,
 }
 
-/// The folder's newest checkpoint that can be resumed, or `None` where the run is only beginning.
+/// The folder's newest checkpoint that can be resumed, or `None` if the run is new.
 pub(super) fn newest(folder: &RunFolder, observe: &mut dyn FnMut(Event<'_>)) -> Result<Option<Checkpoint>, TrainError> {
     let written = std::fs::metadata(folder.file(JOURNAL)).map_or(0, |m| m.len());
     let usable = |state: &State| match state.journal <= written {
@@ -54,7 +54,7 @@ pub(super) fn newest(folder: &RunFolder, observe: &mut dyn FnMut(Event<'_>)) -> 
 }
 
 impl<'a> RunWriter<'a> {
-    /// Opens the files, cut to where `state` stands.
+    /// Opens the files, truncated to the position recorded in `state`.
     pub fn open(folder: &'a RunFolder, dataset: &Dataset, state: &State) -> Result<Self, TrainError> {
         let (journal, lines) = Journal::open(folder, state.journal)?;
         let epochs = lines.into_iter().filter_map(|line| match line {
@@ -71,7 +71,7 @@ impl<'a> RunWriter<'a> {
         })
     }
 
-    /// Says at which iteration the newest checkpoint stands.
+    /// Records the iteration of the newest checkpoint.
     pub fn resumed(&mut self, step: usize) {
         self.saved = Some(step);
     }
@@ -102,7 +102,7 @@ impl<'a> RunWriter<'a> {
         steps || self.saved_at.elapsed().as_secs_f64() >= 60.0 * recipe.checkpoint_minutes
     }
 
-    /// Writes the checkpoint that `make` gives for a journal of so many bytes.
+    /// Writes the checkpoint that `make` returns, given the length of the journal in bytes.
     pub fn save(
         &mut self,
         step: usize,
@@ -116,7 +116,7 @@ impl<'a> RunWriter<'a> {
         Ok(())
     }
 
-    /// Writes the network as the best.
+    /// Writes the network to the model file as the best.
     pub fn keep(
         &self,
         network: &Network,
@@ -146,7 +146,7 @@ impl<'a> RunWriter<'a> {
         self.written(report::write(self.folder, dataset, &self.epochs, graph))
     }
 
-    /// Adds to an error of writing what is left of the run.
+    /// Adds to a write error what is preserved of the run.
     fn written<T>(&self, result: Result<T, TrainError>) -> Result<T, TrainError> {
         result.map_err(|error| {
             let kept = Some(Kept { checkpoint: self.saved, resume: self.resume() });

@@ -78,7 +78,7 @@ fn every_process_takes_every_step() {
     assert_eq!([0, 1, 2].map(lens), [[(0, 13), (1, 1)], [(0, 13), (1, 0)], [(0, 0), (1, 0)]]);
 }
 
-/// Joins what the ranks have of one batch.
+/// Concatenates the parts of one batch.
 fn joined(parts: &[Batch]) -> Batch {
     let mut whole = parts[0].clone();
     for part in &parts[1..] {

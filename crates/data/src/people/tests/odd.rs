@@ -1,10 +1,10 @@
-//! Annotations as other tools write them: read and told, or refused by name.
+//! Annotations as other tools write them: interpreted and reported, or rejected by name.
 
 use super::*;
 use crate::DecodeOptions;
 use dyconv_task::Orientation;
 
-/// The validation part of annotations in this very text.
+/// Opens this exact text as the validation part.
 fn read_text(text: &[u8]) -> Result<Dataset, DataError> {
     let dir = layout(&document(1, vec![annotation(1, 1)]), &document(11, vec![annotation(4, 11)]));
     let file = dir.path().join("annotations/person_keypoints_val2017.json");
@@ -12,7 +12,7 @@ fn read_text(text: &[u8]) -> Result<Dataset, DataError> {
     Dataset::open_annotations(&file, &dir.path().join("val2017"), Some(&animal()))
 }
 
-/// The validation part after a change of its second annotation, which is number 101.
+/// The validation part after a change of its second annotation, which has the id 101.
 fn changed(change: impl FnOnce(&mut Value)) -> Result<Dataset, DataError> {
     let mut value = document(11, vec![annotation(4, 11), annotation(101, 12)]);
     change(&mut value);
@@ -73,7 +73,7 @@ fn numbers_of_every_kind_are_read_exactly_and_told() {
     );
     let crowd = changed(|v| v["annotations"][1]["iscrowd"] = json!(true)).unwrap();
     assert!(crowd.people().unwrap().rest[0].crowd);
-    // All 64 bits of an id.
+    // An id that needs all 64 bits.
     let exact = changed(|v| v["annotations"][1]["id"] = json!(u64::MAX)).unwrap();
     assert_eq!(exact.person(Split::Val, 1).unwrap().id, u64::MAX);
 }
@@ -120,7 +120,7 @@ fn files_that_are_no_plain_json_say_what_they_are() {
         assert!(error.starts_with(expected), "{error}");
     };
     for word in ["NaN", "Infinity", "-Infinity"] {
-        // serde_json sorts keys, so the area stands before the id.
+        // serde_json sorts keys, so the area comes before the id.
         let broken = text.replacen("\"area\":60.0", "\"area\":1.0", 1).replace("60.0", word);
         says(broken.as_bytes(), &format!("{word} is no JSON; annotation 101: `area` (line 1, column "));
     }
@@ -191,7 +191,7 @@ fn boxes_that_nobody_can_be_seen_in_are_left_out_by_name() {
         assert_eq!(of(json!(bbox)), (1, vec![huge.clone()]), "{bbox:?}");
     }
     assert_eq!(of(json!([-80.0, -60.0, 170.0, 130.0])), (2, vec![]));
-    // Nobody is left to learn from.
+    // Nothing is left to train on.
     let mut tiny = annotation(7, 1);
     tiny["bbox"] = json!([3.0, 3.0, 1e-200, 1e-200]);
     let dir = layout(&document(1, vec![tiny]), &document(11, vec![annotation(4, 11)]));

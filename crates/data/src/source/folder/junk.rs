@@ -1,11 +1,11 @@
-//! Folders that are no data: what systems, programs and runs leave between pictures.
+//! Folders that are not data: created among pictures by systems, programs and runs.
 
 use std::fs::DirEntry;
 use std::path::Path;
 
 use crate::extensions::is_image;
 
-/// Names that file managers, file systems and network drives give to folders of their own, in lower case.
+/// Names of folders that file managers, file systems and network drives create, in lower case.
 const SYSTEM: [&str; 9] = [
     "__macosx",
     "@eadir",
@@ -18,15 +18,15 @@ const SYSTEM: [&str; 9] = [
     "__pycache__",
 ];
 
-/// Deepest nesting of folders above runs that is looked through, as `runs/model/seed/run.json`.
+/// Deepest nesting of folders above runs that is searched, as in `runs/model/seed/run.json`.
 const DEPTH: usize = 4;
 
-/// Whether a folder of this name is never data. All that begin with a dot are none.
+/// Whether a folder of this name is never data, such as all that begin with a dot.
 pub(super) fn is_system(name: &str) -> bool {
     name.starts_with('.') || SYSTEM.contains(&name.to_lowercase().as_str())
 }
 
-/// Why a folder holds results and no data, if it does: it is a run, or nothing but a place of runs.
+/// Why a folder holds results instead of data, if it does: it is a run, or holds nothing but runs.
 pub(super) fn run(folder: &Path) -> Option<&'static str> {
     if is_run(folder) {
         Some("holds a run")
@@ -46,7 +46,7 @@ fn holds_picture(folder: &Path) -> bool {
     entries(folder).any(|entry| is_image(&entry.path()))
 }
 
-/// Whether there is a folder, all of them are runs or hold runs, and no picture lies beside them.
+/// Whether there are folders that all are runs or hold runs, and no picture beside them.
 fn holds_runs(folder: &Path, depth: usize) -> bool {
     let mut found = false;
     for entry in entries(folder) {

@@ -1,7 +1,7 @@
-//! What the folders in a root are: classes, or parts of the data with classes in them.
+//! Determines the meaning of the folders in a root: classes, or parts of the data with classes in them.
 //!
-//! Names alone do not decide, since a class may be called `train` or `test`: a folder of a part holds folders of pictures,
-//! a folder of a class holds pictures. Where both readings remain, nothing is guessed.
+//! Names alone do not decide, since a class may be called `train` or `test`: a part holds folders of pictures, a class
+//! holds pictures. If both readings are possible, it is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::error::DataError;
 use crate::source::part::Part;
 use crate::words::{listed, shown};
 
-/// What was understood.
+/// The layout of a root.
 pub(super) enum Layout {
     /// Every folder is a class.
     Classes,
@@ -21,7 +21,7 @@ pub(super) enum Layout {
 
 type Tops = BTreeMap<String, Top>;
 
-/// Says what the folders in a root are.
+/// Determines the layout of a root.
 pub(super) fn understand(root: &Path, tops: &Tops) -> Result<Layout, DataError> {
     let named: Vec<(&str, &Top, Part)> =
         tops.iter().filter_map(|(name, top)| Some((name.as_str(), top, Part::of_folder(name)?))).collect();
@@ -47,7 +47,7 @@ pub(super) fn understand(root: &Path, tops: &Tops) -> Result<Layout, DataError> 
         && named.iter().all(|(_, top, _)| top.holds_folders() || top.is_empty())
         && !others.is_empty()
     {
-        // One folder that may be a part or a class. Are the others built as it is?
+        // A single folder may be a part or a class: does it have the same structure as the others?
         refuse_same(root, tops)?;
         if others.iter().any(|name| tops[*name].direct.is_empty()) {
             return Ok(Layout::Classes);
@@ -74,7 +74,7 @@ fn folder_of(root: &Path, part: Part, named: &[(&str, &Top, Part)]) -> Result<Op
     let full: Vec<&str> = mine().filter(|(_, top, _)| top.holds_folders()).map(|(name, ..)| *name).collect();
     match full[..] {
         [name] => Ok(Some(name.to_owned())),
-        // Pictures for testing often have no labels.
+        // Test pictures often have no labels.
         [] if part == Part::Test => Ok(None),
         [] => match mine().next() {
             None => Ok(None),
@@ -90,7 +90,7 @@ fn folder_of(root: &Path, part: Part, named: &[(&str, &Top, Part)]) -> Result<Op
     }
 }
 
-/// Refuses folders that all hold the same folders and no pictures: they are parts under other names, or the classes lie in
+/// Rejects folders that all hold the same folders and no pictures: they are parts with other names, or classes contain
 /// the classes.
 fn refuse_same(root: &Path, tops: &Tops) -> Result<(), DataError> {
     let full: Vec<(&String, &Top)> = tops.iter().filter(|(_, top)| !top.is_empty()).collect();
@@ -120,7 +120,7 @@ fn refuse_same(root: &Path, tops: &Tops) -> Result<(), DataError> {
     ))
 }
 
-/// Refuses a single class that is only a folder around folders: they are the classes, or the parts.
+/// Rejects a single class that is only a wrapper around folders: those are the classes, or the parts.
 pub(super) fn refuse_wrapper<'a>(root: &Path, pictures: impl Iterator<Item = &'a String>) -> Result<(), DataError> {
     let mut common: Option<Vec<&str>> = None;
     let mut below = BTreeSet::new();

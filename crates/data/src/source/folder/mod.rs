@@ -1,4 +1,4 @@
-//! A folder of images, one folder per class; directly, or below folders that are called after parts of the data.
+//! A folder of images, one folder per class; directly, or below folders named after parts of the data.
 
 mod junk;
 mod layout;
@@ -38,7 +38,7 @@ pub(super) fn read(root: &Path) -> Result<Contents, DataError> {
     }
 }
 
-/// Reads folders of parts: for each part the name of its folder, if it has one.
+/// Reads folders of parts, given the folder name of each part that has one.
 fn parts(
     root: &Path,
     mut tops: BTreeMap<String, Top>,
@@ -103,7 +103,7 @@ fn contents(
 ) -> Contents {
     let (mut paths, mut labels) = (Vec::new(), Vec::new());
     for (class, images) in trees.into_iter().flatten() {
-        // Only an empty folder of validation or testing is not among the classes.
+        // Only empty folders of validation or testing are missing in the classes.
         let Ok(label) = classes.binary_search(&class) else { continue };
         labels.extend(std::iter::repeat_n(label, images.len()));
         paths.extend(images);
@@ -112,7 +112,7 @@ fn contents(
     Contents { images, labels: Labels::Classes { names: classes, of: labels }, split, left_out }
 }
 
-/// Every folder is a class; refuses those that nothing can be learned from.
+/// Every folder is a class; rejects folders that cannot be used for training.
 fn classes_of(root: &Path, tops: BTreeMap<String, Top>, left: &mut LeftOut) -> Result<Tree, DataError> {
     let mut tree = Tree::new();
     for (class, mut top) in tops {
@@ -134,7 +134,7 @@ fn empty_class(folder: &Path, left: &LeftOut) -> DataError {
     DataError::at(folder, format!("no images ({kinds}) in this class folder: add some or remove the folder{found}"))
 }
 
-/// What is told of a folder without any picture in a folder.
+/// The error for a root without any folder of pictures.
 fn nothing(root: &Path, scan: &scan::Scan) -> DataError {
     let kinds = listed(&EXTENSIONS);
     let pictures = match scan.pictures {

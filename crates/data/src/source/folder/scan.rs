@@ -1,4 +1,4 @@
-//! What lies in a folder: its sub-folders, the folders in those, and the pictures below them.
+//! Scans a folder: its sub-folders, the folders in them, and the pictures below.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,20 +16,20 @@ use crate::source::left_out::LeftOut;
 pub(super) struct Scan {
     /// The folders in the root.
     pub tops: BTreeMap<String, Top>,
-    /// How many pictures lie in the root itself.
+    /// Number of pictures in the root itself.
     pub pictures: usize,
-    /// What else lies in the root itself.
+    /// Ignored entries in the root itself.
     pub left: LeftOut,
 }
 
-/// A folder in the root. Paths of pictures are relative to the root, with `/` between the parts.
+/// A folder in the root. Paths of pictures are relative to the root, with `/` as separator.
 #[derive(Default)]
 pub(super) struct Top {
-    /// Pictures that lie in it.
+    /// Pictures directly in it.
     pub direct: Vec<String>,
     /// The folders in it, and all pictures below each.
     pub subs: BTreeMap<String, Vec<String>>,
-    /// What else lies below it.
+    /// Ignored entries below it.
     pub left: LeftOut,
 }
 
@@ -39,13 +39,13 @@ impl Top {
         self.subs.iter().filter(|(_, pictures)| !pictures.is_empty()).map(|(name, _)| name.as_str())
     }
 
-    /// Whether it holds folders of pictures, and pictures itself at most by mistake.
+    /// Whether it holds several folders of pictures, or one and no pictures of its own.
     pub fn holds_folders(&self) -> bool {
         let folders = self.full().count();
         folders > 1 || (folders == 1 && self.direct.is_empty())
     }
 
-    /// Whether there is no picture in it at any depth.
+    /// Whether it holds no picture at any depth.
     pub fn is_empty(&self) -> bool {
         self.direct.is_empty() && self.full().next().is_none()
     }
@@ -59,7 +59,8 @@ impl Top {
     }
 }
 
-/// Looks through a folder. What cannot be read is left out and named, but an unreadable root or folder in it.
+/// Scans a folder. Unreadable entries are ignored and counted, but an unreadable root or folder in the root is an
+/// error.
 pub(super) fn scan(root: &Path) -> Result<Scan, DataError> {
     let mut scan = Scan::default();
     let mut entries = WalkDir::new(root).min_depth(1).follow_links(true).sort_by_file_name().into_iter();
@@ -88,11 +89,11 @@ pub(super) fn scan(root: &Path) -> Result<Scan, DataError> {
 }
 
 impl Scan {
-    /// Takes a folder; says whether to look into it.
+    /// Adds a folder; returns whether to descend into it.
     fn folder(&mut self, root: &Path, entry: &DirEntry) -> Result<bool, DataError> {
         let path = entry.path();
         let Some(parts) = parts(root, path) else {
-            // The name of a class is needed as text.
+            // The name of a class must be text.
             if entry.depth() <= 2 {
                 return Err(DataError::at(path, "the name is not UTF-8: rename it"));
             }
@@ -113,7 +114,7 @@ impl Scan {
         Ok(true)
     }
 
-    /// Takes a file, or a link that leads nowhere: one that is called a picture is a broken one.
+    /// Adds a file or a dangling link; one with the extension of a picture counts as broken.
     fn file(&mut self, root: &Path, path: &Path) {
         let Some(parts) = parts(root, path) else {
             return self.left(root, path).file("with a name that is not UTF-8");
@@ -140,7 +141,7 @@ impl Scan {
         if error.loop_ancestor().is_some() {
             self.left(root, path).folder(lossy(root, path), Some("a link to a folder above it"));
         } else if !std::fs::symlink_metadata(path).is_ok_and(|kind| kind.is_dir()) {
-            // A link to nothing, or a file in a folder that may be listed and not entered.
+            // A dangling link, or a file in a folder that may be listed but not entered.
             self.file(root, path);
         } else if error.depth() <= 1 {
             return Err(DataError::at(path, format!("cannot be read: {}", reason(error))));
@@ -154,7 +155,7 @@ impl Scan {
         self.tops.entry(name.to_owned()).or_default()
     }
 
-    /// Where is counted what is left out: with the folder in the root that it lies below.
+    /// The counter for an ignored entry: that of the folder in the root that contains it.
     fn left(&mut self, root: &Path, path: &Path) -> &mut LeftOut {
         let relative = path.strip_prefix(root).unwrap_or(path);
         let top = relative.iter().next().and_then(|top| top.to_str()).filter(|_| relative.iter().nth(1).is_some());
@@ -165,7 +166,7 @@ impl Scan {
     }
 }
 
-/// The parts of a path below the root, if they are UTF-8.
+/// The components of a path relative to the root, if they are UTF-8.
 fn parts<'a>(root: &Path, path: &'a Path) -> Option<Vec<&'a str>> {
     path.strip_prefix(root).unwrap_or(path).iter().map(|part| part.to_str()).collect()
 }
@@ -174,7 +175,7 @@ fn lossy(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned()
 }
 
-/// What the system says, without the path that the error is told with anyway.
+/// The message of the system, without the path, which the error names anyway.
 fn reason(error: &walkdir::Error) -> String {
     error.io_error().map_or_else(|| error.to_string(), ToString::to_string)
 }

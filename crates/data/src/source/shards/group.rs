@@ -1,10 +1,10 @@
-//! Which label belongs to which picture.
+//! Matches labels with pictures.
 //!
-//! WebDataset cuts a member's name at its first dot: what stands before is the key of a sample. But people have dots in the
-//! names of pictures, too: `img.1.jpg` and `img.1.cls`, `img.2.jpg` and `img.2.cls` have one key. So within a key a picture
-//! belongs to the label that has its whole name but for the last ending. A label that is called like the key belongs to the only
-//! picture of the key (`0001.rgb.jpg` and `0001.cls`), and pictures beside a labelled one are something else of that sample
-//! (`0001.seg.png`).
+//! WebDataset cuts a member's name at its first dot: the part before it is the key of a sample. But names of pictures
+//! may contain dots, too: `img.1.jpg` and `img.1.cls`, `img.2.jpg` and `img.2.cls` all have one key. So within a key a
+//! picture belongs to the label that has the same name except for the last extension. A label named like the key
+//! belongs to the only picture of the key (`0001.rgb.jpg` and `0001.cls`), and pictures beside a labelled one are other
+//! data of that sample (`0001.seg.png`).
 
 use std::collections::HashMap;
 
@@ -15,13 +15,13 @@ pub(super) struct Picture {
     pub size: u64,
 }
 
-/// A label: name of its member and text.
+/// A label: name of its member, and text.
 pub(super) struct Label {
     pub name: String,
     pub text: String,
 }
 
-/// The members of one key that stand in a row.
+/// Consecutive members with one key.
 #[derive(Default)]
 pub(super) struct Group {
     pub key: String,
@@ -29,17 +29,17 @@ pub(super) struct Group {
     pub labels: Vec<Label>,
 }
 
-/// What a group or a tar file comes to.
+/// The result of matching a group or a tar file.
 #[derive(Default)]
 pub(super) struct Paired {
     pub samples: Vec<(Picture, Label)>,
-    /// Pictures of labelled samples that are not theirs to be shown.
+    /// Pictures of labelled samples that are not the sample's image.
     pub others: Vec<Picture>,
     pub pictures: Vec<Picture>,
     pub labels: Vec<Label>,
 }
 
-/// A name without its last ending.
+/// A name without its last extension.
 pub(super) fn stem(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }
@@ -85,7 +85,7 @@ impl Group {
     }
 }
 
-/// Pictures and labels that did not stand in a row.
+/// Pictures and labels that were not consecutive.
 #[derive(Default)]
 pub(super) struct Loose {
     pictures: HashMap<String, Picture>,
@@ -93,7 +93,7 @@ pub(super) struct Loose {
 }
 
 impl Loose {
-    /// Takes a picture; gives it back with its label, if that is known.
+    /// Adds a picture, or returns it with its label, if that is known.
     pub fn picture(&mut self, picture: Picture) -> Option<(Picture, Label)> {
         let key = stem(&picture.name).to_owned();
         match self.labels.remove(&key) {
@@ -105,7 +105,7 @@ impl Loose {
         }
     }
 
-    /// Takes a label; gives it back with its picture, if that is known.
+    /// Adds a label, or returns it with its picture, if that is known.
     pub fn label(&mut self, label: Label) -> Option<(Picture, Label)> {
         let key = stem(&label.name).to_owned();
         match self.pictures.remove(&key) {
@@ -117,12 +117,12 @@ impl Loose {
         }
     }
 
-    /// How many pictures have no label, and labels no picture.
+    /// Number of pictures without a label, and of labels without a picture.
     pub fn counts(&self) -> [usize; 2] {
         [self.pictures.len(), self.labels.len()]
     }
 
-    /// What is missing, for the first picture or label that lacks something.
+    /// Describes what is missing for the first picture or label without a counterpart.
     pub fn first(&self) -> Option<String> {
         if let Some(picture) = self.pictures.values().min_by_key(|picture| picture.offset) {
             let name = &picture.name;

@@ -1,4 +1,4 @@
-//! What the headers of tar files say: where images lie, and of which class they are.
+//! Indexes tar files from their headers: positions and classes of the images.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -20,25 +20,25 @@ use crate::words::{shown, thousands};
 
 /// Longest content of a `.cls` member in bytes.
 const MAX_LABEL: u64 = 1024;
-/// Most classes: a label beyond is a mistake, not a class.
+/// Largest number of classes: a larger label is a mistake, not a class.
 const MAX_CLASSES: usize = 1 << 20;
 
-/// What has been found so far.
+/// The index so far.
 #[derive(Default)]
 pub(super) struct Index {
     root: PathBuf,
     files: Vec<String>,
     images: Vec<Place>,
     names: String,
-    /// Every different label, where it was first seen and its number in this order.
+    /// Every different label, with its number in order of appearance and where it was first seen.
     texts: BTreeMap<String, (u32, String)>,
-    /// For every image the number of its label.
+    /// The number of the label of every image.
     labels: Vec<u32>,
     left_out: LeftOut,
 }
 
 impl Index {
-    /// Nothing yet, but for what was left out already.
+    /// An empty index, except for what was ignored already.
     pub fn new(root: &Path, left_out: LeftOut) -> Self {
         Self { root: root.to_owned(), left_out, ..Self::default() }
     }
@@ -53,7 +53,7 @@ impl Index {
         self.texts.len()
     }
 
-    /// Takes the samples of a tar file.
+    /// Adds the samples of a tar file.
     pub fn add(&mut self, file: String) -> Result<(), DataError> {
         let path = self.root.join(&file);
         self.walk(&path, &file).map_err(|message| DataError::at(&path, message))?;
@@ -67,7 +67,7 @@ impl Index {
         let len = tar.metadata().map_err(unreadable)?.len();
         let mut first = Vec::new();
         (&tar).take(BLOCK).read_to_end(&mut first).map_err(unreadable)?;
-        // A tar file begins with the name of its first member, whatever that is.
+        // A tar file begins with the name of its first member, which may look like anything.
         let is_tar = first.get(257..262) == Some(b"ustar");
         if let Some(kind) = packed(&first).filter(|_| !is_tar) {
             return Err(format!("is packed with {kind}: unpack it to a plain .tar"));
@@ -94,7 +94,7 @@ impl Index {
         Ok(())
     }
 
-    /// Takes the members up to the next block of zeros; returns where the last of them ends.
+    /// Reads the members up to the next block of zeros; returns the end of the last one.
     fn segment(&mut self, segment: Segment, base: u64, len: u64, shard: &mut Shard) -> Result<u64, String> {
         let mut end = base;
         let mut archive = Archive::new(segment);
@@ -148,7 +148,7 @@ impl Index {
         Ok(end)
     }
 
-    /// Takes the samples of the key that ends.
+    /// Adds the samples of the completed key.
     fn close(&mut self, shard: &mut Shard) -> Result<(), String> {
         let paired = std::mem::take(&mut shard.group).pair()?;
         paired.others.iter().for_each(|other| self.left_out.ending(Path::new(&other.name)));
@@ -168,7 +168,7 @@ impl Index {
         Ok(())
     }
 
-    /// Takes a whole sample of the tar file that comes after `files`.
+    /// Adds a complete sample of the tar file that comes after `files`.
     fn push(&mut self, picture: Picture, label: Label, file: &str) -> Result<(), String> {
         let Picture { name, offset, size } = picture;
         if size > MAX_FILE_BYTES {
@@ -192,7 +192,7 @@ impl Index {
         Ok(self.texts.entry(text).or_insert((next as u32, at)).0)
     }
 
-    /// Turns texts into classes. The first `known` different texts are those of the training part.
+    /// Converts labels into classes. The first `known` different labels are those of the training part.
     pub fn contents(self, known: usize, split: Option<OwnSplit>) -> Result<Contents, DataError> {
         let number = |text: &str| text.parse::<usize>().ok();
         let training = || self.texts.iter().filter(|(_, (i, _))| (*i as usize) < known).map(|(text, _)| text);
@@ -235,13 +235,13 @@ impl Index {
 /// A tar file that is being read.
 struct Shard<'a> {
     file: &'a str,
-    /// How many images there were before it.
+    /// Number of images before it.
     before: usize,
     group: Group,
     loose: Loose,
 }
 
-/// Numbers of classes that are only numbered: from 0 or, where none is 0, from 1.
+/// The range of numeric class labels: from 0 or, if there is no 0, from 1.
 fn numbers(used: BTreeSet<usize>) -> Result<RangeInclusive<usize>, String> {
     let (first, most) = (used.first().copied().unwrap_or(0).min(1), used.last().copied().unwrap_or(0));
     match (first..=most).find(|class| !used.contains(class)) {
@@ -253,7 +253,7 @@ fn numbers(used: BTreeSet<usize>) -> Result<RangeInclusive<usize>, String> {
     }
 }
 
-/// Key of a member by WebDataset's rule: its name up to the first dot of the file's own. Hidden files have none.
+/// Key of a member by WebDataset's rule: its path up to the first dot of the file name. Hidden files have none.
 fn key(name: &str) -> Option<&str> {
     let file = name.rfind('/').map_or(0, |slash| slash + 1);
     match name[file..].find('.') {

@@ -1,29 +1,29 @@
-//! Reading a tar file where there is something in it.
+//! Reads the parts of a tar file that hold data.
 //!
-//! Tar files may be joined, padded, or have holes between their parts: a segment goes from a block that is not zero to the
-//! next one that is, and what lies between segments is passed over in large steps.
+//! Tar files may be concatenated, padded, or have holes between their parts. A segment extends from a nonzero block to
+//! the next zero block; everything between segments is skipped in large steps.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// A tar file is made of blocks of so many bytes.
+/// Size of a block of a tar file in bytes.
 pub(super) const BLOCK: u64 = 512;
-/// Most bytes that are read at once where nothing but zeros is expected.
+/// Number of bytes that are read at once where only zeros are expected.
 const STEP: usize = 1 << 20;
-/// Most bytes of an extended header: longer names and attributes are a mistake.
+/// Largest size of an extended header in bytes: longer names and attributes are a mistake.
 const MAX_EXTENSION: usize = 1 << 20;
 
-/// A file from some place on; positions count from there.
+/// A file from some offset on; positions are relative to it.
 pub(super) struct Segment<'a> {
     file: &'a File,
     start: u64,
     position: u64,
-    /// Bytes read since a reader last went somewhere. Headers and labels are short.
+    /// Bytes read since the last seek. Headers and labels are short.
     in_a_row: usize,
 }
 
 impl<'a> Segment<'a> {
-    /// Goes to `start`.
+    /// Seeks to `start`.
     pub fn at(mut file: &'a File, start: u64) -> io::Result<Self> {
         file.seek(SeekFrom::Start(start))?;
         Ok(Self { file, start, position: 0, in_a_row: 0 })
@@ -60,7 +60,7 @@ impl Seek for Segment<'_> {
     }
 }
 
-/// The first block from `from` on that is not zero.
+/// The offset of the first nonzero block from `from` on.
 pub(super) fn next_block(mut file: &File, from: u64) -> io::Result<Option<u64>> {
     let mut at = from;
     let mut buffer = vec![0; BLOCK as usize];
@@ -69,7 +69,7 @@ pub(super) fn next_block(mut file: &File, from: u64) -> io::Result<Option<u64>> 
         at = data.max(from) / BLOCK * BLOCK;
         file.seek(SeekFrom::Start(at))?;
         let mut filled = 0;
-        // A short read is no end.
+        // A short read is not the end.
         while filled < buffer.len() {
             match file.read(&mut buffer[filled..]) {
                 Ok(0) => break,
@@ -90,13 +90,13 @@ pub(super) fn next_block(mut file: &File, from: u64) -> io::Result<Option<u64>> 
     }
 }
 
-/// Where there are bytes on disk, from `at` on; `None` where there are no more.
+/// The offset of the next bytes on disk, from `at` on; `None` if there are no more.
 #[cfg(target_os = "linux")]
 fn after_hole(file: &File, at: u64) -> Option<u64> {
     match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
         Ok(data) => Some(data),
         Err(rustix::io::Errno::NXIO) => None,
-        // Not every file system knows its holes.
+        // Not every file system reports its holes.
         Err(_) => Some(at),
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 
-/// A member of a kind.
+/// A header of this kind.
 fn header(kind: EntryType, size: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
@@ -13,7 +13,7 @@ fn header(kind: EntryType, size: u64) -> Header {
     header
 }
 
-/// A whole tar file of plain members.
+/// A complete tar file of plain members.
 fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (name, data) in members {
@@ -23,7 +23,7 @@ fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// One header with its checksum, and the end mark.
+/// A header with its checksum, and the end mark.
 fn lone(mut header: Header) -> Vec<u8> {
     header.set_path("1.jpg").unwrap();
     header.set_cksum();
@@ -103,7 +103,7 @@ fn lists_name_the_classes() {
     }
 }
 
-/// Opening a shard of these members fails with this end of the message.
+/// Asserts that opening a shard of these members fails with this end of the message.
 fn says(bytes: &[u8], expected: &str) {
     let dir = tempfile::tempdir().unwrap();
     write(&dir, "s.tar", bytes);
@@ -330,7 +330,7 @@ fn padded_and_sparse_shards_are_read_at_once() {
     let (first, second) = (shard(&[("1", "a"), ("2", "b")]), shard(&[("3", "a"), ("4", "b")]));
     write(&dir, "padded.tar", &[&first[..], &vec![0; 5 << 20], &second, &[0; 512 * 3]].concat());
     write(&dir, "sparse.tar", &first);
-    // 8 TiB of nothing: block by block it would take hours.
+    // 8 TiB of zeros: block by block it would take hours.
     let sparse = std::fs::OpenOptions::new().write(true).open(dir.path().join("sparse.tar")).unwrap();
     let len = if cfg!(target_os = "linux") { 1 << 43 } else { 1 << 28 };
     sparse.set_len(len).unwrap();
