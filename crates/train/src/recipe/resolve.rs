@@ -321,7 +321,10 @@ mod tests {
                         1 => text.truncate(at.max(8)),
                         2 => text.insert(at, SYMBOLS[next(SYMBOLS.len())]),
                         3 => drop(text.remove(at)),
-                        _ => text.copy_within(at..text.len().min(at + 30), other.min(text.len().saturating_sub(30))),
+                        _ => {
+                            let (end, to) = (text.len().min(at + 30), other.min(text.len().saturating_sub(30)));
+                            text.copy_within(at..end, to);
+                        }
                     }
                 }
                 match Recipe::resolve(None, Some(&String::from_utf8_lossy(&text)), &[]) {
