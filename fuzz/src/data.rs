@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dyconv::data::{
-    Dataset, DecodeOptions, DetectedBoxes, HeatMaps, Image, Joint, OpenOptions, People, PersonCrop, Split, Transform,
+    Dataset, DecodeOptions, DetectedBoxes, HeatMaps, Image, Keypoint, OpenOptions, People, PersonCrop, Split, Transform,
     decode, draw_skeleton,
 };
 use dyconv::metrics::{Detection, Pose, keypoint_scores, oks_nms};
@@ -62,12 +62,12 @@ fn scored(people: &People) {
         let crop = PersonCrop::around(bbox, INPUT);
         let to_image = crop.to_image(INPUT);
         let to_crop = to_image.inverse();
-        let joints: Vec<Joint> = person
+        let joints: Vec<Keypoint> = person
             .joints
             .iter()
             .map(|joint| {
                 let [x, y] = to_crop.apply([joint.x, joint.y]);
-                Joint { x, y, visibility: joint.visibility }
+                Keypoint { x, y, visibility: joint.visibility }
             })
             .collect();
         let (mut map, mut weights) = (vec![0.0; joints.len() * 48], vec![0.0; joints.len()]);

@@ -14,7 +14,7 @@ const MIDDLE: usize = 2;
 /// Draws the joints (x, y, score) of one person and the bones between them: orange on the person's left, blue on the
 /// right, green in the middle.
 ///
-/// Left and right are the first and the second of the skeleton's flip pairs. Joints that score below `least`, or are
+/// Left and right are the first and the second of the skeleton's flip pairs. Keypoints that score below `least`, or are
 /// not finite, are skipped, and so are the bones that end in them. Coordinates are in pixels; the centre of the first
 /// is (0, 0). The thickness of lines is 1/80 of the diagonal of the box around the drawn joints, but at least a pixel
 /// and a half. A grey image becomes RGB.

@@ -6,7 +6,7 @@
 //! fractions of cells.
 
 use crate::crop::Affine;
-use crate::people::Joint;
+use crate::people::Keypoint;
 
 /// Gaussians are truncated at this many σ.
 const REACH: f64 = 3.0;
@@ -22,8 +22,8 @@ pub struct HeatMaps {
 
 /// A joint predicted by a network.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct FoundJoint {
-    /// Pixels from the left, in the input as decoded, in the image after [`FoundJoint::through`].
+pub struct FoundKeypoint {
+    /// Pixels from the left, in the input as decoded, in the image after [`FoundKeypoint::through`].
     pub x: f64,
     /// Pixels from the top.
     pub y: f64,
@@ -31,7 +31,7 @@ pub struct FoundJoint {
     pub score: f32,
 }
 
-impl FoundJoint {
+impl FoundKeypoint {
     /// The joint with its position mapped by `map`.
     #[must_use]
     pub fn through(self, map: &Affine) -> Self {
@@ -62,7 +62,7 @@ impl HeatMaps {
     ///
     /// # Panics
     /// If `maps` or `weights` has another size.
-    pub fn encode(&self, joints: &[Joint], sigma: f64, maps: &mut [f32], weights: &mut [f32]) {
+    pub fn encode(&self, joints: &[Keypoint], sigma: f64, maps: &mut [f32], weights: &mut [f32]) {
         assert_eq!((maps.len(), weights.len()), (joints.len() * self.cells(), joints.len()), "a map for every joint");
         let ([height, width], [down, across]) = (self.map, self.stride());
         maps.fill(0.0);
@@ -86,16 +86,16 @@ impl HeatMaps {
     /// Decodes the positions of the joints, in pixels of the input, from `maps` `[joints, height, width]`: the cell
     /// with the largest value, shifted by a quarter of a cell toward the larger neighbour across and down (not at the
     /// border). If a map holds NaN or infinity, there is no prediction: position and score of the joint are NaN, see
-    /// [`FoundJoint::is_known`].
+    /// [`FoundKeypoint::is_known`].
     ///
     /// # Panics
     /// If the length of `maps` is not a whole number of maps.
-    pub fn decode(&self, maps: &[f32]) -> Vec<FoundJoint> {
+    pub fn decode(&self, maps: &[f32]) -> Vec<FoundKeypoint> {
         assert!(maps.len().is_multiple_of(self.cells()), "maps of {:?} cells", self.map);
         let ([height, width], [down, across]) = (self.map, self.stride());
         let found = maps.chunks_exact(self.cells()).map(|map| {
             if map.iter().any(|value| !value.is_finite()) {
-                return FoundJoint { x: f64::NAN, y: f64::NAN, score: f32::NAN };
+                return FoundKeypoint { x: f64::NAN, y: f64::NAN, score: f32::NAN };
             }
             // The first of equal values.
             let largest =
@@ -104,7 +104,7 @@ impl HeatMaps {
             let (i, j) = (at % width, at / width);
             let x = i as f64 + if i > 0 && i + 1 < width { quarter(map[at - 1], map[at + 1]) } else { 0.0 };
             let y = j as f64 + if j > 0 && j + 1 < height { quarter(map[at - width], map[at + width]) } else { 0.0 };
-            FoundJoint { x: x * across, y: y * down, score }
+            FoundKeypoint { x: x * across, y: y * down, score }
         });
         found.collect()
     }
@@ -162,11 +162,11 @@ mod tests {
 
     const COCO: HeatMaps = HeatMaps { input: [256, 192], map: [64, 48] };
 
-    fn joint(x: f64, y: f64) -> Joint {
-        Joint { x, y, visibility: Visibility::Visible }
+    fn joint(x: f64, y: f64) -> Keypoint {
+        Keypoint { x, y, visibility: Visibility::Visible }
     }
 
-    fn encoded(sizes: HeatMaps, joints: &[Joint], sigma: f64) -> (Vec<f32>, Vec<f32>) {
+    fn encoded(sizes: HeatMaps, joints: &[Keypoint], sigma: f64) -> (Vec<f32>, Vec<f32>) {
         // The previous content of the buffers must not matter.
         let (mut maps, mut weights) = (vec![7.0; joints.len() * sizes.cells()], vec![7.0; joints.len()]);
         sizes.encode(joints, sigma, &mut maps, &mut weights);
@@ -187,8 +187,8 @@ mod tests {
 
     #[test]
     fn what_is_not_labelled_or_out_of_reach_has_no_weight() {
-        let hidden = Joint { visibility: Visibility::Missing, ..joint(40.0, 80.0) };
-        let occluded = Joint { visibility: Visibility::Occluded, ..joint(40.0, 80.0) };
+        let hidden = Keypoint { visibility: Visibility::Missing, ..joint(40.0, 80.0) };
+        let occluded = Keypoint { visibility: Visibility::Occluded, ..joint(40.0, 80.0) };
         // σ = 2 reaches 6 cells, 24 pixels; the last cell is at pixel 188.
         let joints = [hidden, occluded, joint(-24.0, 80.0), joint(-25.0, 80.0), joint(212.0, 80.0), joint(213.0, 80.0)];
         let joints = [&joints[..], &[joint(80.0, 1e9), joint(f64::NAN, 3.0), joint(3.0, f64::INFINITY)]].concat();
@@ -205,14 +205,14 @@ mod tests {
         let decode = |map: [f32; 12]| sizes.decode(&map)[0];
         let found = decode([0., 0., 0., 0., 0., 3., 2., 0., 0., 1., 0., 0.]);
         // Cell (1, 1): right is larger, below is larger; two pixels a cell.
-        assert_eq!(found, FoundJoint { x: 2.5, y: 2.5, score: 3.0 });
+        assert_eq!(found, FoundKeypoint { x: 2.5, y: 2.5, score: 3.0 });
         let found = decode([0., 1., 0., 0., 2., 3., 2., 0., 0., 0., 0., 0.]);
-        assert_eq!(found, FoundJoint { x: 2.0, y: 1.5, score: 3.0 });
+        assert_eq!(found, FoundKeypoint { x: 2.0, y: 1.5, score: 3.0 });
         // On the left border only the shift down applies.
         let found = decode([0., 0., 0., 0., 3., 2., 0., 0., 1., 0., 0., 0.]);
-        assert_eq!(found, FoundJoint { x: 0.0, y: 2.5, score: 3.0 });
+        assert_eq!(found, FoundKeypoint { x: 0.0, y: 2.5, score: 3.0 });
         let found = decode([0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 2., 3.]);
-        assert_eq!(found, FoundJoint { x: 6.0, y: 4.0, score: 3.0 });
+        assert_eq!(found, FoundKeypoint { x: 6.0, y: 4.0, score: 3.0 });
         // The first of equal values.
         assert_eq!(decode([0., 1., 0., 1., 0., 0., 0., 0., 0., 0., 0., 0.]).x, 2.0);
         let low = decode([-3., -2., -3., -3., -4., -4., -4., -4., -4., -4., -4., -4.]);

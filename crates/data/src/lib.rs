@@ -61,11 +61,13 @@ pub use decode::{MAX_FILE_BYTES, decode, in_decoder, load};
 pub use draw::draw_skeleton;
 pub use dyconv_task::{DataMatch, Fingerprint, Orientation, Preprocessing, Skeleton};
 pub use error::DataError;
-pub use heatmap::{FoundJoint, HeatMaps};
+pub use heatmap::{FoundKeypoint, HeatMaps};
 pub use image::Image;
 pub use limits::DecodeOptions;
-pub use loader::{Batch, Batches, Broken, Classes, Joints, Loader, LoaderOptions, Targets};
-pub use people::{BoxFile, DetectedBox, DetectedBoxes, Joint, KeypointMeter, People, Person, PersonImage, Visibility};
+pub use loader::{Batch, Batches, Broken, Classes, Keypoints, Loader, LoaderOptions, Targets};
+pub use people::{
+    BoxFile, DetectedBox, DetectedBoxes, Keypoint, KeypointMeter, People, Person, PersonImage, Visibility,
+};
 pub use preprocessing::Transform;
 pub use split::Split;
 pub use words::thousands;

@@ -96,7 +96,7 @@ impl Figure {
         let is = |parts: &[Part]| parts.iter().any(|part| part.owner(number) == owner);
         let body = &self.body;
         let side = (joint + 1) % 2;
-        // Joints of the trunk are visible through clothes, but not through the trunk itself.
+        // Keypoints of the trunk are visible through clothes, but not through the trunk itself.
         let beside = |middle: Vector, slack: f32| body.joints[joint][2] > middle[2] - slack;
         let toward = |point: Vector| between(body.skull, point)[2] / body.build.head;
         match joint {

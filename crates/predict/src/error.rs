@@ -34,16 +34,16 @@ pub enum Error {
     NotAClassifier(usize),
     /// A model whose answers are classes, where joints are asked for.
     #[error("the model answers with {0} classes, not with joints: it is a classifier")]
-    NoJoints(usize),
+    NotAKeypointNetwork(usize),
     /// Images with classes, where persons are asked for.
     #[error("the data hold images with classes, expected persons with joints")]
     NoPersons,
     /// The data set has other joints than the model.
     #[error("the data have {data} joints, the model answers with {model}, or their names differ")]
-    OtherJoints {
-        /// Joints of the data.
+    OtherKeypoints {
+        /// Keypoints of the data.
         data: usize,
-        /// Joints of the model.
+        /// Keypoints of the model.
         model: usize,
     },
     /// Answers that cannot be scored.

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use dyconv_data::{DecodeOptions, FoundJoint, HeatMaps, Image, PersonBox, PersonCrop};
+use dyconv_data::{DecodeOptions, FoundKeypoint, HeatMaps, Image, PersonBox, PersonCrop};
 use dyconv_engine::Plan;
 use dyconv_file::Model;
 use dyconv_graph::{Shape, TensorSource};
@@ -126,7 +126,7 @@ impl PoseEstimator {
     ///
     /// # Errors
     /// The engine's, or that the network's output is NaN or infinite for some joint.
-    pub fn predict(&self, image: &Image, boxes: &[PersonBox]) -> Result<Vec<Vec<FoundJoint>>, Error> {
+    pub fn predict(&self, image: &Image, boxes: &[PersonBox]) -> Result<Vec<Vec<FoundKeypoint>>, Error> {
         let answers = self.answers(image, boxes)?;
         let unknown = answers.iter().flatten().filter(|joint| !joint.is_known()).count();
         match unknown {
@@ -135,8 +135,8 @@ impl PoseEstimator {
         }
     }
 
-    /// As [`predict`](Self::predict), but joints may be unknown ([`FoundJoint::is_known`]).
-    pub(crate) fn answers(&self, image: &Image, boxes: &[PersonBox]) -> Result<Vec<Vec<FoundJoint>>, Error> {
+    /// As [`predict`](Self::predict), but joints may be unknown ([`FoundKeypoint::is_known`]).
+    pub(crate) fn answers(&self, image: &Image, boxes: &[PersonBox]) -> Result<Vec<Vec<FoundKeypoint>>, Error> {
         let mut answers = Vec::with_capacity(boxes.len());
         for boxes in boxes.chunks(GROUP) {
             let crops: Vec<PersonCrop> = boxes.iter().map(|bbox| self.crop(*bbox)).collect();

@@ -61,7 +61,7 @@ impl Predictor {
     pub fn into_pose(self) -> Result<PoseEstimator, Error> {
         match self {
             Self::Pose(pose) => Ok(pose),
-            Self::Classifier(classifier) => Err(Error::NoJoints(classifier.classes().len())),
+            Self::Classifier(classifier) => Err(Error::NotAKeypointNetwork(classifier.classes().len())),
         }
     }
 

@@ -149,7 +149,7 @@ fn a_keypoint_network_answers_for_each_box() {
 fn a_classifier_is_no_keypoint_network() {
     let predictor = ModelOptions::new().compile(model("dy_resnet10_x0_125", classes())).unwrap();
     assert!(matches!(&predictor, Predictor::Classifier(_)) && predictor.bank_deviation().is_none());
-    assert!(matches!(predictor.into_pose().unwrap_err(), Error::NoJoints(5)));
+    assert!(matches!(predictor.into_pose().unwrap_err(), Error::NotAKeypointNetwork(5)));
 }
 
 #[test]

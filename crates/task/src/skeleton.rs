@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Largest number of joints in a skeleton.
 const MAX_JOINTS: usize = 1024;
 
-/// Names of joints, how they are connected, and what scoring and augmentation need to know about them. Joints are
+/// Names of joints, how they are connected, and what scoring and augmentation need to know about them. Keypoints are
 /// referred to by index.
 ///
 /// Also the format of a small TOML file that describes other skeletons (hands, faces, animals):
@@ -35,7 +35,7 @@ pub struct Skeleton {
     /// By joint: standard deviation of human annotations of its position, as a fraction of the square root of the
     /// person's area (COCO's OKS sigma).
     pub sigmas: Vec<f32>,
-    /// Joints of the upper body; if empty, half-body augmentation is skipped.
+    /// Keypoints of the upper body; if empty, half-body augmentation is skipped.
     #[serde(default)]
     pub upper_body: Vec<usize>,
 }

@@ -32,16 +32,16 @@ pub struct Args {
     /// Classifiers: images a batch [default: 32]
     #[arg(long)]
     pub batch: Option<usize>,
-    /// Joints: folder of the images of a file of annotations
+    /// Keypoints: folder of the images of a file of annotations
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
-    /// Joints: boxes of a detector, in COCO's results format
+    /// Keypoints: boxes of a detector, in COCO's results format
     #[arg(long, value_name = "FILE")]
     pub boxes: Option<PathBuf>,
-    /// Joints: look at every person once more mirrored, and take the mean
+    /// Keypoints: look at every person once more mirrored, and take the mean
     #[arg(long)]
     pub flip: bool,
-    /// Joints: write COCO results JSON
+    /// Keypoints: write COCO results JSON
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Threads to compute with; unset: one per processor

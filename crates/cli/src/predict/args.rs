@@ -27,16 +27,16 @@ pub struct Args {
     /// Classifiers: answers for each image [default: 5]
     #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub top: Option<usize>,
-    /// Joints: the person's box in every image, in pixels
+    /// Keypoints: the person's box in every image, in pixels
     #[arg(long = "box", value_name = "X,Y,WIDTH,HEIGHT", value_parser = parse_box, conflicts_with = "boxes")]
     pub bbox: Option<PersonBox>,
-    /// Joints: boxes of persons by image
+    /// Keypoints: boxes of persons by image
     #[arg(long, value_name = "FILE")]
     pub boxes: Option<PathBuf>,
-    /// Joints: look at every person once more mirrored, and take the mean
+    /// Keypoints: look at every person once more mirrored, and take the mean
     #[arg(long)]
     pub flip: bool,
-    /// Joints: draw them on copies of the images in DIR
+    /// Keypoints: draw them on copies of the images in DIR
     #[arg(long, value_name = "DIR")]
     pub draw: Option<PathBuf>,
     /// Threads to compute with; unset: one per processor

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use dyconv_data::{BoxFile, FoundJoint, Image, PersonBox, draw_skeleton, load};
+use dyconv_data::{BoxFile, FoundKeypoint, Image, PersonBox, draw_skeleton, load};
 use dyconv_predict::PoseEstimator;
 use serde::Serialize;
 
@@ -29,14 +29,14 @@ struct ImageJson {
 struct PoseJson {
     /// x, y, width, height
     r#box: [f64; 4],
-    joints: Vec<JointJson>,
+    joints: Vec<KeypointJson>,
     /// Why there are no joints.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
 #[derive(Serialize)]
-struct JointJson {
+struct KeypointJson {
     joint: String,
     x: f64,
     y: f64,
@@ -113,7 +113,7 @@ fn answer(
 }
 
 /// The joints in some boxes, or why there are none.
-type Found = Vec<(PersonBox, Result<Vec<FoundJoint>, String>)>;
+type Found = Vec<(PersonBox, Result<Vec<FoundKeypoint>, String>)>;
 
 /// What is found in each box; those with nothing inside the image are not looked at.
 fn poses(image: &Image, places: &[PersonBox], estimator: &PoseEstimator) -> Result<Found, dyconv_predict::Error> {
@@ -132,11 +132,11 @@ fn poses(image: &Image, places: &[PersonBox], estimator: &PoseEstimator) -> Resu
     Ok(found.collect())
 }
 
-fn pose(bbox: PersonBox, joints: Result<Vec<FoundJoint>, String>, estimator: &PoseEstimator) -> PoseJson {
+fn pose(bbox: PersonBox, joints: Result<Vec<FoundKeypoint>, String>, estimator: &PoseEstimator) -> PoseJson {
     let r#box = [bbox.x, bbox.y, bbox.width, bbox.height];
-    let named = |joints: Vec<FoundJoint>| {
+    let named = |joints: Vec<FoundKeypoint>| {
         let names = estimator.skeleton().joints.iter().zip(joints);
-        names.map(|(name, j)| JointJson { joint: name.clone(), x: j.x, y: j.y, score: j.score }).collect()
+        names.map(|(name, j)| KeypointJson { joint: name.clone(), x: j.x, y: j.y, score: j.score }).collect()
     };
     match joints {
         Ok(joints) => PoseJson { r#box, joints: named(joints), error: None },

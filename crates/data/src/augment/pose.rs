@@ -8,7 +8,7 @@ use super::{erase, jitter};
 use crate::crop::{PersonBox, PersonCrop};
 use crate::error::DataError;
 use crate::image::Image;
-use crate::people::{Joint, Person, Visibility};
+use crate::people::{Keypoint, Person, Visibility};
 use crate::preprocessing::Transform;
 
 /// Size of the region around a half body, relative to it, per side.
@@ -88,7 +88,7 @@ impl PoseAugment {
         skeleton: &Skeleton,
         pre: &Transform,
         rng: &mut impl Rng,
-    ) -> (Vec<f32>, Vec<Joint>) {
+    ) -> (Vec<f32>, Vec<Keypoint>) {
         let [_, height, width] = pre.shape();
         let crop = self.crop(person, skeleton, [height, width], rng);
         let mut cut = crop.cut(&pre.recoloured(image), [height, width]);
@@ -102,11 +102,11 @@ impl PoseAugment {
 }
 
 /// The joints mapped into an input of `[height, width]` pixels.
-pub(crate) fn seen(joints: &[Joint], skeleton: &Skeleton, crop: PersonCrop, input: [usize; 2]) -> Vec<Joint> {
+pub(crate) fn seen(joints: &[Keypoint], skeleton: &Skeleton, crop: PersonCrop, input: [usize; 2]) -> Vec<Keypoint> {
     let to_input = crop.to_image(input).inverse();
-    let moved = |joint: &Joint| {
+    let moved = |joint: &Keypoint| {
         let [x, y] = to_input.apply([joint.x, joint.y]);
-        Joint { x, y, ..*joint }
+        Keypoint { x, y, ..*joint }
     };
     match crop.mirrored {
         false => joints.iter().map(moved).collect(),
@@ -116,13 +116,13 @@ pub(crate) fn seen(joints: &[Joint], skeleton: &Skeleton, crop: PersonCrop, inpu
 
 /// Centre and size of the labelled joints of one half of the body, `None` if too few are labelled. `upper` is the
 /// preferred half; if it has no more than two joints, the other is taken.
-fn half_body(joints: &[Joint], skeleton: &Skeleton, upper: bool) -> Option<([f64; 2], [f64; 2])> {
+fn half_body(joints: &[Keypoint], skeleton: &Skeleton, upper: bool) -> Option<([f64; 2], [f64; 2])> {
     let labelled = joints.iter().filter(|j| j.visibility != Visibility::Missing).count();
     if skeleton.upper_body.is_empty() || labelled <= joints.len() / 2 {
         return None;
     }
     let half = |upper: bool| -> Vec<[f64; 2]> {
-        let chosen = |(i, joint): &(usize, &Joint)| joint.labelled() && skeleton.upper_body.contains(i) == upper;
+        let chosen = |(i, joint): &(usize, &Keypoint)| joint.labelled() && skeleton.upper_body.contains(i) == upper;
         joints.iter().enumerate().filter(chosen).map(|(_, joint)| [joint.x, joint.y]).collect()
     };
     let points = Some(half(upper)).filter(|points| points.len() > 2).unwrap_or_else(|| half(!upper));
@@ -164,7 +164,7 @@ mod tests {
 
     /// A person whose joint i is at (30 + 2i, 10 + 3i).
     fn person() -> Person {
-        let joints = (0..17).map(|i| Joint {
+        let joints = (0..17).map(|i| Keypoint {
             x: 30.0 + 2.0 * f64::from(i),
             y: 10.0 + 3.0 * f64::from(i),
             visibility: Visibility::Visible,
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn half_a_body_is_the_box_of_its_joints() {
         let (skeleton, mut person) = (Skeleton::coco(), person());
-        // Joints 0 to 10 are the upper body: x 30 to 50, y 10 to 40.
+        // Keypoints 0 to 10 are the upper body: x 30 to 50, y 10 to 40.
         assert_eq!(half_body(&person.joints, &skeleton, true), Some(([40.0, 25.0], [20.0, 30.0])));
         assert_eq!(half_body(&person.joints, &skeleton, false), Some(([57.0, 50.5], [10.0, 15.0])));
         for joint in &mut person.joints[13..] {

@@ -108,7 +108,7 @@ pub enum Targets {
     /// For images.
     Classes(Classes),
     /// For persons.
-    Joints(Joints),
+    Keypoints(Keypoints),
 }
 
 impl Default for Targets {
@@ -131,9 +131,9 @@ pub struct Classes {
     pub lambda: Vec<f32>,
 }
 
-/// Joints of the persons of a batch as heat maps.
+/// Keypoints of the persons of a batch as heat maps.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Joints {
+pub struct Keypoints {
     /// `[N, joints, height, width]`, contiguous.
     pub maps: Vec<f32>,
     /// `[N, joints]`: 1, or 0 for a joint without a target.
@@ -153,7 +153,7 @@ impl Batch {
                     second.remove(place);
                     lambda.remove(place);
                 }
-                Targets::Joints(Joints { maps, weights }) => {
+                Targets::Keypoints(Keypoints { maps, weights }) => {
                     for values in [maps, weights] {
                         let each = values.len() / items;
                         values.drain(place * each..(place + 1) * each);
@@ -171,7 +171,7 @@ impl Batch {
     pub fn classes(&self) -> &Classes {
         match &self.targets {
             Targets::Classes(classes) => classes,
-            Targets::Joints(_) => panic!("a batch of persons has no classes"),
+            Targets::Keypoints(_) => panic!("a batch of persons has no classes"),
         }
     }
 
@@ -179,9 +179,9 @@ impl Batch {
     ///
     /// # Panics
     /// If the batch holds images with classes.
-    pub fn joints(&self) -> &Joints {
+    pub fn joints(&self) -> &Keypoints {
         match &self.targets {
-            Targets::Joints(joints) => joints,
+            Targets::Keypoints(joints) => joints,
             Targets::Classes(_) => panic!("a batch of images with classes has no joints"),
         }
     }

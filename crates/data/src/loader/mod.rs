@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
 
-pub use batch::{Batch, Broken, Classes, Joints, LoaderOptions, Targets};
+pub use batch::{Batch, Broken, Classes, Keypoints, LoaderOptions, Targets};
 use worker::{EpochJob, Filling, ItemJob, ItemKind, Slot, Stream, generator};
 
 use crate::augment::{Augment, PoseAugment};
@@ -68,7 +68,7 @@ impl Loader {
         let wrong = augment.and_then(|augment| augment.validate().err());
         let classes = || DataError::new("data", "holds images with classes, expected persons with joints");
         let wrong = wrong.or_else(|| dataset.people().is_none().then(classes));
-        Self::pass(dataset, split, pre, ItemKind::Joints { maps, sigma, augment }, wrong, options, epoch)
+        Self::pass(dataset, split, pre, ItemKind::Keypoints { maps, sigma, augment }, wrong, options, epoch)
     }
 
     fn pass(

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Batch, Broken, Classes, Joints, Targets};
+use super::{Batch, Broken, Classes, Keypoints, Targets};
 use crate::augment::{Augment, PoseAugment, evaluated, seen};
 use crate::dataset::Dataset;
 use crate::error::DataError;
@@ -32,7 +32,7 @@ pub(super) enum ItemKind {
     /// An input with a class.
     Classes(Option<Augment>),
     /// An input around a person, with heat maps whose Gaussians have a σ of `sigma` cells.
-    Joints { maps: HeatMaps, sigma: f64, augment: Option<PoseAugment> },
+    Keypoints { maps: HeatMaps, sigma: f64, augment: Option<PoseAugment> },
 }
 
 /// A loaded item.
@@ -40,7 +40,7 @@ struct Loaded {
     /// `[channels, height, width]`
     input: Vec<f32>,
     /// Heat maps and weights of a person.
-    joints: Option<Joints>,
+    joints: Option<Keypoints>,
 }
 
 /// One image to be loaded into a place of a batch.
@@ -129,9 +129,9 @@ impl EpochJob {
     /// The targets of an empty batch of these items.
     pub fn targets(&self, indices: &[usize]) -> Targets {
         match (&self.kind, self.dataset.people()) {
-            (ItemKind::Joints { maps, .. }, Some(people)) => {
+            (ItemKind::Keypoints { maps, .. }, Some(people)) => {
                 let joints = indices.len() * people.skeleton.joints.len();
-                Targets::Joints(Joints { maps: vec![0.0; joints * maps.cells()], weights: vec![0.0; joints] })
+                Targets::Keypoints(Keypoints { maps: vec![0.0; joints * maps.cells()], weights: vec![0.0; joints] })
             }
             _ => {
                 let labels: Vec<usize> = indices.iter().map(|i| self.dataset.label(self.split, *i)).collect();
@@ -150,7 +150,7 @@ impl EpochJob {
                 augment.apply(&image, &self.pre, &mut rng).map(|input| Loaded { input, joints: None })
             }
             ItemKind::Classes(None) => Ok(Loaded { input: self.pre.evaluate(&image), joints: None }),
-            ItemKind::Joints { maps: sizes, sigma, augment } => {
+            ItemKind::Keypoints { maps: sizes, sigma, augment } => {
                 let people = self.dataset.people().expect("the loader was asked for joints");
                 let person = self.dataset.person(self.split, index).expect("the loader was asked for joints");
                 let skeleton = &people.skeleton;
@@ -163,7 +163,7 @@ impl EpochJob {
                 };
                 let (mut maps, mut weights) = (vec![0.0; joints.len() * sizes.cells()], vec![0.0; joints.len()]);
                 sizes.encode(&joints, *sigma, &mut maps, &mut weights);
-                Ok(Loaded { input, joints: Some(Joints { maps, weights }) })
+                Ok(Loaded { input, joints: Some(Keypoints { maps, weights }) })
             }
         }
     }
@@ -174,7 +174,7 @@ impl Loaded {
     fn store(self, batch: &mut Batch, place: usize) {
         let put = |to: &mut [f32], from: &[f32]| to[place * from.len()..][..from.len()].copy_from_slice(from);
         put(&mut batch.images, &self.input);
-        if let (Targets::Joints(to), Some(from)) = (&mut batch.targets, &self.joints) {
+        if let (Targets::Keypoints(to), Some(from)) = (&mut batch.targets, &self.joints) {
             put(&mut to.maps, &from.maps);
             put(&mut to.weights, &from.weights);
         }

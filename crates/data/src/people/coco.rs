@@ -10,7 +10,7 @@ use super::json::{self, Form};
 use super::number::{Flag, Numbers, Real, Whole, Written};
 use super::skeleton::{Described, skeleton};
 use super::told::{Records, Unusual};
-use super::{Joint, Person, PersonImage, Visibility};
+use super::{Keypoint, Person, PersonImage, Visibility};
 use crate::crop::PersonBox;
 use crate::error::DataError;
 use crate::words::shown;
@@ -132,7 +132,7 @@ fn check(document: Document, given: Option<&Skeleton>) -> Result<Annotations, St
         let person = person(record, *image, skeleton.joints.len(), &mut odd).map_err(wrong)?;
         let PersonImage { width, height, .. } = images[*image];
         let PersonBox { width: across, height: down, .. } = person.bbox;
-        if person.crowd || !person.joints.iter().any(Joint::labelled) {
+        if person.crowd || !person.joints.iter().any(Keypoint::labelled) {
             rest.push(person);
         } else if person.bbox.clipped(width, height).is_none() {
             odd.boxless.push(id);
@@ -243,11 +243,11 @@ fn person(record: AnnotationRecord, image: usize, joints: usize, odd: &mut Odd) 
             _ => return Err(format!("joint {} has v = {}, expected 0, 1 or 2", i + 1, Shown(v))),
         };
         if x.is_finite() && y.is_finite() {
-            return Ok(Joint { x, y, visibility });
+            return Ok(Keypoint { x, y, visibility });
         }
         nowhere = true;
         match visibility {
-            Visibility::Missing => Ok(Joint { x: 0.0, y: 0.0, visibility }),
+            Visibility::Missing => Ok(Keypoint { x: 0.0, y: 0.0, visibility }),
             _ => Err(format!("joint {} is at ({}, {}), expected pixels", i + 1, Shown(x), Shown(y))),
         }
     });

@@ -44,7 +44,7 @@ impl Visibility {
 
 /// The label of a joint.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Joint {
+pub struct Keypoint {
     /// Pixels from the left; (0, 0) is the centre of the top left pixel.
     pub x: f64,
     /// Pixels from the top.
@@ -53,7 +53,7 @@ pub struct Joint {
     pub visibility: Visibility,
 }
 
-impl Joint {
+impl Keypoint {
     /// Whether the position is meaningful.
     pub fn labelled(&self) -> bool {
         self.visibility != Visibility::Missing
@@ -76,7 +76,7 @@ pub struct Person {
     /// Number of labelled joints according to the file.
     pub labelled: usize,
     /// In the order of the skeleton.
-    pub joints: Vec<Joint>,
+    pub joints: Vec<Keypoint>,
 }
 
 /// An annotated image.

@@ -2,10 +2,10 @@
 
 use dyconv_metrics::{Detection, GroundTruth, KeypointError, KeypointScores, keypoint_scores, rescore};
 
-use super::{Joint, People};
-use crate::heatmap::FoundJoint;
+use super::{Keypoint, People};
+use crate::heatmap::FoundKeypoint;
 
-/// Joints with a lower score do not contribute to the score of their person: SimpleBaseline's threshold.
+/// Keypoints with a lower score do not contribute to the score of their person: SimpleBaseline's threshold.
 const SURE: f64 = 0.2;
 
 impl People {
@@ -16,7 +16,7 @@ impl People {
         let persons = self.persons.iter().filter(|person| person.image >= self.train_images).chain(&self.rest);
         let truth = persons.filter(|person| read(person.image)).map(|person| GroundTruth {
             image: self.images[person.image].id,
-            joints: person.joints.iter().map(|j: &Joint| j.labelled().then_some([j.x, j.y])).collect(),
+            joints: person.joints.iter().map(|j: &Keypoint| j.labelled().then_some([j.x, j.y])).collect(),
             area: person.area,
             bbox: [person.bbox.x, person.bbox.y, person.bbox.width, person.bbox.height],
             crowd: person.crowd,
@@ -27,7 +27,7 @@ impl People {
 
     /// The detection for a box in the image with this index. Its score is the score of the box times the mean score of
     /// the confident joints.
-    pub fn detection(&self, image: usize, box_score: f64, joints: &[FoundJoint]) -> Detection {
+    pub fn detection(&self, image: usize, box_score: f64, joints: &[FoundKeypoint]) -> Detection {
         let scores: Vec<f64> = joints.iter().map(|j| f64::from(j.score)).collect();
         Detection {
             image: self.images[image].id,
@@ -61,8 +61,8 @@ impl<'a> KeypointMeter<'a> {
 
     /// The detection for a box of the image with this index, not added yet; `None`, which is counted, if the network's
     /// output is NaN or infinite.
-    pub fn detection(&mut self, image: usize, box_score: f64, joints: &[FoundJoint]) -> Option<Detection> {
-        let known = joints.iter().all(FoundJoint::is_known);
+    pub fn detection(&mut self, image: usize, box_score: f64, joints: &[FoundKeypoint]) -> Option<Detection> {
+        let known = joints.iter().all(FoundKeypoint::is_known);
         self.unanswered += usize::from(!known);
         known.then(|| self.people.detection(image, box_score, joints))
     }

@@ -88,7 +88,7 @@ fn coco_s_layout_is_two_parts_of_persons() {
     assert_eq!((people.train_images, people.images.len(), people.images[3].id), (2, 4, 12));
     let person = data.person(Split::Val, 0).unwrap();
     assert_eq!((person.image, person.area, person.labelled), (3, 60.0, 2));
-    assert_eq!(person.joints[2], Joint { x: 8.5, y: 3.25, visibility: Visibility::Occluded });
+    assert_eq!(person.joints[2], Keypoint { x: 8.5, y: 3.25, visibility: Visibility::Occluded });
     assert_eq!(person.joints[1].visibility, Visibility::Missing);
     assert_eq!(data.load(Split::Val, 0, &crate::DecodeOptions::default()).unwrap().width, 17);
     assert_eq!(data.image_name(0), "train2017/1.png");
@@ -308,7 +308,7 @@ fn batches_hold_crops_and_heat_maps() {
             let back = crop.to_image([16, 12]).inverse();
             let joints = person.joints.iter().map(|j| {
                 let [x, y] = back.apply([j.x, j.y]);
-                Joint { x, y, ..*j }
+                Keypoint { x, y, ..*j }
             });
             let (mut maps, mut weights) = (vec![0.0; 3 * 12], vec![0.0; 3]);
             MAPS.encode(&joints.collect::<Vec<_>>(), 1.0, &mut maps, &mut weights);

@@ -46,7 +46,7 @@ pub struct Detection {
 pub enum KeypointError {
     /// A record whose number of keypoints differs from the number of sigmas.
     #[error("{record} has {got} joints, but there are sigmas for {expected}")]
-    Joints {
+    Keypoints {
         /// E.g. `person 3 (image 17)`, by its zero-based position in the slice.
         record: String,
         /// Keypoints found.
@@ -76,13 +76,13 @@ pub enum KeypointError {
     },
     /// No sigmas.
     #[error("there are no sigmas, so no joints")]
-    NoJoints,
+    NotAKeypointNetwork,
 }
 
 /// Checks that there are sigmas and that they are positive numbers.
 fn check_sigmas(sigmas: &[f64]) -> Result<(), KeypointError> {
     if sigmas.is_empty() {
-        return Err(KeypointError::NoJoints);
+        return Err(KeypointError::NotAKeypointNetwork);
     }
     match sigmas.iter().position(|s| !(s.is_finite() && *s > 0.0)) {
         Some(joint) => Err(KeypointError::Sigma { joint, value: sigmas[joint] }),
@@ -99,7 +99,7 @@ fn check_record<'a>(
     area: Option<f64>,
 ) -> Result<(), KeypointError> {
     if got != expected {
-        return Err(KeypointError::Joints { record: record(), got, expected });
+        return Err(KeypointError::Keypoints { record: record(), got, expected });
     }
     let wrong = |field, value, expected| Err(KeypointError::Number { record: record(), field, value, expected });
     if let Some(&value) = joints.flatten().find(|v| !v.is_finite()) {

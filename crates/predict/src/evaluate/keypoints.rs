@@ -5,7 +5,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread::Builder;
 
 use dyconv_data::{
-    Broken, DataError, Dataset, DetectedBox, DetectedBoxes, FoundJoint, Image, KeypointMeter, PersonBox,
+    Broken, DataError, Dataset, DetectedBox, DetectedBoxes, FoundKeypoint, Image, KeypointMeter, PersonBox,
 };
 use dyconv_metrics::{Detection, KeypointScores, Pose, oks_nms};
 
@@ -34,7 +34,7 @@ pub struct PoseAnswer {
     /// Box that was looked at.
     pub bbox: PersonBox,
     /// In pixels of the image.
-    pub joints: Vec<FoundJoint>,
+    pub joints: Vec<FoundKeypoint>,
     /// Score of the person.
     pub score: f64,
 }
@@ -69,7 +69,7 @@ pub fn evaluate_poses(
 ) -> Result<PoseEvaluation, Error> {
     let people = dataset.people().ok_or(Error::NoPersons)?;
     if people.skeleton.joints != estimator.skeleton().joints {
-        return Err(Error::OtherJoints {
+        return Err(Error::OtherKeypoints {
             data: people.skeleton.joints.len(),
             model: estimator.skeleton().joints.len(),
         });
@@ -212,7 +212,7 @@ fn detection(answer: &PoseAnswer) -> Detection {
     Detection { image: answer.image, joints: points(&answer.joints), score: answer.score }
 }
 
-fn points(joints: &[FoundJoint]) -> Vec<[f64; 2]> {
+fn points(joints: &[FoundKeypoint]) -> Vec<[f64; 2]> {
     joints.iter().map(|joint| [joint.x, joint.y]).collect()
 }
 

@@ -39,13 +39,14 @@ pub(crate) fn value(answer: &[f32], targets: &[f32], weights: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dyconv_data::{Joints, Targets};
+    use dyconv_data::{Keypoints, Targets};
 
     /// Three persons with two joints on maps of 2 × 3 cells.
     fn batch() -> (Vec<f32>, Batch) {
         let number = |i: usize| (i * 37 % 17) as f32 / 8.0 - 1.0;
-        let joints = Joints { maps: (0..36).map(|i| number(i + 5)).collect(), weights: vec![1., 0., 1., 1., 0., 1.] };
-        let batch = Batch { targets: Targets::Joints(joints), indices: vec![0, 1, 2], ..Batch::default() };
+        let joints =
+            Keypoints { maps: (0..36).map(|i| number(i + 5)).collect(), weights: vec![1., 0., 1., 1., 0., 1.] };
+        let batch = Batch { targets: Targets::Keypoints(joints), indices: vec![0, 1, 2], ..Batch::default() };
         ((0..36).map(number).collect(), batch)
     }
 
@@ -61,7 +62,7 @@ mod tests {
         let (answer, batch) = batch();
         // As in `JointsMSELoss`: for each joint ½ · the mean over persons and cells of (w · y − w · t)², then the mean
         // over joints.
-        let Joints { maps, weights } = batch.joints();
+        let Keypoints { maps, weights } = batch.joints();
         let mut expected = 0.0;
         for joint in 0..2 {
             let mut sum = 0.0;
