@@ -15,7 +15,7 @@ pub enum ModelError {
         /// The nearest name that exists.
         suggestion: String,
     },
-    /// An option outside its bounds, or one that means nothing for this network.
+    /// An option out of bounds, or one that has no effect in this network.
     #[error("model option `{option}`: {message}")]
     Option {
         /// The option.

@@ -1,9 +1,9 @@
 //! Architecture tables → [`Graph`].
 //!
-//! Every network of [`ALL`] exists as a static twin and, with `dy_` in front of its name, as a dynamic network whose
+//! Every network of [`ALL`] exists as a static twin and, with the prefix `dy_`, as a dynamic network whose
 //! convolutions mix K kernels by an attention computed from their input (paper §3). A width multiplier is part of the
-//! name: `mobilenet_v2_x0_5`, `dy_resnet18_x0_25`. With `pose_` in front and `_a` or `_b` behind it is the backbone of a
-//! keypoint network ([`pose`]): `pose_dy_mobilenet_v2_x0_5_b`.
+//! name: `mobilenet_v2_x0_5`, `dy_resnet18_x0_25`. The prefix `pose_` and the suffix `_a` or `_b` make a keypoint
+//! network with that backbone ([`pose`]): `pose_dy_mobilenet_v2_x0_5_b`.
 //!
 //! ```
 //! use dyconv_graph::cost;

@@ -1,4 +1,4 @@
-//! What may be varied in every network.
+//! Model options: what can be varied in every network.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 
-/// Settings of a network beside its name. The defaults are the paper's (K = 4, hidden = C/4, stem, head, shortcuts,
+/// Settings of a network besides its name. The defaults are the paper's (K = 4, hidden = C/4, stem, head, shortcuts,
 /// squeeze-and-excitation and classifier static).
 ///
 /// Recipes and flags read this struct: what they cannot set by its own name, because it depends on the data, is skipped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Number of classes, i.e. of a classifier's outputs.
+    /// Number of classes: outputs of a classifier.
     #[serde(skip)]
     pub classes: usize,
-    /// Number of joints, i.e. of a keypoint network's heat maps.
+    /// Number of keypoints: heat maps of a keypoint network.
     #[serde(skip)]
     pub joints: usize,
     /// Channels of the input images.
@@ -32,8 +32,8 @@ pub struct Options {
     pub width: Option<f64>,
     /// Number K of kernels of a dynamic layer. A layer with one kernel is static.
     pub kernels: usize,
-    /// K by layer name, `*` standing for any characters: `{"blocks.16.*": 8}`. Of several matches the last in
-    /// alphabetical order counts.
+    /// K by layer name, where `*` matches any characters: `{"blocks.16.*": 8}`. If several patterns match, the last in
+    /// alphabetical order applies.
     pub layer_kernels: BTreeMap<String, usize>,
     /// Input channels per hidden unit of a router.
     pub reduction: usize,
@@ -63,11 +63,11 @@ pub struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DynamicParts {
-    /// The 1×1 convolution that widens.
+    /// The 1×1 convolution that expands.
     pub expand: bool,
     /// The depthwise convolution.
     pub depthwise: bool,
-    /// The 1×1 convolution that narrows.
+    /// The 1×1 convolution that projects.
     pub project: bool,
 }
 
