@@ -1,4 +1,4 @@
-//! The architectures, and the names under which tables and listings show them.
+//! The architectures, and the names that tables and listings show.
 
 use dyconv_graph::{Graph, NodeId};
 
@@ -78,7 +78,7 @@ pub const FAMILIES: &[Family] = &[
     },
 ];
 
-/// The networks that tables and listings show: each also exists as `dy_…`, and at any other width.
+/// The networks that tables and listings show. Each also exists as `dy_…`, and at any other width.
 pub const ALL: &[&str] = &[
     "mobilenet_v2_x1_0",
     "mobilenet_v2_x0_75",

@@ -88,7 +88,7 @@ pub(crate) fn features<'a>(table: &Table, width: f64, dynamic: bool, options: &'
     Ok((net, x))
 }
 
-/// The end of a classifier.
+/// Completes a classifier.
 pub(crate) fn classify(table: &Table, mut net: Net<'_>, x: NodeId) -> Result<Graph, ModelError> {
     let x = net.builder.push("pool", Op::GlobalAvgPool, &[x])?;
     net.classify(x, table.dropout)

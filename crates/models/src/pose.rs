@@ -40,7 +40,7 @@ pub const BOTTLENECKS: [&[(usize, usize)]; 3] = [
     &[(384, 128)],             // 64 × 48
 ];
 
-/// The head behind the features `x`, and `heatmaps`, a 1×1 convolution with bias.
+/// Adds the head to the features `x`, and `heatmaps`, a 1×1 convolution with bias.
 pub(crate) fn end(head: Head, mut net: Net<'_>, x: NodeId) -> Result<Graph, ModelError> {
     refuse("dropout", net.options.dropout.is_some(), "a keypoint network, which has no classifier")?;
     let x = match head {
