@@ -136,7 +136,7 @@ impl<'a> Shared<'a> {
 /// A buffer of `len` values, all of which `write` writes: large results need not be zeroed first.
 ///
 /// # Safety
-/// `write` must initialise all `len` values, and read none before.
+/// `write` must initialize all `len` values, and read none before.
 #[allow(unsafe_code, reason = "results start uninitialised")]
 pub(super) unsafe fn written<T>(len: usize, write: impl FnOnce(Shared<'_>) -> T) -> (Vec<f32>, T) {
     let mut buffer = Vec::<f32>::with_capacity(len);

@@ -1,7 +1,7 @@
 //! Convolution as products of packed panels, without materializing the patches (im2col).
 //!
 //! ```text
-//! pad the input, unless no padding is asked for
+//! pad the input, unless the padding is zero
 //! cut the pixels into chunks, the output channels into panels of 16 to 48; each thread takes a share of all pairs
 //! for each panel, for each chunk:                               <- or, where the kernel is small, for each chunk, panel
 //!     for each block of the panel:

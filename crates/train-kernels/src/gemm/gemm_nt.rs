@@ -101,7 +101,7 @@ fn block<L: Lanes>(l: L, from: View<'_>, [row, column]: [usize; 2], [rows, colum
 ///
 /// # Safety
 /// `from.columns` rows of `from.rows` values from `to` on are valid for reads and writes, and nobody else reads or writes
-/// them. Where nothing is added, they need not be initialised.
+/// them. If nothing is added, they need not be initialized.
 unsafe fn add_transposed(isa: Isa, from: View<'_>, to: *mut f32, row_step: usize, add: bool) {
     dispatch!(isa, add_transposed_body(from: View<'_>, to: *mut f32, row_step: usize, add: bool));
 }

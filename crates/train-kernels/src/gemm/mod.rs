@@ -28,7 +28,7 @@ pub(crate) fn gemm(isa: Isa, to: &mut [f32], row_step: usize, add: bool, a: View
 ///
 /// # Safety
 /// Rows of `b.columns` values, `row_step ≥ b.columns` apart, `a.rows` of them from `to` on, must be valid for reads and
-/// writes, and nobody else may read or write them meanwhile. Where nothing is added, they need not be initialised.
+/// writes, and nobody else may read or write them meanwhile. If nothing is added, they need not be initialized.
 #[allow(unsafe_code, reason = "the product of another crate takes pointers")]
 pub(crate) unsafe fn gemm_at(isa: Isa, to: *mut f32, row_step: usize, add: bool, a: View<'_>, b: View<'_>) {
     assert!(a.columns == b.rows && (row_step >= b.columns || a.rows == 1), "matrices that can be multiplied");
