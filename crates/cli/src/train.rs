@@ -43,7 +43,7 @@ Examples:
   mpirun -n 4 dyconv train --data photos        with a build that has the feature `mpi`: four processes share each batch"
 )]
 pub struct Args {
-    /// Data set: a folder, or `digits` [default: `digits`, or that of the resumed run]
+    /// Data set: a folder, or `digits` [default: digits, or that of the resumed run]
     #[arg(long)]
     data: Option<String>,
     /// Architecture (see `dyconv models`)

@@ -25,8 +25,8 @@ pub(crate) fn optimise(lowered: Lowered) -> Lowered {
 }
 
 /// Offers every step to the producer of its first input. If `rule(producer, step, sole)` returns true, the step is
-/// removed and its readers read the producer. `sole` is whether the step is the only reader of the producer; if so, the producer
-/// takes the step's name.
+/// removed and its readers read the producer. `sole` is whether the step is the only reader of the producer; if so, the
+/// producer takes the step's name.
 fn absorb(lowered: Lowered, rule: impl Fn(&mut Step, &Step, bool) -> bool) -> Lowered {
     let old_uses = lowered.uses();
     let mut steps: Vec<Step> = Vec::with_capacity(lowered.steps.len());

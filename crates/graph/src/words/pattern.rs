@@ -7,8 +7,8 @@ pub const MAX_PATTERN: usize = 1000;
 /// bytes matches nothing.
 ///
 /// ```text
-/// from left to right, byte by byte: an equal byte of both is passed; a star is remembered with the place where it stands;
-/// where neither is possible, the last star takes one byte more, and what follows it is tried again
+/// from left to right, byte by byte: equal bytes are skipped; at a star, its position in both strings is stored;
+/// otherwise the last star matches one more byte, and the rest of the pattern is retried from there
 /// ```
 ///
 /// Only the last star needs to be retried: whatever more an earlier star could match, the last one can match as well.
