@@ -6,8 +6,7 @@
 //! ```
 //!
 //! A round runs every network three times on every number of threads; medians and minima over all runs are in
-//! milliseconds.
-//! `--per-node` instead prints the median time of each step of each network, and its multiply-adds per second.
+//! milliseconds. `--per-node` instead prints the median time of each step of each network, and its multiply-adds per second.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example says what it measured")]
 
 use std::collections::BTreeMap;

@@ -49,8 +49,8 @@ pub(crate) struct PlanStep {
 /// One line of [`Plan::describe`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepInfo {
-    /// Name of the last node that was fused into the step; for a step with an intermediate value, `<node> before
-    /// <another>`.
+    /// Name of the last node that was fused into the step; for a step with an intermediate value,
+    /// `<node> before <another>`.
     pub name: String,
     /// Kernel, instruction set and fused activation, e.g. `mix_panel_conv+relu6/avx512`.
     pub kernel: String,

@@ -1,7 +1,7 @@
 //! Lanes in NEON: four registers of four values.
 //!
-//! As in `x86.rs` the methods are inlined into the `#[target_feature]` functions that [`dispatch!`](crate::dispatch!) writes, and each
-//! `unsafe` rests on the token and, where memory is touched, on a reference or the caller's promise.
+//! As in `x86.rs`, the methods are inlined into the `#[target_feature]` functions that [`dispatch!`](crate::dispatch!)
+//! generates. Each `unsafe` relies on the token and, if it accesses memory, on a reference or the caller's promise.
 #![allow(unsafe_code, reason = "intrinsics: the token proves the CPU has them")]
 
 use std::arch::aarch64::*;

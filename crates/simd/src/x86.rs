@@ -1,8 +1,8 @@
 //! Lanes in AVX2 (two registers of eight values) and AVX-512 (one of sixteen).
 //!
 //! The methods are `#[inline(always)]`, so the intrinsics end up inside the `#[target_feature]` functions that
-//! [`dispatch!`](crate::dispatch!) writes. Each `unsafe` rests on the token (the CPU has the instructions) and, where memory is
-//! touched, on a reference or a mask that covers exactly the lanes accessed.
+//! [`dispatch!`](crate::dispatch!) generates. Each `unsafe` relies on the token (the CPU has the instructions) and, if it accesses
+//! memory, on a reference or a mask that covers exactly the lanes accessed.
 #![allow(unsafe_code, reason = "intrinsics: the tokens prove the CPU has them")]
 
 use std::arch::x86_64::*;

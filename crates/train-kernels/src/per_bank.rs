@@ -1,8 +1,8 @@
 //! Dense convolution with whole kernels: static kernels (K = 1), and mixtures over small maps.
 //!
 //! Forward, for one block of pixels: Y = Σ_k π_k ⊙ (W_k · columns).
-//! Backward, for one run of input channels, block by block: with P_k = W_kᵀ·dY, the gradient of the columns is Σ_k π_k
-//! ⊙ P_k, ∂L/∂π_nk is ⟨P_k, columns⟩ over sample n, and ∂L/∂W_k += (π_k ⊙ dY)·columnsᵀ.
+//! Backward, for one run of input channels, block by block: with P_k = W_kᵀ·dY, the gradient of the columns is
+//! Σ_k π_k ⊙ P_k, ∂L/∂π_nk is ⟨P_k, columns⟩ over sample n, and ∂L/∂W_k += (π_k ⊙ dY)·columnsᵀ.
 
 use std::ops::Range;
 

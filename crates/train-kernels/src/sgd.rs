@@ -22,8 +22,8 @@ pub struct SgdRule {
     pub nesterov: bool,
 }
 
-/// Returns the weights after a step: g′ = g + decay·w, v ← momentum·v + g′, w − lr·v, or with Nesterov w − lr·(g′ +
-/// momentum·v). `velocity` is updated in place.
+/// Returns the weights after a step: g′ = g + decay·w, v ← momentum·v + g′, w − lr·v, or with Nesterov
+/// w − lr·(g′ + momentum·v). `velocity` is updated in place.
 ///
 /// # Panics
 /// If the lengths differ.

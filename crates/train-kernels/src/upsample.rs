@@ -95,8 +95,8 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
-        /// Compares the values with those of the engine's kernel, whose test has the definition; and checks ⟨dy, up(x)⟩
-        /// = ⟨up'(dy), x⟩.
+        /// Compares the values with those of the engine's kernel, whose test has the definition; and checks
+        /// ⟨dy, up(x)⟩ = ⟨up'(dy), x⟩.
         #[test]
         fn agrees_with_the_engine_and_its_gradient_is_the_adjoint(
             planes in 1usize..40, h in 1usize..9, w in 1usize..9, scale in 1usize..5,

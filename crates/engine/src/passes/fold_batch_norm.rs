@@ -1,7 +1,7 @@
 //! Folds a batch norm after a convolution, which is affine per output channel, into the weights.
 //!
-//! scale·(Σ_k π_k (W_k·x + b_k) + b) + shift = Σ_k π_k ((scale·W_k)·x + scale·b_k) + (scale·b + shift): the scale is
-//! folded into every kernel and every bias, the shift only into the bias that is not mixed.
+//! scale·(Σ_k π_k (W_k·x + b_k) + b) + shift = Σ_k π_k ((scale·W_k)·x + scale·b_k) + (scale·b + shift):
+//! the scale is folded into every kernel and every bias, the shift only into the bias that is not mixed.
 
 use super::absorb;
 use crate::lowered::{Layer, Lowered, StepOp};

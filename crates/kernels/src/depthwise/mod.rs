@@ -239,7 +239,8 @@ impl Job<'_> {
                     out_step: c,
                     lanes,
                 };
-                // SAFETY: the taps that an output does not lack lie inside the map, the first row of them being y0; the outputs and their sixteen (or `lanes`) channels lie in `y` and `residual`.
+                // SAFETY: the taps that an output does not lack lie inside the map, the first row of them being y0; the
+                // outputs and their sixteen (or `lanes`) channels lie in `y` and `residual`.
                 let sum = unsafe { run_strip(l, &strip, outputs.count) };
                 total = l.add(total, sum);
             }
