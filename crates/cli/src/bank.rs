@@ -1,4 +1,4 @@
-//! `--bank`: how the kernel banks of a network are stored.
+//! `--bank`: storage of a network's kernel banks.
 
 use std::path::Path;
 
@@ -12,22 +12,22 @@ use serde::Serialize;
 use crate::output::note;
 use crate::threads::tell;
 
-/// How kernel banks are stored.
+/// Storage of kernel banks.
 #[derive(Clone, Copy, PartialEq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bank {
-    /// Exact, four bytes a weight
+    /// Exact, four bytes per weight
     F32,
-    /// Two bytes a weight
+    /// Two bytes per weight
     Bf16,
-    /// A byte a weight, with a scale per kernel and output channel
+    /// One byte per weight, with a scale per kernel and output channel
     Int8,
-    /// The smallest that deviates by at most 1 % of the largest answer
+    /// The smallest for which outputs deviate by at most 1 % of the largest output
     Auto,
 }
 
 impl Bank {
-    /// Compiles the model file at `path`; says on standard error what `auto` has chosen.
+    /// Compiles the model file at `path`; reports the choice of `auto` on standard error.
     pub fn plan(self, path: &Path, model: &Model<()>, weights: &Mapped) -> anyhow::Result<Plan> {
         let bank = predict::Bank::from(self);
         let (plan, deviation) = (bank.compile(&model.graph, weights, model.tau, Options::default()))
@@ -38,7 +38,7 @@ impl Bank {
         Ok(plan)
     }
 
-    /// The model file at `path`, compiled with these banks and otherwise as `options` say.
+    /// Compiles the model file at `path` with these banks; all other settings are those of `options`.
     pub fn open(self, path: &Path, options: ModelOptions) -> anyhow::Result<Predictor> {
         let predictor = options.bank(self.into()).open(path).with_context(|| path.display().to_string())?;
         if let Some(deviation) = predictor.bank_deviation() {
@@ -60,7 +60,7 @@ impl From<Bank> for predict::Bank {
     }
 }
 
-/// Refuses options of the other kind of model: `given` are those that may be there.
+/// Rejects options that belong to the other kind of model: `given` lists them and whether each is set.
 pub fn refuse(given: &[(&str, bool)], model: &str) -> anyhow::Result<()> {
     match given.iter().find(|(_, given)| *given) {
         Some((option, _)) => bail!("{option}: means nothing for {model}"),
@@ -68,7 +68,7 @@ pub fn refuse(given: &[(&str, bool)], model: &str) -> anyhow::Result<()> {
     }
 }
 
-/// What `auto` has chosen, in words.
+/// The choice of `auto` as text.
 pub fn choice(plan: &Plan, deviation: f64) -> String {
     format!(
         "banks as {}: answers to probe inputs deviate by {:.2} % of the largest; the bound is {:.0} %",
@@ -78,7 +78,7 @@ pub fn choice(plan: &Plan, deviation: f64) -> String {
     )
 }
 
-/// The name of a storage, as on the command line.
+/// Name of a storage on the command line.
 pub fn name(storage: Storage) -> &'static str {
     match storage {
         Storage::F32 => "f32",

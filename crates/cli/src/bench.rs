@@ -1,4 +1,4 @@
-//! `dyconv bench`: how fast is a network on this machine?
+//! `dyconv bench`: measures the speed of a network on this machine.
 
 mod first_answer;
 mod nodes;
@@ -26,7 +26,7 @@ use first_answer::{FirstAnswer, first_answer};
 use nodes::{NodeRow, per_node};
 use report::report;
 
-/// Time a network on this machine
+/// Measure the speed of a network on this machine
 #[derive(clap::Args)]
 #[command(
     after_help = "A name is timed with fresh weights, a file with its own. With --static-twin the network without attention is timed in turn with the dynamic one, so that the ratio holds on a noisy machine.
@@ -45,31 +45,31 @@ pub struct Args {
     /// Name of an architecture (see `dyconv models`) or a model file
     #[arg(value_name = "NAME|FILE")]
     what: String,
-    /// Threads to time with, e.g. 1,2
+    /// Numbers of threads to measure, e.g. 1,2
     #[arg(long, value_delimiter = ',', default_value = "1", value_parser = crate::threads::number)]
     threads: Vec<usize>,
-    /// Batch sizes to time, e.g. 1,8
+    /// Batch sizes to measure, e.g. 1,8
     #[arg(long, value_delimiter = ',', default_value = "1")]
     batch: Vec<usize>,
-    /// How kernel banks are stored
+    /// Storage of the kernel banks
     #[arg(long, value_enum, default_value = "f32")]
     bank: Bank,
-    /// What convolutions multiply, e.g. f32,bf16
+    /// Precision of the products in convolutions, e.g. f32,bf16
     #[arg(long, value_enum, value_delimiter = ',', default_value = "f32")]
     precision: Vec<Precision>,
-    /// Time the static twin too (names only)
+    /// Measure the static twin too (names only)
     #[arg(long)]
     static_twin: bool,
-    /// Time every step of the plan, batch 1
+    /// Measure every step of the plan, with batch size 1
     #[arg(long)]
     per_node: bool,
-    /// Length of each measurement
+    /// Duration of each measurement in seconds
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
     /// Write JSON
     #[arg(long)]
     json: bool,
-    /// Answer once and say what it took: how the fresh process is measured
+    /// Predict once and report the cost: used internally in a fresh process
     #[arg(long, hide = true)]
     first_answer: bool,
     #[command(flatten)]
@@ -92,7 +92,7 @@ impl From<Precision> for engine::Precision {
     }
 }
 
-/// A network to be timed.
+/// A network to measure.
 struct Subject {
     name: String,
     precision: Precision,
@@ -104,7 +104,7 @@ struct Subject {
 struct Json {
     isa: &'static str,
     bank: &'static str,
-    /// Of the answers to probe inputs from those with exact banks, relative to the largest answer.
+    /// Deviation of the outputs for probe inputs from those with exact banks, relative to the largest output.
     deviation: f64,
     machine: Vec<Machine>,
     rows: Vec<Row>,
@@ -114,13 +114,13 @@ struct Json {
     first_answer: Option<FirstAnswer>,
 }
 
-/// What so many threads can do at most.
+/// Peak throughput with this number of threads.
 #[derive(Clone, Copy, Serialize)]
 struct Machine {
     threads: usize,
-    /// Billions of f32 multiply-adds a second.
+    /// Billions of f32 multiply-adds per second.
     gmadds_per_second: f64,
-    /// Billions of bytes a second, read from as much memory as the first network's weights take.
+    /// Billions of bytes per second, read from a working set of the size of the first network's weights.
     gbytes_per_second: f64,
 }
 
@@ -130,15 +130,15 @@ struct Row {
     precision: Precision,
     threads: usize,
     batch: usize,
-    /// Milliseconds of a batch.
+    /// Milliseconds per batch.
     median_ms: f64,
     p90_ms: f64,
     fastest_ms: f64,
-    /// Billions of multiply-adds a second at the median.
+    /// Billions of multiply-adds per second, from the median.
     gmadds_per_second: f64,
-    /// Of the machine's peak.
+    /// Fraction of the machine's peak.
     share_of_peak: f64,
-    /// Packed weights and working memory.
+    /// Bytes of packed weights and working memory.
     memory_bytes: usize,
     runs: usize,
 }
@@ -181,7 +181,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.json { print_json(&json) } else { report(&json, plan.isa(), args.static_twin) }
 }
 
-/// The networks to time, and the deviation of the first one's banks.
+/// The networks to measure, and the deviation of the first one's banks.
 fn subjects(args: &Args, what: NameOrFile) -> anyhow::Result<(Vec<Subject>, f64)> {
     let subject = |name: &str, precision: Precision, graph: &Graph, weights: &dyn TensorSource, tau: f32| {
         let options = Options { precision: precision.into(), ..Options::default() };
@@ -236,7 +236,7 @@ fn measure_machine(plan: &Plan, threads: usize) -> Machine {
     }
 }
 
-/// Times all networks in turn, so that a disturbance hits them alike.
+/// Measures all networks alternately, so that a disturbance affects them alike.
 fn measure(subjects: &[Subject], machine: Machine, batch: usize, seconds: f64) -> anyhow::Result<Vec<Row>> {
     let sizes = |s: &Subject| {
         let [input, output] = [s.plan.input_dims().iter().product(), s.plan.output_shape().elements()];

@@ -1,4 +1,4 @@
-//! `dyconv cost`: parameters and multiply-adds of a network.
+//! `dyconv cost`: counts parameters and multiply-adds of a network.
 
 use dyconv_file::Model;
 use dyconv_graph::{Graph, Madds, NetworkCost, cost};
@@ -23,7 +23,7 @@ pub struct Args {
     /// Name of an architecture (see `dyconv models`) or a model file
     #[arg(value_name = "NAME|FILE")]
     what: String,
-    /// One line for each layer
+    /// Print one line per layer
     #[arg(long)]
     layers: bool,
     /// Write JSON
@@ -105,7 +105,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     print(&format!("{table}\nfor one input of {c} × {h} × {w}\n"))
 }
 
-/// Every node that costs something.
+/// Every node with a cost.
 fn layers(graph: &Graph, counted: &NetworkCost) -> Vec<LayerJson> {
     let costly = counted.nodes.iter().filter(|n| n.params > 0 || n.madds != Madds::default());
     costly

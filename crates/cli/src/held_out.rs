@@ -1,4 +1,4 @@
-//! Which images of a data set a model is scored on: not those that it learned from.
+//! Chooses the images on which a model is scored: not those that it was trained on.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,25 +14,25 @@ use toml::Table;
 use crate::output::thousands;
 use crate::text::name;
 
-/// So many classes are listed.
+/// Maximum number of classes that are listed.
 const LISTED: usize = 5;
 
-/// What is scored.
+/// The data to score.
 pub struct HeldOut {
-    /// The data, split as the model's recipe splits them.
+    /// The data, split like the model's recipe splits them.
     pub dataset: Arc<Dataset>,
     pub split: Split,
-    /// What that is, in words: `the held-out part`.
+    /// Description of the part: `the held-out part`.
     pub what: String,
-    /// What a person should know about it.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
-/// Opens a data set and decides which part of it the model of a file is scored on; `asked` decides where it is given.
+/// Opens a data set and chooses the part on which the model of a file is scored; `asked` overrides the choice.
 pub fn open<W>(file: &Path, model: &Model<W>, data: &str, asked: Option<Split>) -> anyhow::Result<HeldOut> {
     let provenance = &model.provenance;
     let options = match split_options(&provenance.recipe) {
-        // Then it does not matter what was held out.
+        // In this case it does not matter what was held out.
         Err(_) if asked == Some(Split::All) => OpenOptions::default(),
         options => options
             .with_context(|| format!("{}: does not say which images were held out; see --split all", file.display()))?,
@@ -85,7 +85,7 @@ pub fn open<W>(file: &Path, model: &Model<W>, data: &str, asked: Option<Split>) 
     }
 }
 
-/// In words, how the data differ from those that the model was trained on.
+/// Describes how the data differ from those that the model was trained on.
 fn changed(then: &Fingerprint, now: &Fingerprint, model: &[String], data: &[String]) -> String {
     let numbers = match (then.items, now.items) {
         (a, b) if a == b => format!("still {}, but some with other names, labels or content", thousands(a as u64)),
@@ -109,8 +109,8 @@ fn changed(then: &Fingerprint, now: &Fingerprint, model: &[String], data: &[Stri
     )
 }
 
-/// What splits data, of a complete recipe. The other keys are not read: a model of another version, whose recipe has more keys or
-/// fewer, can be scored, and so it can without the feature `train`.
+/// The keys of a complete recipe that determine the split. The other keys are ignored, so a model from another version,
+/// whose recipe has more or fewer keys, can be scored, also without the feature `train`.
 #[derive(Deserialize)]
 struct SplitRecipe {
     seed: u64,
@@ -122,7 +122,7 @@ struct SplitData {
     val_fraction: f32,
 }
 
-/// How the model's recipe splits data. Nothing is at a default: a recipe that is damaged is an error.
+/// The split of the model's recipe. There are no defaults: a damaged recipe is an error.
 fn split_options(recipe: &str) -> anyhow::Result<OpenOptions> {
     if recipe.is_empty() {
         return Ok(OpenOptions::default());

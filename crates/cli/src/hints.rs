@@ -1,4 +1,4 @@
-//! What a person can do about an error of the libraries, in words of this program: its flags and verbs.
+//! Hints on what the user can do about an error of the libraries, in terms of this program's flags and commands.
 
 use std::error::Error;
 
@@ -9,7 +9,7 @@ use dyconv_train::{InspectError, Kept, RecipeError, RecipeErrorKind, SetupError,
 #[cfg(feature = "train")]
 use crate::text::shell;
 
-/// What is appended to the words of an error, if anything: the first advice among the error and its causes.
+/// The hint to append to an error message: the first one for the error or its causes, if any.
 pub fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(of)
 }

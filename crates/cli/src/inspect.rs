@@ -1,4 +1,4 @@
-//! `dyconv inspect`: what is the attention of a trained network worth?
+//! `dyconv inspect`: measures the value of the attention of a trained network.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -16,11 +16,11 @@ use crate::output::{bar, note, percent, print, print_json, skipped, thousands};
 use crate::pixels::max_pixels;
 use crate::table::Table;
 
-/// What a report has within its first bytes, so many at most.
+/// Text within the first [`PAGE_HEAD`] bytes of every report, by which an existing one is recognized.
 const PAGE_TITLE: &str = "Attention of ";
 const PAGE_HEAD: u64 = 4096;
 
-/// Replace the attention of a dynamic network, and see what that costs
+/// Replace the attention of a dynamic network and measure the loss in accuracy
 #[derive(clap::Args)]
 #[command(
     after_help = "Scores the network with its own attention and with other attention in its place, in all layers and in those of one input size: the mean of each layer, equal shares (the average kernel), that of the image before in a seeded order, the image's own in a seeded random order of the kernels, and all on the largest. The report shows what the routers do by layer, class and image.
@@ -35,25 +35,26 @@ pub struct Args {
     /// Data set: a folder, or `digits`
     #[arg(long)]
     data: String,
-    /// Part to look at: val, train, test or all; unset: what was held out, or all of data that the model was not trained on
+    /// Part to use: val, train, test or all [default: the held-out images, or all images if the model was not trained
+    /// on these data]
     #[arg(long)]
     split: Option<Split>,
-    /// Most images, drawn by the seed; unset: all
+    /// Maximum number of images, drawn with the seed [default: all]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Images a batch
+    /// Batch size
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     batch: u64,
-    /// Seed of the order of images and of the permutations
+    /// Seed for the order of images and for the permutations
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Broken images that are skipped before it is an error
+    /// Number of broken images to skip before the command fails
     #[arg(long, default_value_t = 10)]
     max_broken: usize,
-    /// The report; unset: beside the model, MODEL.inspect.html
+    /// File for the report [default: MODEL.inspect.html beside the model]
     #[arg(long, value_name = "FILE.html")]
     out: Option<PathBuf>,
-    /// Largest image that is read, in millions of pixels
+    /// Largest image to decode, in millions of pixels
     #[arg(long = "max-megapixels", value_name = "N", default_value = "100", value_parser = max_pixels)]
     max_pixels: usize,
     /// Write JSON
@@ -116,7 +117,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     ))
 }
 
-/// Where the report goes: where `--out` says, or beside the model, but not over a file of somebody else.
+/// Path of the report: that of `--out`, or beside the model. Other existing files are not overwritten.
 fn report_path(args: &Args) -> anyhow::Result<PathBuf> {
     if let Some(path) = &args.out {
         let is_model = fs::canonicalize(path).is_ok_and(|a| fs::canonicalize(&args.model).is_ok_and(|b| a == b));
@@ -133,7 +134,7 @@ fn report_path(args: &Args) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Points of a share more or less than another.
+/// Difference between two shares in percentage points.
 fn points(share: f64, than: f64) -> String {
     format!("{:+.2}", 100.0 * (share - than))
 }
@@ -149,7 +150,7 @@ fn scores(inspection: &Inspection) -> Table {
     table
 }
 
-/// What the replacements cost in the layers of one input size.
+/// Cost of the replacements in the layers of one input size.
 fn sizes(inspection: &Inspection) -> Table {
     let names = inspection.sizes.iter().take(1).flat_map(|s| &s.scores);
     let short = |name: &'static str| name.split(" (").next().unwrap_or(name);

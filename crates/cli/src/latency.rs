@@ -1,4 +1,4 @@
-//! How long networks take for one image, or one person.
+//! Measures the latency of networks for one image, or one person.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use dyconv_predict::Error;
 
 use dyconv_predict::Predictor;
 
-/// How long the latency of each network is measured.
+/// Duration of the measurement for each network.
 const LATENCY_TIME: Duration = Duration::from_millis(400);
 
-/// Median time of one image, or one person, through each network, measured alternately.
+/// Median latency of each network for one image, or one person, measured alternately.
 pub fn latencies(networks: &[Predictor], dataset: &Dataset) -> anyhow::Result<Vec<Duration>> {
     let load = |i| dataset.load(Split::All, i, &DecodeOptions::default()).ok();
     let image = (0..dataset.len(Split::All)).find_map(load).context("no image can be read")?;
@@ -35,7 +35,7 @@ pub fn latencies(networks: &[Predictor], dataset: &Dataset) -> anyhow::Result<Ve
 
 fn answer(network: &Predictor, image: &Image) -> anyhow::Result<()> {
     match network {
-        // A network without an answer took its time all the same.
+        // A network whose output is NaN takes the same time.
         Predictor::Classifier(classifier) => match classifier.predict(image) {
             Ok(_) | Err(Error::NoAnswer { .. }) => {}
             Err(error) => return Err(error.into()),

@@ -1,7 +1,7 @@
-//! The program `dyconv`: one file a verb. Words for a person live here: arguments, progress, tables, hints.
+//! The program `dyconv`: one file per command. Everything user-facing is here: arguments, progress, tables, hints.
 //!
-//! [`main`] is all there is for others; the package `dyconv` calls it. Without the feature `train` the program reads, runs and
-//! describes models, and holds no Burn.
+//! [`main`] is the only public item; the package `dyconv` calls it. Without the feature `train` the program reads, runs
+//! and describes models, and does not contain Burn.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "train")]
@@ -58,7 +58,7 @@ use clap::{Parser, Subcommand};
 use crate::output::{note, written};
 use crate::text::printable;
 
-/// Trains, measures and runs networks whose kernels depend on the input.
+/// Train, measure and run networks whose kernels depend on the input
 #[derive(Parser)]
 #[command(
     name = "dyconv",
@@ -103,8 +103,8 @@ enum Verb {
     MakeFigures(make_figures::Args),
 }
 
-/// Parses the arguments and runs the verb. Errors are one line on standard error; the exit status is 0 where all is done, 1
-/// where something failed, 2 for wrong usage, 130 after an interrupt.
+/// Parses the arguments and runs the command. An error is one line on standard error. The exit status is 0 on success,
+/// 1 on failure, 2 for wrong usage, 130 after an interrupt.
 pub fn main() -> ExitCode {
     file_size::survive_bounds();
     panic::caught(|| match Cli::try_parse() {
@@ -151,13 +151,13 @@ fn status(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// Says what clap has to say: help on standard output, wrong usage on standard error.
+/// Prints clap's messages: help on standard output, usage errors on standard error.
 fn usage(words: &clap::Error) -> ExitCode {
     if words.use_stderr() {
-        // It repeats what was typed, which is not for a terminal to act on.
+        // The message repeats the arguments, which must not control the terminal.
         let plain = std::env::args_os().all(|arg| printable(&arg.to_string_lossy()) == arg.to_string_lossy());
         if plain {
-            // Where nobody can hear it, it is left unsaid.
+            // If the stream is closed, the message is dropped.
             let _ = words.print();
         } else {
             words.render().to_string().lines().for_each(note);
@@ -170,8 +170,8 @@ fn usage(words: &clap::Error) -> ExitCode {
     }
 }
 
-/// An error, its causes, and what a person can do about them, each said once: many an error's own words name its cause already,
-/// or begin as those before.
+/// An error, its causes and a hint, without repetitions: many messages already contain that of their cause, or begin
+/// like the one before.
 fn chain(error: &anyhow::Error) -> String {
     let mut told: Vec<String> = Vec::new();
     for cause in error.chain().map(ToString::to_string) {

@@ -1,4 +1,4 @@
-//! `dyconv make-figures`: pictures of articulated figures in COCO's layout.
+//! `dyconv make-figures`: writes images of articulated figures in COCO's layout.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::output::{print, print_json, thousands, threads, with_bar};
 use crate::table::Table;
 
-/// Make pictures of figures with known joints, in COCO's layout, to train and score keypoint networks
+/// Generate images of figures with known keypoints, in COCO's layout, to train and score keypoint networks
 #[derive(clap::Args)]
 #[command(
     after_help = "Writes OUT/train2017/000000000001.jpg ..., OUT/val2017/... and OUT/annotations/person_keypoints_train2017.json, ..._val2017.json with boxes, areas and COCO's 17 joints (v: 0 outside the picture, 1 hidden, 2 seen). Boxes and areas are those of the whole figure, hidden parts included. The same seed gives the same pictures; a larger set begins with those of a smaller one.
@@ -22,19 +22,19 @@ pub struct Args {
     /// Folder to write; must be empty or not exist
     #[arg(long)]
     out: PathBuf,
-    /// Pictures for training
+    /// Number of images for training
     #[arg(long, default_value_t = 4000)]
     train: u64,
-    /// Pictures for validation
+    /// Number of images for validation
     #[arg(long, default_value_t = 400)]
     val: u64,
-    /// Seed of everything random
+    /// Random seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Threads to work on; unset: one per processor
+    /// Number of threads [default: one per CPU]
     #[arg(long, value_parser = crate::threads::number)]
     threads: Option<usize>,
-    /// Write into a folder that is not empty, over files of the same names; other files stay
+    /// Write into a folder that is not empty, replacing files with the same names and keeping all others
     #[arg(long)]
     force: bool,
     /// Write JSON

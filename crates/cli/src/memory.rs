@@ -1,9 +1,10 @@
-//! What needs more memory than there is is refused before any is taken: the system would end the program without a word.
+//! Rejects work that needs more memory than is available before it allocates any; otherwise the system would kill the
+//! program.
 
 use anyhow::ensure;
 use dyconv_engine::available_memory;
 
-/// Refuses what needs so many bytes, if there are not so many; `what` says whose they are.
+/// Returns an error if `bytes` bytes are not available; `what` describes their purpose.
 pub fn check(bytes: u64, what: impl FnOnce() -> String) -> anyhow::Result<()> {
     let Some(available) = available_memory() else { return Ok(()) };
     ensure!(

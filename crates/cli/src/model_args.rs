@@ -1,4 +1,4 @@
-//! The options of an architecture as flags.
+//! Architecture options as flags.
 
 use anyhow::{anyhow, bail};
 use clap::Args;
@@ -6,16 +6,17 @@ use dyconv_graph::Graph;
 use dyconv_models::{ModelName, Options, build};
 use toml::{Table, Value};
 
-/// Architecture options that `cost`, `new` and `bench` share. Those that a recipe has too are short for `--set model.KEY=VALUE`.
+/// Architecture options that `cost`, `new` and `bench` share. Those that are also in a recipe are shorthands for `--set
+/// model.KEY=VALUE`.
 #[derive(Args)]
 pub struct ModelArgs {
-    /// Side of the input images in pixels, or their height and width, e.g. 128x96 [default: 224; keypoint networks: 256x192]
+    /// Height and width of the input images in pixels, e.g. 224 or 128x96 [default: 224; keypoint networks: 256x192]
     #[arg(long, value_name = "SIDE|HxW", value_parser = image_size)]
     pub image_size: Option<[usize; 2]>,
     /// Number of classes
     #[arg(long, default_value_t = 1000)]
     pub classes: usize,
-    /// Keypoint networks: number of joints
+    /// Keypoint networks: number of keypoints
     #[arg(long, default_value_t = 17)]
     pub joints: usize,
     /// Channels of the input images: 1 or 3
@@ -24,10 +25,10 @@ pub struct ModelArgs {
     /// Width multiplier; overrides the one in the name
     #[arg(long)]
     pub width: Option<f64>,
-    /// Kernels K of each dynamic layer [default: 4]
+    /// Number K of kernels of each dynamic layer [default: 4]
     #[arg(long)]
     pub kernels: Option<usize>,
-    /// Kernels of some layers, e.g. `blocks.16.*=8`; repeatable
+    /// Number of kernels of some layers, e.g. `blocks.16.*=8`; repeatable
     #[arg(long, value_name = "LAYER=K", value_parser = layer_kernels)]
     pub layer_kernels: Vec<(String, usize)>,
     /// Input channels per hidden unit of a router [default: 4]
@@ -42,16 +43,17 @@ pub struct ModelArgs {
     /// ResNets: make the 1×1 shortcut convolutions dynamic too
     #[arg(long)]
     pub dynamic_shortcut: bool,
-    /// 3×3 stem with stride 1 and no pooling, for 28 to 64 pixel images
+    /// Use a 3×3 stem with stride 1 and no pooling, for images of 28 to 64 pixels
     #[arg(long)]
     pub small_stem: bool,
     /// Keypoint networks: width multiplier of the head [default: 1]
     #[arg(long)]
     pub head_width: Option<f64>,
-    /// MobileNetV3: leave squeeze-and-excitation out
+    /// MobileNetV3: omit squeeze-and-excitation
     #[arg(long)]
     pub no_se: bool,
-    /// Set any option of a recipe's table `model`, e.g. `model.min_hidden=8` or `model.dynamic_parts.expand=false`; repeatable
+    /// Set any option of a recipe's table `model`, e.g. `model.min_hidden=8` or `model.dynamic_parts.expand=false`;
+    /// repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     pub set: Vec<Table>,
 }
@@ -71,7 +73,7 @@ impl ModelArgs {
         Ok(build(name, &options)?)
     }
 
-    /// What flags and `--set` ask for; the rest is at its default.
+    /// The options set by flags and `--set`; all others have their defaults.
     fn options(&self) -> anyhow::Result<Options> {
         let layers: Table = self.layer_kernels.iter().map(|(layer, k)| (layer.clone(), whole(*k))).collect();
         let flags = [
@@ -97,12 +99,12 @@ impl ModelArgs {
     }
 }
 
-/// A number as TOML has it; those beyond its range are beyond that of any option too.
+/// A TOML integer; numbers beyond its range are beyond that of any option too.
 fn whole(n: usize) -> Value {
     Value::Integer(i64::try_from(n).unwrap_or(i64::MAX))
 }
 
-/// Puts the values of `change` over those of `base`, table by table.
+/// Overrides the values of `base` with those of `change`, table by table.
 fn overlay(base: &mut Table, change: &Table) {
     for (key, value) in change {
         match (base.get_mut(key), value) {
@@ -112,7 +114,7 @@ fn overlay(base: &mut Table, change: &Table) {
     }
 }
 
-/// `model.gate=sigmoid` as a table; a bare word is a string.
+/// Parses `model.gate=sigmoid` to a table; a bare word is a string.
 fn setting(text: &str) -> Result<Table, String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, e.g. model.min_hidden=8")?;
     let parsed = format!("{key} = {value}").parse().or_else(|_| format!("{key} = {}", Value::from(value)).parse());

@@ -1,4 +1,4 @@
-//! `dyconv models`: every architecture with its cost, the static twin beside the dynamic network.
+//! `dyconv models`: lists every architecture with its cost, static and dynamic side by side.
 
 use dyconv_graph::cost;
 use dyconv_models::{ALL, FAMILIES, ModelName, Options, build, dynamic_form, pose_names};

@@ -1,22 +1,23 @@
-//! NAME|FILE: an architecture with fresh weights, or a model file with its own.
+//! NAME|FILE arguments: an architecture with fresh weights, or a model file.
 
 use std::path::{Path, PathBuf};
 
 use dyconv_models::ModelName;
 
-/// What the user named.
+/// A network that the user named.
 pub enum NameOrFile {
-    /// An architecture that exists.
+    /// An existing architecture.
     Name(String),
     /// A file, which may not exist.
     File(PathBuf),
 }
 
 impl NameOrFile {
-    /// The name of an architecture wins (a file of such a name is reached as `./name`); else what exists, or looks like a path.
+    /// The name of an architecture takes precedence (use `./name` for a file with such a name); otherwise anything that
+    /// exists or looks like a path is a file.
     ///
     /// # Errors
-    /// The unknown name, with the nearest one that exists.
+    /// If the name is unknown; suggests the nearest existing one.
     pub fn new(what: &str) -> anyhow::Result<Self> {
         let path = Path::new(what);
         match what.parse::<ModelName>() {

@@ -1,4 +1,4 @@
-//! `dyconv new`: an untrained model file, so that other tools can fill in weights.
+//! `dyconv new`: writes an untrained model file, which other tools can fill with weights.
 
 use std::path::PathBuf;
 
@@ -27,16 +27,17 @@ pub struct Args {
     /// File to write; must not exist
     #[arg(long)]
     out: PathBuf,
-    /// Seed of the first weights
+    /// Seed of the initial weights
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Temperature of the routers' softmax
     #[arg(long, default_value_t = 1.0)]
     tau: f32,
-    /// Peaky first attention instead of a near uniform one
+    /// Initialize routers with a peaky attention instead of a nearly uniform one
     #[arg(long)]
     large_router_init: bool,
-    /// Keypoint networks: joints as TOML (`joints`, `sigmas`; `bones`, `flip_pairs`, `upper_body` if any) [default: COCO person]
+    /// Keypoint networks: keypoints as TOML (`joints`, `sigmas`; optionally `bones`, `flip_pairs`, `upper_body`)
+    /// [default: COCO person]
     #[arg(long, value_name = "FILE")]
     skeleton: Option<PathBuf>,
     #[command(flatten)]
@@ -44,7 +45,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// What the network's answer means.
+    /// The task of the network.
     fn task(&self) -> anyhow::Result<Task> {
         if self.name.parse::<ModelName>()?.head.is_none() {
             ensure!(
@@ -82,7 +83,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         "{} would have {bytes} bytes of weights, and a model file has at most {MAX_FILE_BYTES}; ask for a smaller network",
         args.name
     );
-    // The weights, their bytes, and the file.
+    // The weights, their serialized bytes, and the file.
     memory::check(3 * bytes, || format!("{}: writing it", args.out.display()))?;
     let router = if args.large_router_init { RouterInit::Large } else { RouterInit::Small };
     let [channels, height, width] = graph.input_dims();

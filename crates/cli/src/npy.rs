@@ -9,11 +9,11 @@ use dyconv_file::write_atomically;
 use dyconv_graph::short_text;
 use npyz::{NpyHeader, Order, WriterBuilder};
 
-/// Longest header that is read, in bytes; NumPy reads no longer one either.
+/// Longest header that is accepted, in bytes; NumPy has the same limit.
 const MAX_HEADER: usize = 10_000;
 
-/// Brackets that the header of an array of numbers opens: a dictionary's and a shape's. The parser behind takes exponential time
-/// for nested ones.
+/// Number of brackets in the header of an array of numbers: those of a dictionary and of a shape. The parser takes
+/// exponential time for nested ones.
 const BRACKETS: usize = 2;
 
 /// Reads an array of 32-bit floats: its shape and its values in C order.
@@ -21,13 +21,13 @@ pub fn read(path: &Path) -> anyhow::Result<(Vec<usize>, Vec<f32>)> {
     let name = path.display();
     let about = fs::metadata(path).with_context(|| format!("{name}: cannot be read"))?;
     ensure!(about.is_file(), "{name}: is a folder, a pipe or a device, expected an .npy file");
-    // The file, and its values beside it.
+    // The file, and its values in addition.
     crate::memory::check(2 * about.len(), || format!("{name}: reading it"))?;
     let bytes = fs::read(path).with_context(|| format!("{name}: cannot be read"))?;
     parse(&bytes).map_err(|message| anyhow!("{name}: {message}"))
 }
 
-/// As [`read`], from the bytes of a file.
+/// Like [`read`], from the bytes of a file.
 pub fn parse(bytes: &[u8]) -> Result<(Vec<usize>, Vec<f32>), String> {
     check_header(bytes)?;
     let mut rest = bytes;
@@ -61,7 +61,7 @@ pub fn parse(bytes: &[u8]) -> Result<(Vec<usize>, Vec<f32>), String> {
     }
 }
 
-/// Whether the parser may see the header: what it may hold at most is known before.
+/// Checks the header before it is parsed, against limits on its contents.
 fn check_header(bytes: &[u8]) -> Result<(), String> {
     if bytes.starts_with(b"PK\x03\x04") {
         return Err("is an archive of arrays (.npz), expected one array: save it with numpy.save".into());
@@ -92,7 +92,7 @@ fn c_order(shape: &[usize], values: &[f32]) -> Result<Vec<f32>, String> {
     let mut ordered = Vec::new();
     let bytes = size_of_val(values);
     ordered.try_reserve_exact(values.len()).map_err(|_| format!("there is no memory for {bytes} bytes"))?;
-    // How far it is from one index to the next, by axis.
+    // Distance from one index to the next, by axis.
     let steps: Vec<usize> = shape.iter().scan(1, |next, d| Some(std::mem::replace(next, *next * d))).collect();
     let mut index = vec![0; shape.len()];
     let mut at = 0;
@@ -164,7 +164,7 @@ mod tests {
             assert_eq!(parse(&array("<f4", fortran, "()", &little(&[7.5]))).unwrap(), (vec![], vec![7.5]));
             assert_eq!(parse(&array("<f4", fortran, "(3, 0, 2)", b"")).unwrap(), (vec![3, 0, 2], vec![]));
         }
-        // Three axes: the first index runs first.
+        // Three axes: the first index varies fastest.
         let cube: Vec<f32> = (0..24).map(|v| v as f32).collect();
         let (shape, found) = parse(&array("<f4", true, "(2, 3, 4)", &little(&cube))).unwrap();
         let at = |i: usize, j: usize, k: usize| (i + 2 * (j + 3 * k)) as f32;

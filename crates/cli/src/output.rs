@@ -1,7 +1,7 @@
-//! Standard output, progress, and how numbers are written.
+//! Standard output, progress, and number formatting.
 //!
-//! Nothing here panics where standard output or standard error is closed or full: what cannot be said on standard error is
-//! left unsaid, and results that cannot be written are an error.
+//! Nothing here panics if standard output or standard error is closed or full: messages on standard error are dropped,
+//! and results that cannot be written are an error.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -16,11 +16,11 @@ use serde::Serialize;
 pub use crate::text::shell;
 use crate::text::{acts, printable, shortened};
 
-/// Characters of a line on standard error.
+/// Maximum number of characters of a line on standard error.
 const LINE: usize = 2000;
 
-/// Writes results to standard output; what a terminal would act on is escaped. A reader that stopped listening (`| head`)
-/// is a normal end.
+/// Writes results to standard output, with terminal control characters escaped. A reader that closes the pipe (`|
+/// head`) is not an error.
 pub fn print(text: &str) -> anyhow::Result<()> {
     write(&printable(text))
 }
@@ -30,10 +30,10 @@ pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     write(&(json(value)? + "\n"))
 }
 
-/// A value as indented JSON, which a terminal can show as it is.
+/// A value as indented JSON that is safe to print on a terminal.
 pub fn json(value: &impl Serialize) -> anyhow::Result<String> {
     let text = serde_json::to_string_pretty(value)?;
-    // JSON escapes a part of these characters by itself; the rest stands in strings only, and all are of four digits.
+    // JSON escapes some of these characters itself; the rest occur only in strings, and all have four hex digits.
     let acts = |c: char| acts(c) && c != '\n';
     if !text.contains(acts) {
         return Ok(text);
@@ -46,7 +46,7 @@ fn write(text: &str) -> anyhow::Result<()> {
     written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
-/// What became of something that was written to standard output.
+/// Handles the result of a write to standard output: if the reader has closed the pipe, the process exits with status 0.
 pub fn written(result: io::Result<()>) -> anyhow::Result<()> {
     match result {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
@@ -54,13 +54,13 @@ pub fn written(result: io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// Says a line on standard error. Where nobody can hear it, it is left unsaid.
+/// Prints a line to standard error; if that is closed, the line is dropped.
 pub fn note(text: impl Display) {
     let line = line(&text.to_string()) + "\n";
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// As [`note`], above a bar where there is one.
+/// Like [`note`], above the progress bar if there is one.
 #[cfg(feature = "train")]
 pub fn note_above(bar: Option<&ProgressBar>, text: impl Display) {
     match bar {
@@ -69,12 +69,12 @@ pub fn note_above(bar: Option<&ProgressBar>, text: impl Display) {
     }
 }
 
-/// The text as one line that a terminal shows as it is.
+/// The text as one line that is safe to print on a terminal.
 fn line(text: &str) -> String {
     shortened(&printable(&text.replace('\n', " ")), LINE)
 }
 
-/// A bar on standard error, or `None` where nobody watches.
+/// A progress bar on standard error, or `None` if that is not a terminal.
 pub fn bar(length: usize, template: &str) -> Option<ProgressBar> {
     if !io::stderr().is_terminal() {
         return None;
@@ -83,7 +83,7 @@ pub fn bar(length: usize, template: &str) -> Option<ProgressBar> {
     Some(ProgressBar::new(length as u64).with_style(style.progress_chars("━╸─")))
 }
 
-/// Does work that tells how much of `length` is done, with a bar while it lasts where somebody watches.
+/// Runs `work`, which reports how much of `length` is done, with a progress bar if standard error is a terminal.
 pub fn with_bar<T>(length: usize, template: &str, work: impl FnOnce(&mut dyn FnMut(usize)) -> T) -> T {
     let bar = bar(length, template);
     let result = work(&mut |done| {
@@ -97,17 +97,17 @@ pub fn with_bar<T>(length: usize, template: &str, work: impl FnOnce(&mut dyn FnM
     result
 }
 
-/// Says which images were left out.
+/// Reports which images were skipped.
 pub fn skipped(broken: &[Broken]) {
     broken.iter().for_each(|image| note(format_args!("skipped: {}", image.reason)));
 }
 
-/// Threads to compute with: as many as asked for, or one per processor.
+/// Number of threads: as requested, or one per CPU.
 pub fn threads(asked: Option<usize>) -> usize {
     asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
 }
 
-/// A share as percent with two digits.
+/// A fraction as a percentage with two decimals.
 pub fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }

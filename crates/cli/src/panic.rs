@@ -1,4 +1,4 @@
-//! A panic is a mistake in dyconv: it is one line on standard error, and exit status 1.
+//! A panic is a bug in dyconv: it is reported in one line on standard error, with exit status 1.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -10,17 +10,18 @@ use dyconv_data::in_decoder;
 
 use crate::output::note;
 
-/// What was said last, so that a mistake that many threads meet is said once.
+/// The last report, so that a panic that occurs on many threads is reported once.
 static SAID: Mutex<String> = Mutex::new(String::new());
 
-/// Runs the program's work. A panic on any thread is told in a line; one that reaches this thread ends the program with 1.
+/// Runs the program. A panic on any thread is reported in one line; on this thread it also ends the program with status
+/// 1.
 pub fn caught(work: impl FnOnce() -> ExitCode) -> ExitCode {
     set_hook(Box::new(tell));
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(ExitCode::FAILURE)
 }
 
 fn tell(panic: &PanicHookInfo<'_>) {
-    // What a decoder gives up is a broken image, which is told as such.
+    // A panic in an image decoder is a broken image, and is reported as such.
     if in_decoder() {
         return;
     }
@@ -32,7 +33,7 @@ fn tell(panic: &PanicHookInfo<'_>) {
     }
     note(&text);
     *said = text;
-    // With RUST_BACKTRACE=1, as Rust's own message.
+    // With RUST_BACKTRACE=1, as in Rust's own message.
     let trace = Backtrace::capture();
     if trace.status() == BacktraceStatus::Captured {
         trace.to_string().lines().for_each(note);

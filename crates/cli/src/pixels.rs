@@ -1,6 +1,6 @@
-//! The size of the largest image that is read.
+//! Parses the limit on the size of images.
 
-/// Millions of pixels, as a number of pixels.
+/// Converts millions of pixels to a number of pixels.
 pub fn max_pixels(text: &str) -> Result<usize, String> {
     match text.parse::<f64>() {
         Ok(millions) if (0.001..=10_000.0).contains(&millions) => Ok((millions * 1e6) as usize),

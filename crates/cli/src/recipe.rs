@@ -1,4 +1,4 @@
-//! `--recipe`, `--set` and the recipe that the data `digits` bring along.
+//! `--recipe`, `--set`, and the recipe that comes with the data set `digits`.
 
 use std::fs;
 use std::path::Path;
@@ -6,28 +6,29 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use dyconv_train::{Recipe, RecipeError, toml_value};
 
-/// The data set inside the program, and the recipe for it.
+/// Name of the built-in data set, and of its recipe.
 pub const DIGITS: &str = "digits";
 
-/// The largest seed: TOML's whole numbers end here.
+/// The largest seed: the maximum of TOML integers.
 pub const MOST_SEED: u64 = i64::MAX as u64;
 
-/// Splits what `--set` takes.
+/// Parses the argument of `--set`.
 pub fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, e.g. train.lr=0.1")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
-/// A flag that stands for a key of the recipe, and what it was given.
+/// A flag that sets a key of the recipe, and its value.
 pub struct Flag {
-    /// As it is typed: `--epochs`.
+    /// As typed: `--epochs`.
     pub name: &'static str,
     pub key: &'static str,
-    /// In TOML's notation.
+    /// The value in TOML syntax.
     pub value: Option<String>,
 }
 
-/// The settings of the flags and of `--set`, which may not contradict each other; of two of `--set` the last counts.
+/// The settings of the flags and of `--set`, which must not contradict each other; if `--set` is repeated for a key,
+/// the last one counts.
 pub fn settings(flags: &[Flag], set: &[(String, String)]) -> anyhow::Result<Vec<(String, String)>> {
     let of_flags =
         flags.iter().filter_map(|f| Some((format!("{} {}", f.name, f.value.as_ref()?), f.key, f.value.as_ref()?)));
@@ -45,7 +46,7 @@ pub fn settings(flags: &[Flag], set: &[(String, String)]) -> anyhow::Result<Vec<
     Ok(all.into_iter().map(|(_, key, value)| (key.to_owned(), value.clone())).collect())
 }
 
-/// Whether two values in TOML's notation mean the same: `1` and `1.0` do, and so do a side and two equal sides.
+/// Whether two values in TOML syntax are equivalent: `1` and `1.0` are, and so are one side and two equal sides.
 fn are_equal(a: &str, b: &str) -> bool {
     let [a, b] = [a, b].map(|text| {
         let value = toml_value(text);
@@ -58,9 +59,9 @@ fn are_equal(a: &str, b: &str) -> bool {
     a == b || number(&a).is_some_and(|a| number(&b) == Some(a))
 }
 
-/// Resolves what `--recipe` names by `resolve`, which is given a built-in recipe and the text of a file.
+/// Resolves the argument of `--recipe` with `resolve`, which receives a built-in recipe and the text of a file.
 ///
-/// Below a file, and where there is no name, lies the built-in recipe `below`.
+/// A file, or a missing argument, is based on the built-in recipe `below`.
 pub fn resolve(
     name: Option<&str>,
     below: Option<&'static str>,

@@ -1,4 +1,4 @@
-//! `dyconv recipes`: what `dyconv train --recipe` takes.
+//! `dyconv recipes`: lists the recipes for `dyconv train --recipe`.
 
 use anyhow::bail;
 use dyconv_graph::words::suggest;
@@ -7,7 +7,7 @@ use dyconv_train::BUILT_IN;
 use crate::output::print;
 use crate::table::Table;
 
-/// List the recipes inside the program, or print one
+/// List the built-in recipes, or print one
 #[derive(clap::Args)]
 #[command(after_help = "A recipe holds only what it changes of the defaults, which `dyconv recipes default` explains.
 

@@ -1,4 +1,4 @@
-//! `dyconv run`: raw tensors in and out, for checks against other tools.
+//! `dyconv run`: runs a model on raw tensors, to compare it with other tools.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::bank::Bank;
 use crate::npy;
 use crate::output::{note, print};
 
-/// Run a model on raw tensors, for checks against other tools
+/// Run a model on raw tensors, to compare it with other tools
 #[derive(clap::Args)]
 #[command(
     after_help = "The input is an array [N, C, H, W] of 32-bit floats as it stands after preprocessing; the output is the array of answers, logits [N, classes] for a classifier.
@@ -31,16 +31,16 @@ pub struct Args {
     /// Input array [N, C, H, W], .npy
     #[arg(long)]
     input: PathBuf,
-    /// Where to write the answers, .npy
+    /// Output array, .npy
     #[arg(long, required_unless_present = "all")]
     output: Option<PathBuf>,
-    /// Write the value of every node to DIR/<node>.npy; nodes that the plan fused away have none
+    /// Write the value of every node to DIR/<node>.npy, except for nodes that the plan fused into others
     #[arg(long, value_name = "DIR")]
     all: Option<PathBuf>,
-    /// What runs the network
+    /// Engine that runs the network
     #[arg(long, value_enum, default_value = "plan")]
     engine: Engine,
-    /// How the engine `plan` stores kernel banks
+    /// Storage of the kernel banks in the engine `plan`
     #[arg(long, value_enum, default_value = "f32")]
     bank: Bank,
 }
@@ -99,7 +99,7 @@ fn finish(args: &Args, batch: usize, shape: Shape, answers: &[f32]) -> anyhow::R
     print(&format!("{}: {batch} × {shape}\n", path.display()))
 }
 
-/// What to say of answers that are no numbers to compare with.
+/// A warning if outputs are not finite.
 fn not_finite(answers: &[f32]) -> Option<String> {
     let nan = answers.iter().filter(|v| v.is_nan()).count();
     let infinite = answers.iter().filter(|v| v.is_infinite()).count();
@@ -113,7 +113,7 @@ fn write(path: &Path, batch: usize, shape: Shape, values: &[f32]) -> anyhow::Res
     npy::write(path, &dims, values)
 }
 
-/// Runs the network once; every node's value is shown to `visit`, if anybody wants them.
+/// Runs the network once; passes the value of every node to `visit`, if there is one.
 fn run_network(
     args: &Args,
     model: Model<Mapped>,

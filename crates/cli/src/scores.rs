@@ -1,34 +1,34 @@
-//! Scores of runs that differ in their seed: what `ablate` and `compare` say of them.
+//! Scores of runs that differ in their seeds, for `ablate` and `compare`.
 
 use dyconv_metrics::{Sample, Welch};
 use dyconv_train::Epoch;
 use serde::Serialize;
 
-/// What runs are scored by.
+/// The metric of runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Metric {
-    /// Top-1, of classifiers.
+    /// Top-1 accuracy of classifiers.
     #[serde(rename = "accuracy")]
     Accuracy,
-    /// OKS average precision, of keypoint networks.
+    /// OKS average precision of keypoint networks.
     #[serde(rename = "AP")]
     Ap,
 }
 
-/// What `Difference`, t and p are, in a note under a table.
+/// Explains `Difference`, t and p in a note under a table.
 pub const COMPARED: &str = "in points, with Welch's t and its two-sided p";
 
-/// Of a cell's score to that of another cell.
+/// Difference between the scores of two cells.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Difference {
-    /// Of the means, in points.
+    /// Difference of the means, in percentage points.
     mean: f64,
     #[serde(flatten)]
     welch: Option<Welch>,
 }
 
 impl Metric {
-    /// Of networks that answer in joints, or in classes.
+    /// The metric of keypoint networks, or of classifiers.
     pub fn of(joints: bool) -> Self {
         if joints { Self::Ap } else { Self::Accuracy }
     }
@@ -49,7 +49,7 @@ impl Metric {
         }
     }
 
-    /// A sentence that says what the column holds.
+    /// A sentence that explains the column.
     pub fn meaning(self) -> String {
         let score = match self {
             Self::Accuracy => "Accuracy: top-1 on the held-out images",
@@ -60,7 +60,7 @@ impl Metric {
 }
 
 impl Difference {
-    /// Of `score` to `reference`.
+    /// The difference between `score` and `reference`.
     pub fn of(score: &Sample, reference: &Sample) -> Self {
         Self { mean: score.mean - reference.mean, welch: score.welch(reference) }
     }
@@ -68,7 +68,7 @@ impl Difference {
     /// Headings of [`Difference::words`].
     pub const HEADINGS: [&str; 3] = ["difference", "t", "p"];
 
-    /// The difference, t and p; a dash for what there is not.
+    /// The difference, t and p; a dash for missing values.
     pub fn words(this: Option<Self>) -> [String; 3] {
         let none = || "–".to_owned();
         let welch = this.and_then(|d| d.welch);
@@ -80,7 +80,7 @@ impl Difference {
     }
 }
 
-/// How the network did after an epoch, in percent; `None` where nothing was held out.
+/// Score of the network after an epoch, in percent; `None` if nothing was held out.
 pub fn in_percent(epoch: &Epoch) -> Option<f64> {
     epoch.validation.score().map(|score| 100.0 * score)
 }
@@ -91,7 +91,7 @@ pub fn spread(sample: Sample) -> String {
     format!("{:.2}{deviation}", sample.mean)
 }
 
-/// Four digits, or the order of what is smaller.
+/// Four decimals, or the order of magnitude if it is smaller.
 fn probability(p: f64) -> String {
     if p < 0.0001 { format!("{p:.0e}") } else { format!("{p:.4}") }
 }

@@ -1,4 +1,4 @@
-//! Answers for images, written as they come: rows of a table whose widths are known before, or elements of a JSON array.
+//! Writes predictions as they are computed: rows of a table with fixed column widths, or elements of a JSON array.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -10,23 +10,23 @@ use crate::output::{json, note, print};
 use crate::table::{Column, line, rule};
 use crate::text::{escaped, name};
 
-/// The first column's least width on a narrow terminal.
+/// Minimum width of the first column on a narrow terminal.
 const NARROW: usize = 16;
 
-/// Writes answers, and remembers what failed.
+/// Writes predictions and records failures.
 pub struct Answers {
-    /// As JSON, or as a table of these columns; the first is the image's.
+    /// Whether to write JSON, or a table with these columns; the first column is the image's.
     json: bool,
     columns: Vec<Column>,
     images: usize,
     failed: usize,
-    /// Why the only image has no answer.
+    /// Why the only image has no prediction.
     only: Option<String>,
     begun: bool,
 }
 
 impl Answers {
-    /// For so many images as `paths`. The table has a column for the image and then `columns`.
+    /// Creates a writer for the images `paths`. The table has a column for the image, followed by `columns`.
     pub fn new<P: AsRef<Path>>(json: bool, paths: &[P], columns: Vec<Column>) -> Self {
         let widest = paths.iter().map(|path| shown(path.as_ref()).chars().count()).max().unwrap_or(0);
         let taken: usize = columns.iter().map(|column| column.width + 2).sum();
@@ -36,7 +36,7 @@ impl Answers {
         Self { json, columns, images: paths.len(), failed: 0, only: None, begun: false }
     }
 
-    /// Writes an answer: as an element, or as rows without their first cell.
+    /// Writes a prediction: as an element, or as rows without their first cell.
     pub fn add(&mut self, path: &Path, element: &impl Serialize, rows: Vec<Vec<String>>) -> anyhow::Result<()> {
         if self.json {
             return self.element(element);
@@ -54,11 +54,11 @@ impl Answers {
         print(&text)
     }
 
-    /// Tells why an image has no answer; as JSON, `element` says it too.
+    /// Reports why an image has no prediction; with JSON, `element` includes the reason too.
     pub fn failed(&mut self, path: &Path, reason: &str, element: &impl Serialize) -> anyhow::Result<()> {
         self.failed += 1;
         let path = path.display().to_string();
-        // The errors of files name their file, others do not.
+        // The errors of files already name their file, others do not.
         let reason = if reason.starts_with(&path) { reason.to_owned() } else { format!("{path}: {reason}") };
         match self.images {
             1 => self.only = Some(reason),
@@ -67,10 +67,10 @@ impl Answers {
         if self.json { self.element(element) } else { Ok(()) }
     }
 
-    /// Ends what was begun.
+    /// Completes the output.
     ///
     /// # Errors
-    /// When an image has no answer.
+    /// If an image has no prediction.
     pub fn finish(self) -> anyhow::Result<()> {
         match (self.json, self.begun) {
             (true, true) => print("\n]\n")?,
@@ -84,7 +84,7 @@ impl Answers {
         }
     }
 
-    /// As `serde_json` writes the array as a whole.
+    /// Writes an element in the format that `serde_json` uses for the whole array.
     fn element(&mut self, element: &impl Serialize) -> anyhow::Result<()> {
         let before = if self.begun { ",\n  " } else { "[\n  " };
         self.begun = true;
@@ -92,18 +92,18 @@ impl Answers {
     }
 }
 
-/// A column for the names of classes, keypoints or whatever is known before.
+/// A column for names that are known in advance, such as classes or keypoints.
 pub fn names<'a>(heading: &'static str, all: impl IntoIterator<Item = &'a String>) -> Column {
     let widths = all.into_iter().map(|text| name(text).chars().count());
     Column { heading, width: widths.max().unwrap_or(0).max(heading.chars().count()), right: false }
 }
 
-/// The whole path, where the terminal has room for it.
+/// The whole path, if it fits on the terminal.
 fn shown(path: &Path) -> String {
     escaped(&path.display().to_string())
 }
 
-/// Characters of a line on standard output, where that is a terminal.
+/// Characters per line of standard output, if that is a terminal.
 fn terminal() -> Option<usize> {
     if !io::stdout().is_terminal() {
         return None;

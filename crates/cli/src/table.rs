@@ -1,20 +1,20 @@
-//! Aligned tables: text to the left, numbers to the right.
+//! Aligned tables: text on the left, numbers on the right.
 
 use crate::text::{escaped, shortened};
 
-/// Characters of a cell.
+/// Maximum number of characters of a cell.
 const CELL: usize = 200;
 
-/// A column whose width is known.
+/// A column with a fixed width.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
     pub heading: &'static str,
     pub width: usize,
-    /// Whether cells stand to the right.
+    /// Whether cells are right-aligned.
     pub right: bool,
 }
 
-/// A line of cells; what is too wide for its column loses its middle.
+/// A line of cells. A cell that is too wide for its column loses its middle.
 pub fn line(columns: &[Column], cells: &[String]) -> String {
     let cells = columns.iter().zip(cells).map(|(column, cell)| aligned(cell, column.width, column.right));
     cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
@@ -36,19 +36,19 @@ pub struct Table {
 }
 
 impl Table {
-    /// Starts with the headings.
+    /// Creates a table with these headings.
     pub fn new(headings: &[&str]) -> Self {
         Self { rows: vec![headings.iter().map(|h| cell(h)).collect()] }
     }
 
-    /// Adds a row of as many cells as there are headings.
+    /// Adds a row with one cell per heading.
     pub fn row(&mut self, cells: Vec<String>) {
         assert_eq!(cells.len(), self.rows[0].len(), "a row has a cell for each heading");
         self.rows.push(cells.iter().map(|text| cell(text)).collect());
     }
 }
 
-/// As a terminal can show it.
+/// The text, made safe to print on a terminal.
 fn cell(text: &str) -> String {
     shortened(&escaped(text), CELL)
 }

@@ -1,33 +1,32 @@
-//! Text of others (names of files and classes, messages about them) made fit for a terminal.
+//! Makes foreign text (names of files and classes, messages about them) safe to print on a terminal.
 
 #[cfg(any(test, feature = "train"))]
 use std::path::Path;
 
-/// Characters of a name that a table or a message shows.
+/// Maximum number of characters of a name in a table or a message.
 pub const NAME: usize = 60;
 
-/// Whether a terminal acts on a character instead of showing it: control characters, and those that turn the direction of
-/// what follows.
+/// Whether a terminal acts on a character instead of showing it: control characters and bidirectional marks.
 pub fn acts(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The text with everything escaped that a terminal would act on, but line feeds: `\u{1b}` for an escape.
+/// The text with everything escaped that a terminal would act on, except line feeds: `\u{1b}` for an escape.
 pub fn printable(text: &str) -> String {
     replaced(text, |c| acts(c) && c != '\n')
 }
 
-/// The text with everything escaped that a terminal would act on, line feeds too.
+/// The text with everything escaped that a terminal would act on, including line feeds.
 pub fn escaped(text: &str) -> String {
     replaced(text, acts)
 }
 
-/// A name in a table or a message: nothing that a terminal would act on, and its middle left out where it is long.
+/// A name for a table or a message: escaped, and shortened in the middle if it is long.
 pub fn name(text: &str) -> String {
     shortened(&escaped(text), NAME)
 }
 
-/// At most `most` characters: `…` stands for the middle of a longer text.
+/// At most `most` characters: `…` replaces the middle of a longer text.
 pub fn shortened(text: &str, most: usize) -> String {
     let length = text.chars().count();
     if length <= most {
@@ -39,15 +38,15 @@ pub fn shortened(text: &str, most: usize) -> String {
     format!("{head}…{tail}")
 }
 
-/// A path as a shell takes it, for commands that a message suggests.
+/// A path quoted for a shell, for commands that a message suggests.
 #[cfg(any(test, feature = "train"))]
 pub fn shell(path: &Path) -> String {
     let text = path.to_string_lossy();
-    // A command would take it for an option.
+    // Otherwise a command would parse it as an option.
     shell_word(&if text.starts_with('-') { format!("./{text}") } else { text.into_owned() })
 }
 
-/// A word of a command as a shell takes it; options and settings stay as they are.
+/// A word of a command quoted for a shell; options and settings are not quoted.
 #[cfg(any(test, feature = "train"))]
 pub fn shell_word(word: &str) -> String {
     if word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_=.,/+:".contains(&b)) && !word.is_empty() {

@@ -1,10 +1,10 @@
-//! `--threads`: how many are asked for, and how many there are.
+//! `--threads`: the requested and the actual number of threads.
 
 use dyconv_engine::Pool;
 
 use crate::output::note;
 
-/// Reads a number of threads from 1 to [`Pool::MAX_THREADS`].
+/// Parses a number of threads from 1 to [`Pool::MAX_THREADS`].
 pub fn number(text: &str) -> Result<usize, String> {
     let most = Pool::MAX_THREADS;
     match text.parse() {
@@ -13,7 +13,7 @@ pub fn number(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Says that the system gave fewer threads than were asked for, where it did.
+/// Warns if the system started fewer threads than requested.
 pub fn tell(asked: usize, given: usize) {
     if given < asked.min(Pool::MAX_THREADS) {
         note(format_args!("note: the system gives {given} of {asked} threads; answers are the same"));

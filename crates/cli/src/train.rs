@@ -1,4 +1,4 @@
-//! `dyconv train`: from a folder of images to a model file.
+//! `dyconv train`: trains a model file from a folder of images.
 
 use std::fs;
 use std::io;
@@ -43,53 +43,54 @@ Examples:
   mpirun -n 4 dyconv train --data photos        with a build that has the feature `mpi`: four processes share each batch"
 )]
 pub struct Args {
-    /// Data set: a folder, or `digits`; unset: `digits`, or that of the run that is resumed
+    /// Data set: a folder, or `digits` [default: digits, or that of the resumed run]
     #[arg(long)]
     data: Option<String>,
     /// Architecture (see `dyconv models`)
     #[arg(long)]
     model: Option<String>,
-    /// Passes over the training images
+    /// Number of passes over the training images
     #[arg(long)]
     epochs: Option<usize>,
     /// Images per step
     #[arg(long)]
     batch: Option<usize>,
-    /// Side of the network's input in pixels, or height and width, e.g. 128x96
+    /// Height and width of the network's input in pixels, e.g. 224 or 128x96
     #[arg(long, value_name = "SIDE|HxW")]
     image_size: Option<String>,
     /// Recipe file, or the name of a built-in recipe (see `dyconv recipes`)
     #[arg(long, value_name = "FILE.toml")]
     recipe: Option<String>,
-    /// Go on from a model file: its network unless another is named; a new last layer where the classes or joints are others;
-    /// for the dynamic form of a static network, banks of its kernels; for a keypoint network, the backbone of a classifier
+    /// Start from a model file: use its network unless another one is named; a new output layer if the classes or
+    /// keypoints differ; for the dynamic form of a static network, banks made from its kernels; for a keypoint
+    /// network, the backbone of a classifier
     #[arg(long, value_name = "MODEL", conflicts_with = "twin")]
     from: Option<PathBuf>,
-    /// Set one key of the recipe, e.g. `train.lr=0.1`; repeatable
+    /// Set a key of the recipe, e.g. `train.lr=0.1`; repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
-    /// Folder for the results; unset: a new one below runs/
+    /// Folder for the results [default: a new one in runs/]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Go on with the run in this folder, by its recipe and on its data
+    /// Resume the run in this folder, with its recipe and its data
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "force", "twin", "from"])]
     resume: Option<PathBuf>,
-    /// Replace the run that stands in the folder
+    /// Replace an existing run in the folder
     #[arg(long)]
     force: bool,
-    /// Seed of split, weights, order and augmentation
+    /// Seed of the split, weights, order and augmentation
     #[arg(long, value_parser = clap::value_parser!(u64).range(..=MOST_SEED))]
     seed: Option<u64>,
     /// Train the static twin too, and compare
     #[arg(long)]
     twin: bool,
-    /// What computes: cpu, or cuda or wgpu in a build with that feature
+    /// Backend: cpu, or cuda or wgpu in a build with that feature
     #[arg(long, value_enum, default_value = "cpu")]
     device: Kind,
-    /// Which CUDA devices share each batch; unset: the first
+    /// CUDA devices that share each batch [default: the first]
     #[arg(long, value_name = "N,N…", value_delimiter = ',')]
     devices: Vec<usize>,
-    /// Say nothing on the way but warnings and errors
+    /// Print only warnings and errors while training
     #[arg(long)]
     quiet: bool,
     /// Write the final table as JSON
@@ -114,14 +115,14 @@ impl From<Kind> for DeviceKind {
     }
 }
 
-/// Runs to be done one after another, on the same data.
+/// Runs to train one after another, on the same data.
 struct Job {
     data: String,
     dataset: Arc<Dataset>,
     runs: Vec<Task>,
 }
 
-/// One run; only the leading process has its folder.
+/// One run; only the leader process has its folder.
 struct Task {
     recipe: Recipe,
     folder: Option<RunFolder>,
@@ -143,7 +144,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         && world.size() > 1
     {
         if matches!(error.downcast_ref(), Some(TrainError::Interrupted { .. })) {
-            // All agreed to stop; one of them says so.
+            // All processes agreed to stop; only one of them reports it.
             return if world.is_leader() { result } else { Ok(()) };
         }
         note(format_args!("error: process {}: {}", world.rank(), chain(error)));
@@ -152,7 +153,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     result
 }
 
-/// One of the processes that train.
+/// Runs one of the training processes.
 fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
     let stop = interrupt::flag()?;
     let job = match &args.resume {
@@ -185,7 +186,7 @@ fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
         let dynamic = setup.graph.dynamic_layers() > 0;
         let mut view = View::new(recipe, dynamic, quiet);
         let mut show = |event: Event<'_>| {
-            // Every process says what it cannot read; the rest is the leading one's.
+            // Every process reports images that it cannot read; the leader reports the rest.
             if world.is_leader() || matches!(event, Event::Broken(_)) {
                 view.show(&event);
             }
@@ -209,14 +210,14 @@ fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
 }
 
 impl Job {
-    /// Tells the other processes what [`follow`] needs.
+    /// Sends the other processes what [`follow`] needs.
     fn announce(&self, world: &World) {
         let recipes: Vec<String> = self.runs.iter().map(|r| r.recipe.to_toml()).collect();
         world.from_leader(serde_json::to_vec(&(&self.data, recipes)).expect("plain text"));
     }
 }
 
-/// The leading process's job, without folders.
+/// The job of the leader, without folders.
 fn follow(world: &World) -> anyhow::Result<Job> {
     let (data, recipes): (String, Vec<String>) = serde_json::from_slice(&world.from_leader(Vec::new()))?;
     let recipes = recipes.iter().map(|text| Recipe::resolve(None, Some(text), &[])).collect::<Result<Vec<_>, _>>()?;
@@ -229,7 +230,7 @@ fn follow(world: &World) -> anyhow::Result<Job> {
     Ok(Job { data, dataset, runs })
 }
 
-/// Makes the folders of new runs. Everything that can be wrong is found before the first step.
+/// Creates the folders of new runs. All errors are found before the first step.
 fn begin(args: &Args) -> anyhow::Result<Job> {
     let data = args.data.clone().unwrap_or_else(|| DIGITS.to_owned());
     let from = args.from.as_deref().map(Model::read).transpose()?;
@@ -255,7 +256,7 @@ fn begin(args: &Args) -> anyhow::Result<Job> {
         None => new_folder(&data)?,
     };
     let mut whole = Claim::take(&path, args.force)?;
-    // A folder that holds no run has at most a twin that was not begun.
+    // A folder without a run can at most contain a twin that was not started.
     let inside = RunFolder::twin_in(&path);
     let replace = args.force || !whole.holds_run();
     let mut twin =
@@ -263,7 +264,7 @@ fn begin(args: &Args) -> anyhow::Result<Job> {
     whole.clear()?;
     twin.as_mut().map_or(Ok(()), Claim::clear)?;
     let make = |claim: Claim, recipe: &Recipe| claim.begin(recipe, &data, &dataset, args.from.as_deref());
-    // The folder of the whole comes last: what is resumed is complete.
+    // The main folder is created last, so a folder that can be resumed is complete.
     let second = second.zip(twin).map(|((twin, setup), claim)| make(claim, &twin).map(|f| (f.part_of(&path), setup)));
     let second = second.transpose()?;
     let runs = [(make(whole, &recipe)?, first)].into_iter().chain(second);
@@ -271,7 +272,7 @@ fn begin(args: &Args) -> anyhow::Result<Job> {
     Ok(Job { data, dataset, runs })
 }
 
-/// Opens the folders of runs that were begun.
+/// Opens the folders of existing runs.
 fn resume(args: &Args, path: &Path) -> anyhow::Result<Job> {
     let folder = RunFolder::open(path)?;
     let data = args.data.clone().unwrap_or_else(|| folder.data().to_owned());
@@ -288,7 +289,7 @@ fn resume(args: &Args, path: &Path) -> anyhow::Result<Job> {
     Ok(Job { data, dataset, runs })
 }
 
-/// Puts the weights of a model into a network and says what became of them.
+/// Loads the weights of a model into a network and reports what was loaded.
 fn go_on(
     setup: &mut Setup,
     model: &Model,
@@ -323,7 +324,7 @@ fn go_on(
     Ok(())
 }
 
-/// How a model is gone on from where no recipe is named, in words.
+/// Describes how a model is fine-tuned if no recipe is named.
 fn fine_tuned(how: FineTuning, recipe: &Recipe) -> String {
     let (train, t) = (&recipe.train, &recipe.temperature);
     let tau = match (how.dynamic, t.schedule) {
@@ -339,7 +340,7 @@ fn fine_tuned(how: FineTuning, recipe: &Recipe) -> String {
     format!("fine-tuning: {epochs} epoch{s}, train.lr {lr}{tau}; see --recipe and --set for other ways")
 }
 
-/// The settings that the arguments ask for.
+/// The settings from the arguments.
 fn settings(args: &Args) -> anyhow::Result<Vec<(String, String)>> {
     let flag = |name, key, value| Flag { name, key, value };
     let flags = [
@@ -360,7 +361,7 @@ fn first_recipe(args: &Args, data: &str, from: Option<&Model>) -> anyhow::Result
         (Some(model), Some(name)) => {
             let resolve =
                 |built_in: Option<&str>, file: Option<&str>| Recipe::resolve_from(model, built_in, file, &settings);
-            // The recipe for the digits names a network, which a model has of its own.
+            // The recipe for the digits names a network, but the model has its own.
             Ok((recipe::resolve(Some(name), None, resolve)?, None))
         }
         (None, name) => {
@@ -371,7 +372,7 @@ fn first_recipe(args: &Args, data: &str, from: Option<&Model>) -> anyhow::Result
     }
 }
 
-/// The recipe that the arguments ask for where a run is gone on with: its own where they ask for nothing else.
+/// The recipe for a resumed run: its own, unless the arguments request another.
 fn resumed_recipe(args: &Args, data: &str, folder: &RunFolder) -> anyhow::Result<Recipe> {
     if args.recipe.is_some() {
         return Ok(first_recipe(args, data, None)?.0);
@@ -379,18 +380,18 @@ fn resumed_recipe(args: &Args, data: &str, folder: &RunFolder) -> anyhow::Result
     Ok(folder.recipe().with(&settings(args)?)?)
 }
 
-/// `128x96` as the recipe has it: `[128, 96]`.
+/// Converts `128x96` to the recipe's syntax: `[128, 96]`.
 fn sides(text: &str) -> String {
     text.split_once('x').map_or_else(|| text.to_owned(), |(height, width)| format!("[{height}, {width}]"))
 }
 
-/// Makes the first folder below `runs/` that does not exist yet for a run on these data.
+/// Creates the first folder in `runs/` that does not exist yet, for a run on these data.
 fn new_folder(data: &str) -> anyhow::Result<PathBuf> {
     let name = Path::new(data).file_name().map_or("run".into(), |n| n.to_string_lossy().into_owned());
     let runs = Path::new("runs");
     let failed = |path: &Path| format!("{}: cannot be made", path.display());
     fs::create_dir_all(runs).with_context(|| failed(runs))?;
-    // Who makes it has it: another training may begin at the same time.
+    // Creating the folder claims it: another training may start at the same time.
     let mut numbers = 1..;
     loop {
         let path = runs.join(format!("{name}-{}", numbers.next().unwrap_or(u64::MAX)));

@@ -1,4 +1,4 @@
-//! The table at the end of training: the written files side by side.
+//! The table at the end of training, which compares the written files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct Row {
     latency_ms: f64,
 }
 
-/// Scores the written files with the CPU engine, on what was held out, and times them in turn.
+/// Scores the written files with the CPU engine on the held-out images, and measures their latencies alternately.
 pub fn compare(files: &[(String, PathBuf)], dataset: &Arc<Dataset>, recipe: &Recipe) -> anyhow::Result<Vec<Row>> {
     let opened = files.iter().map(|(_, path)| Bank::F32.open(path, ModelOptions::new()));
     let networks = opened.collect::<anyhow::Result<Vec<_>>>()?;

@@ -1,4 +1,4 @@
-//! What a person sees of a running training: a bar on a terminal, lines elsewhere.
+//! Progress of a running training: a bar on a terminal, lines elsewhere.
 
 use std::time::{Duration, Instant};
 
@@ -7,21 +7,21 @@ use indicatif::ProgressBar;
 
 use crate::output::{bar, note_above, percent};
 
-/// How often a line tells of a long epoch where there is no terminal.
+/// Interval of progress lines during a long epoch without a terminal.
 const EVERY: Duration = Duration::from_secs(60);
 
 pub struct View {
     epochs: usize,
-    /// Whether there is a temperature to show.
+    /// Whether to show the temperature.
     dynamic: bool,
     quiet: bool,
     bar: Option<ProgressBar>,
-    /// When and at which iteration this process began.
+    /// Time and iteration at which this process started.
     begun: (Instant, usize),
     told: Instant,
-    /// Of the newest epoch.
+    /// Result of the latest epoch.
     validation: Validation,
-    /// Time left, as of the newest step.
+    /// Estimated remaining time, as of the latest step.
     left: String,
 }
 
@@ -109,7 +109,7 @@ impl View {
         }
     }
 
-    /// Said even to those who want quiet.
+    /// Prints a line, even with `--quiet`.
     fn warn(&self, text: &str) {
         note_above(self.bar.as_ref(), text);
     }
@@ -121,13 +121,13 @@ impl View {
     }
 }
 
-/// What the held-out part says, in words.
+/// The score on the held-out images as text.
 fn score(v: &Validation) -> String {
     let accuracy = v.accuracy.map(|a| format!("  accuracy {:>8}", percent(a)));
     accuracy.or(v.ap.map(|ap| format!("  AP {:>5.1}", 100.0 * ap))).unwrap_or_default()
 }
 
-/// A loss; those of heat maps are small.
+/// A loss; heat-map losses are small and need more digits.
 fn loss(loss: f32, v: &Validation) -> String {
     if v.val_loss.is_some() { format!("{loss:.6}") } else { format!("{loss:.4}") }
 }

@@ -5,8 +5,8 @@
 //!     [--per-node] [NAME …]
 //! ```
 //!
-//! A round runs every network three times on every number of threads; medians and minima over all runs, in milliseconds.
-//! `--per-node` prints instead what each step of each network takes at its median, and its share of multiply-adds a second.
+//! A round runs every network three times on every number of threads; medians and minima over all runs are in
+//! milliseconds. `--per-node` instead prints the median time of each step of each network, and its multiply-adds per second.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example says what it measured")]
 
 use std::collections::BTreeMap;
@@ -140,7 +140,7 @@ fn per_node(c: &mut Candidate, rounds: usize) -> Result<(), Box<dyn std::error::
     Ok(())
 }
 
-/// Multiply-adds of the nodes from behind one step's name up to the next.
+/// Multiply-adds per step: those of the nodes after one step's name up to and including the next.
 fn macs_by_step(graph: &Graph, names: &[String]) -> Vec<f64> {
     let cost = cost(graph);
     let by_node: Vec<f64> = cost.nodes.iter().map(|c| c.madds.total() as f64).collect();

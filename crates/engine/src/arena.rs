@@ -1,12 +1,12 @@
-//! Places in one buffer for values that do not live at the same time.
+//! Assigns places in one buffer to values, reusing the memory of values that are not live at the same time.
 //!
-//! Largest first, each value takes the lowest offset where no value placed before it overlaps it both in time and in
-//! space. Simple, and close to the lower bound on networks that are mostly chains.
+//! Largest first, each value gets the lowest offset at which it overlaps no value placed before it in both time and
+//! space. This is simple, and close to the lower bound on networks that are mostly chains.
 
-/// Values start at multiples of this many elements: one cache line.
+/// Values start at multiples of this number of elements: one cache line.
 const ALIGNMENT: usize = 16;
 
-/// When a value lives and how large it is.
+/// Lifetime and size of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Life {
     /// Number of elements.
@@ -30,7 +30,7 @@ impl Slot {
     }
 }
 
-/// A slot per value, and the number of elements of the arena that holds them all.
+/// The slot of each value, and the number of elements of the arena that holds them all.
 pub(crate) fn place(lives: &[Life]) -> (Vec<Slot>, usize) {
     let mut order: Vec<usize> = (0..lives.len()).collect();
     order.sort_by_key(|i| std::cmp::Reverse(lives[*i].len));

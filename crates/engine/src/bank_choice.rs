@@ -1,4 +1,4 @@
-//! The smallest bank storage whose answers stay close to the exact ones.
+//! Chooses the smallest bank storage whose outputs stay close to the exact ones.
 
 use std::sync::Arc;
 
@@ -11,17 +11,18 @@ use crate::options::Options;
 use crate::plan::Plan;
 use crate::session::Session;
 
-/// Probe inputs: so many patches a side, of values up to so much on either side of the mean image. What is far from any image,
-/// such as one bright grey, would tell more of a network's way to explode than of its banks.
+/// Probe inputs: number of patches along a side, and the range of their values around the mean image. Inputs far from
+/// any image, such as a uniformly bright one, would measure the instability of the network rather than the precision of
+/// its banks.
 const PROBES: [(usize, f32); 4] = [(usize::MAX, 1.0), (32, 1.7), (8, 1.7), (4, 1.0)];
 
 impl Plan {
-    /// Compiles with the smallest of int8, bf16 and f32 banks whose answer to each probe input deviates from that of f32 by at
-    /// most `bound` times its largest value; returns that deviation too. [`Plan::bank`] tells the choice; `options.bank` is not read.
-    /// One plan at a time is in memory.
+    /// Compiles with the smallest of int8, bf16 and f32 banks for which the output for each probe input deviates from
+    /// that of f32 by at most `bound` times its largest value; also returns that deviation. [`Plan::bank`] returns the
+    /// choice; `options.bank` is ignored. Only one plan at a time is in memory.
     ///
     /// # Errors
-    /// As [`Plan::new`].
+    /// As for [`Plan::new`].
     pub fn smallest_within(
         graph: &Graph,
         weights: &dyn TensorSource,
@@ -41,11 +42,11 @@ impl Plan {
         Ok((Arc::unwrap_or_clone(compile(Storage::F32)?), 0.0))
     }
 
-    /// Largest difference of the answers of two plans of one network to the same probe input, over the largest value of that
-    /// answer.
+    /// Largest difference between the outputs of two plans of one network for the same probe input, relative to the
+    /// largest value of the output.
     ///
     /// # Errors
-    /// When the inputs differ in size.
+    /// If the input sizes differ.
     pub fn deviation_from(self: &Arc<Self>, exact: &Arc<Self>) -> Result<f64, EngineError> {
         Ok(deviation(&self.answer_probes()?, &exact.answer_probes()?))
     }
@@ -56,7 +57,7 @@ impl Plan {
     }
 }
 
-/// The largest deviation of all probes.
+/// The largest deviation over all probes.
 fn deviation(found: &[f32], expected: &[f32]) -> f64 {
     let each = expected.len() / PROBES.len();
     let of_probe = |(found, expected): (&[f32], &[f32])| {
@@ -71,7 +72,7 @@ fn deviation(found: &[f32], expected: &[f32]) -> f64 {
     found.chunks_exact(each).zip(expected.chunks_exact(each)).map(of_probe).fold(0.0, f64::max)
 }
 
-/// Patches of random values about the mean image, the same every time: `[PROBES, C, H, W]`.
+/// Patches of random values around the mean image, always the same: `[PROBES, C, H, W]`.
 fn probes([channels, height, width]: [usize; 3]) -> Result<Vec<f32>, EngineError> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut next = || {
@@ -119,7 +120,7 @@ mod tests {
         assert_eq!(deviation(&two, &exact), 0.75);
     }
 
-    /// Noise by the pixel, then patches of a 32nd, an 8th and a 4th of the longer side, each within its spread.
+    /// Per-pixel noise, then patches of 1/32, 1/8 and 1/4 of the longer side, each within its range.
     #[test]
     fn probes_are_patches_of_several_sizes() {
         let dims @ [channels, height, width] = [3, 64, 48];

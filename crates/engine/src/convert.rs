@@ -1,9 +1,9 @@
-//! The graph's sizes and functions in the kernels' terms: maps are `[H, W, C]` there.
+//! Converts the graph's sizes and functions to those of the kernels, where feature maps are `[H, W, C]`.
 
 use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Pool2d, Shape};
 use dyconv_kernels::{Activation as KernelActivation, ConvGeometry, PoolGeometry, TransposedGeometry};
 
-/// `[H, W, C]` of a map.
+/// `[H, W, C]` of a feature map.
 pub(crate) fn hwc(shape: Shape) -> [usize; 3] {
     match shape {
         Shape::Map([c, h, w]) => [h, w, c],
@@ -11,19 +11,19 @@ pub(crate) fn hwc(shape: Shape) -> [usize; 3] {
     }
 }
 
-/// A convolution of an input of this shape.
+/// The geometry of a convolution for an input of this shape.
 pub(crate) fn conv(spec: &Conv2d, input: Shape) -> ConvGeometry {
     let Conv2d { out_channels, kernel, stride, padding, dilation, groups, bias: _ } = *spec;
     ConvGeometry { input: hwc(input), out_channels, kernel, stride, padding, dilation, groups }
 }
 
-/// A transposed convolution of an input of this shape.
+/// The geometry of a transposed convolution for an input of this shape.
 pub(crate) fn conv_transpose(spec: &ConvTranspose2d, input: Shape) -> TransposedGeometry {
     let ConvTranspose2d { out_channels, kernel, stride, padding, output_padding, groups, bias: _ } = *spec;
     TransposedGeometry { input: hwc(input), out_channels, kernel, stride, padding, output_padding, groups }
 }
 
-/// A pooling of an input of this shape.
+/// The geometry of a pooling for an input of this shape.
 pub(crate) fn pool(spec: &Pool2d, input: Shape) -> PoolGeometry {
     let Pool2d { kernel, stride, padding } = *spec;
     PoolGeometry { input: hwc(input), kernel, stride, padding }
@@ -39,7 +39,7 @@ pub(crate) fn activation(function: Activation) -> KernelActivation {
     }
 }
 
-/// Whether convolutions can end with it.
+/// Whether a convolution can end with it.
 pub(crate) fn is_short(function: Activation) -> bool {
     activation(function).is_short()
 }

@@ -1,8 +1,8 @@
-//! The one error of this crate.
+//! The error type of this crate.
 
 use dyconv_graph::WeightsError;
 
-/// What cannot be compiled or run, with the numbers that were expected.
+/// A network that cannot be compiled or run, with the expected values.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
@@ -12,7 +12,7 @@ pub enum EngineError {
     /// τ of softmax(z/τ) is not a positive finite number.
     #[error("the temperature must be a positive finite number, got {0}")]
     Temperature(f32),
-    /// `DYCONV_ISA` names an instruction set that this CPU lacks.
+    /// `DYCONV_ISA` names an instruction set that this CPU does not support.
     #[error("DYCONV_ISA: {0}")]
     Isa(String),
     /// A buffer of the caller has the wrong length.
@@ -20,27 +20,27 @@ pub enum EngineError {
     Length {
         /// `input` or `output`.
         what: &'static str,
-        /// Values that are needed.
+        /// Required number of values.
         expected: usize,
-        /// Values that are there.
+        /// Actual number of values.
         found: usize,
-        /// Samples of the batch.
+        /// Number of samples in the batch.
         batch: usize,
         /// Shape of one sample, as text.
         sample: String,
     },
-    /// More memory is needed than there is, or than a plan may ask for.
+    /// More memory is required than is available, or than a plan may use.
     #[error("running the network needs {bytes} bytes of working memory, more than the limit of {limit}")]
     TooLarge {
-        /// Bytes needed.
+        /// Required number of bytes.
         bytes: usize,
-        /// Bytes that are there, or allowed.
+        /// Available or allowed number of bytes.
         limit: usize,
     },
-    /// The system refuses memory.
+    /// A memory allocation failed.
     #[error("the system refuses {bytes} bytes of memory")]
     Memory {
-        /// Bytes asked for.
+        /// Requested number of bytes.
         bytes: usize,
     },
 }

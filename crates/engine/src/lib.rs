@@ -4,9 +4,9 @@
 //! Graph + Weights --lower--> Lowered --passes--> Lowered --Plan::new--> Plan --Session::new--> Session --run--> answers
 //! ```
 //!
-//! A [`Plan`] is everything that can be decided once: fused steps, packed weights, a kernel per step, a place in one arena
-//! per value. A [`Session`] owns the arena and runs the plan without allocating. [`oracle`] runs the same graph in naive
-//! loops and is what every optimisation is tested against.
+//! A [`Plan`] holds every decision made at compile time: fused steps, packed weights, a kernel per step, and a slot per
+//! value in one arena. A [`Session`] owns the arena and runs the plan without allocating. [`oracle`] runs the same
+//! graph in naive loops and is the reference against which every optimization is tested.
 //!
 //! ```
 //! use dyconv_engine::{Plan, Session};
@@ -39,8 +39,8 @@ mod passes;
 mod plan;
 mod session;
 
-/// Instruction sets that [`Plan::for_isa`] compiles for; threads that sessions share; storage of kernel banks; what the machine
-/// can do at most.
+/// Instruction sets for [`Plan::for_isa`]; thread pools that sessions can share; storage of kernel banks; peak
+/// arithmetic and memory throughput of the machine.
 pub use dyconv_kernels::{Exec, Isa, Pool, Storage, peak_madds, peak_read};
 pub use error::EngineError;
 pub use memory::available_memory;

@@ -1,7 +1,7 @@
-//! The form between the graph and the plan: steps that know their weights and can absorb what follows them.
+//! The form between the graph and the plan: steps that own their weights and can absorb the steps after them.
 //!
-//! Large tensors stay where they are until their step is packed: a step only knows its tensor's name and what must be
-//! multiplied into it.
+//! Large tensors are not loaded until their step is packed. Until then a step stores only the name of its tensor and
+//! the factors to multiply into it.
 
 use dyconv_graph::{
     Activation, Conv2d, ConvTranspose2d, Cost, Graph, Linear, Node, Op, Pool2d, Shape, TensorSource, WeightsError, cost,
@@ -11,33 +11,33 @@ use dyconv_graph::{
 #[derive(Debug, Clone)]
 pub(crate) struct Lowered {
     pub(crate) steps: Vec<Step>,
-    /// The step whose value is the answer.
+    /// The step whose value is the network's output.
     pub(crate) output: usize,
 }
 
 /// One step.
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
-    /// Name of the last node that went into it.
+    /// Name of the last node that was fused into it.
     pub(crate) name: String,
     pub(crate) op: StepOp,
-    /// Steps that are read: the value worked on; of a layer also, where it has them, its coefficients, the factors of its
-    /// input channels, and the residual.
+    /// Steps that are read: the main input; for a layer also the coefficients, the factors of its input channels, and
+    /// the residual, if it has them.
     pub(crate) inputs: Vec<usize>,
-    /// Whether it leaves sums over the pixels of its output behind, for [`StepOp::Mean`].
+    /// Whether it writes partial sums over the pixels of its output, for [`StepOp::Mean`].
     pub(crate) sums: bool,
     /// Shape of one sample's output.
     pub(crate) shape: Shape,
-    /// Whether it computes mixing coefficients and nothing else.
+    /// Whether it serves only to compute mixing coefficients.
     pub(crate) router: bool,
-    /// Multiply-adds of the nodes that went into it, as far as they are carried out.
+    /// Multiply-adds of the nodes that were fused into it, without those that fusion avoids.
     pub(crate) madds: u64,
-    /// Whether its value is that of no node, but a step on the way to one.
+    /// Whether its value is an intermediate one that belongs to no node.
     pub(crate) partial: bool,
 }
 
 impl Step {
-    /// Reads the weights into `room`, and scales them: the step is ready to be packed.
+    /// Reads the weights into `room` and scales them, so that the step can be packed.
     pub(crate) fn load(&mut self, weights: &dyn TensorSource, room: &mut Vec<f32>) -> Result<(), WeightsError> {
         match &mut self.op {
             StepOp::Conv(layer) => layer.load(weights, room),
@@ -57,7 +57,7 @@ impl Step {
         }
     }
 
-    /// Takes the weights away, once they are packed, and keeps their room for those of the next step.
+    /// Frees the weights after they were packed, and keeps their memory in `room` for those of the next step.
     pub(crate) fn release(&mut self, room: &mut Vec<f32>) {
         match &mut self.op {
             StepOp::Conv(layer) => *room = std::mem::take(&mut layer.weight),
@@ -78,15 +78,15 @@ impl Step {
     }
 }
 
-/// What a step computes. An `activation` is applied last.
+/// The operation of a step. An `activation` is applied last.
 #[derive(Debug, Clone)]
 pub(crate) enum StepOp {
     Input,
-    /// A convolution; with a second input, of the mixed kernel.
+    /// A convolution; with a second input, with the mixed kernel.
     Conv(Layer<Conv2d>),
-    /// A transposed convolution; never mixed, scaled or added to.
+    /// A transposed convolution; it has no mixture, no input factors and no residual.
     ConvTranspose(Layer<ConvTranspose2d>),
-    /// A linear layer; with a second input, of the mixed matrix.
+    /// A linear layer; with a second input, with the mixed matrix.
     Linear(Layer<Linear>),
     /// x · scale + shift, per channel.
     Affine {
@@ -103,7 +103,7 @@ pub(crate) enum StepOp {
         activation: Option<Activation>,
     },
     GlobalAvgPool,
-    /// The global average pool of a step that leaves its sums behind.
+    /// The global average pool of a step that writes its partial sums.
     Mean,
     MaxPool(Pool2d),
     Upsample {
@@ -115,35 +115,35 @@ pub(crate) enum StepOp {
 
 /// A layer with weights: y = activation(W̃·(factors·x) + Σ_k π_k·mixed_bias_k + bias + residual), W̃ = Σ_k π_k·W_k.
 ///
-/// The two biases differ where Σ_k π_k is not one: a batch norm's shift is added once, whatever the coefficients.
+/// The two biases differ if Σ_k π_k is not one: the shift of a batch norm is added once, for any coefficients.
 #[derive(Debug, Clone)]
 pub(crate) struct Layer<S> {
     pub(crate) spec: S,
-    /// Size K of the bank; 1 for a static layer.
+    /// Number K of kernels in the bank; 1 for a static layer.
     pub(crate) kernels: usize,
     /// Name of the tensor `[K, O, …]` of weights.
     pub(crate) tensor: String,
-    /// What the weights of each output channel are multiplied by: `[O]`, or empty.
+    /// Factors for the weights of each output channel: `[O]`, or empty.
     pub(crate) weight_scale: Vec<f32>,
-    /// `[K, O, …]`, or `[C, O / groups, …]` of a transposed convolution, between [`Step::load`] and [`Step::release`]; else
-    /// empty.
+    /// `[K, O, …]`, or `[C, O / groups, …]` of a transposed convolution. Empty except between [`Step::load`] and
+    /// [`Step::release`].
     pub(crate) weight: Vec<f32>,
     /// `[K, O]` or empty; always empty in a static layer.
     pub(crate) mixed_bias: Vec<f32>,
     /// `[O]` or empty.
     pub(crate) bias: Vec<f32>,
     pub(crate) activation: Option<Activation>,
-    /// Whether coefficients are read.
+    /// Whether it reads coefficients.
     pub(crate) mixes: bool,
-    /// Whether factors of the input channels are read.
+    /// Whether it reads factors of the input channels.
     pub(crate) scaled: bool,
-    /// Whether a residual is read.
+    /// Whether it reads a residual.
     pub(crate) residual: bool,
 }
 
 impl<S> Layer<S> {
-    /// Reads the weights into `room`, and scales them: `groups` equal parts of the tensor, each of as many output channels,
-    /// which come again and again, `run` weights each.
+    /// Reads the weights into `room` and scales them. The tensor is `groups` equal parts with the same number of output
+    /// channels each, which repeat cyclically, `run` weights at a time.
     fn read(
         &mut self,
         weights: &dyn TensorSource,
@@ -188,7 +188,7 @@ impl Layer<Linear> {
 }
 
 impl Lowered {
-    /// Step by step, nothing fused. The weights have been checked.
+    /// Lowers the graph step by step, without fusion. The weights have been checked.
     pub(crate) fn new(graph: &Graph, weights: &dyn TensorSource) -> Result<Self, WeightsError> {
         let costs = cost(graph);
         let routers = graph.router_nodes();
@@ -208,7 +208,7 @@ impl Lowered {
         Ok(Self { steps, output: graph.output().index() })
     }
 
-    /// How often the value of each step is read, the caller's reading of the answer included.
+    /// Number of reads of each step's value; returning the network's output counts as one.
     pub(crate) fn uses(&self) -> Vec<usize> {
         let mut uses = vec![0; self.steps.len()];
         uses[self.output] += 1;

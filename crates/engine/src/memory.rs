@@ -1,15 +1,16 @@
-//! How much memory there is: what a network needs follows from its sizes, and is compared with it before any is taken.
+//! Memory limits: the memory that a network needs follows from its sizes, and is checked before anything is allocated.
 //!
-//! Linux hands memory out long before it is there, and ends the program that writes to more than there is. So an allocation
-//! that succeeds says nothing, and the system is asked.
+//! Linux overcommits memory and kills a program that writes to more than there is. A successful allocation therefore
+//! proves nothing, so the available memory is queried.
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
 use crate::error::EngineError;
 
-/// Bytes of memory that this process can still take, as far as the system tells: what is available and the swap that is free,
-/// what its control groups leave it, and by how much its addresses may grow. `None` where it tells nothing.
+/// Bytes of memory that this process can still allocate, as far as the system reports them: the smallest of available
+/// memory plus free swap, the remainder of its control groups, and the remainder of its address-space limit. `None` if
+/// the system reports nothing.
 pub fn available_memory() -> Option<u64> {
     let file = |path: &str| read_to_string(path).ok();
     let machine = file("/proc/meminfo").and_then(|text| of_machine(&text));
@@ -20,10 +21,10 @@ pub fn available_memory() -> Option<u64> {
     groups.filter_map(of_group).chain(machine).chain(addresses).min()
 }
 
-/// Where Linux shows control groups.
+/// Mount point of the control groups.
 const GROUPS: &str = "/sys/fs/cgroup";
 
-/// Refuses what needs more than `bytes` bytes of memory that there are not.
+/// Returns an error if `bytes` exceeds the available memory.
 pub(crate) fn check_memory(bytes: usize) -> Result<(), EngineError> {
     check_against(bytes, available_memory())
 }
@@ -33,10 +34,10 @@ fn check_against(bytes: usize, available: Option<u64>) -> Result<(), EngineError
     if bytes > limit { Err(EngineError::TooLarge { bytes, limit }) } else { Ok(()) }
 }
 
-/// Zeros, or the error that there is no memory for so many.
+/// A vector of `len` zeros, or an error if there is not enough memory.
 pub(crate) fn zeros(len: usize) -> Result<Vec<f32>, EngineError> {
     let bytes = len.saturating_mul(size_of::<f32>());
-    // Small ones are had wherever the program runs at all.
+    // Small allocations always fit wherever the program can run.
     if bytes > 64 << 20 {
         check_memory(bytes)?;
     }
@@ -46,26 +47,27 @@ pub(crate) fn zeros(len: usize) -> Result<Vec<f32>, EngineError> {
     Ok(values)
 }
 
-/// Of `/proc/meminfo`.
+/// Available memory from the contents of `/proc/meminfo`.
 fn of_machine(text: &str) -> Option<u64> {
     let kibibytes = |name: &str| field(text, name)?.parse::<u64>().ok()?.checked_mul(1024);
     Some(kibibytes("MemAvailable:")?.saturating_add(kibibytes("SwapFree:").unwrap_or(0)))
 }
 
-/// Of `/proc/self/limits` and `/proc/self/status`.
+/// Remaining address space from the contents of `/proc/self/limits` and `/proc/self/status`.
 fn of_addresses(limits: &str, status: &str) -> Option<u64> {
-    // `unlimited` is no number.
+    // `unlimited` does not parse as a number.
     let most = field(limits, "Max address space")?.parse::<u64>().ok()?;
     let taken = field(status, "VmSize:")?.parse::<u64>().ok()?.checked_mul(1024)?;
     Some(most.saturating_sub(taken))
 }
 
-/// The first word behind a name at the beginning of a line.
+/// The first word after a name at the start of a line.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()
 }
 
-/// Folders of the groups that `/proc/self/cgroup` names: the one of version 2, and that of the memory controller of version 1.
+/// Directories of the groups that `/proc/self/cgroup` names: that of version 2, and that of the memory controller of
+/// version 1.
 fn groups(text: &str) -> Vec<PathBuf> {
     let folder = |line: &str| {
         let mut parts = line.splitn(3, ':');
@@ -80,7 +82,7 @@ fn groups(text: &str) -> Vec<PathBuf> {
     text.lines().filter_map(folder).collect()
 }
 
-/// What one group leaves, of either version. Files that it keeps in memory can be dropped.
+/// Remaining memory of one group, of either version. Cached files can be dropped, so they do not count as used.
 fn of_group(folder: &Path) -> Option<u64> {
     let number = |name: &str| read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
     let limit = number("memory.max").or_else(|| number("memory.limit_in_bytes"))?;

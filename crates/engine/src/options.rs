@@ -1,32 +1,33 @@
-//! The choices of a compilation.
+//! Compile options.
 
 use dyconv_kernels::{Isa, Storage};
 
-/// Choices of a compilation.
+/// Options for compiling a plan.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// The instruction set; `None` is the fastest of this CPU, or what the environment variable `DYCONV_ISA` names.
+    /// The instruction set; `None` means the one that the environment variable `DYCONV_ISA` names, or else the fastest
+    /// of this CPU.
     pub isa: Option<Isa>,
-    /// How the kernel banks of dynamic convolutions are stored. Anything but f32 stores the routers' matrices, which are a
-    /// fifth of a dynamic network, as bf16, and changes the answers a little.
+    /// Storage of the kernel banks of dynamic convolutions. With anything but f32, the routers' matrices, a fifth of
+    /// the weights of a dynamic network, are stored as bf16, and the outputs change a little.
     pub bank: Storage,
-    /// What convolutions multiply. Anything but f32 changes the answers.
+    /// Precision of the products in convolutions. Anything but f32 changes the outputs.
     pub precision: Precision,
 }
 
-/// What convolutions multiply; sums, biases, activations and all other steps are f32 always.
+/// Precision of the products in convolutions; sums, biases, activations and all other steps are always f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Precision {
-    /// Values as they are.
+    /// Exact f32 values.
     #[default]
     F32,
-    /// Inputs and (mixed) kernels rounded to bf16, in convolutions without groups where rounding pays;
-    /// [`Plan::describe`](crate::Plan::describe) names those `bf16_panel_conv`.
+    /// Inputs and (mixed) kernels are rounded to bf16 in convolutions without groups, if rounding pays;
+    /// [`Plan::describe`](crate::Plan::describe) lists them as `bf16_panel_conv`.
     Bf16,
 }
 
-/// Bytes of a weight in a bank that is stored so.
+/// Bytes per weight in a bank with this storage.
 pub(crate) fn weight_bytes(storage: Storage) -> usize {
     match storage {
         Storage::F32 => 4,

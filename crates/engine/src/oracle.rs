@@ -1,26 +1,27 @@
-//! The network in naive loops, straight from the definitions: NCHW, f64, nothing fused, nothing clever.
+//! Runs a network in naive loops, directly from the definitions: NCHW, f64, no fusion, no optimization.
 //!
-//! This is what the compiled plan is tested against, so it shares no code with it. The mixed kernel of a dynamic layer is
-//! written out for every sample.
+//! The compiled plan is tested against this, so they share no code. The mixed kernel of a dynamic layer is computed
+//! explicitly for every sample.
 
 use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Graph, Node, Op, Pool2d, Shape, Weights};
 
 use crate::error::{EngineError, check_len, check_tau};
 use crate::memory::check_memory;
 
-/// Runs the network on `input` (NCHW, `batch` × C×H×W) and returns its answers (`batch` × output shape, channels first).
+/// Runs the network on `input` (NCHW, `batch` × C×H×W) and returns its outputs (`batch` × output shape, channels
+/// first).
 ///
 /// # Errors
-/// When the weights do not belong to the graph, τ is not positive and finite, or the input has the wrong length.
+/// If the weights do not belong to the graph, τ is not positive and finite, or the input has the wrong length.
 pub fn run(graph: &Graph, weights: &Weights, tau: f32, input: &[f32], batch: usize) -> Result<Vec<f32>, EngineError> {
     run_all(graph, weights, tau, input, batch, &mut |_, _, _| {})
 }
 
-/// Like [`run`], but also hands the value of every node, in execution order, to `visit`: its name, the shape of one sample,
-/// and `batch` samples, channels first.
+/// Like [`run`], but also passes the value of every node, in execution order, to `visit`: its name, the shape of one
+/// sample, and `batch` samples, channels first.
 ///
 /// # Errors
-/// As [`run`].
+/// As for [`run`].
 pub fn run_all(
     graph: &Graph,
     weights: &Weights,
@@ -40,7 +41,7 @@ pub fn run_all(
     Ok(answers)
 }
 
-/// Values of all nodes, each `batch` samples, channels first.
+/// Values of all nodes: `batch` samples each, channels first.
 fn evaluate(
     graph: &Graph,
     weights: &Weights,
@@ -73,7 +74,7 @@ fn evaluate(
     Ok(values)
 }
 
-/// One node on one sample: first input `x` of shape `shape`, second input `z`.
+/// Computes one node for one sample: first input `x` of shape `shape`, second input `z`.
 fn apply(node: &Node, weights: &Weights, tau: f64, x: &[f64], shape: Shape, z: &[f64]) -> Vec<f64> {
     let tensor = |name: &str| -> Vec<f64> {
         weights.get(&format!("{}.{name}", node.name)).data.iter().map(|v| f64::from(*v)).collect()
@@ -163,7 +164,7 @@ fn conv(spec: &Conv2d, weight: &[f64], bias: &[f64], x: &[f64], input: Shape, ou
     y
 }
 
-/// Adds every input, times every tap, where it lands.
+/// Adds the product of every input with every tap to the output it belongs to.
 fn conv_transpose(
     spec: &ConvTranspose2d,
     weight: &[f64],
@@ -203,7 +204,8 @@ fn conv_transpose(
     y
 }
 
-/// Each output is the mean of the four pixels around it, by distance; outside the map the border pixels go on.
+/// Each output is the mean of the four pixels around it, weighted by distance; outside the map the border pixels are
+/// repeated.
 fn upsample(scale: usize, x: &[f64], input: Shape) -> Vec<f64> {
     let [c, h, w] = sides(input);
     let around = |o: usize, size: usize| {
@@ -293,7 +295,7 @@ mod tests {
         assert!(matches!(missing, Err(EngineError::Weights(_))));
     }
 
-    /// Two pixels, a kernel of three taps at stride two: they overlap in the middle.
+    /// Two pixels and a kernel of three taps at stride two: the contributions overlap in the middle.
     #[test]
     fn a_transposed_convolution_and_an_upsampling_by_hand() {
         let mut b = Builder::new([1, 1, 2]).unwrap();

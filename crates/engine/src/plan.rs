@@ -1,4 +1,4 @@
-//! Everything that can be decided once: which kernels run, in which order, on which places of one arena.
+//! Compilation of a network: which kernels run, in which order, on which slots of one arena.
 
 use dyconv_graph::{Graph, Op, Parameter, Shape, TensorSource};
 use dyconv_kernels::{Isa, PrefetchRange, Storage, advise_huge_pages};
@@ -11,18 +11,18 @@ use crate::memory::check_memory;
 use crate::options::{self, Options};
 use crate::passes::optimise;
 
-/// Most bytes of working memory (arena and scratch) that a plan may ask for.
+/// Maximum number of bytes of working memory (arena and scratch) of a plan.
 const MEMORY_LIMIT: usize = 16 << 30;
 
-/// A compiled network: fused steps with packed weights, and a place for every value. Immutable; share it between
+/// A compiled network: fused steps with packed weights, and a slot for every value. Immutable; share it between
 /// [sessions](crate::Session) in an [`Arc`](std::sync::Arc).
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub(crate) steps: Vec<PlanStep>,
     pub(crate) output: Slot,
-    /// The first step that the samples of a batch take together.
+    /// First step of the tail, which runs step by step for all samples of a group.
     pub(crate) tail: usize,
-    /// What steps before the tail leave for the tail.
+    /// The values that steps before the tail compute for the tail.
     pub(crate) carried: Vec<Slot>,
     pub(crate) arena_len: usize,
     pub(crate) isa: Isa,
@@ -38,10 +38,10 @@ pub(crate) struct PlanStep {
     pub(crate) kernel: Kernel,
     pub(crate) inputs: Vec<Slot>,
     pub(crate) output: Slot,
-    /// The sums that it leaves behind, or that it reads.
+    /// The partial sums that it writes or reads.
     pub(crate) sums: Slot,
     pub(crate) shape: Shape,
-    /// Whether its value is that of no node.
+    /// Whether its value is an intermediate one that belongs to no node.
     pub(crate) partial: bool,
     madds: u64,
 }
@@ -49,7 +49,8 @@ pub(crate) struct PlanStep {
 /// One line of [`Plan::describe`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepInfo {
-    /// Name of the last node that was fused into the step; of a step on the way to a node, `<node> before <another>`.
+    /// Name of the last node that was fused into the step; for a step with an intermediate value,
+    /// `<node> before <another>`.
     pub name: String,
     /// Kernel, instruction set and fused activation, e.g. `mix_panel_conv+relu6/avx512`.
     pub kernel: String,
@@ -57,7 +58,7 @@ pub struct StepInfo {
     pub shape: Shape,
     /// Bytes of the packed weights.
     pub weight_bytes: usize,
-    /// Multiply-adds of the nodes that were fused into the step, for one sample, as far as they are carried out.
+    /// Multiply-adds of the nodes that were fused into the step, for one sample, without those that fusion avoids.
     pub madds: u64,
 }
 
@@ -68,29 +69,29 @@ impl std::fmt::Display for StepInfo {
 }
 
 impl Plan {
-    /// Compiles `graph` with these weights; `tau` is the temperature τ of its softmax nodes. Of the weights one tensor at a
-    /// time is in memory beside what is packed.
+    /// Compiles `graph` with these weights; `tau` is the temperature τ of its softmax nodes. Besides the packed
+    /// weights, only one tensor at a time is in memory.
     ///
     /// # Errors
-    /// When the weights are not those of the graph, τ is not positive and finite, the working memory would exceed 16 GiB or
-    /// the memory that there is ([`available_memory`](crate::available_memory)), or the environment variable `DYCONV_ISA` names
-    /// no instruction set that this CPU has.
+    /// If the weights are not those of the graph, τ is not positive and finite, the working memory would exceed 16 GiB
+    /// or the available memory ([`available_memory`](crate::available_memory)), or the environment variable
+    /// `DYCONV_ISA` names an instruction set that this CPU does not support.
     pub fn new(graph: &Graph, weights: &dyn TensorSource, tau: f32) -> Result<Self, EngineError> {
         Self::with_options(graph, weights, tau, Options::default())
     }
 
-    /// Like [`Plan::new`], for an instruction set of the caller's choice.
+    /// Like [`Plan::new`], for a given instruction set.
     ///
     /// # Errors
-    /// As [`Plan::new`].
+    /// As for [`Plan::new`].
     pub fn for_isa(graph: &Graph, weights: &dyn TensorSource, tau: f32, isa: Isa) -> Result<Self, EngineError> {
         Self::with_options(graph, weights, tau, Options { isa: Some(isa), ..Options::default() })
     }
 
-    /// Like [`Plan::new`], with choices of the caller.
+    /// Like [`Plan::new`], with options.
     ///
     /// # Errors
-    /// As [`Plan::new`].
+    /// As for [`Plan::new`].
     pub fn with_options(
         graph: &Graph,
         weights: &dyn TensorSource,
@@ -108,7 +109,7 @@ impl Plan {
         let mut lowered = optimise(Lowered::new(graph, weights)?);
         let shapes: Vec<Shape> = lowered.steps.iter().map(|s| s.shape).collect();
         let largest = parameters.iter().map(Parameter::elements).max().unwrap_or(0);
-        // Once and as large as it will be, so that the system gets it back whole.
+        // Allocated once at its final size, so that it is returned to the system as a whole.
         let mut room = Vec::new();
         room.try_reserve_exact(largest).map_err(|_| EngineError::Memory { bytes: largest * size_of::<f32>() })?;
         let mut kernels = Vec::with_capacity(lowered.steps.len());
@@ -126,7 +127,7 @@ impl Plan {
         let (places, arena_len) = place(&lives);
         let slots: Vec<Slot> = buffer_of.iter().map(|b| places[*b]).collect();
         let nothing = Slot { offset: 0, len: 0 };
-        // The sums of a step stand behind the outputs of all steps, in the order of the steps that leave any.
+        // The partial sums are placed after the outputs of all steps, in the order of the steps that write them.
         let mut sums: Vec<Slot> = vec![nothing; lowered.steps.len()];
         for (i, buffer) in
             (lowered.steps.iter().enumerate()).filter(|(_, s)| s.sums).map(|(i, _)| i).zip(&places[outputs..])
@@ -160,7 +161,7 @@ impl Plan {
         Ok(Self { steps, output, tail, carried, arena_len, isa, bank, input_dims, output_shape })
     }
 
-    /// Elements of scratch for so many threads.
+    /// Elements of scratch for `threads` threads.
     pub(crate) fn scratch_len(&self, threads: usize) -> usize {
         self.steps.iter().map(|s| s.kernel.scratch_len(threads)).max().unwrap_or(0)
     }
@@ -170,7 +171,7 @@ impl Plan {
         self.isa
     }
 
-    /// How the kernel banks are stored.
+    /// Storage of the kernel banks.
     pub fn bank(&self) -> Storage {
         self.bank
     }
@@ -180,7 +181,7 @@ impl Plan {
         self.input_dims
     }
 
-    /// Shape of one answer.
+    /// Shape of the output for one sample.
     pub fn output_shape(&self) -> Shape {
         self.output_shape
     }
@@ -200,15 +201,16 @@ impl Plan {
         self.steps.iter().map(|s| s.kernel.weight_bytes()).sum()
     }
 
-    /// The steps in execution order: what each is called, which kernel runs it, what it puts out.
+    /// The steps in execution order, with their names, kernels and output shapes.
     pub fn describe(&self) -> Vec<StepInfo> {
         self.steps.iter().map(|step| step.info(self.isa)).collect()
     }
 }
 
-/// Bytes that the weights of a graph take at least: all of them packed, and the largest once more while it is packed.
+/// Minimum number of bytes for the weights of a graph: all of them packed, and the largest tensor once more while it is
+/// packed.
 fn weight_bytes(graph: &Graph, parameters: &[Parameter], bank: Storage) -> usize {
-    // Anything but exact banks stores linear layers of routers narrower, too.
+    // Unless banks are exact, the linear layers of routers are narrowed too.
     let exact = if bank == Storage::F32 { 4 } else { 2 };
     let each = |p: &Parameter| match graph.node(p.node).op {
         Op::MixConv(_) | Op::MixLinear(_) => p.elements().saturating_mul(options::weight_bytes(bank)),
@@ -242,8 +244,8 @@ impl PlanStep {
     }
 }
 
-/// The first step that the samples of a batch take together, step by step: from there on each weight is read once for all of
-/// them, but each map leaves the caches before it is read again. Fewest bytes win.
+/// The first step of the tail, which runs step by step for all samples of a group. In the tail, each weight is read
+/// once for all samples, but each map leaves the caches before it is read again. The choice minimizes the bytes read.
 fn tail(kernels: &[Kernel], shapes: &[Shape]) -> usize {
     let maps = |i: usize| 2 * shapes[i].elements() * size_of::<f32>();
     let mut bytes: usize = (0..kernels.len()).map(maps).sum();
@@ -255,7 +257,7 @@ fn tail(kernels: &[Kernel], shapes: &[Shape]) -> usize {
     best.1
 }
 
-/// Places that steps from `tail` on read, or the answer, before one of these steps has written them.
+/// Slots that steps from `tail` on, or the output, read before one of these steps has written them.
 fn carried(steps: &[PlanStep], tail: usize, output: Slot) -> Vec<Slot> {
     let mut carried: Vec<Slot> = Vec::new();
     let mut written: Vec<Slot> = Vec::new();
@@ -276,7 +278,7 @@ fn carried(steps: &[PlanStep], tail: usize, output: Slot) -> Vec<Slot> {
     carried
 }
 
-/// The lives of the sums that steps leave behind: until the last mean of them is formed.
+/// Lifetimes of the partial sums: until the last mean of them is computed.
 fn sum_lives(lowered: &Lowered, kernels: &[Kernel]) -> Vec<Life> {
     let last = |i: usize| {
         (i..kernels.len()).rfind(|r| matches!(kernels[*r], Kernel::Mean { .. }) && lowered.steps[*r].inputs[0] == i)
@@ -285,8 +287,8 @@ fn sum_lives(lowered: &Lowered, kernels: &[Kernel]) -> Vec<Life> {
     with_sums.map(|i| Life { len: kernels[i].sums_len(), first: i, last: last(i).unwrap_or(i) }).collect()
 }
 
-/// A buffer per step, and the life of each buffer. A step that can work in place takes over the buffer of an input that
-/// nobody reads later; the inputs of a sum are swapped where that makes it possible.
+/// The buffer of each step, and the lifetime of each buffer. A step that can work in place takes over the buffer of an
+/// input that has no later reader; the inputs of a sum are swapped if that makes it possible.
 fn buffers(lowered: &mut Lowered, kernels: &[Kernel]) -> (Vec<usize>, Vec<Life>) {
     let mut last_read: Vec<usize> = (0..lowered.steps.len()).collect();
     for (i, step) in lowered.steps.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Runs a plan. Decides nothing, allocates nothing.
+//! Runs a plan, without decisions or allocations.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,68 +11,68 @@ use crate::kernel::Places;
 use crate::memory::{check_memory, zeros};
 use crate::plan::{Plan, PlanStep, StepInfo};
 
-/// Most samples that take the tail of a plan together.
+/// Maximum number of samples that run the tail of a plan together.
 const GROUP: usize = 8;
 
-/// Bytes of memory that the samples of a group may hold at most.
+/// Maximum number of bytes of memory for the samples of a group.
 const GROUP_BYTES: usize = 256 << 20;
 
-/// Fewest bytes of weights that are worth prefetching.
+/// Minimum number of bytes of weights that are worth prefetching.
 const WORTH_PREFETCHING: usize = 8 << 10;
 
-/// A plan and the memory to run it. The plan is shared between sessions, and so may be the pool of threads: a session that
-/// finds the pool busy computes alone. Answers do not depend on the number of threads, bit for bit.
+/// A plan and the memory to run it. Sessions can share the plan and the thread pool; a session that finds the pool busy
+/// computes on its own thread. Outputs are bit-identical for any number of threads.
 #[derive(Debug, Clone)]
 pub struct Session {
     plan: Arc<Plan>,
     pool: Arc<Pool>,
     arena: Buffer<f32>,
-    /// An arena for each sample of a group, where samples take the tail of the plan together.
+    /// An arena for each sample of a group, if samples run the tail of the plan together.
     tails: Vec<Buffer<f32>>,
     scratch: Buffer<f32>,
 }
 
 impl Session {
-    /// Allocates the memory of `plan` (a [`Plan`] or an `Arc<Plan>`); runs on the caller's thread.
+    /// Allocates the memory of `plan` (a [`Plan`] or an `Arc<Plan>`). The session runs on the caller's thread.
     ///
     /// # Panics
-    /// When there is not so much memory.
+    /// If there is not enough memory.
     pub fn new(plan: impl Into<Arc<Plan>>) -> Self {
         Self::with_threads(plan, 1)
     }
 
-    /// A session with its own pool of so many threads, the caller's included; of fewer where the system refuses more
+    /// A session with its own pool of `threads` threads, including the caller's; with fewer if the system refuses more
     /// ([`threads`](Self::threads)).
     ///
     /// # Panics
-    /// When there are no threads, or not so much memory.
+    /// If `threads` is zero, or there is not enough memory.
     pub fn with_threads(plan: impl Into<Arc<Plan>>, threads: usize) -> Self {
         Self::with_pool(plan, Arc::new(Pool::new(threads)))
     }
 
-    /// A session on a pool that others may use too.
+    /// A session on a pool that other sessions may use too.
     ///
     /// # Panics
-    /// When there is not so much memory.
+    /// If there is not enough memory.
     pub fn with_pool(plan: impl Into<Arc<Plan>>, pool: Arc<Pool>) -> Self {
         Self::try_with_pool(plan, pool).unwrap_or_else(|e| panic!("{e}"))
     }
 
-    /// As [`with_threads`](Self::with_threads).
+    /// Like [`with_threads`](Self::with_threads), but returns an error if memory is exhausted.
     ///
     /// # Errors
-    /// When there is not so much memory.
+    /// If there is not enough memory.
     ///
     /// # Panics
-    /// When there are no threads.
+    /// If `threads` is zero.
     pub fn try_with_threads(plan: impl Into<Arc<Plan>>, threads: usize) -> Result<Self, EngineError> {
         Self::try_with_pool(plan, Arc::new(Pool::new(threads)))
     }
 
-    /// As [`with_pool`](Self::with_pool).
+    /// Like [`with_pool`](Self::with_pool), but returns an error if memory is exhausted.
     ///
     /// # Errors
-    /// When there is not so much memory.
+    /// If there is not enough memory.
     pub fn try_with_pool(plan: impl Into<Arc<Plan>>, pool: Arc<Pool>) -> Result<Self, EngineError> {
         let plan = plan.into();
         let scratch = plan.scratch_len(pool.threads());
@@ -80,29 +80,29 @@ impl Session {
         Ok(Self { arena: buffer(plan.arena_len)?, tails: Vec::new(), scratch: buffer(scratch)?, plan, pool })
     }
 
-    /// Number of threads, the caller's included.
+    /// Number of threads, including the caller's.
     pub fn threads(&self) -> usize {
         self.pool.threads()
     }
 
-    /// The threads, which other sessions may share.
+    /// The thread pool, which other sessions can share.
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 
-    /// The plan that is run.
+    /// The plan of this session.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }
 
     /// Runs a batch of any size: `input` NCHW (`batch` × C×H×W), `output` `batch` × output shape, channels first.
     ///
-    /// Samples do not influence each other. Those of a group of eight share every reading of the weights where weights are
-    /// more than maps, in the late steps. Allocates only when a batch is larger than all before.
+    /// Samples do not influence each other. In late steps, where weights are larger than maps, groups of up to eight
+    /// samples share each read of the weights. Allocates only if a batch is larger than all before it.
     ///
     /// # Errors
-    /// When a buffer has the wrong length, or there is no memory for a batch that is larger than all before; nothing is
-    /// written then.
+    /// If a buffer has the wrong length, or there is not enough memory for a batch larger than all before it. Nothing
+    /// is written in that case.
     pub fn run(&mut self, input: &[f32], batch: usize, output: &mut [f32]) -> Result<(), EngineError> {
         self.check_input(input, batch)?;
         let shape = self.plan.output_shape();
@@ -125,10 +125,10 @@ impl Session {
         Ok(())
     }
 
-    /// [`run`](Self::run) into a new vector.
+    /// Like [`run`](Self::run), into a new vector.
     ///
     /// # Errors
-    /// When the input has the wrong length.
+    /// If the input has the wrong length.
     pub fn predict(&mut self, input: &[f32], batch: usize) -> Result<Vec<f32>, EngineError> {
         self.check_input(input, batch)?;
         let mut output = zeros(batch.saturating_mul(self.plan.output_shape().elements()))?;
@@ -136,13 +136,14 @@ impl Session {
         Ok(output)
     }
 
-    /// [`predict`](Self::predict) that also hands the value of every step that computes a node, in execution order, to `visit`:
-    /// the name of the last node fused into the step, the shape of one sample, and `batch` samples, channels first. The first step is the input.
+    /// Like [`predict`](Self::predict), but also passes the value of every step that computes a node, in execution
+    /// order, to `visit`: the name of the last node fused into the step, the shape of one sample, and `batch` samples,
+    /// channels first. The first step is the input.
     ///
-    /// Allocates room for all values: for inspection, not for speed.
+    /// Allocates memory for all values: for inspection, not for speed.
     ///
     /// # Errors
-    /// When the input has the wrong length.
+    /// If the input has the wrong length.
     pub fn run_all(
         &mut self,
         input: &[f32],
@@ -171,10 +172,10 @@ impl Session {
         Ok(answers)
     }
 
-    /// Runs one sample and tells how long each step took.
+    /// Runs one sample and returns how long each step took.
     ///
     /// # Errors
-    /// When the input has the wrong length.
+    /// If the input has the wrong length.
     pub fn profile(&mut self, input: &[f32]) -> Result<Vec<(StepInfo, Duration)>, EngineError> {
         self.check_input(input, 1)?;
         let mut times = vec![Duration::ZERO; self.plan.steps.len()];
@@ -194,7 +195,7 @@ impl Session {
         check_len("input", input.len(), batch, Shape::Map(self.plan.input_dims()))
     }
 
-    /// Runs one sample `[C, H, W]`; `visit(step, value)` sees each step's channels-last value.
+    /// Runs one sample `[C, H, W]`; `visit(step, value)` receives the channels-last value of each step.
     fn run_sample(&mut self, x: &[f32], visit: &mut dyn FnMut(usize, &[f32])) {
         let Self { plan, pool, arena, scratch, .. } = self;
         let exec = Exec { isa: plan.isa, pool };
@@ -204,7 +205,7 @@ impl Session {
         }
     }
 
-    /// An arena for each of `group` samples.
+    /// Allocates an arena for each of `group` samples.
     fn grow(&mut self, group: usize) -> Result<(), EngineError> {
         while self.tails.len() < group {
             self.tails.push(buffer(self.plan.arena_len)?);
@@ -212,8 +213,8 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a few samples: the head of the plan for one after the other, then each step of the tail for all of them. There is
-    /// an arena for each.
+    /// Runs a few samples: the head of the plan for one after the other, then each step of the tail for all of them.
+    /// Each sample has its own arena.
     fn run_group(&mut self, x: &[f32], y: &mut [f32]) {
         let (sample, outputs) = (self.sample_len(), self.plan.output_shape().elements());
         let Self { plan, pool, arena, tails, scratch } = self;
@@ -240,12 +241,12 @@ impl Session {
     }
 }
 
-/// Zeros, or the error that there is no memory for them.
+/// A buffer of zeros, or an error if there is not enough memory.
 fn buffer(len: usize) -> Result<Buffer<f32>, EngineError> {
     Buffer::try_zeroed(len).map_err(|_| EngineError::Memory { bytes: len.saturating_mul(size_of::<f32>()) })
 }
 
-/// Runs step `i`; step 0 takes the sample `x`.
+/// Runs step `i`; step 0 copies the sample `x`.
 fn run_step(
     plan: &Plan,
     exec: Exec<'_>,
@@ -264,7 +265,7 @@ fn run_step(
     }
 }
 
-/// The weights of the next steps that have many: what to prefetch.
+/// The weights of the next steps that have many, to be prefetched.
 fn next_weights(steps: &[PlanStep]) -> [PrefetchRange; 2] {
     let mut ranges =
         steps.iter().filter(|s| s.kernel.weight_bytes() >= WORTH_PREFETCHING).filter_map(|s| s.kernel.span());

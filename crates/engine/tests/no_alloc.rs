@@ -1,5 +1,5 @@
-//! A session does not allocate, on none of its threads: counted by the global allocator of this test binary, which therefore
-//! holds this one test.
+//! A session does not allocate on any of its threads. The global allocator of this test binary counts allocations, so
+//! the binary has only this test.
 
 #[path = "it/common.rs"]
 mod common;
@@ -12,7 +12,7 @@ use common::{every_op, values, weights};
 use dyconv_engine::{Options, Plan, Pool, Precision, Session};
 use dyconv_graph::Gate;
 
-/// Of all threads of the process.
+/// Allocations of all threads of the process.
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
 struct Counting;
@@ -35,8 +35,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// The fewest allocations of three times `work`: the test runner's own thread may wake up and allocate once, a session that
-/// allocates does it every time.
+/// The minimum number of allocations over three runs of `work`. The test runner's own thread may wake up and allocate
+/// once; a session that allocates does so every time.
 fn allocations(mut work: impl FnMut()) -> usize {
     let count = |()| {
         let before = ALLOCATIONS.load(Ordering::SeqCst);
@@ -46,7 +46,7 @@ fn allocations(mut work: impl FnMut()) -> usize {
     [(); 3].map(count).into_iter().min().unwrap()
 }
 
-/// A pool all of whose threads have begun to work: what a thread allocates when it starts is behind them.
+/// A pool whose threads have all started: what a thread allocates when it starts is not counted.
 fn begun_pool(threads: usize) -> Arc<Pool> {
     let pool = Pool::new(threads);
     let all = Barrier::new(pool.threads());
@@ -76,7 +76,7 @@ fn running_does_not_allocate_on_any_thread() {
             let first = allocations(|| fresh.next().unwrap().run(&x[..x.len() / 3], 1, &mut y[..5]).unwrap());
             assert_eq!(first, 0, "the first single sample, {threads} threads, {precision:?}");
             let mut session = new();
-            // The first batch brings the memory of its samples.
+            // The first batch allocates the memory of its samples.
             session.run(&x, 3, &mut y).unwrap();
             let again = allocations(|| {
                 for _ in 0..3 {

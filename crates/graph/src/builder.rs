@@ -1,4 +1,4 @@
-//! Builds a graph node by node; every step infers the shape and refuses what cannot be computed.
+//! Builds a graph node by node; every step infers the output shape and rejects what cannot be computed.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use crate::infer::{MAX_OPERATIONS, check_input, operations};
 use crate::op::Op;
 use crate::shape::Shape;
 
-/// Most nodes that a graph may have.
+/// Maximum number of nodes of a graph.
 const MAX_NODES: usize = 10_000;
 
 /// A graph under construction.
@@ -21,10 +21,10 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Starts with the input node, called `input`, for samples `[C, H, W]`.
+    /// Starts a graph with the input node, called `input`, for samples `[C, H, W]`.
     ///
     /// # Errors
-    /// When a dimension is zero or absurdly large.
+    /// If a dimension is zero or absurdly large.
     pub fn new(input: [usize; 3]) -> Result<Self, GraphError> {
         let shape = check_input(input).map_err(|m| GraphError::new("input", m))?;
         let node = Node { name: "input".into(), op: Op::Input, inputs: Vec::new(), shape };
@@ -36,7 +36,7 @@ impl Builder {
         NodeId(0)
     }
 
-    /// Shape of a node that was added before.
+    /// Shape of an existing node.
     pub fn shape(&self, id: NodeId) -> Shape {
         self.nodes[id.0].shape
     }
@@ -44,7 +44,7 @@ impl Builder {
     /// Adds a node.
     ///
     /// # Errors
-    /// When the name is taken or empty, the shapes do not fit the op, or one sample would take absurdly many operations.
+    /// If the name is taken or empty, the shapes do not fit the op, or one sample would take absurdly many operations.
     pub fn push(&mut self, name: &str, op: Op, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
         if name.is_empty()
             || name.len() > 200
@@ -73,10 +73,10 @@ impl Builder {
         Ok(NodeId(self.nodes.len() - 1))
     }
 
-    /// Ends the construction: `output` is the network's answer.
+    /// Finishes the graph; `output` is the network's output.
     ///
     /// # Errors
-    /// When a node is never read.
+    /// If a node is never read.
     pub fn finish(self, output: NodeId) -> Result<Graph, GraphError> {
         let graph = Graph { nodes: self.nodes, output };
         graph.check_whole()?;
@@ -144,7 +144,7 @@ mod tests {
         let error = conv(lost.clone(), [1, 8, 8]);
         assert!(error.contains("padding [16384, 16384] makes a map [1, 32776, 32776] of [1, 8, 8]"), "{error}");
         assert!(conv(Conv2d { dilation: [16_383; 2], kernel: [2, 2], ..lost }, [3, 1, 1]).contains("nearly all of it"));
-        // What atrous networks ask of small maps, and odd padding of 1 × 1 kernels, is as good as ever.
+        // Large dilation on small maps, as in atrous networks, and odd padding of 1 × 1 kernels are still accepted.
         for (c, input) in [
             (Conv2d { padding: [72; 2], dilation: [72; 2], ..Conv2d::new(256, [3, 3]) }, [2048, 1, 1]),
             (Conv2d { padding: [3; 2], ..Conv2d::new(8, [1, 1]) }, [8, 1, 1]),
@@ -166,7 +166,8 @@ mod tests {
         let error = message(Op::Conv(Conv2d { padding: [1; 2], ..Conv2d::new(1024, [3, 3]) }), [1024, 1024, 1024]);
         assert!(error.contains("takes 9895604649984 multiply-adds for one sample, more than 4398046511104"), "{error}");
         let linear = Op::Linear(Linear { out_features: 1, bias: false });
-        // The pools of real networks: a stem's on the largest map, a pyramid's, one over the whole map.
+        // The pools of real networks: that of a stem on the largest map, those of a pyramid, and one over the whole
+        // map.
         for (op, input) in
             [(pool(3, 1), [8, 16_384, 16_384]), (pool(13, 6), [1024, 80, 80]), (pool(2048, 0), [3, 2048, 2048])]
         {
@@ -215,7 +216,8 @@ mod tests {
     }
 
     proptest! {
-        /// A transposed convolution undoes the sizes of the convolution with the same numbers, whatever output padding says.
+        /// A transposed convolution inverts the sizes of the convolution with the same parameters, for any output
+        /// padding.
         #[test]
         fn a_transposed_convolution_undoes_sizes(
             size in 1usize..20, k in 1usize..6, s in 1usize..4, p in 0usize..4, added in 0usize..4,

@@ -1,8 +1,9 @@
-//! What a network costs: parameters and multiply-adds, node by node.
+//! Cost of a network: parameters and multiply-adds, node by node.
 //!
-//! Multiply-adds are split the way the paper's formulas are (§3.2): the convolution itself, the attention's linear
-//! layers, the mixing of the kernels, and the additions of the attention's average pooling, which are counted apart.
-//! Batch norm, activations, residual additions, upsampling and other pooling are not counted, as is the custom of the field.
+//! Multiply-adds are split as in the paper's formulas (§3.2): the convolution itself, the attention's linear layers,
+//! the mixing of the kernels, and the additions of the attention's average pooling, which are counted separately. Batch
+//! norm, activations, residual additions, upsampling and other pooling are not counted, as is customary in the
+//! literature.
 
 use serde::Serialize;
 
@@ -16,14 +17,14 @@ pub struct Madds {
     pub convolution: u64,
     /// The routers' linear layers.
     pub attention: u64,
-    /// Σ_k π_k·W_k, and Σ_k π_k·b_k where kernels carry biases.
+    /// Σ_k π_k·W_k, and Σ_k π_k·b_k if kernels have biases.
     pub mixing: u64,
     /// Additions of the routers' global average pooling (not multiply-adds).
     pub pooling: u64,
 }
 
 impl Madds {
-    /// All of it; an addition counts as half a multiply-add.
+    /// The sum; an addition counts as half a multiply-add.
     pub fn total(&self) -> u64 {
         self.convolution + self.attention + self.mixing + self.pooling / 2
     }
@@ -41,7 +42,7 @@ impl Madds {
 pub struct Cost {
     /// The node.
     pub node: NodeId,
-    /// Trained parameters that it owns.
+    /// Number of its trained parameters.
     pub params: u64,
     /// Its multiply-adds.
     pub madds: Madds,
@@ -52,15 +53,15 @@ pub struct Cost {
 pub struct NetworkCost {
     /// Node by node, in execution order.
     pub nodes: Vec<Cost>,
-    /// All trained parameters.
+    /// Number of all trained parameters.
     pub params: u64,
-    /// Those of them that belong to routers.
+    /// Number of trained parameters of routers.
     pub attention_params: u64,
     /// All multiply-adds.
     pub total: Madds,
 }
 
-/// Counts a network.
+/// Counts the cost of a network.
 pub fn cost(graph: &Graph) -> NetworkCost {
     let routers = graph.router_nodes();
     let mut sum = NetworkCost { nodes: Vec::new(), params: 0, attention_params: 0, total: Madds::default() };
@@ -94,7 +95,8 @@ fn madds(graph: &Graph, id: NodeId, router: bool) -> Madds {
             madds.convolution = weights * pixels;
             madds.mixing = mix.kernels as u64 * (weights + biases);
         }
-        // Each input pixel meets the whole kernel once: what lands in the padding is counted, as for a convolution.
+        // Every input pixel is multiplied by the whole kernel: products that land in the padding are counted, as for a
+        // convolution.
         Op::ConvTranspose(conv) => {
             madds.convolution = conv.weights(input.channels()) as u64 * input.pixels() as u64;
         }

@@ -15,14 +15,14 @@ impl NodeId {
     }
 }
 
-/// One operation with its name, its inputs and the shape of its output.
+/// A node: an operation with its name, its inputs and the shape of its output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     /// Unique name; tensors of the node are called `<name>.<parameter>`.
     pub name: String,
     /// What is computed.
     pub op: Op,
-    /// Nodes that are read, in the op's order.
+    /// Nodes that it reads, in the order that the op defines.
     pub inputs: Vec<NodeId>,
     /// Shape of one sample's output.
     pub shape: Shape,
@@ -35,9 +35,9 @@ pub struct Parameter {
     pub name: String,
     /// Shape as in the model file.
     pub shape: Vec<usize>,
-    /// The owner.
+    /// The node that owns it.
     pub node: NodeId,
-    /// Trained (and counted as a parameter), as opposed to a running statistic.
+    /// Whether it is trained (and counted as a parameter) rather than a running statistic.
     pub trained: bool,
 }
 
@@ -48,7 +48,7 @@ impl Parameter {
     }
 }
 
-/// A validated network: every input stands before its reader, shapes fit, names are unique, nothing is left unread.
+/// A validated network: every input precedes its readers, shapes fit, names are unique, every value is read.
 ///
 /// Made by [`crate::Builder`] or read from JSON. The first node is the input.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,7 +78,7 @@ impl Graph {
         self.nodes.iter().position(|n| n.name == name).map(NodeId)
     }
 
-    /// The node whose value is the network's answer.
+    /// The node whose value is the network's output.
     pub fn output(&self) -> NodeId {
         self.output
     }
@@ -91,12 +91,12 @@ impl Graph {
         }
     }
 
-    /// Shape of one answer.
+    /// Shape of the output for one sample.
     pub fn output_shape(&self) -> Shape {
         self.nodes[self.output.0].shape
     }
 
-    /// Shape of a node's first input; the input node answers with its own.
+    /// Shape of a node's first input; for the input node, its own shape.
     pub fn input_shape(&self, id: NodeId) -> Shape {
         let node = self.node(id);
         node.inputs.first().map_or(node.shape, |i| self.node(*i).shape)
@@ -117,8 +117,8 @@ impl Graph {
             .collect()
     }
 
-    /// Which nodes only serve to compute mixing coefficients: a node is part of a router when everything that reads it
-    /// is a mixture's coefficient input or itself part of a router.
+    /// Whether each node serves only to compute mixing coefficients: a node is part of a router if each of its readers
+    /// uses it as the coefficients of a mixture or is itself part of a router.
     pub fn router_nodes(&self) -> Vec<bool> {
         let mut read = vec![false; self.nodes.len()];
         let mut elsewhere = vec![false; self.nodes.len()];
@@ -135,7 +135,7 @@ impl Graph {
         (0..self.nodes.len()).map(|i| i > 0 && read[i] && !elsewhere[i]).collect()
     }
 
-    /// How often each node is read.
+    /// The readers of each node.
     pub fn readers(&self) -> Vec<Vec<NodeId>> {
         let mut readers = vec![Vec::new(); self.nodes.len()];
         for id in self.ids() {
@@ -151,7 +151,7 @@ impl Graph {
         self.nodes.iter().filter(|n| matches!(n.op, Op::MixConv(_) | Op::MixLinear(_))).count()
     }
 
-    /// Checks what no single node can see: every node but the output has a reader.
+    /// Checks what cannot be checked for a single node: every node but the output has a reader.
     pub(crate) fn check_whole(&self) -> Result<(), GraphError> {
         let readers = self.readers();
         for id in self.ids() {

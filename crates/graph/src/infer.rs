@@ -1,35 +1,35 @@
-//! Shape rules: the output of every op for its inputs, or what is wrong with them, in words.
+//! Shape rules: the output shape of every op for its inputs, or a message that says what is wrong with them.
 //!
-//! The limits keep every size that a graph may name small enough to compute with, whatever a file claims: the time of a node
-//! and what padding adds to its memory follow from its sizes.
+//! The limits keep all sizes in a graph small enough to compute with, whatever a file claims. They bound the time of a
+//! node and the memory that padding adds.
 
 use crate::op::{Conv2d, ConvTranspose2d, Linear, Op, Pool2d};
 use crate::shape::Shape;
 
-/// Largest channel count, feature count or kernel-bank size that a graph may name.
+/// Largest channel count, feature count or kernel-bank size in a graph.
 const MAX_CHANNELS: usize = 1 << 16;
 /// Largest height or width of a map, in pixels.
 const MAX_SIDE: usize = 1 << 14;
-/// Largest stride of a transposed convolution: each remainder modulo the stride is computed in its own way.
+/// Largest stride of a transposed convolution: each remainder modulo the stride is computed separately.
 const MAX_UPSCALE: usize = 64;
-/// Most elements that one tensor (activation or parameter) may hold.
+/// Maximum number of elements of one tensor (activation or parameter).
 const MAX_ELEMENTS: usize = 1 << 31;
-/// Most elements that padding may make of a smaller map, unless they are at most [`MAX_PADDED`] times the map: as many as
-/// where a window reaches over twice the map.
+/// Maximum number of elements to which padding may enlarge a map, unless they are at most [`MAX_PADDED`] times the map,
+/// which is what a window reaching over twice the map needs.
 const MAX_PADDED_ELEMENTS: usize = 1 << 26;
 /// See [`MAX_PADDED_ELEMENTS`].
 const MAX_PADDED: usize = 9;
-/// Most operations of one node for one sample: a minute on a fast processor. The largest convolutions of published networks
-/// have a fortieth.
+/// Maximum number of operations of one node for one sample: a minute on a fast CPU. The largest convolutions of
+/// published networks have a fortieth of this.
 const MAX_NODE_OPERATIONS: u64 = 1 << 42;
-/// Most values that a pool may compare for one sample: as many as 3 × 3 windows on the largest map that there may be, three
-/// times over.
+/// Maximum number of values that a pool may compare for one sample: three times as many as 3 × 3 windows on the largest
+/// possible map.
 const MAX_COMPARISONS: u64 = 1 << 36;
-/// Most operations of a whole graph for one sample.
+/// Maximum number of operations of a whole graph for one sample.
 pub(crate) const MAX_OPERATIONS: u64 = 1 << 46;
 
 impl Op {
-    /// Shape of the output for these input shapes, or what is wrong with them.
+    /// Output shape for these input shapes, or a message that says what is wrong with them.
     pub(crate) fn infer(&self, inputs: &[Shape]) -> Result<Shape, String> {
         if inputs.len() != self.arity() {
             return Err(format!("`{}` takes {} inputs, got {}", self.name(), self.arity(), inputs.len()));
@@ -92,7 +92,7 @@ impl Op {
 }
 
 impl Conv2d {
-    /// With so many kernels to mix, or one.
+    /// Output shape of a convolution with a bank of `kernels` kernels, or one.
     fn infer(&self, input: Shape, kernels: usize) -> Result<Shape, String> {
         let map = map(input)?;
         check_channels(map[0], self.out_channels, self.groups)?;
@@ -146,7 +146,7 @@ impl Pool2d {
 }
 
 impl Linear {
-    /// With so many weight matrices to mix, or one.
+    /// Output shape of a linear layer with a bank of `kernels` weight matrices, or one.
     fn infer(&self, input: Shape, kernels: usize) -> Result<Shape, String> {
         check_count("out_features", self.out_features)?;
         let Shape::Vector(features) = input else {
@@ -176,7 +176,7 @@ fn map(shape: Shape) -> Result<[usize; 3], String> {
     }
 }
 
-/// A map of `channels`; `side` gives each side by its axis and the input's side.
+/// A map with `channels` channels; `side` computes each side from its axis and the side of the input.
 fn resized(
     input: [usize; 3],
     channels: usize,
@@ -201,7 +201,7 @@ fn window(size: usize, kernel: usize, stride: usize, padding: usize, dilation: u
     Ok((padded - reach) / stride + 1)
 }
 
-/// Whether a map is not lost in its padding.
+/// Checks that padding does not enlarge a map excessively.
 fn check_padded(map: [usize; 3], padding: [usize; 2]) -> Result<(), String> {
     let padded = [map[0], map[1] + 2 * padding[0], map[2] + 2 * padding[1]];
     let elements: usize = padded.iter().product();
@@ -213,7 +213,7 @@ fn check_padded(map: [usize; 3], padding: [usize; 2]) -> Result<(), String> {
     }
 }
 
-/// Multiply-adds of a node for one sample, comparisons of a pool, or elements, where they are more.
+/// Number of multiply-adds of a node for one sample (comparisons for a pool), or of elements if that is larger.
 pub(crate) fn operations(op: &Op, input: Shape, output: Shape) -> Result<u64, String> {
     let (channels, pixels) = (input.channels(), output.pixels() as u64);
     let elements = input.elements().max(output.elements()) as u64;
@@ -250,7 +250,7 @@ pub(crate) fn operations(op: &Op, input: Shape, output: Shape) -> Result<u64, St
     Ok(count.max(elements))
 }
 
-/// The shape, unless it has too many elements.
+/// The shape, if it does not have too many elements.
 fn checked(shape: Shape) -> Result<Shape, String> {
     match shape.dims().iter().try_fold(1usize, |n, d| n.checked_mul(*d)) {
         Some(n) if n <= MAX_ELEMENTS => Ok(shape),
@@ -292,7 +292,7 @@ fn check_count(what: &str, n: usize) -> Result<(), String> {
     }
 }
 
-/// The side itself, if it may be.
+/// The side, if it is valid.
 fn check_side(what: &str, n: usize) -> Result<usize, String> {
     if (1..=MAX_SIDE).contains(&n) { Ok(n) } else { Err(format!("{what} must lie in 1..={MAX_SIDE}, got {n}")) }
 }

@@ -1,4 +1,4 @@
-//! First weights of a network, the same for the same seed whatever the order of nodes.
+//! Initial weights of a network. For a given seed they do not depend on the order of the nodes.
 
 use rand::SeedableRng;
 use rand::distr::{Distribution, Uniform};
@@ -9,32 +9,33 @@ use crate::graph::{Graph, NodeId};
 use crate::op::{Conv2d, ConvTranspose2d, MixConv, Op};
 use crate::weights::{Tensor, Weights};
 
-/// First weights of the routers' linear layers.
+/// Initialization of the routers' linear layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouterInit {
-    /// Uniform in ±1/√fan_in, weights and biases: attention starts near uniform.
+    /// Weights and biases uniform in ±1/√fan_in: the initial attention is nearly uniform.
     #[default]
     Small,
-    /// Kaiming normal (fan-out), biases zero: attention starts peaky, which ruins deep dynamic networks.
+    /// Weights Kaiming normal (fan-out), biases zero: the initial attention is peaky, which ruins deep dynamic
+    /// networks.
     Large,
 }
 
 /// Settings of [`init`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Init {
-    /// Seed of every random stream.
+    /// Seed of all random streams.
     pub seed: u64,
-    /// How routers start.
+    /// Initialization of routers.
     pub router: RouterInit,
 }
 
-/// Draws the weights of a network.
+/// Initializes the weights of a network.
 ///
-/// Convolutions, transposed ones too: Kaiming normal over the fan-out of one group, each kernel of a bank drawn separately.
-/// Batch norm: scale 1, shift 0. Routers: [`RouterInit`]. Other linear layers: uniform ±1/√fan_in. The layer that gives the
-/// answer: normal with standard deviation 0.01 if it is linear, 0.001 if it is a convolution whose answer are maps (heat maps
-/// are zero almost everywhere); bias 0. Kernel biases 0.
+/// Convolutions, including transposed ones: Kaiming normal over the fan-out of one group, for each kernel of a bank
+/// separately. Batch norm: scale 1, shift 0. Routers: [`RouterInit`]. Other linear layers: uniform in ±1/√fan_in. The
+/// output layer: normal with standard deviation 0.01 if it is linear, 0.001 if it is a convolution whose output is a
+/// map (heat maps are zero almost everywhere); bias 0. Kernel biases: 0.
 pub fn init(graph: &Graph, settings: Init) -> Weights {
     let routers = graph.router_nodes();
     let weights = graph.parameters().into_iter().map(|p| {
@@ -72,7 +73,7 @@ fn draw(
             RouterInit::Large if bias => zeros(),
             RouterInit::Large => normal(shape, (2.0 / linear.out_features as f32).sqrt(), rng),
         },
-        // No router that `Builder::router` writes has one.
+        // Routers from `Builder::router` have none.
         Op::MixLinear(_) if router => zeros(),
         Op::Linear(_) | Op::MixLinear(_) if !answers => uniform(shape, 1.0 / fan_in.sqrt(), rng),
         Op::Linear(_) | Op::MixLinear(_) if bias => zeros(),
@@ -103,7 +104,7 @@ fn uniform(shape: &[usize], bound: f32, rng: &mut ChaCha8Rng) -> Tensor {
     Tensor::new(shape, distribution.sample_iter(rng).take(shape.iter().product()).collect())
 }
 
-/// FNV-1a: a fixed hash, so that a tensor's random stream depends on its name alone.
+/// FNV-1a: a fixed hash, so that the random stream of a tensor depends only on its name and the seed.
 fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }

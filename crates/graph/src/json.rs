@@ -1,6 +1,7 @@
-//! The JSON form of a graph, as it stands in the model file.
+//! The JSON form of a graph, as in the model file.
 //!
-//! Inputs are named, so that a person or a script in another language can write one. Unknown fields are errors.
+//! Inputs are referenced by name, so that a person or a script in another language can write one. Unknown fields are
+//! errors.
 
 use std::collections::HashMap;
 
@@ -18,9 +19,9 @@ use crate::words::short_name;
 pub struct GraphJson {
     /// Shape of one sample.
     pub input: [usize; 3],
-    /// Every node but the input, each after the nodes it reads.
+    /// Every node except the input, each after the nodes it reads.
     pub nodes: Vec<NodeJson>,
-    /// Name of the node that is the answer.
+    /// Name of the output node.
     pub output: String,
 }
 
@@ -32,7 +33,7 @@ pub struct NodeJson {
     pub name: String,
     /// The operation with its settings.
     pub op: Op,
-    /// Names of the nodes that are read.
+    /// Names of the nodes it reads.
     pub inputs: Vec<String>,
 }
 

@@ -1,7 +1,7 @@
-//! A network is data.
+//! Networks as data.
 //!
-//! A [`Graph`] is a flat list of named nodes in execution order, each one [`Op`] out of a closed list. Training, the CPU
-//! engine, the cost counter and the model file all read this one description.
+//! A [`Graph`] is a flat list of named nodes in execution order, each with one [`Op`] from a closed list. Training, the
+//! CPU engine, the cost counter and the model file all use this one description.
 //!
 //! ```
 //! use dyconv_graph::{Builder, Conv2d, Linear, MixConv, Op, Router, cost};

@@ -1,7 +1,7 @@
-//! The closed list of operations and their parameters. Their shape rules are in `infer.rs`.
+//! The closed list of operations with their parameters. Their shape rules are in `infer.rs`.
 //!
-//! [`Op`], [`Activation`] and [`Gate`](crate::Gate) are not `#[non_exhaustive]`, and matches on them have no wildcard where a
-//! new variant could come out wrong: whoever adds one is led by the compiler to every place that must know it.
+//! [`Op`], [`Activation`] and [`Gate`](crate::Gate) are not `#[non_exhaustive]`, and matches on them have no wildcard
+//! where a new variant could be handled wrongly: the compiler points out every place that must handle a new variant.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,13 +15,13 @@ pub struct Conv2d {
     pub out_channels: usize,
     /// Kernel height and width.
     pub kernel: [usize; 2],
-    /// Step between neighbouring outputs.
+    /// Distance between adjacent outputs.
     #[serde(default = "ones")]
     pub stride: [usize; 2],
     /// Zeros added on both sides of each axis.
     #[serde(default)]
     pub padding: [usize; 2],
-    /// Step between neighbouring kernel taps.
+    /// Distance between adjacent kernel taps.
     #[serde(default = "ones")]
     pub dilation: [usize; 2],
     /// Independent groups of channels; `groups == C_in` is a depthwise convolution.
@@ -56,8 +56,9 @@ impl Conv2d {
     }
 }
 
-/// A 2-D transposed convolution over a map `[C_in, H, W]`, with the semantics of `torch.nn.ConvTranspose2d`: every input
-/// pixel is multiplied by the kernel and added where the convolution of the same sizes would have read it.
+/// A 2-D transposed convolution over a map `[C_in, H, W]`, with the semantics of `torch.nn.ConvTranspose2d`: every
+/// input pixel is multiplied by the kernel, and the products are added to the outputs from which the convolution with
+/// the same parameters would read.
 ///
 /// Weight `[C_in, out_channels / groups, kernel[0], kernel[1]]`; pairs are (height, width). The output has
 /// (size − 1) · stride − 2 · padding + kernel + output_padding pixels on each axis.
@@ -68,13 +69,13 @@ pub struct ConvTranspose2d {
     pub out_channels: usize,
     /// Kernel height and width.
     pub kernel: [usize; 2],
-    /// Outputs between what neighbouring inputs are added to.
+    /// Distance in outputs between the contributions of adjacent inputs.
     #[serde(default = "ones")]
     pub stride: [usize; 2],
-    /// Outputs cut off on both sides of each axis.
+    /// Outputs cropped from both ends of each axis.
     #[serde(default)]
     pub padding: [usize; 2],
-    /// Outputs added at the end of each axis, fewer than the stride.
+    /// Outputs appended at the end of each axis, fewer than the stride.
     #[serde(default)]
     pub output_padding: [usize; 2],
     /// Independent groups of channels.
@@ -103,9 +104,9 @@ impl ConvTranspose2d {
 pub struct Pool2d {
     /// Window height and width.
     pub kernel: [usize; 2],
-    /// Step between neighbouring windows.
+    /// Distance between adjacent windows.
     pub stride: [usize; 2],
-    /// Border that never wins a maximum, at most half the window.
+    /// Border that is never the maximum, at most half the window.
     #[serde(default)]
     pub padding: [usize; 2],
 }
@@ -123,14 +124,14 @@ pub struct Linear {
 
 /// The dynamic convolution (paper §3.2): one convolution whose kernel is Σ_k π_k·W_k, per sample.
 ///
-/// Inputs: the map, and the coefficients π `[kernels]` from any node. Weight `[kernels, …]` in front of the shape of
-/// [`Conv2d`]'s; the bias, if any, is mixed by the same π: `[kernels, out_channels]`.
+/// Inputs: the map, and the coefficients π `[kernels]` from any node. The weight has the shape of that of [`Conv2d`]
+/// with `kernels` as a leading axis; the bias, if any, is mixed by the same π: `[kernels, out_channels]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MixConv {
     /// Number K of kernels in the bank.
     pub kernels: usize,
-    /// The convolution that is run with the mixed kernel.
+    /// The convolution, computed with the mixed kernel.
     pub conv: Conv2d,
 }
 
@@ -140,7 +141,7 @@ pub struct MixConv {
 pub struct MixLinear {
     /// Number K of weight matrices in the bank.
     pub kernels: usize,
-    /// The linear layer that is run with the mixed weight.
+    /// The linear layer, computed with the mixed weight.
     pub linear: Linear,
 }
 
@@ -172,7 +173,7 @@ impl Activation {
         }
     }
 
-    /// The function itself; NaN stays NaN.
+    /// Applies the function; NaN stays NaN.
     #[inline]
     pub fn apply(self, x: f32) -> f32 {
         match self {
@@ -191,11 +192,11 @@ impl Activation {
     }
 }
 
-/// One operation of the closed list. Growing it is described in `docs/adding-an-op.md`.
+/// One operation of the closed list. `docs/adding-an-op.md` describes how to add one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Op {
-    /// The network's input; always and only the first node.
+    /// The network's input; the first node and only that.
     Input,
     /// A static convolution: map → map.
     Conv(Conv2d),
@@ -207,31 +208,31 @@ pub enum Op {
     Linear(Linear),
     /// A dynamic linear layer: (vector, coefficients) → vector.
     MixLinear(MixLinear),
-    /// Batch normalisation over the channels of a map, running statistics in evaluation.
+    /// Batch normalization over the channels of a map, with running statistics in evaluation.
     BatchNorm {
         /// Added to the variance.
         eps: f32,
     },
     /// An element-wise function of a map or a vector.
     Activation(Activation),
-    /// softmax(z / τ) over a vector; τ is the temperature of the whole network, run state kept beside the weights.
+    /// softmax(z / τ) over a vector; τ is the temperature of the whole network, stored beside the weights.
     Softmax,
-    /// Element-wise sum of two equal shapes (residual connection).
+    /// Element-wise sum of two inputs of equal shape (residual connection).
     Add,
-    /// A map times one factor per channel: (map, vector) → map (squeeze-and-excitation).
+    /// Multiplies a map by one factor per channel: (map, vector) → map (squeeze-and-excitation).
     Scale,
     /// Mean over all pixels: map → vector.
     GlobalAvgPool,
-    /// Largest value in a window: map → map.
+    /// Maximum of each window: map → map.
     MaxPool(Pool2d),
-    /// Bilinear upsampling by a whole factor: map → map, with the semantics of `torch.nn.functional.interpolate` in mode
-    /// `bilinear` without aligned corners. Output pixel o lies at (o + ½) / scale − ½ of the input, and beyond the outermost
-    /// pixel centres the map goes on as it ends.
+    /// Bilinear upsampling by an integer factor: map → map, with the semantics of `torch.nn.functional.interpolate` in
+    /// mode `bilinear` without aligned corners. Output pixel o is at (o + ½) / scale − ½ of the input; beyond the
+    /// outermost pixel centres the border pixels are repeated.
     Upsample {
         /// Output pixels per input pixel on each axis.
         scale: usize,
     },
-    /// Zeroes elements with this probability in training; the identity in evaluation.
+    /// Zeroes elements with the given probability in training; the identity in evaluation.
     Dropout {
         /// Probability of a zero, in [0, 1).
         rate: f32,
@@ -260,7 +261,7 @@ impl Op {
         }
     }
 
-    /// How many inputs the op takes.
+    /// Number of inputs of the op.
     pub fn arity(&self) -> usize {
         match self {
             Op::Input => 0,

@@ -1,5 +1,5 @@
-//! The sub-graph that computes mixing coefficients. [`Router::steps`] is its one description: [`Builder::router`] writes it as
-//! nodes, and layers outside a graph compute it themselves.
+//! The sub-graph that computes mixing coefficients. [`Router::steps`] is its single definition: [`Builder::router`]
+//! adds it to a graph as nodes, and layers outside a graph compute it themselves.
 
 use crate::builder::Builder;
 use crate::error::GraphError;
@@ -7,19 +7,19 @@ use crate::graph::NodeId;
 use crate::op::{Activation, Linear, Op};
 use crate::shape::Shape;
 
-/// What turns the router's scores into coefficients.
+/// Converts the router's scores to coefficients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
     /// softmax(z / τ): coefficients sum to one (the paper).
     #[default]
     Softmax,
-    /// sigmoid(z): each coefficient is free in [0, 1] (CondConv).
+    /// sigmoid(z): each coefficient is independent, in [0, 1] (CondConv).
     Sigmoid,
 }
 
 impl Gate {
-    /// The gate that this op is, if it is one.
+    /// The gate that corresponds to this op, if any.
     pub fn of(op: &Op) -> Option<Self> {
         match op {
             Op::Softmax => Some(Gate::Softmax),
@@ -41,7 +41,7 @@ impl Gate {
         }
     }
 
-    /// The op that computes it from the scores `[K]`.
+    /// The op that computes the gate from the scores `[K]`.
     pub fn op(self) -> Op {
         match self {
             Gate::Softmax => Op::Softmax,
@@ -49,7 +49,7 @@ impl Gate {
         }
     }
 
-    /// The sum of `kernels` coefficients where all scores are zero: 1 after softmax, K/2 after sigmoids.
+    /// The sum of `kernels` coefficients if all scores are zero: 1 with softmax, K/2 with sigmoids.
     pub fn sum_at_zero(self, kernels: usize) -> f32 {
         match self {
             Gate::Softmax => 1.0,
@@ -66,10 +66,10 @@ impl Gate {
     }
 }
 
-/// One step of a router, vector to vector.
+/// One step of a router, from vector to vector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouterStep {
-    /// A linear layer, called by this name.
+    /// A linear layer with this name.
     Linear(&'static str, Linear),
     /// An element-wise function.
     Activation(Activation),
@@ -78,7 +78,7 @@ pub enum RouterStep {
 }
 
 impl RouterStep {
-    /// The end of the node's name, and its op.
+    /// The suffix of the node's name, and its op.
     fn node(self) -> (&'static str, Op) {
         match self {
             RouterStep::Linear(name, linear) => (name, Op::Linear(linear)),
@@ -98,7 +98,7 @@ pub struct Router {
     pub kernels: usize,
     /// Input channels per hidden unit.
     pub reduction: usize,
-    /// Fewest hidden units.
+    /// Minimum number of hidden units.
     pub min_hidden: usize,
     /// The last step.
     pub gate: Gate,
@@ -116,7 +116,7 @@ impl Router {
         (channels / self.reduction.max(1)).max(self.min_hidden).max(1)
     }
 
-    /// What is computed from `channels` pooled features, in order.
+    /// The steps from `channels` pooled features to the coefficients, in order.
     pub fn steps(&self, channels: usize) -> [RouterStep; 4] {
         let linear = |name, out_features| RouterStep::Linear(name, Linear { out_features, bias: true });
         [
@@ -129,12 +129,13 @@ impl Router {
 }
 
 impl Builder {
-    /// Writes the nodes `<name>.pool`, `.fc1`, `.relu`, `.fc2` and `.softmax` (or `.sigmoid`) and returns the coefficients.
+    /// Adds the nodes `<name>.pool`, `.fc1`, `.relu`, `.fc2` and `.softmax` (or `.sigmoid`) and returns the
+    /// coefficients.
     ///
     /// `x` may be a map or a vector; a vector needs no pooling.
     ///
     /// # Errors
-    /// When a name is taken or a size is out of bounds.
+    /// If a name is taken or a size is out of bounds.
     pub fn router(&mut self, name: &str, x: NodeId, router: &Router) -> Result<NodeId, GraphError> {
         let mut z = match self.shape(x) {
             Shape::Map(_) => self.push(&format!("{name}.pool"), Op::GlobalAvgPool, &[x])?,

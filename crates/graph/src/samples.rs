@@ -1,6 +1,6 @@
-//! One small network per op, activation and gate, for tests that must know every one of them.
+//! One small network per op, activation and gate, for tests that must cover all of them.
 //!
-//! The list of samples and the match that the compiler checks are written as one: an op without a sample does not compile.
+//! A macro generates the list of samples together with an exhaustive match, so an op without a sample does not compile.
 
 use crate::builder::Builder;
 use crate::error::GraphError;
@@ -8,7 +8,7 @@ use crate::graph::{Graph, NodeId};
 use crate::op::{Activation, Conv2d, ConvTranspose2d, Linear, MixConv, MixLinear, Op, Pool2d};
 use crate::router::{Gate, Router};
 
-/// Defines a function that lists the samples, out of `pattern => sample` pairs whose patterns must cover the type.
+/// Defines a function that lists the samples from `pattern => sample` pairs, whose patterns must cover the type.
 macro_rules! samples {
     ($(#[$doc:meta])* $name:ident: $type:ty { $($pattern:pat => $sample:expr,)+ }) => {
         $(#[$doc])*
@@ -24,7 +24,7 @@ macro_rules! samples {
 }
 
 samples! {
-    /// Of maps `[4, 6, 5]`, or of vectors `[4]`; mixtures of three kernels.
+    /// For maps `[4, 6, 5]` or vectors `[4]`; mixtures have three kernels.
     ops: Op {
         Op::Input => Op::Input,
         Op::Conv(_) => Op::Conv(conv()),
@@ -71,11 +71,11 @@ fn linear() -> Linear {
     Linear { out_features: 5, bias: true }
 }
 
-/// A network for every op, every activation (of a map, of a vector, and behind a convolution and its batch norm) and every
+/// A network for every op, every activation (of a map, of a vector, and after a convolution with batch norm) and every
 /// gate of a dynamic convolution. Inputs are `[4, 6, 5]`.
 ///
 /// # Panics
-/// When a sample is no network: a mistake in this file.
+/// If a sample is not a valid network: a bug in this file.
 pub fn networks() -> Vec<(String, Graph)> {
     let mut all = Vec::new();
     let mut add = |name: String, write: &dyn Fn(&mut Builder, NodeId) -> Result<NodeId, GraphError>| {
@@ -117,7 +117,7 @@ pub fn networks() -> Vec<(String, Graph)> {
     all
 }
 
-/// The op, with what it needs before it.
+/// Adds the op, with the nodes it needs before it.
 fn one(b: &mut Builder, x: NodeId, op: &Op) -> Result<NodeId, GraphError> {
     let inputs = match op {
         Op::Input => return Ok(x),
@@ -149,7 +149,7 @@ mod tests {
     use crate::cost::cost;
     use crate::init::{Init, init};
 
-    /// Shape rule, JSON, cost and first weights of every op, activation and gate.
+    /// Shape rule, JSON, cost and initial weights of every op, activation and gate.
     #[test]
     fn every_variant_is_known_everywhere() {
         for (name, graph) in networks() {
@@ -195,7 +195,7 @@ mod tests {
         }
     }
 
-    /// What routers promise of their coefficients, by the functions themselves.
+    /// The properties of a router's coefficients, checked on the functions themselves.
     #[test]
     fn gates_sum_to_what_they_say() {
         for (gate, kernels) in gates().into_iter().flat_map(|gate| [1, 3, 4].map(|k| (gate, k))) {

@@ -1,4 +1,4 @@
-//! Shapes are those of one sample: the batch axis belongs to whoever runs the graph.
+//! Shapes of one sample; the batch axis is added by whoever runs the graph.
 
 /// Shape of one sample's activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,7 +18,7 @@ impl Shape {
         }
     }
 
-    /// Channels of a map, features of a vector.
+    /// Number of channels of a map, or of features of a vector.
     pub fn channels(&self) -> usize {
         match self {
             Shape::Map([c, _, _]) => *c,
@@ -26,7 +26,7 @@ impl Shape {
         }
     }
 
-    /// Pixels of a map; 1 for a vector.
+    /// Number of pixels of a map; 1 for a vector.
     pub fn pixels(&self) -> usize {
         match self {
             Shape::Map([_, h, w]) => h * w,

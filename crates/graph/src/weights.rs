@@ -15,41 +15,41 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor of these values.
+    /// Creates a tensor from its values.
     ///
     /// # Panics
-    /// When the number of values is not the product of the shape.
+    /// If the number of values is not the product of the shape.
     pub fn new(shape: &[usize], data: Vec<f32>) -> Self {
         assert_eq!(shape.iter().product::<usize>(), data.len(), "{} values for shape {shape:?}", data.len());
         Self { shape: shape.to_vec(), data }
     }
 
-    /// A tensor of one repeated value.
+    /// A tensor with the same value everywhere.
     pub fn full(shape: &[usize], value: f32) -> Self {
         Self { shape: shape.to_vec(), data: vec![value; shape.iter().product()] }
     }
 }
 
-/// Weights that do not belong to the graph: names the tensor and says what was expected.
+/// Weights that do not belong to the graph: the tensor, and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeightsError {
-    /// A tensor of the graph is absent.
+    /// A tensor of the graph is missing.
     #[error("tensor `{}` {expected:?} is missing", short_name(name))]
     Missing {
         /// Its name.
         name: String,
-        /// Its shape by the graph.
+        /// Its shape in the graph.
         expected: Vec<usize>,
     },
-    /// A tensor has another shape.
+    /// A tensor has a different shape.
     #[error("tensor `{}` has shape {}, the graph expects {expected:?}", short_name(name), short_shape(found))]
     Shape {
         /// Its name.
         name: String,
         /// Its shape.
         found: Vec<usize>,
-        /// Its shape by the graph.
+        /// Its shape in the graph.
         expected: Vec<usize>,
     },
     /// A tensor that no node owns.
@@ -80,25 +80,25 @@ pub enum WeightsError {
     },
 }
 
-/// Where the tensors of a network come from, one at a time: they need not all be in memory.
+/// A source of the tensors of a network that provides one at a time, so they need not all be in memory.
 pub trait TensorSource {
-    /// Whether there are exactly the tensors of `graph`, by name and shape.
+    /// Checks that the source has exactly the tensors of `graph`, by name and shape.
     ///
     /// # Errors
-    /// The first tensor that is missing, superfluous, or of another shape.
+    /// The first tensor that is missing, superfluous, or of a different shape.
     fn check_shapes(&self, graph: &Graph) -> Result<(), WeightsError>;
 
-    /// Replaces `into` by the values of a tensor, checked by [`check_values`].
+    /// Replaces `into` with the values of a tensor, checked by [`check_values`].
     ///
     /// # Errors
-    /// When there is no such tensor, or it holds a value that cannot be.
+    /// If there is no such tensor, or it has an invalid value.
     fn read(&self, name: &str, into: &mut Vec<f32>) -> Result<(), WeightsError>;
 }
 
-/// Whether these names and shapes are exactly the tensors of `graph`.
+/// Checks that these names and shapes are exactly those of the tensors of `graph`.
 ///
 /// # Errors
-/// The first tensor that is missing, superfluous, or of another shape.
+/// The first tensor that is missing, superfluous, or of a different shape.
 pub fn check_shapes<'a>(
     graph: &Graph,
     tensors: impl IntoIterator<Item = (&'a str, &'a [usize])>,
@@ -116,10 +116,10 @@ pub fn check_shapes<'a>(
     found.keys().next().map_or(Ok(()), |name| Err(WeightsError::Unknown((*name).to_owned())))
 }
 
-/// Whether the values of the tensor `name` are finite and, where they are variances, not negative.
+/// Checks that the values of the tensor `name` are finite and, if they are variances, not negative.
 ///
 /// # Errors
-/// The first value that is not.
+/// The first invalid value.
 pub fn check_values(name: &str, values: &[f32]) -> Result<(), WeightsError> {
     let name_of = || name.to_owned();
     if let Some(position) = values.iter().position(|v| !v.is_finite()) {
@@ -138,18 +138,18 @@ pub fn check_values(name: &str, values: &[f32]) -> Result<(), WeightsError> {
 pub struct Weights(pub BTreeMap<String, Tensor>);
 
 impl Weights {
-    /// The tensor of this name.
+    /// The tensor with this name.
     ///
     /// # Panics
-    /// When it is absent: call [`Weights::check`] first.
+    /// If it is missing: call [`Weights::check`] first.
     pub fn get(&self, name: &str) -> &Tensor {
         self.0.get(name).unwrap_or_else(|| panic!("tensor `{name}` is missing from checked weights"))
     }
 
-    /// Whether these are exactly the tensors of `graph`, finite, with variances that are not negative.
+    /// Checks that these are exactly the tensors of `graph`, finite, with non-negative variances.
     ///
     /// # Errors
-    /// The first tensor that is missing, superfluous, of another shape, or not finite.
+    /// The first tensor that is missing, superfluous, of a different shape, or has an invalid value.
     pub fn check(&self, graph: &Graph) -> Result<(), WeightsError> {
         self.check_shapes(graph)?;
         self.0.iter().try_for_each(|(name, tensor)| check_values(name, &tensor.data))

@@ -1,4 +1,4 @@
-//! Element-wise functions, on lanes so that other kernels can end with them.
+//! Element-wise functions on lanes, so that other kernels can fuse them.
 
 use dyconv_simd::{Isa, LANES, Lanes, dispatch};
 
@@ -34,7 +34,7 @@ fn body<L: Lanes>(l: L, activation: Activation, values: &mut [f32]) {
 }
 
 impl Activation {
-    /// Whether convolutions can end with it: it is short enough to be written out for every register.
+    /// Whether a convolution can end with it: it is short enough to be inlined for every register.
     pub fn is_short(self) -> bool {
         match self {
             Activation::Relu | Activation::Relu6 | Activation::HardSwish => true,
@@ -43,10 +43,10 @@ impl Activation {
     }
 }
 
-/// A short activation (or none) of many vectors at once, in registers.
+/// Applies a short activation (or none) to several vectors at once, in registers.
 ///
-/// The arrays are indexed by constants only, and no reference to them is kept: otherwise the compiler leaves the sums in
-/// memory.
+/// The arrays are indexed by constants only, and no reference to them is kept; otherwise the compiler spills the sums
+/// to memory.
 #[inline(always)]
 pub(crate) fn finish<L: Lanes, const N: usize, const M: usize>(
     l: L,
@@ -56,7 +56,7 @@ pub(crate) fn finish<L: Lanes, const N: usize, const M: usize>(
     let mut done = sums;
     let (low, high) = match activation {
         None => (f32::NEG_INFINITY, f32::INFINITY),
-        // Long ones were refused at the door, by `Activation::is_short`.
+        // `Activation::is_short` has already rejected the long ones.
         Some(Activation::Relu | Activation::HardSigmoid | Activation::Sigmoid) => (0.0, f32::INFINITY),
         Some(Activation::Relu6) => (0.0, 6.0),
         Some(Activation::HardSwish) => {
@@ -77,7 +77,7 @@ pub(crate) fn finish<L: Lanes, const N: usize, const M: usize>(
     done
 }
 
-/// `activation` of every lane.
+/// Applies `activation` to every lane.
 #[inline(always)]
 pub(crate) fn activated<L: Lanes>(l: L, activation: Option<Activation>, v: L::V) -> L::V {
     match activation {
@@ -96,7 +96,7 @@ pub(crate) fn activated<L: Lanes>(l: L, activation: Option<Activation>, v: L::V)
     }
 }
 
-// The constant stands first: `max` and `min` then let NaN pass.
+// The constant comes first, so that `max` and `min` propagate NaN.
 #[inline(always)]
 fn relu6<L: Lanes>(l: L, v: L::V) -> L::V {
     l.min(l.splat(6.0), l.max(l.splat(0.0), v))

@@ -7,49 +7,50 @@ use crate::geometry::ConvGeometry;
 use crate::winograd::WinogradConv;
 use crate::winograd::shape::{POINTS, SIDE, SMALL_TILES, TAPS};
 
-/// Bytes of weights that arrive from memory during one multiply-add of vectors, about.
+/// Approximate number of bytes of weights that arrive from memory during one vector multiply-add.
 const BYTES_PER_STEP: usize = 4;
-/// Cost of transforming a tile's sixteen input or output channels, in multiply-adds of vectors.
+/// Cost of transforming sixteen input or output channels of a tile, in vector multiply-adds.
 const TILE_COST: usize = 160;
-/// Cost of transforming the kernels between an input and sixteen output channels.
+/// Cost of transforming the kernels between one input channel and sixteen output channels, in vector multiply-adds.
 const KERNEL_COST: usize = 100;
-/// Products of each input value that repay rounding a map with an odd number of channels to bf16.
+/// Products per input value above which it pays to round a feature map with an odd number of channels to bf16.
 const PRODUCTS_REPAY_ROUNDING: usize = 256;
 
 /// How a convolution is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConvAlgorithm {
-    /// [`DepthwiseConv`], tap by tap.
+    /// [`DepthwiseConv`], summed tap by tap.
     Depthwise,
     /// [`WinogradConv`], in f32.
     Winograd,
-    /// [`PanelConv`](crate::PanelConv), the implicit matrix product, in f32.
+    /// [`PanelConv`](crate::PanelConv), an implicit matrix product, in f32.
     Panel,
     /// The same in bf16: [`PanelConv::rounding`](crate::PanelConv::rounding).
     PanelBf16,
 }
 
-/// What a layer asks of its convolution, besides the sizes.
+/// What a layer requires of its convolution, besides the sizes.
 #[derive(Debug, Clone, Copy)]
 pub struct ConvDemand {
-    /// Bytes of all stored weights, those of K kernels where they are mixed.
+    /// Bytes of all stored weights; of all K kernels if they are mixed.
     pub weight_bytes: usize,
     /// Whether kernels are mixed for each sample.
     pub mixes: bool,
     /// Whether there is a factor per input channel.
     pub scales_input: bool,
-    /// Whether products may be those of bf16.
+    /// Whether products may be computed in bf16.
     pub bf16: bool,
 }
 
 impl ConvAlgorithm {
-    /// The algorithm that is likely to be the fastest.
+    /// The algorithm that is estimated to be the fastest.
     ///
-    /// - Groups of one channel are depthwise.
-    /// - Winograd, for 3×3 taps at stride one, is weighed against the definition in multiply-adds of vectors: its products and
-    ///   transforms, or the time in which its weights arrive if that is longer, must be less. Where bf16 is allowed it takes
-    ///   mixed kernels only: transforming those costs less than rounding them, while fixed ones are half as large in bf16.
-    /// - Panels in bf16 must repay the rounding of the map.
+    /// - Groups of one channel use the depthwise kernel.
+    /// - Winograd is a candidate for 3×3 taps at stride one. It is chosen if its products and transforms, or the time
+    ///   to read its weights if that is longer, cost fewer vector multiply-adds than the direct convolution. If bf16 is
+    ///   allowed, Winograd takes only mixed kernels: transforming them costs less than rounding them, while fixed
+    ///   kernels take half the memory in bf16.
+    /// - Panels use bf16 only if that repays rounding the feature map.
     pub fn choose(g: &ConvGeometry, isa: Isa, demand: ConvDemand) -> Self {
         let stays_f32 = !demand.bf16 || demand.mixes;
         if g.groups > 1 && DepthwiseConv::supports(g) {
@@ -64,17 +65,17 @@ impl ConvAlgorithm {
     }
 }
 
-/// Whether Winograd is likely to be faster than panels, with so many bytes of weights to read.
+/// Whether Winograd is likely to be faster than panels if `weight_bytes` bytes of weights must be read.
 ///
-/// Counts multiply-adds of vectors. Weights that take longer to read than the definition takes to compute leave nothing
-/// to win.
+/// Costs are counted in vector multiply-adds. If reading the weights takes longer than the direct convolution computes,
+/// Winograd cannot win.
 fn winograd_pays(g: &ConvGeometry, isa: Isa, weight_bytes: usize) -> bool {
     if !WinogradConv::supports(g) {
         return false;
     }
     let [oh, ow, o] = g.output();
     let (c, tiles) = (g.input[2], oh.div_ceil(SIDE) * ow.div_ceil(SIDE));
-    // Kernels of small maps are transformed in registers, which needs many of them.
+    // The kernels of small maps are transformed in registers, which takes many registers.
     if tiles <= SMALL_TILES && isa.tile_rows()[1] == 0 {
         return false;
     }
@@ -85,8 +86,8 @@ fn winograd_pays(g: &ConvGeometry, isa: Isa, weight_bytes: usize) -> bool {
     (products + transforms).max(weight_bytes / BYTES_PER_STEP) < direct
 }
 
-/// Whether panels are faster in bf16. An odd number of channels is rounded pixel by pixel, which must be repaid by many
-/// products of each value: 36 and 72 (MobileNets' stems) do not, 784 (ResNet's) do.
+/// Whether panels are faster in bf16. An odd number of channels is rounded pixel by pixel, which pays only with many
+/// products per value: 36 and 72 (the stems of MobileNets) are too few, 784 (the stem of ResNet) is enough.
 fn rounding_pays(g: &ConvGeometry) -> bool {
     let [h, w, c] = g.input;
     let products = g.output_len() * g.taps() / (h * w);

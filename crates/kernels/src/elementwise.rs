@@ -1,4 +1,4 @@
-//! Sums and products, value by value, in place. Bound by memory: what matters is that each reads its inputs once.
+//! Element-wise sums and products, in place. They are memory bound, so each reads its inputs only once.
 
 use dyconv_simd::{Isa, LANES, Lanes, dispatch};
 
@@ -7,7 +7,7 @@ use crate::activation::{Activation, activated};
 /// y = activation(y + x).
 ///
 /// # Panics
-/// When the lengths differ.
+/// If the lengths differ.
 pub fn add(isa: Isa, y: &mut [f32], x: &[f32], activation: Option<Activation>) {
     assert_eq!(y.len(), x.len(), "adds equal lengths");
     dispatch!(isa, add_body(y: &mut [f32], x: &[f32], activation: Option<Activation>));
@@ -26,15 +26,15 @@ fn add_body<L: Lanes>(l: L, y: &mut [f32], x: &[f32], activation: Option<Activat
 /// `y[p, c] = activation(y[p, c] · factors[c])` over a channels-last map.
 ///
 /// # Panics
-/// When `y` is no whole number of pixels.
+/// If the length of `y` is not a multiple of the number of channels.
 pub fn scale(isa: Isa, y: &mut [f32], factors: &[f32], activation: Option<Activation>) {
     affine(isa, y, factors, &[], activation);
 }
 
-/// `y[p, c] = activation(y[p, c] · factors[c] + shifts[c])` over a channels-last map; no shifts means zero.
+/// `y[p, c] = activation(y[p, c] · factors[c] + shifts[c])` over a channels-last map; empty `shifts` means zero.
 ///
 /// # Panics
-/// When `y` is no whole number of pixels, or there are shifts but not one per channel.
+/// If the length of `y` is not a multiple of the number of channels, or `shifts` is neither empty nor one per channel.
 pub fn affine(isa: Isa, y: &mut [f32], factors: &[f32], shifts: &[f32], activation: Option<Activation>) {
     assert!(!factors.is_empty() && y.len().is_multiple_of(factors.len()), "one factor per channel");
     assert!(shifts.is_empty() || shifts.len() == factors.len(), "one shift per channel or none");

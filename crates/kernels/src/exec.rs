@@ -1,4 +1,4 @@
-//! What a kernel runs on.
+//! Execution context of the kernels.
 
 use dyconv_simd::Isa;
 
@@ -7,8 +7,8 @@ use crate::threads::Pool;
 /// The instruction set and the threads that a kernel runs on.
 #[derive(Debug, Clone, Copy)]
 pub struct Exec<'a> {
-    /// The instructions.
+    /// The instruction set.
     pub isa: Isa,
-    /// The threads.
+    /// The thread pool.
     pub pool: &'a Pool,
 }

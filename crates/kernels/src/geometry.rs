@@ -9,11 +9,11 @@ pub struct ConvGeometry {
     pub out_channels: usize,
     /// Kernel size in taps.
     pub kernel: [usize; 2],
-    /// Step between neighbouring outputs, in pixels.
+    /// Distance between adjacent outputs, in pixels.
     pub stride: [usize; 2],
     /// Zeros added on both sides of each axis, in pixels.
     pub padding: [usize; 2],
-    /// Step between neighbouring taps, in pixels.
+    /// Distance between adjacent taps, in pixels.
     pub dilation: [usize; 2],
     /// Independent groups of channels; divides both channel counts.
     pub groups: usize,
@@ -23,7 +23,7 @@ impl ConvGeometry {
     /// Output `[H', W', O]`.
     ///
     /// # Panics
-    /// When the kernel does not fit into the padded input, or a stride is zero.
+    /// If the kernel does not fit into the padded input, or a stride is zero.
     pub fn output(&self) -> [usize; 3] {
         let side = |a: usize| {
             (self.input[a] + 2 * self.padding[a] - self.dilation[a] * (self.kernel[a] - 1) - 1) / self.stride[a] + 1
@@ -52,7 +52,7 @@ impl ConvGeometry {
     }
 }
 
-/// Range of taps along one axis that land inside the map for the output at `position`.
+/// Range of taps along one axis that are inside the map for the output at `position`.
 pub(crate) fn taps_inside(
     position: usize,
     stride: usize,

@@ -1,4 +1,4 @@
-//! Kernels with raw loads on buffers that end at a page that can be neither read nor written.
+//! Tests kernels with raw loads on buffers that end at an inaccessible page.
 #![allow(unsafe_code, reason = "maps pages")]
 
 use dyconv_simd::testing::values;
@@ -14,7 +14,7 @@ const PAGE: usize = 4096;
 
 const PI: [f32; 4] = [0.1, 0.2, 0.3, 0.4];
 
-/// The values, right before a page that faults. Never unmapped: this is a test.
+/// A copy of the values that ends right before a page that faults. It is never unmapped, as this is a test.
 fn guarded(from: &[f32]) -> &'static mut [f32] {
     let bytes = size_of_val(from);
     let whole = bytes.next_multiple_of(PAGE);
@@ -151,7 +151,7 @@ fn what_enlarges_maps_stays_inside_its_buffers() {
     }
 }
 
-/// Every length around whole vectors and blocks of them.
+/// Lengths around multiples of vectors and of blocks.
 fn lengths() -> impl Iterator<Item = usize> {
     (1..=35).chain([47, 48, 49, 63, 64, 65, 130])
 }

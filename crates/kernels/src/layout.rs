@@ -1,9 +1,9 @@
-//! Between channels-first, as images and tensors come, and channels-last, as kernels want them.
+//! Conversion between channels-first, the layout of images and tensors, and channels-last, the layout of the kernels.
 
 /// `[C, pixels]` → `[pixels, C]`.
 ///
 /// # Panics
-/// When the slices differ in length or are no multiple of `channels`.
+/// If the slices differ in length, or the length is not a multiple of `channels`.
 pub fn chw_to_hwc(channels: usize, from: &[f32], to: &mut [f32]) {
     check(channels, from, to);
     transpose(from, to, channels, from.len() / channels);
@@ -12,7 +12,7 @@ pub fn chw_to_hwc(channels: usize, from: &[f32], to: &mut [f32]) {
 /// `[pixels, C]` → `[C, pixels]`.
 ///
 /// # Panics
-/// When the slices differ in length or are no multiple of `channels`.
+/// If the slices differ in length, or the length is not a multiple of `channels`.
 pub fn hwc_to_chw(channels: usize, from: &[f32], to: &mut [f32]) {
     check(channels, from, to);
     transpose(from, to, from.len() / channels, channels);
@@ -23,10 +23,10 @@ fn check(channels: usize, from: &[f32], to: &[f32]) {
     assert!(channels > 0 && from.len().is_multiple_of(channels), "{} values of {channels} channels", from.len());
 }
 
-/// `[rows, columns]` → `[columns, rows]`, in blocks that stay in the cache.
+/// Transposes `[rows, columns]` to `[columns, rows]`, in blocks that stay in the cache.
 fn transpose(from: &[f32], to: &mut [f32], rows: usize, columns: usize) {
     if rows == 3 {
-        // An image: its planes are read side by side.
+        // An image: its three planes are read in parallel.
         let (red, rest) = from.split_at(columns);
         let (green, blue) = rest.split_at(columns);
         for (((to, r), g), b) in to.as_chunks_mut::<3>().0.iter_mut().zip(red).zip(green).zip(blue) {

@@ -1,8 +1,8 @@
-//! CPU kernels for convolution networks: slices in, slices out.
+//! CPU kernels for convolutional networks that read and write plain slices.
 //!
-//! Maps are channels-last, `[H, W, C]`, one sample at a time. Every kernel is one body over sixteen lanes ([`Isa`] says
-//! which instructions carry them), compiled once per instruction set. Public functions are safe: they check lengths at the
-//! door and panic on a mismatch, which is always a mistake of the caller. Nothing here allocates except what packs weights.
+//! Feature maps are channels-last, `[H, W, C]`, one sample at a time. Every kernel is one generic body over sixteen
+//! lanes, compiled once per instruction set ([`Isa`]). Public functions are safe: they check lengths on entry and panic
+//! on a mismatch, which is always a bug of the caller. Nothing here allocates except the functions that pack weights.
 
 mod activation;
 mod algorithm;

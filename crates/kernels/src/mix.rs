@@ -1,14 +1,15 @@
-//! Mixing a bank: out = Σ_k π_k · bank_k. Reading the K kernels is the whole cost, so it is one pass over all of them.
+//! Mixing a bank: out = Σ_k π_k · bank_k. Reading the K kernels is the whole cost, so this is one pass over all of
+//! them.
 
 use dyconv_simd::{Isa, LANES, Lanes, dispatch};
 
-/// Vectors that are mixed at a time, to keep several sums in flight.
+/// Number of values that are mixed at a time, to keep several sums in flight.
 const STRIP: usize = 4 * LANES;
 
-/// out = Σ_k π_k · bank_k with π the `coefficients`, the bank being `[K, out.len()]`.
+/// out = Σ_k π_k · bank_k, where π is `coefficients` and the bank is `[K, out.len()]`.
 ///
 /// # Panics
-/// When the bank does not hold K times as many values as `out`.
+/// If the bank does not hold K times as many values as `out`.
 pub fn mix(isa: Isa, coefficients: &[f32], bank: &[f32], out: &mut [f32]) {
     assert_eq!(bank.len(), coefficients.len() * out.len(), "a bank of K kernels of the length of the output");
     dispatch!(isa, mixed(coefficients: &[f32], bank: &[f32], out: &mut [f32]));

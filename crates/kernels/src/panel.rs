@@ -1,17 +1,17 @@
-//! A panel: output channels side by side in one to three vectors.
+//! A panel: a group of output channels, one to three vectors wide.
 
 /// A panel of output channels of one group.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PanelShape {
-    /// Vectors side by side.
+    /// Width in vectors.
     pub(crate) width: usize,
     pub(crate) group: usize,
     /// First output channel.
     pub(crate) channel: usize,
-    /// Output channels that are not padding.
+    /// Number of output channels that are not padding.
     pub(crate) channels: usize,
-    /// First vector in the bank.
+    /// Index of its first vector in the bank.
     pub(crate) vector: usize,
-    /// Vectors side by side in the panels before this one.
+    /// Total width in vectors of the panels before this one.
     pub(crate) column: usize,
 }

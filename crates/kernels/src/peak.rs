@@ -1,4 +1,5 @@
-//! What this machine can do at most, measured: the yardsticks that a network's time is held against.
+//! Measures the peak arithmetic and memory throughput of this machine, with which the run time of a network is
+//! compared.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -8,17 +9,17 @@ use dyconv_simd::{Buffer, LANES, Lanes, dispatch};
 use crate::exec::Exec;
 use crate::threads::share;
 
-/// Rounds of multiply-adds in one attempt: some tens of microseconds.
+/// Rounds of multiply-adds per attempt: some tens of microseconds.
 const ROUNDS: usize = 16 << 10;
-/// Attempts, of which the best counts.
+/// Number of attempts; the best counts.
 const ATTEMPTS: usize = 300;
-/// Attempts to read memory, and bytes to read in all at least.
+/// Minimum number of attempts to read memory, and minimum number of bytes to read in all.
 const READ_ATTEMPTS: usize = 8;
 const READ_BYTES: usize = 512 << 20;
 /// Sums in flight while memory is read.
 const READ_SUMS: usize = 4;
 
-/// f32 multiply-adds a second of all threads together, on sums that stay in registers.
+/// f32 multiply-adds per second of all threads together, with sums that stay in registers.
 pub fn peak_madds(exec: Exec<'_>) -> f64 {
     let parts = exec.pool.threads();
     let seconds = best(ATTEMPTS, || {
@@ -30,8 +31,8 @@ pub fn peak_madds(exec: Exec<'_>) -> f64 {
     (parts * ROUNDS * sums(exec.isa.tile_rows()[0]) * LANES) as f64 / seconds
 }
 
-/// Bytes a second that all threads together read from so many bytes, over and over: from whatever memory or cache such a
-/// working set stays in.
+/// Bytes per second that all threads together read by going over `bytes` bytes again and again, from whichever memory
+/// or cache holds a working set of this size.
 pub fn peak_read(exec: Exec<'_>, bytes: usize) -> f64 {
     let block = READ_SUMS * LANES;
     let blocks = (bytes / size_of::<f32>()).div_ceil(block).max(1);
@@ -47,7 +48,7 @@ pub fn peak_read(exec: Exec<'_>, bytes: usize) -> f64 {
     (memory.len() * size_of::<f32>()) as f64 / seconds
 }
 
-/// Seconds of the fastest of so many attempts.
+/// Seconds of the fastest of `attempts` attempts.
 fn best(attempts: usize, mut attempt: impl FnMut()) -> f64 {
     let mut time = || {
         let start = Instant::now();
@@ -57,7 +58,7 @@ fn best(attempts: usize, mut attempt: impl FnMut()) -> f64 {
     (0..attempts).map(|_| time()).fold(f64::INFINITY, f64::min)
 }
 
-/// Sums in flight that hide the latency of a multiply-add and stay in registers, by the rows of a tile.
+/// Number of sums in flight that hides the latency of a multiply-add and fits into registers, given the rows of a tile.
 const fn sums(rows: usize) -> usize {
     match rows {
         12.. => 12,
@@ -75,7 +76,7 @@ fn multiply_add<L: Lanes>(l: L, rounds: usize) {
     }
 }
 
-/// N chains of multiply-adds that do not wait for each other.
+/// N independent chains of multiply-adds.
 #[inline(always)]
 fn chains<L: Lanes, const N: usize>(l: L, rounds: usize) {
     let (a, b) = (l.splat(black_box(0.5)), l.splat(black_box(1.0)));
@@ -90,7 +91,7 @@ fn chains<L: Lanes, const N: usize>(l: L, rounds: usize) {
     }
 }
 
-/// Adds everything up. `values` is a multiple of a block.
+/// Sums all values. The length of `values` must be a multiple of a block.
 #[inline(always)]
 fn read<L: Lanes>(l: L, values: &[f32]) {
     let mut sums = [l.splat(0.0); READ_SUMS];

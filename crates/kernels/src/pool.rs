@@ -4,7 +4,7 @@ use dyconv_simd::{Isa, LANES, Lanes, dispatch};
 
 use crate::geometry::taps_inside;
 
-/// Pixels summed before the sum joins the total: keeps long sums exact.
+/// Pixels that are summed before the sum is added to the total, which keeps long sums accurate.
 const BLOCK: usize = 64;
 
 /// Sizes of a pooling window; pairs are (height, width).
@@ -14,9 +14,9 @@ pub struct PoolGeometry {
     pub input: [usize; 3],
     /// Window size in pixels.
     pub kernel: [usize; 2],
-    /// Step between neighbouring windows, in pixels.
+    /// Distance between adjacent windows, in pixels.
     pub stride: [usize; 2],
-    /// Border that never wins, in pixels; at most half the window.
+    /// Border that is never the maximum, in pixels; at most half the window.
     pub padding: [usize; 2],
 }
 
@@ -28,10 +28,10 @@ impl PoolGeometry {
     }
 }
 
-/// Largest value of every window (NaN if one of them is): `x` `[H, W, C]` → `y` `[H', W', C]`.
+/// Maximum of every window (NaN if the window has a NaN): `x` `[H, W, C]` → `y` `[H', W', C]`.
 ///
 /// # Panics
-/// When a length does not match the geometry.
+/// If a length does not match the geometry.
 pub fn max_pool(isa: Isa, geometry: &PoolGeometry, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), geometry.input.iter().product::<usize>(), "input of the pool");
     assert_eq!(y.len(), geometry.output().iter().product::<usize>(), "output of the pool");
@@ -61,7 +61,7 @@ fn max_body<L: Lanes>(l: L, g: &PoolGeometry, x: &[f32], y: &mut [f32]) {
 /// Mean over the pixels: `x` `[pixels, C]` → `y` `[C]`.
 ///
 /// # Panics
-/// When `x` is empty or no whole number of pixels.
+/// If `x` is empty, or its length is not a multiple of the number of channels.
 pub fn global_avg_pool(isa: Isa, x: &[f32], y: &mut [f32]) {
     assert!(!x.is_empty() && !y.is_empty() && x.len().is_multiple_of(y.len()), "a whole number of pixels");
     dispatch!(isa, mean_body(x: &[f32], y: &mut [f32]));
@@ -86,11 +86,11 @@ fn mean_body<L: Lanes>(l: L, x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// The means of C channels over `pixels` pixels, from the sums of parts of the map that a convolution left behind: `sums`
-/// `[parts, C rounded up to 16]` → `y` `[C]`.
+/// The means of C channels over `pixels` pixels, from the partial sums that a convolution has written: `sums` `[parts,
+/// C rounded up to 16]` → `y` `[C]`.
 ///
 /// # Panics
-/// When the sums are not of so many channels.
+/// If the length of `sums` does not match the number of channels.
 pub fn mean_of_sums(isa: Isa, sums: &[f32], pixels: usize, y: &mut [f32]) {
     let step = y.len().next_multiple_of(LANES);
     assert!(step > 0 && sums.len() >= step && sums.len().is_multiple_of(step), "sums of every channel");

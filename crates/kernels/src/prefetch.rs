@@ -1,4 +1,4 @@
-//! Memory that the next kernel reads, prefetched while the current one computes.
+//! Prefetching of the memory that the next kernel reads, while the current one computes.
 
 use crate::threads::share;
 
@@ -10,7 +10,7 @@ pub struct PrefetchRange {
 }
 
 impl PrefetchRange {
-    /// The memory of these values.
+    /// The memory of `values`.
     pub fn of<T>(values: &[T]) -> Self {
         let range = values.as_ptr_range();
         Self { start: range.start.addr(), end: range.end.addr() }
@@ -20,24 +20,24 @@ impl PrefetchRange {
         Self { start: range.start.addr(), end: range.end.addr() }
     }
 
-    /// The addresses.
+    /// The address range.
     pub fn addresses(self) -> std::ops::Range<usize> {
         self.start..self.end
     }
 
-    /// Bytes of the range.
+    /// Length in bytes.
     #[expect(clippy::len_without_is_empty, reason = "a number of bytes, of no collection")]
     pub fn len(self) -> usize {
         self.end - self.start
     }
 
-    /// The part of a thread, when all threads read equal shares.
+    /// The share of one of `parts` threads, if all threads read equal shares.
     pub(crate) fn share(self, part: usize, parts: usize) -> Self {
         let share = share(self.len(), part, parts);
         Self { start: self.start + share.start, end: self.start + share.end }
     }
 
-    /// Cuts `bytes` off the front, as far as there are so many.
+    /// Removes up to `bytes` bytes from the front and returns them.
     #[inline(always)]
     pub(crate) fn take(&mut self, bytes: usize) -> *const u8 {
         let front = self.start;
@@ -46,11 +46,11 @@ impl PrefetchRange {
     }
 }
 
-/// What a thread prefetches while it computes: its share of what comes next.
+/// What one thread prefetches while it computes: its share of what is read next.
 pub(crate) struct Prefetcher([PrefetchRange; 2]);
 
 impl Prefetcher {
-    /// Most bytes of each range that are worth prefetching.
+    /// Maximum number of bytes of each range that are worth prefetching.
     const LIMIT: usize = 512 << 10;
 
     pub(crate) fn new(ranges: [PrefetchRange; 2], part: usize, parts: usize) -> Self {
@@ -61,7 +61,7 @@ impl Prefetcher {
         }))
     }
 
-    /// The range to cut from now.
+    /// The range from which to prefetch now.
     #[inline(always)]
     pub(crate) fn next(&mut self) -> &mut PrefetchRange {
         let [first, second] = &mut self.0;

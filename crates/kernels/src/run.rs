@@ -1,27 +1,27 @@
-//! One call of a convolution: everything that is not known before it runs.
+//! One call of a convolution: everything that is known only at run time.
 
 use crate::activation::Activation;
 use crate::bank::Bank;
 use crate::geometry::ConvGeometry;
 use crate::prefetch::PrefetchRange;
 
-/// What happens to a sum before it is stored.
+/// Applied to a sum before it is stored.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Epilogue<'a> {
-    /// One value per output channel, or empty.
+    /// One value per output channel, or empty for none.
     pub bias: &'a [f32],
-    /// Applied last; convolutions take only [short](Activation::is_short) ones.
+    /// Applied last. Convolutions support only [short](Activation::is_short) ones.
     pub activation: Option<Activation>,
 }
 
-/// One run of a convolution: what it reads and what it writes.
+/// One run of a convolution: its inputs and outputs.
 #[derive(Debug)]
 pub struct ConvRun<'a> {
     /// The packed kernels.
     pub bank: &'a Bank,
-    /// One coefficient π_k per kernel; empty for the one kernel of a static layer.
+    /// One coefficient π_k per kernel; empty for a static layer, which has one kernel.
     pub coefficients: &'a [f32],
-    /// A factor per input channel, or empty. Only for [`PanelConv`](crate::PanelConv) without groups or padding.
+    /// One factor per input channel, or empty. Only for [`PanelConv`](crate::PanelConv) without groups or padding.
     pub input_scale: &'a [f32],
     /// Bias and activation.
     pub epilogue: Epilogue<'a>,
@@ -31,19 +31,20 @@ pub struct ConvRun<'a> {
     pub x: &'a [f32],
     /// `[H', W', O]`
     pub y: &'a mut [f32],
-    /// Receives sums over the pixels of `y`, from which [`mean_of_sums`](crate::mean_of_sums) makes the means; or empty.
+    /// Receives partial sums over the pixels of `y`, from which [`mean_of_sums`](crate::mean_of_sums) computes the
+    /// means. May be empty.
     pub sums: &'a mut [f32],
     /// Working memory.
     pub scratch: &'a mut [f32],
-    /// What will be read next, and after that. A convolution that is bound by arithmetic prefetches it.
+    /// The memory that will be read next, and the memory after that. A convolution that is compute bound prefetches it.
     pub prefetch: [PrefetchRange; 2],
 }
 
 impl ConvRun<'_> {
-    /// Checks every length that does not depend on the kernel.
+    /// Checks every length that does not depend on the choice of kernel.
     ///
     /// # Panics
-    /// When one does not fit.
+    /// If a length does not match.
     pub(crate) fn check(&self, g: &ConvGeometry, vectors: usize, sums: usize, scratch: usize) {
         assert_eq!(self.x.len(), g.input_len(), "input of the convolution");
         assert_eq!(self.y.len(), g.output_len(), "output of the convolution");

@@ -1,9 +1,9 @@
-//! softmax(z / τ). Scalar: K is a handful of values.
+//! softmax(z / τ). Scalar code, because K is small.
 
-/// Replaces z by softmax(z / τ); the largest score is subtracted first, so no exponential overflows.
+/// Replaces z by softmax(z / τ). The largest score is subtracted first, so that no exponential overflows.
 ///
 /// # Panics
-/// When τ is not a positive finite number.
+/// If τ is not a positive finite number.
 pub fn softmax(z: &mut [f32], tau: f32) {
     assert!(tau.is_finite() && tau > 0.0, "the temperature is positive, got {tau}");
     let largest = z.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));

@@ -1,16 +1,16 @@
-//! A pool that forks and joins in well under a microsecond.
+//! A thread pool that forks and joins in well under a microsecond.
 //!
 //! ```text
 //! run:     publish the task, tickets = number of parts; draw tickets like everybody else; wait until all parts are done
 //! worker:  spin while there is no ticket, then sleep; draw a ticket, run that part, count it as done
 //! ```
 //!
-//! 1. A part belongs to whoever draws its ticket, so the caller never waits for a worker that has not begun: it does the
-//!    work of a sleeping or preempted worker itself.
-//! 2. A caller that finds the pool busy with another caller's task runs all parts alone: sessions that share a pool never
-//!    wait for each other.
-//! 3. Which thread runs a part must not matter to the result; that is the duty of the tasks. So a pool may have fewer threads
-//!    than were asked for, where the system refuses more.
+//! 1. A part belongs to the thread that draws its ticket. The caller therefore never waits for a worker that has not
+//!    started: it does the work of a sleeping or preempted worker itself.
+//! 2. A caller that finds the pool busy with the task of another caller runs all parts itself, so sessions that share a
+//!    pool never wait for each other.
+//! 3. The result must not depend on which thread runs a part; the tasks must ensure that. Therefore a pool may have
+//!    fewer threads than requested, if the system refuses to start more.
 #![allow(unsafe_code, reason = "hands a borrowed task to other threads and waits for them")]
 
 use std::any::Any;
@@ -21,28 +21,28 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, Thread};
 
-/// Rounds that a worker spins for the next task before it sleeps: about a tenth of a millisecond.
+/// Rounds that a worker spins for the next task before it sleeps: about 0.1 ms.
 const SPINS_BEFORE_SLEEP: usize = 3_000;
 
-/// Rounds that the caller spins for the last parts before it offers its processor to others.
+/// Rounds that the caller spins for the last parts before it yields its CPU.
 const SPINS_BEFORE_YIELD: usize = 10_000;
 
 type Task = dyn Fn(usize) + Sync;
 
-/// Threads that wait for work.
+/// A pool of threads that wait for work.
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    /// Taken by the caller whose task is running.
+    /// Held by the caller whose task is running.
     busy: AtomicBool,
 }
 
 struct Shared {
-    /// The task of the present run; valid while a drawn ticket is not counted as done.
+    /// The current task; valid while a drawn ticket is not counted as done.
     task: UnsafeCell<Option<*const Task>>,
-    /// Parts that nobody has begun.
+    /// Number of parts that nobody has started.
     tickets: Line<AtomicUsize>,
-    /// Parts that are done.
+    /// Number of parts that are done.
     done: Line<AtomicUsize>,
     closed: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -51,7 +51,7 @@ struct Shared {
     sleepers: Mutex<Vec<Option<Thread>>>,
 }
 
-/// Alone on its cache lines.
+/// A value with cache lines of its own.
 #[repr(align(128))]
 struct Line<T>(T);
 
@@ -62,7 +62,7 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Shared {
-    /// Takes a part that nobody has begun.
+    /// Takes a part that nobody has started.
     fn draw(&self) -> Option<usize> {
         let mut left = self.tickets.0.load(Ordering::Acquire);
         while left > 0 {
@@ -124,26 +124,26 @@ impl Shared {
     }
 }
 
-/// What starts a worker: it is given the worker's number, from 1 on, and what the worker does.
+/// Starts a worker, given the worker's number, from 1 on, and its body.
 type Spawn<'a> = &'a mut dyn FnMut(usize, Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
 
 impl Pool {
-    /// Most threads of a pool.
+    /// Maximum number of threads of a pool.
     pub const MAX_THREADS: usize = 1024;
 
-    /// A pool of `threads` threads, the caller's included; one means that everything runs on the caller. There are fewer where
-    /// the system refuses to start more (a limit on processes, or on memory), and never more than
-    /// [`MAX_THREADS`](Self::MAX_THREADS): [`threads`](Self::threads) tells.
+    /// Creates a pool of `threads` threads, including the caller; with one thread, everything runs on the caller. The
+    /// pool has fewer threads if the system refuses to start more (because of a limit on processes or memory), and
+    /// never more than [`MAX_THREADS`](Self::MAX_THREADS); [`threads`](Self::threads) returns the number.
     ///
     /// # Panics
-    /// When there are no threads.
+    /// If `threads` is zero.
     pub fn new(threads: usize) -> Self {
         Self::with_spawn(threads, &mut |number, work| {
             std::thread::Builder::new().name(format!("dyconv-{number}")).spawn(work)
         })
     }
 
-    /// As [`new`](Self::new), with another way to start threads.
+    /// Like [`new`](Self::new), with another way to start threads.
     fn with_spawn(threads: usize, spawn: Spawn<'_>) -> Self {
         assert!(threads > 0, "a pool has at least the thread of the caller");
         let threads = threads.min(Self::MAX_THREADS);
@@ -158,7 +158,7 @@ impl Pool {
         });
         let start = |me: usize| {
             let theirs = Arc::clone(&shared);
-            // After the first refusal no more are asked for.
+            // After the first failure no further thread is started.
             let handle = spawn(me + 1, Box::new(move || theirs.work(me))).ok()?;
             shared.sleepers.lock().unwrap_or_else(|e| e.into_inner())[me] = Some(handle.thread().clone());
             Some(handle)
@@ -167,15 +167,15 @@ impl Pool {
         Self { shared, workers, busy: AtomicBool::new(false) }
     }
 
-    /// Number of threads, the caller's included.
+    /// Number of threads, including the caller.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
     }
 
-    /// Calls `task(part)` once for every part in `0..parts`, in any order, on any threads; returns when all are done.
+    /// Calls `task(part)` once for every part in `0..parts`, in any order, on any threads. Returns when all are done.
     ///
     /// # Panics
-    /// When a part panics.
+    /// If a part panics.
     pub fn run(&self, parts: usize, task: &(dyn Fn(usize) + Sync)) {
         if parts <= 1 || self.workers.is_empty() || self.busy.swap(true, Ordering::Acquire) {
             (0..parts).for_each(task);
@@ -223,7 +223,8 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// The share of part `part` of `parts` in `0..n`: all shares together cover it, and differ by at most one.
+/// The share of part `part` of `parts` in `0..n`. All shares together cover the range; their lengths differ by at most
+/// one.
 #[inline(always)]
 pub fn share(n: usize, part: usize, parts: usize) -> std::ops::Range<usize> {
     n * part / parts..n * (part + 1) / parts

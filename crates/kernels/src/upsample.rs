@@ -1,8 +1,8 @@
-//! Bilinear upsampling by a whole factor over channels-last maps.
+//! Bilinear upsampling of channels-last maps by an integer factor.
 //!
-//! Bound by memory: the output is written once, and each row of it reads two rows of the input. Along a row the two input
-//! columns that an output lies between change every few outputs only; a column is blended from its two rows once and then
-//! serves all outputs beside it.
+//! Memory bound: the output is written once, and each output row reads two input rows. Along a row, the two input
+//! columns around an output change only every few outputs. A column is interpolated between its two rows once and then
+//! used for all outputs next to it.
 #![allow(unsafe_code, reason = "threads write rows of one map, through a pointer")]
 
 use dyconv_simd::{LANES, Lanes, dispatch};
@@ -11,23 +11,23 @@ use crate::activation::{Activation, activated};
 use crate::exec::Exec;
 use crate::threads::share;
 
-/// Where an output of a bilinear upsampling lies along one axis: between two inputs.
+/// Position of an output of a bilinear upsampling along one axis: between two inputs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Between {
     /// Index of the input before.
     pub low: usize,
-    /// Index of the input behind; the same at the ends of the axis.
+    /// Index of the input after; equal to `low` at the ends of the axis.
     pub high: usize,
-    /// Share of the way from `low` to `high`, in [0, 1).
+    /// Position between `low` and `high`, in [0, 1).
     pub share: f32,
 }
 
 impl Between {
-    /// The place of every output of an axis of `size` inputs: output o lies at (o + ½) / scale − ½, and what lies beyond the
-    /// outermost inputs is on them.
+    /// The positions of all outputs of an axis with `size` inputs: output o is at (o + ½) / scale − ½, clamped to the
+    /// outermost inputs.
     pub fn axis(size: usize, scale: usize) -> Vec<Self> {
         let place = |o: usize| {
-            // In units of half an output: 2·scale to an input.
+            // In units of half an output: 2·scale per input.
             let halves = (2 * o + 1).saturating_sub(scale);
             let low = halves / (2 * scale);
             if low + 1 < size {
@@ -50,10 +50,10 @@ pub struct Upsample {
 }
 
 impl Upsample {
-    /// Of a map `[H, W, C]` to `[scale·H, scale·W, C]`.
+    /// Creates an upsampling from `[H, W, C]` to `[scale·H, scale·W, C]`.
     ///
     /// # Panics
-    /// When a size or the scale is zero.
+    /// If a size or the scale is zero.
     pub fn new(input: [usize; 3], scale: usize) -> Self {
         assert!(scale > 0 && input.iter().all(|n| *n > 0), "sizes above zero");
         Self { input, rows: Between::axis(input[0], scale), columns: Between::axis(input[1], scale) }
@@ -64,16 +64,16 @@ impl Upsample {
         [self.rows.len(), self.columns.len(), self.input[2]]
     }
 
-    /// Values of the sums that [`run`](Self::run) can leave behind.
+    /// Length of the partial sums that [`run`](Self::run) can write.
     pub fn sums_len(&self) -> usize {
         self.rows.len() * self.input[2].next_multiple_of(LANES)
     }
 
-    /// `y` `[H', W', C]` = activation(upsampled `x` `[H, W, C]`). `sums` receives sums over the pixels of `y`, from which
-    /// [`mean_of_sums`](crate::mean_of_sums) makes the means; or is empty.
+    /// Computes `y` `[H', W', C]` = activation(upsampled `x` `[H, W, C]`). `sums` receives partial sums over the pixels
+    /// of `y`, from which [`mean_of_sums`](crate::mean_of_sums) computes the means; it may be empty.
     ///
     /// # Panics
-    /// When a length does not fit.
+    /// If a length does not match.
     pub fn run(&self, exec: Exec<'_>, activation: Option<Activation>, x: &[f32], y: &mut [f32], sums: &mut [f32]) {
         assert_eq!(x.len(), self.input.iter().product::<usize>(), "input of the upsampling");
         assert_eq!(y.len(), self.output().iter().product::<usize>(), "output of the upsampling");
@@ -90,7 +90,7 @@ impl Upsample {
     }
 }
 
-/// What all threads share. Made by [`Upsample::run`], which has checked every length.
+/// State shared by all threads. Made by [`Upsample::run`], which has checked every length.
 struct Job<'a> {
     upsample: &'a Upsample,
     activation: Option<Activation>,
@@ -130,9 +130,9 @@ fn body<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
     }
 }
 
-/// A row of outputs.
+/// An output row.
 struct Line<'a> {
-    /// The rows of inputs that it lies between, `[W, C]`, and its share of the way to the second.
+    /// The input rows around it, `[W, C]`, and its position between them.
     top: &'a [f32],
     bottom: &'a [f32],
     share: f32,
@@ -142,7 +142,7 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Writes (up to) sixteen channels of the row, from channel `at` on, and returns their sums.
+    /// Writes up to sixteen channels of the row, from channel `at` on, and returns their sums.
     #[inline(always)]
     fn run<L: Lanes>(&self, l: L, at: usize, to: &mut [f32]) -> L::V {
         let n = (self.channels - at).min(LANES);
@@ -168,7 +168,7 @@ impl Line<'_> {
         total
     }
 
-    /// A column of inputs, blended from its two rows.
+    /// An input column, interpolated between its two rows.
     #[inline(always)]
     fn column<L: Lanes>(&self, l: L, x: usize, at: usize, n: usize) -> L::V {
         let at = x * self.channels + at;
@@ -241,7 +241,7 @@ mod tests {
             }
         }
 
-        /// Every input has the same share in the outputs: means are kept.
+        /// Every input has the same weight in the outputs, so means are preserved.
         #[test]
         fn inputs_weigh_the_same(size in 1usize..20, scale in 1usize..7) {
             let mut weights = vec![0.0; size];

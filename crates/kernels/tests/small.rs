@@ -1,5 +1,5 @@
-//! Every kernel once at a small size, and the pool under contention: for Miri (`tools/miri.sh`) and emulators, which would
-//! take hours for the thorough tests beside the code.
+//! Every kernel once at a small size, and the pool under contention. For Miri (`tools/miri.sh`) and emulators, which
+//! would take hours for the thorough tests beside the code.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,10 +9,10 @@ use dyconv_kernels::{
     linear_bf16, max_pool, mean_of_sums, mix, mix_linear, pack_linear_bank, pack_linear_bf16, scale, softmax,
 };
 
-/// f32 sums of at most some hundred products against f64.
+/// f32 sums of at most a few hundred products, compared with f64.
 const EXACT: f64 = 1e-4;
 
-/// `n` values in -1..1 without a pattern that a kernel could follow.
+/// `n` pseudo-random values in -1..1.
 fn values(n: usize, seed: usize) -> Vec<f32> {
     (0..n).map(|i| ((i * 7919 + seed * 104_729 + i / 13) % 2003) as f32 / 1001.5 - 1.0).collect()
 }
@@ -25,7 +25,7 @@ fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-/// By the definition: `x` `[H, W, C]`, `bank` `[K, O, C/groups, kh, kw]`, then bias, residual and ReLU.
+/// The definition: `x` `[H, W, C]`, `bank` `[K, O, C/groups, kh, kw]`, then bias, residual and ReLU.
 fn naive(g: &ConvGeometry, bank: &[f32], pi: &[f32], bias: &[f32], residual: &[f32], x: &[f32]) -> Vec<f64> {
     let ([h, w, c], [oh, ow, out]) = (g.input, g.output());
     let (per_group, len, taps) = (c / g.groups, g.weight_len(), g.taps());
@@ -48,7 +48,8 @@ fn naive(g: &ConvGeometry, bank: &[f32], pi: &[f32], bias: &[f32], residual: &[f
     y
 }
 
-/// Packs and runs a convolution with every storage of its bank, on one thread and on two; `[scratch, sums]` is the room for two.
+/// Packs and runs a convolution with every storage of its bank, on one thread and on two; `[scratch, sums]` are the
+/// sizes for two.
 fn check(
     isa: Isa,
     what: &str,
@@ -94,7 +95,7 @@ fn check(
     }
 }
 
-/// 3×3 taps at stride one, an odd channel beyond one vector.
+/// 3×3 taps at stride one; one output channel more than a vector.
 const DENSE: ConvGeometry = ConvGeometry {
     input: [3, 3, 2],
     out_channels: 17,
@@ -205,7 +206,7 @@ fn what_works_on_pixels_and_channels() {
     assert_close(&z, &exp.map(|e| e / exp.iter().sum::<f64>()), 1e-6, "softmax");
 }
 
-/// Callers that share a pool; pools that end before their threads have begun, and after a panic.
+/// Callers that share a pool, and pools that are dropped before their threads have started or after a panic.
 #[test]
 fn every_part_runs_once_whoever_calls() {
     let pool = Pool::new(3);

@@ -31,7 +31,7 @@ pub(crate) struct ConvSpec {
     pub stride: usize,
     pub groups: usize,
     pub act: Option<Activation>,
-    /// Dynamic in a `dy_` network.
+    /// Whether it is dynamic in a `dy_` network.
     pub dynamic: bool,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct InvertedResidual {
     pub expanded: usize,
     pub out: usize,
     pub stride: usize,
-    /// Squeeze-and-excitation behind the depthwise convolution.
+    /// Whether squeeze-and-excitation follows the depthwise convolution.
     pub se: bool,
     pub act: Activation,
 }
@@ -56,7 +56,7 @@ impl<'a> Net<'a> {
         Ok(Self { builder, options, dynamic, eps, matched: BTreeSet::new() })
     }
 
-    /// `<name>` (with `<name>.router.*` when dynamic), `<name>.bn` and `<name>.act`.
+    /// Adds `<name>` (with `<name>.router.*` if it is dynamic), `<name>.bn` and `<name>.act`.
     pub fn conv(&mut self, name: &str, x: NodeId, spec: ConvSpec) -> Result<NodeId, ModelError> {
         let conv = Conv2d {
             stride: [spec.stride; 2],
@@ -74,7 +74,7 @@ impl<'a> Net<'a> {
         self.norm(name, y, spec.act)
     }
 
-    /// `<name>.bn`, and `<name>.act` if there is an activation.
+    /// Adds `<name>.bn`, and `<name>.act` if there is an activation.
     pub fn norm(&mut self, name: &str, y: NodeId, act: Option<Activation>) -> Result<NodeId, ModelError> {
         let y = self.builder.push(&format!("{name}.bn"), Op::BatchNorm { eps: self.eps }, &[y])?;
         match act {
@@ -83,8 +83,8 @@ impl<'a> Net<'a> {
         }
     }
 
-    /// 1×1 to the expanded channels (unless there are as many already), depthwise, 1×1 to the output channels; added to its
-    /// input where the shapes are equal. Writes `<name>.expand`, `.depthwise`, `.se`, `.project` and `.add`.
+    /// 1×1 to the expanded channels (unless there are already that many), depthwise, 1×1 to the output channels; added
+    /// to the input if the shapes are equal. Adds `<name>.expand`, `.depthwise`, `.se`, `.project` and `.add`.
     pub fn inverted_residual(&mut self, name: &str, x: NodeId, block: InvertedResidual) -> Result<NodeId, ModelError> {
         let InvertedResidual { kernel, expanded, out, stride, se, act } = block;
         let at = |part: &str| format!("{name}.{part}");
@@ -120,7 +120,7 @@ impl<'a> Net<'a> {
         Ok(b.push(name, Op::Scale, &[x, s])?)
     }
 
-    /// `dropout` (if any) and `classifier`, behind a vector of features.
+    /// Adds `dropout` (if any) and `classifier` to a vector of features.
     pub fn classify(mut self, mut x: NodeId, default_dropout: f32) -> Result<Graph, ModelError> {
         refuse("head_width", self.options.head_width != 1.0, "a classifier, which has no keypoint head")?;
         let rate = self.options.dropout.unwrap_or(default_dropout);
@@ -132,7 +132,7 @@ impl<'a> Net<'a> {
         self.finish(y)
     }
 
-    /// The network whose output is `y`. Checks that every pattern of `layer_kernels` matched a layer.
+    /// Finishes the network with output `y`. Checks that every pattern of `layer_kernels` matched a layer.
     pub fn finish(self, y: NodeId) -> Result<Graph, ModelError> {
         if let Some(pattern) = self.options.layer_kernels.keys().find(|p| !self.matched.contains(p.as_str())) {
             let pattern = short_name(pattern);
@@ -154,7 +154,7 @@ impl<'a> Net<'a> {
     }
 }
 
-/// An error if an option is set that has no effect in the family.
+/// Returns an error if an option is set that has no effect in the family.
 pub(crate) fn refuse(option: &'static str, set: bool, family: &str) -> Result<(), ModelError> {
     if set {
         Err(ModelError::Option { option, message: format!("means nothing for {family}; leave it out") })
@@ -163,12 +163,12 @@ pub(crate) fn refuse(option: &'static str, set: bool, family: &str) -> Result<()
     }
 }
 
-/// Nearest multiple of 8, at least 8, never below 90 % of the request (MobileNetV2 reference code).
+/// Nearest multiple of 8, at least 8, and never below 90 % of the given number (MobileNetV2 reference code).
 pub(crate) fn make_divisible(channels: f64) -> usize {
     round_channels(channels, 8)
 }
 
-/// As [`make_divisible`] with another divisor.
+/// Like [`make_divisible`], with another divisor.
 pub(crate) fn round_channels(channels: f64, divisor: usize) -> usize {
     let rounded = (((channels + divisor as f64 / 2.0) as usize) / divisor * divisor).max(divisor);
     if (rounded as f64) < 0.9 * channels { rounded + divisor } else { rounded }

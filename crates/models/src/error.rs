@@ -1,4 +1,4 @@
-//! The one error of this crate.
+//! The error type of this crate.
 
 use dyconv_graph::GraphError;
 use dyconv_graph::words::short_name;
@@ -7,15 +7,15 @@ use dyconv_graph::words::short_name;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// No such architecture.
+    /// There is no such architecture.
     #[error("unknown model `{}`; did you mean `{suggestion}`?", short_name(name))]
     Unknown {
-        /// What was asked for.
+        /// The unknown name.
         name: String,
-        /// The nearest name that exists.
+        /// The nearest existing name.
         suggestion: String,
     },
-    /// An option outside its bounds, or one that means nothing for this network.
+    /// An option out of bounds, or one that has no effect in this network.
     #[error("model option `{option}`: {message}")]
     Option {
         /// The option.

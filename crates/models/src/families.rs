@@ -1,4 +1,4 @@
-//! The architectures, and the names under which tables and listings show them.
+//! The architectures, and the names that tables and listings show.
 
 use dyconv_graph::{Graph, NodeId};
 
@@ -7,20 +7,20 @@ use crate::error::ModelError;
 use crate::options::Options;
 use crate::{mobilenet_v2, mobilenet_v3, resnet};
 
-/// An architecture family: its name and what builds it.
+/// An architecture family: its name and its builders.
 #[derive(Clone, Copy)]
 pub struct Family {
     /// Name without `dy_` and without a width.
     pub name: &'static str,
-    /// Where its table comes from.
+    /// Source of its table.
     pub source: &'static str,
     /// The network up to its last convolution.
     pub(crate) features: fn(f64, bool, &Options) -> Features<'_>,
-    /// What makes a classifier of it.
+    /// Completes it as a classifier.
     pub(crate) classify: fn(Net<'_>, NodeId) -> Result<Graph, ModelError>,
 }
 
-/// Every family. To register is to be tested.
+/// Every family. Tests walk this list.
 pub const FAMILIES: &[Family] = &[
     Family {
         name: "mobilenet_v2",
@@ -78,7 +78,7 @@ pub const FAMILIES: &[Family] = &[
     },
 ];
 
-/// The networks that tables and listings show: each also exists as `dy_…`, and at any other width.
+/// The networks that tables and listings show. Each also exists as `dy_…`, and at any other width.
 pub const ALL: &[&str] = &[
     "mobilenet_v2_x1_0",
     "mobilenet_v2_x0_75",

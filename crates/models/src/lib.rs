@@ -1,9 +1,9 @@
-//! Architecture tables → [`Graph`].
+//! Builds a [`Graph`] from architecture tables.
 //!
-//! Every network of [`ALL`] exists as a static twin and, with `dy_` in front of its name, as a dynamic network whose
+//! Every network of [`ALL`] exists as a static twin and, with the prefix `dy_`, as a dynamic network whose
 //! convolutions mix K kernels by an attention computed from their input (paper §3). A width multiplier is part of the
-//! name: `mobilenet_v2_x0_5`, `dy_resnet18_x0_25`. With `pose_` in front and `_a` or `_b` behind it is the backbone of a
-//! keypoint network ([`pose`]): `pose_dy_mobilenet_v2_x0_5_b`.
+//! name: `mobilenet_v2_x0_5`, `dy_resnet18_x0_25`. The prefix `pose_` and the suffix `_a` or `_b` make a keypoint
+//! network with that backbone ([`pose`]): `pose_dy_mobilenet_v2_x0_5_b`.
 //!
 //! ```
 //! use dyconv_graph::cost;
@@ -36,7 +36,7 @@ pub use pose::Head;
 /// Builds a network by name, e.g. `dy_mobilenet_v2_x0_5`, `resnet18` or `pose_dy_resnet18_a`.
 ///
 /// # Errors
-/// When the name is unknown (the nearest one is suggested), or an option is out of bounds or matches nothing.
+/// If the name is unknown (the nearest one is suggested), or an option is out of bounds or matches nothing.
 pub fn build(name: &str, options: &Options) -> Result<Graph, ModelError> {
     let name: ModelName = name.parse()?;
     options.check()?;
@@ -53,7 +53,7 @@ pub fn build(name: &str, options: &Options) -> Result<Graph, ModelError> {
 mod tests {
     use super::*;
 
-    /// Every number at its largest and beyond: a network or an error, whatever the family.
+    /// Every number at its limit and beyond: a network or an error, for every family.
     #[test]
     fn absurd_numbers_are_errors() {
         let error = |name: &str, options: &Options| build(name, options).map(|_| ()).unwrap_err().to_string();
@@ -90,7 +90,7 @@ mod tests {
                 assert!(error.len() < 400, "{name}: {error}");
             }
         }
-        // The largest that is no error may be built or not, but nothing overflows.
+        // Whether the largest valid options give a network or an error, nothing overflows.
         let largest = change(|o| (o.width, o.kernels, o.reduction, o.min_hidden) = (Some(16.0), 64, 65_536, 65_536));
         for name in FAMILIES.iter().flat_map(|f| [f.name.to_owned(), format!("pose_dy_{}_b", f.name)]) {
             let _ = build(&name, &largest);

@@ -12,7 +12,7 @@ pub struct Table {
     pub stem: usize,
     /// Expansion factor, output channels, repeats, stride of the first repeat.
     pub rows: &'static [(usize, usize, usize, usize)],
-    /// Channels of the last 1×1 convolution, not scaled below this.
+    /// Channels of the last 1×1 convolution. Widths above 1 scale it; smaller ones do not.
     pub head: usize,
     /// Channels are rounded to multiples of this.
     pub divisor: usize,
@@ -37,7 +37,7 @@ pub const MOBILENET_V2: Table = Table {
     dropout: 0.2,
 };
 
-/// For 32 × 32 pixels and a minute of one core: all 23 block convolutions have four to 24 channels.
+/// For 32 × 32 pixels, trained in about a minute on one core: all 23 block convolutions have 4 to 24 channels.
 #[rustfmt::skip]
 pub const MB4: Table = Table {
     stem: 6,
@@ -54,7 +54,7 @@ pub const MB4: Table = Table {
 /// Builds the network at a width multiplier.
 ///
 /// # Errors
-/// When an option means nothing here, or the images are too small.
+/// If an option has no effect here, or the images are too small.
 pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Result<Graph, ModelError> {
     let (net, x) = features(table, width, dynamic, options)?;
     classify(table, net, x)
@@ -88,7 +88,7 @@ pub(crate) fn features<'a>(table: &Table, width: f64, dynamic: bool, options: &'
     Ok((net, x))
 }
 
-/// The end of a classifier.
+/// Completes a classifier.
 pub(crate) fn classify(table: &Table, mut net: Net<'_>, x: NodeId) -> Result<Graph, ModelError> {
     let x = net.builder.push("pool", Op::GlobalAvgPool, &[x])?;
     net.classify(x, table.dropout)

@@ -16,7 +16,7 @@ pub struct Table {
     pub rows: &'static [Row],
     /// Channels of the last 1×1 convolution.
     pub head: usize,
-    /// Squeeze-and-excitation after the last 1×1 convolution.
+    /// Whether squeeze-and-excitation follows the last 1×1 convolution.
     pub head_se: bool,
     /// Width of the layer before the classifier (not scaled).
     pub hidden: usize,
@@ -96,7 +96,7 @@ pub fn build(table: &Table, width: f64, dynamic: bool, options: &Options) -> Res
     classify(table, net, x)
 }
 
-/// The network up to its last convolution, including the squeeze-and-excitation behind it, if any.
+/// The network up to its last convolution, including the squeeze-and-excitation after it, if any.
 pub(crate) fn features<'a>(table: &Table, width: f64, dynamic: bool, options: &'a Options) -> Features<'a> {
     refuse("dynamic_shortcut", options.dynamic_shortcut, "MobileNetV3, which has no shortcut convolutions")?;
     let mut net = Net::new(dynamic, 1e-3, options)?;
@@ -118,7 +118,7 @@ pub(crate) fn features<'a>(table: &Table, width: f64, dynamic: bool, options: &'
     Ok((net, x))
 }
 
-/// The end of a classifier.
+/// Completes a classifier.
 pub(crate) fn classify(table: &Table, mut net: Net<'_>, x: NodeId) -> Result<Graph, ModelError> {
     let x = net.builder.push("pool", Op::GlobalAvgPool, &[x])?;
     let hidden = Linear { out_features: table.hidden, bias: true };

@@ -1,4 +1,4 @@
-//! What may be varied in every network.
+//! Model options: what can be varied in every network.
 
 use std::collections::BTreeMap;
 
@@ -8,23 +8,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 
-/// Settings of a network beside its name. The defaults are the paper's (K = 4, hidden = C/4, stem, head, shortcuts,
+/// Settings of a network besides its name. The defaults are the paper's (K = 4, hidden = C/4, stem, head, shortcuts,
 /// squeeze-and-excitation and classifier static).
 ///
-/// Recipes and flags read this struct: what they cannot set by its own name, because it depends on the data, is skipped.
+/// Recipes and flags use this struct. Fields that they cannot set by name, because they depend on the data, are
+/// skipped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Number of classes, i.e. of a classifier's outputs.
+    /// Number of classes: outputs of a classifier.
     #[serde(skip)]
     pub classes: usize,
-    /// Number of joints, i.e. of a keypoint network's heat maps.
+    /// Number of keypoints: heat maps of a keypoint network.
     #[serde(skip)]
     pub joints: usize,
     /// Channels of the input images.
     #[serde(skip)]
     pub in_channels: usize,
-    /// Height and width of the input images in pixels; [`ModelName::image_size`](crate::ModelName::image_size) has the usual.
+    /// Height and width of the input images in pixels; [`ModelName::image_size`](crate::ModelName::image_size) returns
+    /// the default.
     #[serde(skip)]
     pub image_size: [usize; 2],
     /// Width multiplier; overrides the one in the name.
@@ -32,12 +34,12 @@ pub struct Options {
     pub width: Option<f64>,
     /// Number K of kernels of a dynamic layer. A layer with one kernel is static.
     pub kernels: usize,
-    /// K by layer name, `*` standing for any characters: `{"blocks.16.*": 8}`. Of several matches the last in
-    /// alphabetical order counts.
+    /// K by layer name, where `*` matches any characters: `{"blocks.16.*": 8}`. If several patterns match, the last in
+    /// alphabetical order applies.
     pub layer_kernels: BTreeMap<String, usize>,
     /// Input channels per hidden unit of a router.
     pub reduction: usize,
-    /// Fewest hidden units of a router.
+    /// Minimum number of hidden units of a router.
     pub min_hidden: usize,
     /// `softmax` (the paper) or `sigmoid` (CondConv).
     pub gate: Gate,
@@ -54,7 +56,7 @@ pub struct Options {
     pub se: bool,
     /// Keypoint networks: width multiplier of the head.
     pub head_width: f64,
-    /// Dropout before the classifier; `None` is the family's own (MobileNets 0.2, ResNets 0).
+    /// Dropout before the classifier; `None` means the default of the family (MobileNets 0.2, ResNets 0).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f32>,
 }
@@ -63,11 +65,11 @@ pub struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DynamicParts {
-    /// The 1×1 convolution that widens.
+    /// The 1×1 convolution that expands.
     pub expand: bool,
     /// The depthwise convolution.
     pub depthwise: bool,
-    /// The 1×1 convolution that narrows.
+    /// The 1×1 convolution that projects.
     pub project: bool,
 }
 
@@ -111,7 +113,7 @@ pub(crate) fn check_width(option: &'static str, width: f64) -> Result<(), ModelE
 }
 
 impl Options {
-    /// The options, by name, that only a dynamic network reads.
+    /// Names of the options that only a dynamic network uses.
     pub const OF_DYNAMIC: [&str; 8] = [
         "kernels",
         "layer_kernels",
@@ -123,7 +125,7 @@ impl Options {
         "dynamic_shortcut",
     ];
 
-    /// The options of the static twin: without what a static network refuses.
+    /// The options of the static twin: without those that a static network rejects.
     #[must_use]
     pub fn static_twin(&self) -> Self {
         let usual = Self::default();
@@ -140,7 +142,7 @@ impl Options {
     /// These options, with those of dynamic networks ([`OF_DYNAMIC`](Self::OF_DYNAMIC)) from `other`.
     #[must_use]
     pub fn with_dynamic_of(&self, other: &Self) -> Self {
-        // Every field is named: whoever adds an option decides here whether a static network reads it.
+        // Every field is named, so adding an option requires a decision here whether a static network uses it.
         Self {
             classes: self.classes,
             joints: self.joints,

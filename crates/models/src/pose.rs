@@ -1,24 +1,24 @@
-//! Single-person keypoint networks: a backbone, and a head that answers with one heat map per joint.
+//! Single-person keypoint networks: a backbone, and a head that gives one heat map per keypoint.
 //!
-//! The backbone is a network of [`FAMILIES`](crate::FAMILIES) up to its last convolution; a stride of 32 leaves 8×6 pixels of
-//! 256×192. Either head doubles the map three times, so a heat map has a quarter of the image's sides.
+//! The backbone is a network of [`FAMILIES`](crate::FAMILIES) up to its last convolution. Its stride is 32, so 256×192 pixels
+//! become 8×6. Either head doubles the map three times: the sides of a heat map are a quarter of the image's.
 //!
 //! - **a**: three transposed convolutions (4×4, stride 2) of 256 channels (*Simple Baselines for Human Pose Estimation*, arXiv
-//!   1804.06208). Static also in a `dy_` network.
+//!   1804.06208). It stays static in a `dy_` network.
 //! - **b**: bilinear upsampling and inverted residual blocks, which are dynamic in a `dy_` network (*Dynamic Convolution*, arXiv
-//!   1912.03458, COCO experiments). The paper's table of this head is not known to us. [`BOTTLENECKS`] was found by search: its
-//!   1.21 M parameters, 703.9 M multiply-adds and 8.3 M more when dynamic come near the 1.2 M, 701.1 M and 8.3 M that are
-//!   reported, and other tables would come as near.
+//!   1912.03458, COCO experiments). The table of this head is not known to us from the paper. [`BOTTLENECKS`] was found by search: its
+//!   1.21 M parameters, 703.9 M multiply-adds and 8.3 M more when dynamic are near the reported 1.2 M, 701.1 M and 8.3 M,
+//!   but other tables would be as near.
 //!
-//! `layer_kernels` chooses what is dynamic: one kernel for `up.*` leaves the head static, one for `blocks.*` (MobileNets) or
-//! `layer*` (ResNets) the backbone.
+//! `layer_kernels` selects what is dynamic: `"up.*": 1` makes the head static, `"blocks.*": 1` (MobileNets) or
+//! `"layer*": 1` (ResNets) the backbone.
 
 use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Graph, NodeId, Op};
 
 use crate::blocks::{InvertedResidual, Net, make_divisible, refuse};
 use crate::error::ModelError;
 
-/// How features become heat maps.
+/// Turns features into heat maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Head {
@@ -40,7 +40,7 @@ pub const BOTTLENECKS: [&[(usize, usize)]; 3] = [
     &[(384, 128)],             // 64 × 48
 ];
 
-/// The head behind the features `x`, and `heatmaps`, a 1×1 convolution with bias.
+/// Adds the head to the features `x`, and `heatmaps`, a 1×1 convolution with bias.
 pub(crate) fn end(head: Head, mut net: Net<'_>, x: NodeId) -> Result<Graph, ModelError> {
     refuse("dropout", net.options.dropout.is_some(), "a keypoint network, which has no classifier")?;
     let x = match head {

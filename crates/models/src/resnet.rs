@@ -15,9 +15,9 @@ pub struct Stem {
     pub pool: bool,
 }
 
-/// A ResNet: four stages, the first at the stem's resolution, each later one at half the one before.
+/// A ResNet: four stages, the first at the stem's resolution, each later one at half the resolution of the one before.
 pub struct Table {
-    /// Blocks in each stage.
+    /// Number of blocks of each stage.
     pub depths: [usize; 4],
     /// Channels of the stem and of the four stages (inside the block for a bottleneck).
     pub channels: [usize; 5],
@@ -86,7 +86,7 @@ pub(crate) fn features<'a>(table: &Table, width: f64, dynamic: bool, options: &'
     Ok((net, x))
 }
 
-/// The end of a classifier.
+/// Completes a classifier.
 pub(crate) fn classify(mut net: Net<'_>, x: NodeId) -> Result<Graph, ModelError> {
     let x = net.builder.push("pool", Op::GlobalAvgPool, &[x])?;
     net.classify(x, 0.0)

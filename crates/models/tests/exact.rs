@@ -67,7 +67,7 @@ fn counts_are_exact() {
     }
 }
 
-/// A public re-implementation makes every convolution but the stem dynamic and prints these counts.
+/// A public re-implementation makes every convolution except the stem dynamic and prints these counts.
 #[test]
 fn both_switches_give_the_published_profile() {
     let head = |classes| Options { classes, dynamic_head: true, ..Options::default() };
@@ -153,7 +153,7 @@ fn the_small_networks_for_glyphs_have_the_counts_of_the_study() {
     }
 }
 
-/// Parameters and multiply-adds of the nodes whose name `part` chooses.
+/// Parameters and multiply-adds of the nodes whose name `part` selects.
 fn count_part(name: &str, part: impl Fn(&str) -> bool) -> [u64; 2] {
     let graph = build(name, &Options { image_size: [256, 192], ..Options::default() }).unwrap();
     let of_part = cost(&graph).nodes.into_iter().filter(|n| part(&graph.node(n.node).name));
@@ -169,9 +169,10 @@ fn in_head(name: &str) -> bool {
 type PoseRow = (&'static str, [[u64; 2]; 5]);
 
 /// In the paper: backbones 2.2 M / 292.6 M and 9.8 M / 305.3 M, 0.7 M / 93.7 M and 2.7 M / 98.0 M, 1.1 M / 62.7 M and
-/// 2.8 M / 65.1 M, 10.6 M / 1.77 G and 42.2 M / 1.81 G (those of ResNet in units of 2²⁰ parameters; those of MobileNets from
-/// counts for 224 pixels that were rounded before); head b 1.2 M / 701.1 M and 6.3 M / 709.4 M, behind MobileNetV3 1.0 M / 664.2 M
-/// and 4.9 M. The table of head b is a guess (see `pose`); what it costs when dynamic, 8.35 M, is the 8.3 M of the paper.
+/// 2.8 M / 65.1 M, 10.6 M / 1.77 G and 42.2 M / 1.81 G (those of ResNet in units of 2²⁰ parameters; those of MobileNets
+/// derived from rounded counts for 224 pixels); head b 1.2 M / 701.1 M and 6.3 M / 709.4 M, after MobileNetV3 1.0 M /
+/// 664.2 M and 4.9 M. The table of head b is a guess (see `pose`); its extra cost when dynamic, 8.35 M, agrees with the
+/// 8.3 M of the paper.
 #[rustfmt::skip]
 const POSE: &[PoseRow] = &[
     ("mobilenet_v2_x1_0",        [[ 2_223_872,   293_382_144], [ 9_868_736,   306_034_752], [7_345_937, 1_271_660_544], [1_211_665, 703_856_640], [5_960_033, 712_211_072]]),
@@ -195,7 +196,7 @@ fn keypoint_networks_have_the_counts_of_the_paper() {
     }
 }
 
-/// The backbone is the classifier without its end, on images of another size.
+/// The backbone is the classifier without its final layers, for images of another size.
 #[test]
 fn backbones_of_keypoint_networks_are_those_of_the_classifiers() {
     for (name, [params, madds]) in
@@ -218,7 +219,7 @@ fn heat_maps_have_a_quarter_of_the_sides_and_options_count() {
     let narrow = Options { image_size: [256, 192], head_width: 0.25, ..Options::default() };
     let graph = build("pose_resnet18_a", &narrow).unwrap();
     assert_eq!(graph.node(graph.find("deconv.1").unwrap()).shape.dims(), [64, 32, 24]);
-    // Only one of backbone and head dynamic.
+    // Only the backbone or only the head is dynamic.
     let still = |pattern: &str| {
         let mut options = Options { image_size: [128, 96], ..Options::default() };
         options.layer_kernels.insert(pattern.into(), 1);

@@ -1,4 +1,4 @@
-//! The attention of a drop-in layer: which kernels, for which input.
+//! The attention of a drop-in layer: computes the mixing coefficients from the input.
 
 use burn::module::{Module, RunningState};
 use burn::nn::{Initializer, Linear, LinearConfig};
@@ -9,12 +9,12 @@ use crate::ops;
 
 /// [`Router::steps`] over pooled features (paper §3.2).
 ///
-/// The temperature is part of the layer's record: a layer that is saved and loaded attends as before.
+/// The temperature is part of the layer's record, so a layer that is saved and loaded attends as before.
 #[derive(Module, Debug)]
 pub struct Attention {
     /// Reduces the features.
     pub fc1: Linear,
-    /// Gives one score a kernel.
+    /// Computes one score per kernel.
     pub fc2: Linear,
     /// τ, one number.
     pub temperature: RunningState<Tensor<1>>,
@@ -23,7 +23,7 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// An attention over `channels` features at τ = 30, the start of the usual schedule.
+    /// An attention over `channels` features with τ = 30, the start of the usual schedule.
     pub fn new(channels: usize, router: &Router, init: RouterInit, device: &Device) -> Self {
         let (hidden, steps) = (router.hidden(channels), router.steps(channels));
         let linear = |from, to| match init {
@@ -54,7 +54,7 @@ impl Attention {
         })
     }
 
-    /// Coefficients `[N, K]` for a map `[N, C, H, W]`.
+    /// Coefficients `[N, K]` for a feature map `[N, C, H, W]`.
     pub fn forward_map(&self, x: Tensor<4>) -> Tensor<2> {
         self.forward(ops::global_avg_pool(x))
     }
@@ -62,12 +62,12 @@ impl Attention {
     /// Sets τ.
     ///
     /// # Panics
-    /// When τ is not a positive finite number.
+    /// If τ is not a positive finite number.
     pub fn set_temperature(&self, tau: f32) {
         assert!(tau.is_finite() && tau > 0.0, "the temperature must be a positive number, got {tau}");
         let device = self.temperature.value().device();
         self.temperature.update(Tensor::from_floats([tau], &device));
-        // A second reading on this thread makes the update visible to clones and records.
+        // A second read on this thread makes the update visible to clones and records.
         let _ = self.temperature.value_sync();
     }
 

@@ -1,4 +1,4 @@
-//! Batch normalisation with PyTorch's running statistics.
+//! Batch normalization with PyTorch's running statistics.
 
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::module::batch_norm;
@@ -12,10 +12,10 @@ use crate::processes;
 /// Weight of the newest batch in the running statistics.
 const MOMENTUM: f64 = 0.1;
 
-/// Normalises each channel of `[N, C, H, W]`: by the batch in training, by running statistics in evaluation.
+/// Normalizes each channel of `[N, C, H, W]`: by batch statistics in training, by running statistics in evaluation.
 ///
-/// Burn's own layer keeps the biased batch variance; this one keeps the unbiased one, as PyTorch does, so that trained
-/// models agree. A device with gradients means training.
+/// Burn's own layer accumulates the biased batch variance; this one accumulates the unbiased one, like PyTorch, so that
+/// trained models agree. A device with gradients means training.
 #[derive(Module, Debug)]
 pub struct BatchNorm {
     /// Scale γ `[C]`.
@@ -42,17 +42,18 @@ impl BatchNorm {
         }
     }
 
-    /// Normalises `[N, C, H, W]`.
+    /// Normalizes `[N, C, H, W]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         self.forward_with(x, None)
     }
 
-    /// Normalises `[N, C, H, W]` and applies what follows; in training ReLU, ReLU6 and Hard-Swish cost nothing extra.
+    /// Normalizes `[N, C, H, W]` and applies the activation. In training, ReLU, ReLU6 and Hard-Swish are fused at no
+    /// extra cost.
     pub fn forward_with(&self, x: Tensor<4>, activation: Option<Activation>) -> Tensor<4> {
         self.forward_by(Operations::Custom, x, activation)
     }
 
-    /// As [`BatchNorm::forward_with`], by these operations.
+    /// Like [`BatchNorm::forward_with`], with the given implementation of the operations.
     pub fn forward_by(&self, operations: Operations, x: Tensor<4>, activation: Option<Activation>) -> Tensor<4> {
         if !x.device().is_autodiff() {
             return self.evaluate(x, activation);
@@ -64,7 +65,7 @@ impl BatchNorm {
         y
     }
 
-    /// Normalises `[N, C, H, W]` by the running statistics, also in training, and applies what follows.
+    /// Normalizes `[N, C, H, W]` by the running statistics, also in training, and applies the activation.
     pub fn evaluate(&self, x: Tensor<4>, activation: Option<Activation>) -> Tensor<4> {
         let device = x.device();
         let mean = self.running_mean.value().to_device(&device);
@@ -73,7 +74,7 @@ impl BatchNorm {
         activated(y, activation)
     }
 
-    /// Moves the running statistics towards those of a batch with `count` values a channel.
+    /// Moves the running statistics towards those of a batch with `count` values per channel.
     fn remember(&self, count: f64, mean: Tensor<1>, variance: Tensor<1>) {
         let unbiased = variance.mul_scalar(count / (count - 1.0).max(1.0));
         for (state, new) in [(&self.running_mean, mean), (&self.running_var, unbiased)] {

@@ -1,4 +1,4 @@
-//! `DynamicConv2d`: a drop-in for Burn's `Conv2d` whose kernel depends on the input.
+//! `DynamicConv2d`: a drop-in replacement for Burn's `Conv2d` whose kernel depends on the input.
 
 use burn::config::Config;
 use burn::module::{Module, Param};
@@ -13,23 +13,23 @@ use crate::ops::{self, mix_conv};
 /// Settings of a [`DynamicConv2d`]; pairs are (height, width).
 #[derive(Config, Debug)]
 pub struct DynamicConv2dConfig {
-    /// Input and output channels.
+    /// Numbers of input and output channels.
     pub channels: [usize; 2],
     /// Kernel height and width.
     pub kernel_size: [usize; 2],
-    /// Step between neighbouring outputs.
+    /// Distance between adjacent outputs.
     #[config(default = "[1, 1]")]
     pub stride: [usize; 2],
     /// Zeros added on both sides of each axis.
     #[config(default = "[0, 0]")]
     pub padding: [usize; 2],
-    /// Step between neighbouring kernel taps.
+    /// Distance between adjacent kernel taps.
     #[config(default = "[1, 1]")]
     pub dilation: [usize; 2],
     /// Independent groups of channels.
     #[config(default = 1)]
     pub groups: usize,
-    /// Whether each kernel carries a bias, mixed by the same attention.
+    /// Whether each kernel has a bias, mixed by the same attention.
     #[config(default = false)]
     pub bias: bool,
     /// Number K of kernels.
@@ -38,10 +38,10 @@ pub struct DynamicConv2dConfig {
     /// Input channels per hidden unit of the attention.
     #[config(default = 4)]
     pub reduction: usize,
-    /// What turns scores into coefficients: softmax(·/τ), or sigmoids (CondConv).
+    /// Converts scores to coefficients: softmax(·/τ), or sigmoids (CondConv).
     #[config(default = "Gate::Softmax")]
     pub gate: Gate,
-    /// Peaky first attention, which ruins deep networks; the default starts near uniform.
+    /// Whether the initial attention is peaky, which ruins deep networks; by default it is nearly uniform.
     #[config(default = false)]
     pub large_router_init: bool,
 }
@@ -60,10 +60,10 @@ pub struct DynamicConv2d {
 }
 
 impl DynamicConv2dConfig {
-    /// Draws the layer: Kaiming normal over the fan-out, each kernel separately; biases 0; τ = 30.
+    /// Initializes the layer: weights Kaiming normal over the fan-out, for each kernel separately; biases 0; τ = 30.
     ///
     /// # Panics
-    /// When a size is zero or the groups do not divide the channels.
+    /// If a size is zero or the groups do not divide the channels.
     pub fn init(&self, device: &Device) -> DynamicConv2d {
         start_threads();
         let [c_in, c_out] = self.channels;
@@ -99,10 +99,10 @@ impl DynamicConv2d {
         mix_conv(x, pi, self.weight.val(), self.bias.as_ref().map(Param::val), self.geometry)
     }
 
-    /// Sets the temperature τ of the attention; it is saved with the layer.
+    /// Sets the temperature τ of the attention. It is saved with the layer.
     ///
     /// # Panics
-    /// When τ is not a positive finite number.
+    /// If τ is not a positive finite number.
     pub fn set_temperature(&self, tau: f32) {
         self.attention.set_temperature(tau);
     }

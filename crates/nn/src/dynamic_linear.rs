@@ -1,4 +1,4 @@
-//! `DynamicLinear`: a drop-in for Burn's `Linear` whose matrix depends on the input.
+//! `DynamicLinear`: a drop-in replacement for Burn's `Linear` whose matrix depends on the input.
 
 use burn::config::Config;
 use burn::module::{Module, Param};
@@ -12,11 +12,11 @@ use crate::ops::mix_linear;
 /// Settings of a [`DynamicLinear`].
 #[derive(Config, Debug)]
 pub struct DynamicLinearConfig {
-    /// Input features.
+    /// Number of input features.
     pub d_input: usize,
-    /// Output features.
+    /// Number of output features.
     pub d_output: usize,
-    /// Whether each matrix carries a bias, mixed by the same attention.
+    /// Whether each matrix has a bias, mixed by the same attention.
     #[config(default = true)]
     pub bias: bool,
     /// Number K of matrices.
@@ -25,7 +25,7 @@ pub struct DynamicLinearConfig {
     /// Input features per hidden unit of the attention.
     #[config(default = 4)]
     pub reduction: usize,
-    /// What turns scores into coefficients: softmax(·/τ), or sigmoids (CondConv).
+    /// Converts scores to coefficients: softmax(·/τ), or sigmoids (CondConv).
     #[config(default = "Gate::Softmax")]
     pub gate: Gate,
 }
@@ -42,10 +42,10 @@ pub struct DynamicLinear {
 }
 
 impl DynamicLinearConfig {
-    /// Draws the layer: uniform ±1/√d_input, each matrix separately; biases 0; τ = 30.
+    /// Initializes the layer: weights uniform in ±1/√d_input, for each matrix separately; biases 0; τ = 30.
     ///
     /// # Panics
-    /// When a size is zero.
+    /// If a size is zero.
     pub fn init(&self, device: &Device) -> DynamicLinear {
         start_threads();
         let Self { d_input, d_output, kernels, reduction, gate, .. } = *self;
@@ -68,10 +68,10 @@ impl DynamicLinear {
         mix_linear(x, pi, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
 
-    /// Sets the temperature τ of the attention; it is saved with the layer.
+    /// Sets the temperature τ of the attention. It is saved with the layer.
     ///
     /// # Panics
-    /// When τ is not a positive finite number.
+    /// If τ is not a positive finite number.
     pub fn set_temperature(&self, tau: f32) {
         self.attention.set_temperature(tau);
     }

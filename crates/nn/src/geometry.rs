@@ -1,4 +1,4 @@
-//! The sizes of convolutions in training: out of the graph's descriptions, into Burn's and the kernels'.
+//! Sizes of convolutions in training, converted from the graph's descriptions to those of Burn and the kernels.
 
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, InterpolateMode, InterpolateOptions};
 use dyconv_graph::{Conv2d, ConvTranspose2d};
@@ -7,11 +7,11 @@ use dyconv_train_kernels::BatchConv;
 /// Geometry of a convolution; pairs are (height, width).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvGeometry {
-    /// Step between neighbouring outputs.
+    /// Distance between adjacent outputs.
     pub stride: [usize; 2],
     /// Zeros added on both sides of each axis.
     pub padding: [usize; 2],
-    /// Step between neighbouring kernel taps.
+    /// Distance between adjacent kernel taps.
     pub dilation: [usize; 2],
     /// Independent groups of channels.
     pub groups: usize,
@@ -40,11 +40,11 @@ impl ConvGeometry {
 /// Geometry of a transposed convolution; pairs are (height, width).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransposedGeometry {
-    /// Outputs between what neighbouring inputs are added to.
+    /// Distance in outputs between the contributions of adjacent inputs.
     pub stride: [usize; 2],
-    /// Outputs cut off on both sides of each axis.
+    /// Outputs cropped from both ends of each axis.
     pub padding: [usize; 2],
-    /// Outputs added at the end of each axis, fewer than the stride.
+    /// Outputs appended at the end of each axis, fewer than the stride.
     pub output_padding: [usize; 2],
     /// Independent groups of channels.
     pub groups: usize,
@@ -62,13 +62,13 @@ impl TransposedGeometry {
         ConvTransposeOptions::new(self.stride, self.padding, self.output_padding, [1, 1], self.groups)
     }
 
-    /// The convolution that goes back, from the output's size to the input's.
+    /// The convolution in the opposite direction, from the output's size to the input's.
     pub(crate) fn convolution(self) -> ConvGeometry {
         ConvGeometry { stride: self.stride, padding: self.padding, dilation: [1, 1], groups: self.groups }
     }
 
-    /// [That convolution](Self::convolution) for an input `x` `[N, C, H, W]` of this one and a kernel
-    /// `[C, O / groups, kh, kw]`.
+    /// [That convolution](Self::convolution) for an input `x` `[N, C, H, W]` of the transposed one and a kernel `[C, O
+    /// / groups, kh, kw]`.
     pub(crate) fn back_to(self, x: [usize; 4], kernel: [usize; 4]) -> BatchConv {
         let ([batch, _, h, w], [_, of_group, kh, kw]) = (x, kernel);
         let [height, width] = self.output([h, w], [kh, kw]);

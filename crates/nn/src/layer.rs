@@ -1,4 +1,4 @@
-//! The parts of a network that own tensors, with the names and shapes of the model file.
+//! The layers of a network that own tensors, with the names and shapes of the model file.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
@@ -6,7 +6,7 @@ use dyconv_graph::{Op, Tensor as Stored, Weights};
 
 use crate::batch_norm::BatchNorm;
 
-/// One node that owns tensors.
+/// The layer of one node that owns tensors.
 #[derive(Module, Debug)]
 pub(crate) enum Layer {
     Conv(Conv),
@@ -16,7 +16,7 @@ pub(crate) enum Layer {
     BatchNorm(BatchNorm),
 }
 
-/// Of a convolution, or of a transposed one.
+/// Parameters of a convolution or of a transposed one.
 #[derive(Module, Debug)]
 pub(crate) struct Conv {
     pub weight: Param<Tensor<4>>,
@@ -81,7 +81,7 @@ impl Layer {
         })
     }
 
-    /// The layer's tensors under the names of the model file.
+    /// The layer's tensors with their names in the model file.
     pub fn store(&self) -> Vec<(&'static str, Stored)> {
         fn pair<const W: usize, const B: usize>(
             w: &Param<Tensor<W>>,
@@ -121,7 +121,7 @@ impl Layer {
         }
     }
 
-    /// Gradients of the layer's trained tensors, taken out of `from`, flat.
+    /// Takes the gradients of the layer's trained tensors out of `from`, flat.
     pub fn gradients(&self, from: &mut Gradients) -> Vec<Option<Tensor<1>>> {
         fn pair<const W: usize, const B: usize>(
             w: &Param<Tensor<W>>,
@@ -140,7 +140,7 @@ impl Layer {
         }
     }
 
-    /// The layer with its trained tensors changed, in the same order; see [`crate::network::Network::update`].
+    /// Changes the layer's trained tensors, in the same order; see [`crate::network::Network::update`].
     pub fn update(self, change: &mut impl FnMut(Tensor<1>) -> Option<Tensor<1>>) -> Self {
         match self {
             Layer::Conv(l) => {
@@ -170,7 +170,7 @@ fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     tensor.reshape([elements])
 }
 
-/// A parameter with another value of the same shape.
+/// A parameter with a new value of the same shape.
 fn updated<const D: usize>(
     param: Param<Tensor<D>>,
     change: &mut impl FnMut(Tensor<1>) -> Option<Tensor<1>>,
@@ -185,7 +185,7 @@ fn updated<const D: usize>(
     })
 }
 
-/// Where a layer's tensors come from.
+/// Source of a layer's tensors.
 struct Source<'a> {
     name: &'a str,
     weights: &'a Weights,

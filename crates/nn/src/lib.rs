@@ -1,7 +1,7 @@
-//! Gradients: dynamic convolution for [Burn](burn), and networks built from a [`dyconv_graph::Graph`].
+//! Training: dynamic convolution for [Burn](burn), and networks built from a [`dyconv_graph::Graph`].
 //!
 //! [`DynamicConv2d`] and [`DynamicLinear`] are drop-in layers for any Burn model; [`Network`] makes a whole graph
-//! trainable and moves its weights in and out of a model file.
+//! trainable, and loads and stores the weights of a model file.
 //!
 //! ```
 //! use burn::tensor::{Device, Distribution, Tensor};

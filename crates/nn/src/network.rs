@@ -1,4 +1,4 @@
-//! A graph made trainable.
+//! A trainable network built from a graph.
 
 use std::sync::Arc;
 
@@ -16,24 +16,24 @@ use crate::ops;
 use crate::structure::Structure;
 use crate::value::Value;
 
-/// A network that cannot be made trainable.
+/// Errors in building a trainable network.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetworkError {
-    /// The weights do not fit the graph.
+    /// The weights do not belong to the graph.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// τ is no temperature.
+    /// τ is not a positive number.
     #[error("the temperature must be a positive number, got {0}")]
     Temperature(f32),
-    /// The environment variable `DYCONV_ISA` names no instruction set of this CPU.
+    /// The environment variable `DYCONV_ISA` does not name an instruction set of this CPU.
     #[error("DYCONV_ISA: {0}")]
     InstructionSet(String),
 }
 
 /// A graph with its weights as Burn parameters and its temperature τ.
 ///
-/// On a device with gradients it trains (batch statistics, dropout); on `valid()` it evaluates.
+/// On a device with gradients it trains (batch statistics, dropout); after `valid()` it evaluates.
 #[derive(Module, Debug)]
 pub struct Network {
     pub(crate) layers: Vec<Layer>,
@@ -41,7 +41,7 @@ pub struct Network {
     structure: Arc<Structure>,
     #[module(skip)]
     tau: f32,
-    /// By layer: whether it stays as it is; see [`Network::freeze`].
+    /// Whether each layer is frozen; see [`Network::freeze`].
     #[module(skip)]
     frozen: Vec<bool>,
     #[module(skip)]
@@ -49,12 +49,12 @@ pub struct Network {
 }
 
 impl Network {
-    /// Loads checked weights onto a device, and starts the threads that layers run on
+    /// Loads checked weights onto a device, and starts the threads of the layers
     /// ([`start_threads`](crate::start_threads)).
     ///
     /// # Errors
-    /// When the weights do not fit the graph, τ is not a positive number, or the environment variable `DYCONV_ISA` names no
-    /// instruction set of this CPU.
+    /// If the weights do not belong to the graph, τ is not a positive number, or the environment variable `DYCONV_ISA`
+    /// does not name an instruction set of this CPU.
     pub fn new(graph: &Graph, weights: &Weights, tau: f32, device: &Device) -> Result<Self, NetworkError> {
         Isa::chosen().map_err(NetworkError::InstructionSet)?;
         weights.check(graph)?;
@@ -73,8 +73,8 @@ impl Network {
         Ok(network)
     }
 
-    /// Freezes the nodes that `choose` picks by name: their tensors have no gradient, and batch norms among them normalise
-    /// by their running statistics, which stay as they are, also in training.
+    /// Freezes the nodes whose names `choose` selects: their tensors have no gradient, and batch norms among them
+    /// normalize by their running statistics, which do not change, also in training.
     #[must_use]
     pub fn freeze(mut self, choose: impl Fn(&str) -> bool) -> Self {
         let structure = Arc::clone(&self.structure);
@@ -88,22 +88,22 @@ impl Network {
         self
     }
 
-    /// The network carried out by these operations, and not by ours.
+    /// Uses the given implementation of the operations.
     #[must_use]
     pub fn with_operations(mut self, operations: Operations) -> Self {
         self.operations = operations;
         self
     }
 
-    /// The network's description.
+    /// The graph of the network.
     pub fn graph(&self) -> &Graph {
         &self.structure.graph
     }
 
-    /// Where its tensors are.
+    /// The device of its tensors.
     ///
     /// # Panics
-    /// When it has none.
+    /// If it has no tensors.
     pub fn device(&self) -> Device {
         self.devices().into_iter().next().expect("a network has tensors")
     }
@@ -116,7 +116,7 @@ impl Network {
     /// Sets τ.
     ///
     /// # Errors
-    /// When τ is not a positive finite number.
+    /// If τ is not a positive finite number.
     pub fn set_temperature(&mut self, tau: f32) -> Result<(), NetworkError> {
         if !(tau.is_finite() && tau > 0.0) {
             return Err(NetworkError::Temperature(tau));
@@ -125,7 +125,7 @@ impl Network {
         Ok(())
     }
 
-    /// The tensors as they stand in a model file.
+    /// The tensors in the form of the model file.
     pub fn weights(&self) -> Weights {
         let Structure { graph, layer, .. } = &*self.structure;
         let stored = graph.nodes().iter().zip(layer).filter_map(|(node, layer)| {
@@ -135,18 +135,18 @@ impl Network {
         Weights(stored.flatten().collect())
     }
 
-    /// Runs a batch `[N, C, H, W]` and returns the answer.
+    /// Runs a batch `[N, C, H, W]` and returns the output.
     ///
     /// # Panics
-    /// When the input is not `[N, C, H, W]` of the graph.
+    /// If the input is not `[N, C, H, W]` of the graph.
     pub fn forward(&self, x: Tensor<4>) -> Value {
         self.run(x, true, |_, value| value)
     }
 
-    /// As [`Network::forward`], and shows every node's value as soon as it is computed.
+    /// Like [`Network::forward`], and passes the value of every node to `visit` as soon as it is computed.
     ///
     /// # Panics
-    /// When the input is not `[N, C, H, W]` of the graph.
+    /// If the input is not `[N, C, H, W]` of the graph.
     pub fn forward_all(&self, x: Tensor<4>, mut visit: impl FnMut(&Node, &Value)) -> Value {
         self.run(x, false, |node, value| {
             visit(node, &value);
@@ -154,11 +154,12 @@ impl Network {
         })
     }
 
-    /// As [`Network::forward_all`], but what `replace` gives for a node is what its readers get: to see what a network does
-    /// with other attention, for example.
+    /// Like [`Network::forward_all`], but the readers of a node get what `replace` returns for it: for example, to
+    /// study a network with other attention.
     ///
     /// # Panics
-    /// When the input is not `[N, C, H, W]` of the graph, or a replacement is not of the shape of what it replaces.
+    /// If the input is not `[N, C, H, W]` of the graph, or a replacement does not have the shape of the value it
+    /// replaces.
     pub fn forward_with(&self, x: Tensor<4>, mut replace: impl FnMut(&Node, Value) -> Value) -> Value {
         self.run(x, false, |node, value| {
             let dims = value.dims();
@@ -168,8 +169,8 @@ impl Network {
         })
     }
 
-    /// Runs a batch, giving every value through `each`; `fuse` lets a batch norm give what its activation would, which then
-    /// does nothing.
+    /// Runs a batch, passing every value through `each`. With `fuse`, a batch norm returns the value of its activation,
+    /// which then does nothing.
     fn run(&self, x: Tensor<4>, fuse: bool, mut each: impl FnMut(&Node, Value) -> Value) -> Value {
         let Structure { graph, last_reader, .. } = &*self.structure;
         let [_, c, h, w] = x.dims();
@@ -265,7 +266,7 @@ impl Network {
         }
     }
 
-    /// The tensors of a node that owns some.
+    /// The layer of a node that owns tensors.
     fn layer(&self, id: NodeId) -> &Layer {
         let layer = self.structure.layer[id.index()];
         &self.layers[layer.expect("`Layer::load` gave the op its tensors")]

@@ -1,4 +1,4 @@
-//! Which code carries out the operations of a network.
+//! Choice between the two implementations of the operations of a network.
 
 use burn::tensor::Tensor;
 use dyconv_graph::Activation;
@@ -6,13 +6,13 @@ use dyconv_graph::Activation;
 use crate::geometry::{ConvGeometry, TransposedGeometry};
 use crate::{ops, reference};
 
-/// Which code carries out the operations of a network that exist twice. The results are the same but for rounding.
+/// The implementation of the operations of a network. The results agree up to rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Operations {
     /// Ours, with our own gradients ([`ops`]).
     #[default]
     Custom,
-    /// Burn's, with Burn's gradients: what ours are compared with.
+    /// Burn's, with Burn's gradients: the reference for ours.
     Reference,
 }
 
@@ -70,7 +70,7 @@ impl Operations {
         }
     }
 
-    /// As [`global_avg_pool`](Self::global_avg_pool), where a reader of `x` depends on the means.
+    /// Like [`global_avg_pool`](Self::global_avg_pool), if a reader of `x` depends on the means.
     pub(crate) fn pool_beside_reader(self, x: Tensor<4>) -> Tensor<2> {
         match self {
             Operations::Custom => ops::pool_beside_reader(x),
@@ -78,8 +78,8 @@ impl Operations {
         }
     }
 
-    /// Batch norm by the batch `x` `[N, C, H, W]` and what follows it: the output, and the batch's mean and biased variance
-    /// `[C]` without gradients.
+    /// Batch norm with the statistics of the batch `x` `[N, C, H, W]` and the activation after it: the output, and the
+    /// mean and biased variance of the batch, `[C]`, without gradients.
     pub(crate) fn norm_act(
         self,
         x: Tensor<4>,

@@ -1,5 +1,5 @@
-//! The new operator as functions on tensors. On the CPU the heavy ones are our own operations; elsewhere they are built
-//! from Burn's.
+//! Dynamic convolution and the other layers as functions on tensors. On the CPU the expensive ones are custom
+//! operations; elsewhere they are composed of Burn's.
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::{hard_sigmoid, relu, sigmoid};
@@ -27,8 +27,8 @@ pub fn conv(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, geometry: 
 /// `x` `[N, C_in, H, W]`, `pi` `[N, K]`, `bank` `[K, C_out, C_in / groups, kh, kw]`, `bias` `[K, C_out]`; the result is
 /// `[N, C_out, H', W']`.
 ///
-/// On the CPU no kernel outlives its sample, in either direction. Elsewhere all K kernels are convolved at once and the K
-/// results mixed.
+/// On the CPU no kernel per sample is stored, in either direction. Elsewhere all K kernels are convolved at once and
+/// the K results mixed.
 pub fn mix_conv(
     x: Tensor<4>,
     pi: Tensor<2>,
@@ -40,7 +40,7 @@ pub fn mix_conv(
     add_mixed_bias(y, pi, bias)
 }
 
-/// Adds Σ_k π_nk·b_k, `pi` `[N, K]`, `bias` `[K, C]`, to a map `[N, C, H, W]`.
+/// Adds Σ_k π_nk·b_k, `pi` `[N, K]`, `bias` `[K, C]`, to a feature map `[N, C, H, W]`.
 pub(crate) fn add_mixed_bias(y: Tensor<4>, pi: Tensor<2>, bias: Option<Tensor<2>>) -> Tensor<4> {
     match bias {
         Some(bias) => {
@@ -68,7 +68,7 @@ pub fn conv_transpose(
     }
 }
 
-/// Bilinear upsampling by a whole factor, corners not aligned: `[N, C, H, W]` → `[N, C, scale · H, scale · W]`.
+/// Bilinear upsampling by an integer factor, corners not aligned: `[N, C, H, W]` → `[N, C, scale · H, scale · W]`.
 pub fn upsample(x: Tensor<4>, scale: usize) -> Tensor<4> {
     custom_ops::upsample(x, scale)
 }
@@ -83,7 +83,7 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
 }
 
 /// Dynamic perceptron (paper §3.1): `x` `[N, I]`, `pi` `[N, K]`, `bank` `[K, O, I]`, `bias` `[K, O]`; the result is
-/// `[N, O]`. All K products are formed and mixed, so that no matrix per sample is held.
+/// `[N, O]`. All K products are computed and mixed, so that no matrix per sample is stored.
 pub fn mix_linear(x: Tensor<2>, pi: Tensor<2>, bank: Tensor<3>, bias: Option<Tensor<2>>) -> Tensor<2> {
     let [n, _] = x.dims();
     let [k, o, i] = bank.dims();
@@ -111,13 +111,13 @@ pub fn global_avg_pool(x: Tensor<4>) -> Tensor<2> {
     custom_ops::pool(x, false)
 }
 
-/// As [`global_avg_pool`], where a reader of `x` depends on the means: `x` receives that reader's gradient first, and that of the
-/// means is added to it where it lies.
+/// Like [`global_avg_pool`], if a reader of `x` depends on the means: `x` receives the gradient of that reader first,
+/// and the gradient of the means is added to it in place.
 pub(crate) fn pool_beside_reader(x: Tensor<4>) -> Tensor<2> {
     custom_ops::pool(x, true)
 }
 
-/// Batch norm by the batch and what follows it; see `Operations::norm_act`.
+/// Batch norm with batch statistics and the activation after it; see `Operations::norm_act`.
 pub(crate) fn norm_act(
     x: Tensor<4>,
     scale: Tensor<1>,
@@ -136,21 +136,22 @@ pub(crate) fn norm_act(
     (activated(y, after), mean, variance)
 }
 
-/// With what follows, if anything does.
+/// Applies the activation, if there is one.
 pub(crate) fn activated(y: Tensor<4>, after: Option<Activation>) -> Tensor<4> {
     after.into_iter().fold(y, |y, a| activation(a, y))
 }
 
-/// Flat weights after a step of stochastic gradient descent with momentum, and the new velocity; on the CPU in one pass.
+/// The flat weights after a step of stochastic gradient descent with momentum, and the new velocity; in one pass on the
+/// CPU.
 pub fn sgd(weight: Tensor<1>, gradient: Tensor<1>, velocity: Tensor<1>, rule: SgdRule) -> (Tensor<1>, Tensor<1>) {
     custom_ops::sgd(weight, gradient, velocity, rule)
 }
 
 /// softmax(z / τ) over the last axis of `[N, K]`.
 ///
-/// The gradient is exact where attention is nearly one-hot. The textbook form π_k·(g_k − Σ_j π_j·g_j) subtracts two
-/// almost equal numbers there. Here the result carries no gradient of its own but that of Σ_{j≠k} π_k·π_j·(z_k − z_j)/τ
-/// with π held constant, which has the same Jacobian and sums only small terms.
+/// The gradient is accurate even if the attention is nearly one-hot, where the textbook form π_k·(g_k − Σ_j π_j·g_j)
+/// subtracts two almost equal numbers. Here the gradient is that of Σ_{j≠k} π_k·π_j·(z_k − z_j)/τ with π held constant,
+/// which has the same Jacobian and sums only small terms.
 pub fn softmax(z: Tensor<2>, tau: f32) -> Tensor<2> {
     let z = z.div_scalar(tau);
     let pi = burn::tensor::activation::softmax(z.clone().detach(), 1);

@@ -1,7 +1,7 @@
-//! Data parallel training in several processes: batch norms on the CPU all-reduce their statistics.
+//! Data-parallel training in several processes: batch norms on the CPU all-reduce their statistics.
 //!
-//! This is one setting of the whole process, because its counterpart is: the processes run in step, and each sum is one call of all
-//! of them. A test of one process never touches it.
+//! This is a setting of the whole process, because all processes run in lockstep: each sum is one all-reduce in which
+//! all of them take part. Tests of a single process must not set it.
 
 use std::sync::OnceLock;
 
@@ -9,12 +9,12 @@ use dyconv_train_kernels::AllReduce;
 
 static ALL_REDUCE: OnceLock<AllReduce> = OnceLock::new();
 
-/// Synchronises batch norms: in training on the CPU they normalise by the batch of all processes. `all_reduce` replaces each number by its
-/// sum over the processes, which all call it in the same order. The gradients in weights stay sums over this process's
-/// samples.
+/// Synchronizes batch norms: in training on the CPU they normalize by the batch of all processes. `all_reduce` replaces
+/// each number by its sum over the processes, which must all call it in the same order. The gradients of weights remain
+/// sums over the samples of this process.
 ///
 /// # Panics
-/// When it was called before.
+/// If called more than once.
 pub fn enable_sync_batch_norm(all_reduce: AllReduce) {
     assert!(ALL_REDUCE.set(all_reduce).is_ok(), "batch norms are synchronised already");
 }

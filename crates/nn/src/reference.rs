@@ -1,4 +1,4 @@
-//! The network's operations as plain Burn, with Burn's own gradients: what ours are compared with.
+//! The operations of a network in plain Burn, with Burn's own gradients: the reference for ours.
 
 use burn::tensor::Tensor;
 use burn::tensor::module::{batch_norm_train, conv_transpose2d, conv2d, interpolate};
@@ -30,8 +30,8 @@ pub(crate) fn upsample(x: Tensor<4>, scale: usize) -> Tensor<4> {
 
 /// As [`crate::ops::mix_conv`].
 ///
-/// Pointwise layers mix the kernels and run a batched matrix product. All others use that convolution is linear in its
-/// kernel: they convolve with all K kernels at once and mix the K results, which needs no kernel per sample.
+/// Pointwise layers mix the kernels and compute a batched matrix product. All others use that a convolution is linear
+/// in its kernel: they convolve with all K kernels at once and mix the K results, so no kernel per sample is needed.
 pub(crate) fn mix_conv(
     x: Tensor<4>,
     pi: Tensor<2>,
@@ -81,7 +81,7 @@ fn convolve_then_mix(x: Tensor<4>, pi: Tensor<2>, bank: Tensor<5>, g: ConvGeomet
     let n = x.dims()[0];
     let [k, c_out, c_group, kh, kw] = bank.dims();
     let out_group = c_out / g.groups;
-    // Output channels of a grouped convolution are ordered by group, so the K kernels stand inside each group.
+    // The output channels of a grouped convolution are ordered by group, so each group contains its K kernels.
     let weight = if g.groups == 1 {
         bank.reshape([k * c_out, c_group, kh, kw])
     } else {

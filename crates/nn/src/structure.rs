@@ -1,8 +1,8 @@
-//! What a network asks of its graph again and again, found once.
+//! Properties of the graph that a network needs in every step, computed once.
 
 use dyconv_graph::{Activation, Graph, NodeId, Op};
 
-/// A graph with what its network asks of it in every step.
+/// A graph with the properties that its network needs in every step.
 #[derive(Debug)]
 pub(crate) struct Structure {
     pub graph: Graph,
@@ -10,14 +10,14 @@ pub(crate) struct Structure {
     pub layer: Vec<Option<usize>>,
     /// The last node that reads each value.
     pub last_reader: Vec<Option<NodeId>>,
-    /// For a batch norm, the activation that alone reads it; for that activation, itself.
+    /// For a batch norm, the activation that is its only reader; for that activation, itself.
     pub fused: Vec<Option<Activation>>,
-    /// Pools whose input has a reader that depends on them: routers and squeeze-and-excitation.
+    /// Whether a node is a pool whose input has a reader that depends on the pool: routers and squeeze-and-excitation.
     pub joins: Vec<bool>,
 }
 
 impl Structure {
-    /// `layer` gives each node that owns tensors the index of its layer.
+    /// `layer` is the index of the layer of each node that owns tensors.
     pub fn new(graph: &Graph, layer: Vec<Option<usize>>) -> Self {
         let last_reader = graph.readers().iter().map(|r| r.iter().max().copied()).collect();
         Self { graph: graph.clone(), layer, last_reader, fused: fuse(graph), joins: joins(graph) }

@@ -1,4 +1,4 @@
-//! The tensors of a network as flat lists: what optimisers and averages work on.
+//! The tensors of a network as flat lists, for optimizers and weight averages.
 
 use burn::tensor::Tensor;
 use dyconv_graph::Op;
@@ -6,16 +6,16 @@ use dyconv_graph::Op;
 use crate::layer::Layer;
 use crate::network::Network;
 
-/// One tensor that training changes.
+/// A tensor that training changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trained {
     /// `<node>.<parameter>`, as in the model file.
     pub name: String,
-    /// Whether it is a bias or belongs to a batch norm, which many recipes spare from weight decay.
+    /// Whether it is a bias or belongs to a batch norm; many recipes exempt these from weight decay.
     pub norm_or_bias: bool,
 }
 
-/// Gradients in the order of [`Network::trained`], each flat; `None` for what is frozen or has no influence.
+/// Gradients in the order of [`Network::trained`], each flat; `None` for tensors that are frozen or have no influence.
 #[derive(Debug, Clone)]
 pub struct Gradients(pub Vec<Option<Tensor<1>>>);
 
@@ -23,7 +23,7 @@ impl Gradients {
     /// Adds the gradients of another part of the batch.
     ///
     /// # Panics
-    /// When they belong to another network.
+    /// If they belong to another network.
     #[must_use]
     pub fn plus(self, other: Gradients) -> Self {
         assert_eq!(self.0.len(), other.0.len(), "gradients of one network");
@@ -34,7 +34,7 @@ impl Gradients {
         Self(both.collect())
     }
 
-    /// Multiplies all by one factor.
+    /// Multiplies all gradients by a factor.
     #[must_use]
     pub fn scale(self, factor: f64) -> Self {
         Self(self.0.into_iter().map(|g| g.map(|g| g.mul_scalar(factor))).collect())
@@ -51,7 +51,7 @@ impl Gradients {
     }
 }
 
-/// Piece by piece, because Burn adds up long tensors in an order that depends on what its threads happen to do.
+/// Sums in pieces, because the order in which Burn sums long tensors depends on the timing of its threads.
 fn sum_of_squares(values: &Tensor<1>) -> Tensor<1> {
     const PIECE: usize = 1 << 20;
     let n = values.dims()[0];
@@ -68,14 +68,14 @@ impl Network {
         trained.map(|p| Trained { norm_or_bias: norm(p.node) || p.name.ends_with(".bias"), name: p.name }).collect()
     }
 
-    /// Gradients of a loss of one element that was computed with this network.
+    /// Gradients of a one-element loss that was computed with this network.
     pub fn gradients(&self, loss: &Tensor<1>) -> Gradients {
         let mut gradients = loss.backward();
         Gradients(self.layers.iter().flat_map(|layer| layer.gradients(&mut gradients)).collect())
     }
 
-    /// Replaces each trained tensor: `change` is called in the order of [`Network::trained`] with position and value, flat
-    /// and without gradient, and answers with the new value or `None` to leave it.
+    /// Replaces each trained tensor: `change` is called in the order of [`Network::trained`] with the position and the
+    /// value, flat and without gradient, and returns the new value, or `None` to keep the old one.
     #[must_use]
     pub fn update(mut self, mut change: impl FnMut(usize, Tensor<1>) -> Option<Tensor<1>>) -> Self {
         let mut position = 0;
@@ -87,7 +87,7 @@ impl Network {
         self
     }
 
-    /// All tensors, running statistics too, flat and without gradient, in the order of
+    /// All tensors, including running statistics, flat and without gradient, in the order of
     /// [`Graph::parameters`](dyconv_graph::Graph::parameters).
     pub fn tensors(&self) -> Vec<Tensor<1>> {
         self.layers.iter().flat_map(Layer::tensors).collect()
@@ -182,7 +182,7 @@ mod tests {
             let frozen = parameter.name.starts_with("stem") || parameter.name.starts_with("blocks.0.");
             assert_eq!(before.get(&parameter.name) == after.get(&parameter.name), frozen, "{}", parameter.name);
         }
-        // In evaluation nothing differs.
+        // In evaluation the results are the same.
         let x = Tensor::<4>::ones([1, 3, 32, 32], &Device::flex());
         let thawed = Network::new(&graph, &after, 1.0, &Device::flex()).unwrap();
         assert_eq!(network.valid().forward(x.clone()).into_vec(), thawed.forward(x).into_vec());

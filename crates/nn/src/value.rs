@@ -1,8 +1,8 @@
-//! What flows between the nodes of a network in training.
+//! Values that flow between the nodes of a network in training.
 
 use burn::tensor::Tensor;
 
-/// What flows between nodes, for a whole batch.
+/// The value of a node for a whole batch.
 #[derive(Debug, Clone)]
 pub enum Value {
     /// `[N, C, H, W]`
@@ -12,7 +12,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The numbers in row-major order.
+    /// The values in row-major order.
     pub fn into_vec(self) -> Vec<f32> {
         let data = match self {
             Value::Map(x) => x.into_data(),

@@ -1,34 +1,34 @@
-//! The attention of dynamic layers, as the engine computes it.
+//! The attention of dynamic layers, as computed by the engine.
 
 use std::collections::HashMap;
 
 use dyconv_graph::{Graph, Op};
 
-/// Which kernels a dynamic layer mixes for one image.
+/// The mixing coefficients of a dynamic layer for one image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerAttention {
-    /// Name of the layer: the node that mixes.
+    /// Name of the layer: the node with the mixture.
     pub layer: String,
-    /// π, one coefficient per kernel of the bank, `[K]`. With softmax they sum to one.
+    /// π, one coefficient per kernel of the bank, `[K]`. With a softmax gate they sum to one.
     pub kernels: Vec<f32>,
 }
 
-/// Where the attention of a network's layers is found.
+/// Locates the attention of a network's layers.
 #[derive(Debug, Clone)]
 pub(crate) struct Attention {
-    /// Names of the dynamic layers, in the order of the graph, each with the node that holds its coefficients.
+    /// Names of the dynamic layers, in the order of the graph, each with the node that computes its coefficients.
     layers: Vec<(String, String)>,
 }
 
 impl Attention {
     pub(crate) fn of(graph: &Graph) -> Self {
         let mixes = graph.nodes().iter().filter(|node| matches!(node.op, Op::MixConv(_) | Op::MixLinear(_)));
-        // The second input of both is π.
+        // The second input of either op is π.
         let layers = mixes.map(|node| (node.name.clone(), graph.node(node.inputs[1]).name.clone()));
         Self { layers: layers.collect() }
     }
 
-    /// For one run.
+    /// Starts collecting the coefficients of one run.
     pub(crate) fn collect(&self) -> Collected<'_> {
         let places = self.layers.iter().map(|(_, source)| (source.as_str(), Vec::new()));
         Collected { attention: self, values: places.collect() }
@@ -42,7 +42,7 @@ pub(crate) struct Collected<'a> {
 }
 
 impl Collected<'_> {
-    /// The value of a node.
+    /// Records the value of a node.
     pub(crate) fn see(&mut self, node: &str, value: &[f32]) {
         if let Some(place) = self.values.get_mut(node) {
             *place = value.to_vec();

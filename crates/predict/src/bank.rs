@@ -1,30 +1,31 @@
-//! How kernel banks are stored, as people choose it.
+//! User-facing choice of the storage of kernel banks.
 
 use std::str::FromStr;
 
 use dyconv_engine::{EngineError, Options, Plan, Storage};
 use dyconv_graph::{Graph, TensorSource};
 
-/// [`Bank::Auto`] keeps the smallest bank whose answers to probe inputs deviate by at most this share of the largest answer.
+/// [`Bank::Auto`] chooses the smallest bank for which the outputs for probe inputs deviate by at most this fraction of
+/// the largest output.
 pub const AUTO_BOUND: f64 = 0.01;
 
-/// How the kernel banks of dynamic convolutions are stored. Anything but `F32` also stores the routers' matrices as bf16, and
-/// changes the answers a little.
+/// Storage of the kernel banks of dynamic convolutions. Anything but `F32` also stores the routers' matrices as bf16,
+/// and changes the outputs a little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Bank {
-    /// Exact, four bytes a weight.
+    /// Exact, four bytes per weight.
     #[default]
     F32,
-    /// Two bytes a weight.
+    /// Two bytes per weight.
     Bf16,
-    /// One byte a weight, with a scale per kernel and output channel.
+    /// One byte per weight, with a scale per kernel and output channel.
     Int8,
-    /// The smallest that stays within [`AUTO_BOUND`].
+    /// The smallest bank that stays within [`AUTO_BOUND`].
     Auto,
 }
 
 impl Bank {
-    /// Every choice, in the order of the documentation.
+    /// All choices, in the order of the documentation.
     pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Int8, Self::Auto];
 
     /// `f32`, `bf16`, `int8` or `auto`.
@@ -37,7 +38,7 @@ impl Bank {
         }
     }
 
-    /// The storage that is asked for by name; `None` for `Auto`, which looks at the network first.
+    /// The storage; `None` for `Auto`, which depends on the network.
     pub fn storage(self) -> Option<Storage> {
         match self {
             Self::F32 => Some(Storage::F32),
@@ -47,11 +48,11 @@ impl Bank {
         }
     }
 
-    /// Compiles a network; `options.bank` is not read. For `Auto` also returns the deviation of what was chosen, as a share of
-    /// the largest answer.
+    /// Compiles a network; `options.bank` is ignored. For `Auto` also returns the deviation of the chosen bank, as a
+    /// fraction of the largest output.
     ///
     /// # Errors
-    /// As [`Plan::with_options`].
+    /// As for [`Plan::with_options`].
     pub fn compile(
         self,
         graph: &Graph,

@@ -1,4 +1,4 @@
-//! A model that answers with classes.
+//! Models that predict classes.
 
 #[cfg(not(target_family = "wasm"))]
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::network::Network;
 use crate::options::ModelOptions;
 
-/// A compiled classifier: image in, probabilities out. Share it between threads by reference or in an [`Arc`]; every one of
+/// A compiled classifier: image in, probabilities out. Share it between threads by reference or in an [`Arc`]; all of
 /// them may predict at the same time.
 ///
 /// ```no_run
@@ -44,14 +44,14 @@ pub struct Prediction<'a> {
     probabilities: Vec<f32>,
 }
 
-/// One class with its probability.
+/// A class with its probability.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Answer<'a> {
-    /// Position among the model's classes.
+    /// Index among the model's classes.
     pub index: usize,
     /// Name of the class.
     pub class: &'a str,
-    /// Probability, 0 to 1.
+    /// Probability, from 0 to 1.
     pub probability: f32,
 }
 
@@ -60,10 +60,10 @@ impl Classifier {
         Self { network }
     }
 
-    /// Reads, verifies and compiles a model file for one thread; [`ModelOptions`] has more choices.
+    /// Reads, verifies and compiles a model file for one thread; [`ModelOptions`] has more options.
     ///
     /// # Errors
-    /// Those of the file and the engine, or that the model is no classifier.
+    /// Errors of the file and the engine, or if the model is not a classifier.
     #[cfg(not(target_family = "wasm"))]
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         ModelOptions::new().open(path)?.into_classifier()
@@ -72,30 +72,30 @@ impl Classifier {
     /// Verifies and compiles the bytes of a model file.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// As for [`open`](Self::open).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         ModelOptions::new().from_bytes(bytes)?.into_classifier()
     }
 
-    /// Compiles a model, whose weights are in memory ([`Model::read`]) or in the file ([`Model::open`]).
+    /// Compiles a model whose weights are in memory ([`Model::read`]) or in the file ([`Model::open`]).
     ///
     /// # Errors
-    /// Those of the engine and the preprocessing, or that the model is no classifier.
+    /// Errors of the engine and the preprocessing, or if the model is not a classifier.
     pub fn new<W: TensorSource>(model: Model<W>) -> Result<Self, Error> {
         ModelOptions::new().compile(model)?.into_classifier()
     }
 
-    /// Threads of one prediction, the caller's included.
+    /// Number of threads of one prediction, including the caller's.
     pub fn threads(&self) -> usize {
         self.network.threads()
     }
 
-    /// How image files are to be decoded for the model.
+    /// Options for decoding image files for the model.
     pub fn decode_options(&self) -> DecodeOptions {
         self.network.transform.decode_options()
     }
 
-    /// The model, without its weights: they are packed in the [plan](Self::plan).
+    /// The model without its weights: they are packed in the [plan](Self::plan).
     pub fn model(&self) -> &Model<()> {
         &self.network.model
     }
@@ -110,53 +110,53 @@ impl Classifier {
         self.network.model.classes()
     }
 
-    /// Answers for a decoded image. Raw pixels become one by [`Image::new`].
+    /// Classifies a decoded image. Use [`Image::new`] for raw pixels.
     ///
     /// # Errors
-    /// The engine's, or that the network's output is no answer.
+    /// Errors of the engine, or if the network's output is NaN.
     pub fn predict(&self, image: &Image) -> Result<Prediction<'_>, Error> {
         self.prediction(&self.logits(&self.preprocess(image), 1)?)
     }
 
-    /// Answers for the bytes of an image file: JPEG, PNG, WebP, BMP, GIF or TIFF.
+    /// Classifies the bytes of an image file: JPEG, PNG, WebP, BMP, GIF or TIFF.
     ///
     /// # Errors
-    /// When they are no whole image, and those of [`predict`](Self::predict).
+    /// If they are not a complete image, and the errors of [`predict`](Self::predict).
     pub fn predict_bytes(&self, bytes: &[u8]) -> Result<Prediction<'_>, Error> {
         self.predict(&decode(bytes, "the image", &self.decode_options())?)
     }
 
-    /// Answers for an image file.
+    /// Classifies an image file.
     ///
     /// # Errors
-    /// When the file cannot be read or is no whole image, and those of [`predict`](Self::predict).
+    /// If the file cannot be read or is not a complete image, and the errors of [`predict`](Self::predict).
     #[cfg(not(target_family = "wasm"))]
     pub fn predict_file(&self, path: impl AsRef<Path>) -> Result<Prediction<'_>, Error> {
         self.predict(&load(path.as_ref(), &self.decode_options())?)
     }
 
-    /// Answers for several images in one run, which reads weights once for up to eight of them. The answers are those of
-    /// [`predict`](Self::predict), bit for bit.
+    /// Classifies several images in one run, which reads the weights once for up to eight of them. The results are
+    /// bit-identical to those of [`predict`](Self::predict).
     ///
     /// # Errors
-    /// As [`predict`](Self::predict), for any of the images.
+    /// As for [`predict`](Self::predict), for any of the images.
     pub fn predict_batch(&self, images: &[Image]) -> Result<Vec<Prediction<'_>>, Error> {
         let inputs: Vec<f32> = images.iter().flat_map(|image| self.preprocess(image)).collect();
         let logits = self.logits(&inputs, images.len())?;
         logits.chunks_exact(self.classes().len()).map(|row| self.prediction(row)).collect()
     }
 
-    /// The answer of [`predict`](Self::predict) and what the attention of every dynamic layer was. Takes more memory and
-    /// time, as every value is kept.
+    /// Like [`predict`](Self::predict), and also returns the attention of every dynamic layer. Takes more memory and
+    /// time, because every value is kept.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict).
+    /// As for [`predict`](Self::predict).
     pub fn predict_with_attention(&self, image: &Image) -> Result<(Prediction<'_>, Vec<LayerAttention>), Error> {
         let (logits, attention) = self.network.run_with_attention(&self.preprocess(image))?;
         Ok((self.prediction(&logits)?, attention))
     }
 
-    /// The network's input for an image, `[C, H, W]`: resized, cropped and normalized as the model says.
+    /// The network's input for an image, `[C, H, W]`: resized, cropped and normalized as the model specifies.
     pub fn preprocess(&self, image: &Image) -> Vec<f32> {
         self.network.transform.evaluate(image)
     }
@@ -164,7 +164,7 @@ impl Classifier {
     /// Logits `[batch, classes]` of preprocessed inputs `[batch, C, H, W]`.
     ///
     /// # Errors
-    /// When the input has the wrong length.
+    /// If the input has the wrong length.
     pub fn logits(&self, input: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
         self.network.run(input, batch)
     }
@@ -179,7 +179,7 @@ impl Classifier {
 }
 
 impl Prediction<'_> {
-    /// Probability of every class.
+    /// Probabilities of all classes.
     pub fn probabilities(&self) -> &[f32] {
         &self.probabilities
     }

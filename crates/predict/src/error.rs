@@ -1,24 +1,24 @@
-//! What may go wrong between a model and an answer.
+//! Errors between a model and a prediction.
 
 use dyconv_data::DataError;
 use dyconv_engine::EngineError;
 use dyconv_file::{FileError, ModelFileErrorKind};
 use dyconv_metrics::KeypointError;
 
-/// What may go wrong between a model file and an answer.
+/// Errors between a model file and a prediction.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The model file.
+    /// An error in the model file.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The bytes of a model.
+    /// An error in the bytes of a model.
     #[error("the bytes of the model: {0}")]
     Bytes(#[from] ModelFileErrorKind),
-    /// An image or a data set.
+    /// An error in an image or a data set.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// Compiling or running the network.
+    /// An error in compiling or running the network.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The data set has a class that the model was not trained on.
@@ -26,54 +26,66 @@ pub enum Error {
     UnknownClass {
         /// The class.
         class: String,
-        /// Some that the model knows.
+        /// Some of the classes that the model knows.
         known: String,
     },
-    /// A model whose answers are joints, where classes are asked for.
+    /// A keypoint network, where a classifier is required.
     #[error("the model answers with {0} joints, not with classes: it is a keypoint network")]
     NotAClassifier(usize),
-    /// A model whose answers are classes, where joints are asked for.
+    /// A classifier, where a keypoint network is required.
     #[error("the model answers with {0} classes, not with joints: it is a classifier")]
+<<<<<<< HEAD
     NotAKeypointNetwork(usize),
     /// Images with classes, where persons are asked for.
+=======
+    NotAKeypointNetwork(usize),
+    /// Images with classes, where persons are required.
+>>>>>>> h-prose2
     #[error("the data hold images with classes, expected persons with joints")]
     NoPersons,
-    /// The data set has other joints than the model.
+    /// The data set and the model have different keypoints.
     #[error("the data have {data} joints, the model answers with {model}, or their names differ")]
+<<<<<<< HEAD
     OtherKeypoints {
         /// Keypoints of the data.
         data: usize,
         /// Keypoints of the model.
+=======
+    OtherJoints {
+        /// Number of keypoints of the data.
+        data: usize,
+        /// Number of keypoints of the model.
+>>>>>>> h-prose2
         model: usize,
     },
-    /// Answers that cannot be scored.
+    /// Predictions that cannot be scored.
     #[error("the answers cannot be scored: {0}")]
     Score(#[from] KeypointError),
-    /// The part of the data set that was asked for is empty.
+    /// The requested part of the data set is empty.
     #[error("the part of the data to score holds no images; name another split")]
     NothingToScore,
     /// No image of the part to score can be read.
     #[error("none of the {images} images to score can be read; the first: {first}")]
     NothingRead {
-        /// How many there are.
+        /// Number of images.
         images: usize,
-        /// What is wrong with the first.
+        /// The error of the first one.
         first: String,
     },
     /// NaN or infinity in the output of a keypoint network.
     #[error("no answer: {unknown} of {joints} heat maps hold NaN or infinity; are the model's weights damaged?")]
     NoKeypoints {
-        /// Heat maps with such a value.
+        /// Number of heat maps with such a value.
         unknown: usize,
-        /// All heat maps: joints of all persons.
+        /// Number of all heat maps: keypoints of all persons.
         joints: usize,
     },
     /// NaN in the output of a classifier.
     #[error("no answer: {nan} of the network's {outputs} outputs are NaN; are the model's weights damaged?")]
     NoAnswer {
-        /// Outputs that are NaN.
+        /// Number of outputs that are NaN.
         nan: usize,
-        /// All outputs: classes of the model.
+        /// Number of outputs: classes of the model.
         outputs: usize,
     },
 }

@@ -1,8 +1,9 @@
-//! From a model file, or its bytes, and an image to labels, keypoints and attention.
+//! Predictions of classes, keypoints and attention from a model file, or its bytes, and an image.
 //!
-//! [`Classifier`] answers with classes, [`PoseEstimator`] with keypoints; [`Predictor`] is one of the two, as the model file
-//! says. All take `&self`: one of them serves any number of threads, each with a session of its own over one shared plan.
-//! [`ModelOptions`] sets threads, kernel banks and precision. [`evaluate`] and [`evaluate_poses`] score a model on a data set.
+//! [`Classifier`] predicts classes, [`PoseEstimator`] keypoints; [`Predictor`] is either of them, depending on the
+//! model file. All take `&self`: one instance serves any number of threads, each with its own session over one shared
+//! plan. [`ModelOptions`] sets threads, kernel banks and precision. [`evaluate`] and [`evaluate_poses`] score a model
+//! on a data set.
 //!
 //! ```no_run
 //! use dyconv_predict::{Bank, ModelOptions};
@@ -15,8 +16,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The crate compiles for `wasm32-unknown-unknown`, where models and images come from bytes and one thread computes. It knows
-//! nothing of command lines, HTTP or Python, and needs no Burn.
+//! The crate compiles for `wasm32-unknown-unknown`, where models and images come from bytes and one thread computes. It
+//! does not depend on the command line, HTTP, Python or Burn.
 #![forbid(unsafe_code)]
 
 mod attention;

@@ -1,4 +1,4 @@
-//! What every model that answers has in common: a plan that is shared, sessions that are kept, preprocessing.
+//! State shared by all kinds of predictors: a shared plan, reusable sessions, preprocessing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::attention::{Attention, LayerAttention};
 use crate::error::Error;
 use crate::options::ModelOptions;
 
-/// A compiled model. Any number of threads run it at the same time: each takes a session that is idle, or makes one.
+/// A compiled model. Any number of threads can run it at the same time: each takes an idle session or creates one.
 #[derive(Debug)]
 pub(crate) struct Network {
     pub(crate) model: Model<()>,
@@ -18,14 +18,14 @@ pub(crate) struct Network {
     pub(crate) deviation: Option<f64>,
     attention: Attention,
     plan: Arc<Plan>,
-    /// Shared by the sessions: one that finds it busy computes alone.
+    /// Shared by the sessions; a session that finds it busy computes on its own thread.
     pool: Arc<Pool>,
     idle: Mutex<Vec<Session>>,
 }
 
 impl Network {
     /// # Panics
-    /// When the plan is not one of this model.
+    /// If the plan does not belong to this model.
     pub(crate) fn new(
         model: Model<()>,
         plan: Arc<Plan>,
@@ -37,7 +37,7 @@ impl Network {
         let transform = Transform::new(model.preprocessing.clone())?.with_max_pixels(options.max_pixels);
         let pool = Arc::new(Pool::new(options.threads));
         let session = match Session::try_with_pool(Arc::clone(&plan), Arc::clone(&pool)) {
-            // There is no memory for the work of several threads.
+            // There is not enough memory for several threads.
             Err(EngineError::Memory { .. } | EngineError::TooLarge { .. }) if options.threads > 1 => {
                 Session::try_with_threads(Arc::clone(&plan), 1)?
             }
@@ -56,12 +56,12 @@ impl Network {
         self.pool.threads()
     }
 
-    /// The answers to `batch` inputs, NCHW: `batch` × output shape, channels first.
+    /// The outputs for `batch` inputs, NCHW: `batch` × output shape, channels first.
     pub(crate) fn run(&self, input: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
         self.with_session(|session| session.predict(input, batch))
     }
 
-    /// The answer to one input `[C, H, W]`, and the attention of every dynamic layer.
+    /// The output for one input `[C, H, W]`, and the attention of every dynamic layer.
     pub(crate) fn run_with_attention(&self, input: &[f32]) -> Result<(Vec<f32>, Vec<LayerAttention>), Error> {
         let mut found = self.attention.collect();
         let answer =

@@ -1,4 +1,4 @@
-//! How a model is made ready to answer.
+//! Options for compiling and running a model.
 
 use dyconv_data::DecodeOptions;
 use dyconv_engine::Precision;
@@ -16,14 +16,14 @@ use crate::bank::Bank;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct ModelOptions {
-    /// Threads of one prediction, the caller's included; 1 unless set. Fewer where the system refuses more. Answers do not
-    /// depend on their number.
+    /// Number of threads of one prediction, including the caller's; 1 by default. There are fewer if the system refuses
+    /// more. Predictions do not depend on the number.
     pub threads: usize,
-    /// How kernel banks are stored; exact unless set.
+    /// Storage of kernel banks; exact by default.
     pub bank: Bank,
-    /// What convolutions multiply; f32 unless set.
+    /// Precision of the products in convolutions; f32 by default.
     pub precision: Precision,
-    /// Largest image that is decoded, in pixels; 100 million unless set.
+    /// Size of the largest image that is decoded, in pixels; 100 million by default.
     pub max_pixels: usize,
 }
 
@@ -40,29 +40,29 @@ impl ModelOptions {
         Self::default()
     }
 
-    /// Threads of one prediction, the caller's included.
+    /// Sets the number of threads of one prediction, including the caller's.
     ///
     /// # Panics
-    /// When there are none.
+    /// If it is zero.
     #[must_use]
     pub fn threads(self, threads: usize) -> Self {
         assert!(threads > 0, "a prediction takes at least the caller's thread");
         Self { threads, ..self }
     }
 
-    /// How kernel banks are stored.
+    /// Sets the storage of kernel banks.
     #[must_use]
     pub fn bank(self, bank: Bank) -> Self {
         Self { bank, ..self }
     }
 
-    /// What convolutions multiply.
+    /// Sets the precision of the products in convolutions.
     #[must_use]
     pub fn precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
     }
 
-    /// Largest image that is decoded, in pixels.
+    /// Sets the size of the largest image that is decoded, in pixels.
     #[must_use]
     pub fn max_pixels(self, max_pixels: usize) -> Self {
         Self { max_pixels, ..self }

@@ -1,4 +1,4 @@
-//! A model that answers with keypoints.
+//! Models that predict keypoints.
 
 #[cfg(not(target_family = "wasm"))]
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::network::Network;
 use crate::options::ModelOptions;
 
-/// Persons that go through the network together.
+/// Number of persons that run through the network together.
 const GROUP: usize = 8;
 
 /// A compiled keypoint network: image and boxes in, keypoints in image coordinates out. Share it between threads by reference
@@ -37,13 +37,13 @@ const GROUP: usize = 8;
 pub struct PoseEstimator {
     pub(crate) network: Network,
     maps: HeatMaps,
-    /// The keypoint that takes each one's place in a mirrored image, for the flip test.
+    /// The index of the mirrored counterpart of each keypoint, for the flip test.
     flip: Option<Vec<usize>>,
 }
 
 impl PoseEstimator {
     /// # Panics
-    /// When the model does not answer with keypoints.
+    /// If the model does not predict keypoints.
     pub(crate) fn of(network: Network) -> Self {
         let Shape::Map([_, height, width]) = network.plan().output_shape() else {
             unreachable!("a model file whose task is keypoints answers with maps")
@@ -52,10 +52,10 @@ impl PoseEstimator {
         Self { network, maps, flip: None }
     }
 
-    /// Reads, verifies and compiles a model file for one thread; [`ModelOptions`] has more choices.
+    /// Reads, verifies and compiles a model file for one thread; [`ModelOptions`] has more options.
     ///
     /// # Errors
-    /// Those of the file and the engine, or that the model does not answer with keypoints.
+    /// Errors of the file and the engine, or if the model does not predict keypoints.
     #[cfg(not(target_family = "wasm"))]
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         ModelOptions::new().open(path)?.into_pose()
@@ -64,37 +64,37 @@ impl PoseEstimator {
     /// Verifies and compiles the bytes of a model file.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// As for [`open`](Self::open).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         ModelOptions::new().from_bytes(bytes)?.into_pose()
     }
 
-    /// Compiles a model, whose weights are in memory ([`Model::read`]) or in the file ([`Model::open`]).
+    /// Compiles a model whose weights are in memory ([`Model::read`]) or in the file ([`Model::open`]).
     ///
     /// # Errors
-    /// Those of the engine and the preprocessing, or that the model does not answer with keypoints.
+    /// Errors of the engine and the preprocessing, or if the model does not predict keypoints.
     pub fn new<W: TensorSource>(model: Model<W>) -> Result<Self, Error> {
         ModelOptions::new().compile(model)?.into_pose()
     }
 
-    /// The same estimator with the flip test: every person is looked at once more mirrored, and the heat maps are averaged.
-    /// Twice the work, and usually a little better.
+    /// Enables the flip test: the network also runs on the mirrored image of every person, and the heat maps are
+    /// averaged. This doubles the work and is usually slightly better.
     #[must_use]
     pub fn with_flip(self) -> Self {
         Self { flip: Some(self.skeleton().mirrored()), ..self }
     }
 
-    /// Threads of one prediction, the caller's included.
+    /// Number of threads of one prediction, including the caller's.
     pub fn threads(&self) -> usize {
         self.network.threads()
     }
 
-    /// How image files are to be decoded for the model.
+    /// Options for decoding image files for the model.
     pub fn decode_options(&self) -> DecodeOptions {
         self.network.transform.decode_options()
     }
 
-    /// The model, without its weights: they are packed in the [plan](Self::plan).
+    /// The model without its weights: they are packed in the [plan](Self::plan).
     pub fn model(&self) -> &Model<()> {
         &self.network.model
     }
@@ -114,19 +114,24 @@ impl PoseEstimator {
         PersonCrop::around(bbox, self.maps.input)
     }
 
-    /// What the attention of every dynamic layer is for one box.
+    /// The attention of every dynamic layer for one box.
     ///
     /// # Errors
-    /// The engine's.
+    /// Errors of the engine.
     pub fn attention(&self, image: &Image, bbox: PersonBox) -> Result<Vec<LayerAttention>, Error> {
         Ok(self.network.run_with_attention(&self.network.transform.crop(image, self.crop(bbox)))?.1)
     }
 
-    /// The joints in each box, in pixels of the image.
+    /// The keypoints in each box, in pixels of the image.
     ///
     /// # Errors
+<<<<<<< HEAD
     /// The engine's, or that the network's output is NaN or infinite for some joint.
     pub fn predict(&self, image: &Image, boxes: &[PersonBox]) -> Result<Vec<Vec<FoundKeypoint>>, Error> {
+=======
+    /// Errors of the engine, or if the network's output is NaN or infinite for a keypoint.
+    pub fn predict(&self, image: &Image, boxes: &[PersonBox]) -> Result<Vec<Vec<FoundKeypoint>>, Error> {
+>>>>>>> h-prose2
         let answers = self.answers(image, boxes)?;
         let unknown = answers.iter().flatten().filter(|joint| !joint.is_known()).count();
         match unknown {
@@ -135,8 +140,13 @@ impl PoseEstimator {
         }
     }
 
+<<<<<<< HEAD
     /// As [`predict`](Self::predict), but joints may be unknown ([`FoundKeypoint::is_known`]).
     pub(crate) fn answers(&self, image: &Image, boxes: &[PersonBox]) -> Result<Vec<Vec<FoundKeypoint>>, Error> {
+=======
+    /// Like [`predict`](Self::predict), but keypoints may be unknown ([`FoundKeypoint::is_known`]).
+    pub(crate) fn answers(&self, image: &Image, boxes: &[PersonBox]) -> Result<Vec<Vec<FoundKeypoint>>, Error> {
+>>>>>>> h-prose2
         let mut answers = Vec::with_capacity(boxes.len());
         for boxes in boxes.chunks(GROUP) {
             let crops: Vec<PersonCrop> = boxes.iter().map(|bbox| self.crop(*bbox)).collect();
@@ -156,7 +166,7 @@ impl PoseEstimator {
         Ok(answers)
     }
 
-    /// The heat maps of some crops, one behind the other.
+    /// The heat maps of several crops, one after the other.
     fn run(&self, image: &Image, crops: &[PersonCrop]) -> Result<Vec<f32>, Error> {
         let inputs: Vec<f32> = crops.iter().flat_map(|crop| self.network.transform.crop(image, *crop)).collect();
         self.network.run(&inputs, crops.len())

@@ -1,4 +1,4 @@
-//! A model that answers in one way or another.
+//! Either kind of model.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::network::Network;
 use crate::options::ModelOptions;
 use crate::pose::PoseEstimator;
 
-/// A compiled model, by what it answers.
+/// A compiled model, by the kind of its predictions.
 #[derive(Debug)]
 pub enum Predictor {
     /// Classes.
@@ -22,14 +22,14 @@ pub enum Predictor {
 }
 
 impl Predictor {
-    /// A model whose network is compiled already; of `options` threads and image limits are read. `deviation` is that of a bank
-    /// that was chosen for the network.
+    /// Creates a predictor from a compiled plan. Of `options`, only threads and image limits are used. `deviation` is
+    /// that of an automatically chosen bank.
     ///
     /// # Errors
-    /// Those of the preprocessing, or that there is no memory to run the plan.
+    /// Errors of the preprocessing, or if there is not enough memory to run the plan.
     ///
     /// # Panics
-    /// When the plan's input or answer is not of the shape of the model's.
+    /// If the shapes of the plan's input or output are not those of the model.
     pub fn new(
         model: Model<()>,
         plan: impl Into<Arc<Plan>>,
@@ -46,7 +46,7 @@ impl Predictor {
     /// The classifier.
     ///
     /// # Errors
-    /// When the model answers with keypoints.
+    /// If the model predicts keypoints.
     pub fn into_classifier(self) -> Result<Classifier, Error> {
         match self {
             Self::Classifier(classifier) => Ok(classifier),
@@ -57,7 +57,7 @@ impl Predictor {
     /// The keypoint network.
     ///
     /// # Errors
-    /// When the model answers with classes.
+    /// If the model predicts classes.
     pub fn into_pose(self) -> Result<PoseEstimator, Error> {
         match self {
             Self::Pose(pose) => Ok(pose),
@@ -72,23 +72,23 @@ impl Predictor {
         }
     }
 
-    /// The model, without its weights: they are packed in the [plan](Self::plan).
+    /// The model without its weights: they are packed in the [plan](Self::plan).
     pub fn model(&self) -> &Model<()> {
         &self.network().model
     }
 
-    /// The compiled network. Share it with a [`Session`](dyconv_engine::Session) of your own.
+    /// The compiled network. It can be shared with a [`Session`](dyconv_engine::Session) of your own.
     pub fn plan(&self) -> &Arc<Plan> {
         self.network().plan()
     }
 
-    /// Threads of one prediction, the caller's included.
+    /// Number of threads of one prediction, including the caller's.
     pub fn threads(&self) -> usize {
         self.network().threads()
     }
 
-    /// By how much answers to probe inputs deviate from those of exact banks, as a share of the largest answer; of
-    /// [`Bank::Auto`](crate::Bank::Auto) only.
+    /// Deviation of the outputs for probe inputs from those of exact banks, as a fraction of the largest output; only
+    /// for [`Bank::Auto`](crate::Bank::Auto).
     pub fn bank_deviation(&self) -> Option<f64> {
         self.network().deviation
     }

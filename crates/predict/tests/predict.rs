@@ -1,4 +1,5 @@
-//! Classifiers and keypoint networks as library users meet them: from bytes, in batches, on many threads, with attention.
+//! Classifiers and keypoint networks as a library user calls them: from bytes, in batches, on many threads, with
+//! attention.
 
 use dyconv_data::{Image, PersonBox, Transform};
 use dyconv_engine::oracle;
@@ -10,7 +11,7 @@ use dyconv_task::{Preprocessing, Skeleton, Task};
 
 const SIDE: usize = 32;
 
-/// A network with routers that are not near uniform, so that their attention differs from image to image.
+/// A network whose routers are far from uniform, so that its attention differs from image to image.
 fn model(name: &str, task: Task) -> Model {
     let outputs = match &task {
         Task::Classification { classes } => classes.len(),
@@ -112,7 +113,7 @@ fn attention_is_that_of_the_oracle() {
             assert_eq!((found.kernels.len(), kernels.len()), (4, 4), "{name} {layer}");
             assert!((found.kernels.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{name} {layer}: softmax sums to one");
             for (a, b) in found.kernels.iter().zip(kernels) {
-                // Rounding errors of as many layers as stand before.
+                // Rounding errors accumulate over the preceding layers.
                 assert!((a - b).abs() < 1e-4, "{name} {layer}: {:?}, expected {kernels:?}", found.kernels);
             }
         }

@@ -1,4 +1,4 @@
-//! f32 rounded to bf16.
+//! Rounding from f32 to bf16.
 
 /// The nearest bf16, ties to even, in the low half of a word; NaN stays NaN.
 #[inline(always)]
@@ -10,13 +10,13 @@ pub fn bf16(x: f32) -> u32 {
 /// Largest finite bf16.
 const BF16_MAX: f32 = f32::from_bits(0x7f7f_0000);
 
-/// The nearest weight that stays finite as bf16.
+/// The value, clamped to the range of finite bf16.
 #[inline(always)]
 pub fn bf16_range(weight: f32) -> f32 {
     weight.clamp(-BF16_MAX, BF16_MAX)
 }
 
-/// The nearest finite bf16, as [`bf16`]: where that would round a large weight to infinity, the largest there is.
+/// The nearest finite bf16, as [`bf16`]; large values that it would round to infinity become the largest finite one.
 #[inline(always)]
 pub fn bf16_weight(weight: f32) -> u32 {
     bf16(bf16_range(weight))

@@ -1,4 +1,4 @@
-//! Memory that begins on a cache line, so that no vector straddles two, and on huge pages where it is large.
+//! Memory that is aligned to cache lines, so that no vector straddles two, and that uses huge pages if it is large.
 #![allow(unsafe_code, reason = "views lines of bytes as numbers")]
 
 use std::collections::TryReserveError;
@@ -10,14 +10,14 @@ use crate::huge_pages;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// From this many bytes on, huge pages are asked for.
+/// Minimum size in bytes for which huge pages are requested.
 const LARGE: usize = 4 << 20;
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([u8; LINE]);
 
-/// Numbers whose every bit pattern is valid, and zero when all bits are.
+/// Numbers for which every bit pattern is valid and all-zero bits are zero.
 pub trait Plain: Copy + private::Sealed {}
 
 mod private {
@@ -31,7 +31,7 @@ impl Plain for f32 {}
 impl Plain for u32 {}
 impl Plain for i8 {}
 
-/// Numbers in memory that begins on a cache line.
+/// A buffer of numbers, aligned to a cache line.
 #[derive(Clone)]
 pub struct Buffer<T: Plain> {
     lines: Vec<Line>,
@@ -40,12 +40,12 @@ pub struct Buffer<T: Plain> {
 }
 
 impl<T: Plain> Buffer<T> {
-    /// Without values.
+    /// An empty buffer.
     pub const fn new() -> Self {
         Self { lines: Vec::new(), len: 0, of: PhantomData }
     }
 
-    /// The first `len` values, after growing if there are fewer. They hold what was left from before, or zeros.
+    /// The first `len` values, after growing the buffer if necessary. They hold previous contents, or zeros.
     pub fn ensure_len(&mut self, len: usize) -> &mut [T] {
         if self.len < len {
             *self = Self::new();
@@ -54,18 +54,18 @@ impl<T: Plain> Buffer<T> {
         &mut self[..len]
     }
 
-    /// `len` zeros.
+    /// A buffer of `len` zeros.
     ///
     /// # Panics
-    /// When there is no memory for them.
+    /// If memory is exhausted.
     pub fn zeroed(len: usize) -> Self {
         Self::try_zeroed(len).unwrap_or_else(|e| panic!("no memory for {len} values: {e}"))
     }
 
-    /// `len` zeros.
+    /// A buffer of `len` zeros.
     ///
     /// # Errors
-    /// When there is no memory for them.
+    /// If memory is exhausted.
     pub fn try_zeroed(len: usize) -> Result<Self, TryReserveError> {
         let bytes = len.saturating_mul(size_of::<T>());
         let count = bytes.div_ceil(LINE);

@@ -1,6 +1,6 @@
-//! One function per instruction set, from one body.
+//! Compiles one generic body into one function per instruction set.
 
-/// Calls `body(token, arguments…)` compiled for the instruction set of `isa`.
+/// Calls `body(token, arguments…)`, compiled for the instruction set of `isa`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! dispatch {
@@ -45,7 +45,7 @@ macro_rules! dispatch {
     }};
 }
 
-/// Like [`dispatch!`], for bodies that round to bf16 or multiply it: compiled once more, for its instructions.
+/// Like [`dispatch!`], for bodies that round to bf16 or multiply bf16: compiled once more, with the bf16 instructions.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! dispatch_bf16 {
@@ -109,7 +109,7 @@ mod tests {
         }
     }
 
-    /// Rounding, ties and NaN; then products of pairs that are exact in f32.
+    /// Rounding, ties and NaN; then products of pairs, which are exact in f32.
     #[inline(always)]
     fn check_bf16<L: Lanes>(l: L, name: &str) {
         let mut values: [f32; LANES] = std::array::from_fn(|i| (i as f32 - 7.3) * 1.37);

@@ -1,4 +1,4 @@
-//! Huge pages: a stream of weights or activations crosses far fewer page borders there.
+//! Huge pages: streams of weights or activations cause far fewer TLB misses there.
 #![allow(unsafe_code, reason = "advises the system about pages")]
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::ops::Range;
 /// Bytes of a huge page.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Asks for huge pages for memory that is not written yet. A refusal costs only speed.
+/// Requests huge pages for memory that is not written yet. If the request fails, only speed is lost.
 pub(crate) fn request<T>(memory: &mut [MaybeUninit<T>]) {
     let start = memory.as_mut_ptr().cast::<u8>();
     advise_new(start, size_of_val(memory));
@@ -18,7 +18,7 @@ pub(crate) fn request<T>(memory: &mut [MaybeUninit<T>]) {
 fn advise_new(start: *mut u8, bytes: usize) {
     const PAGE: usize = 4096;
     let skip = start.addr().next_multiple_of(PAGE) - start.addr();
-    // Miri knows no advice.
+    // Miri does not support `madvise`.
     if bytes > skip && !cfg!(miri) {
         let (start, bytes) = (start.wrapping_add(skip), (bytes - skip) / PAGE * PAGE);
         // SAFETY: the range is page-aligned and inside one allocation; the advice changes no value.
@@ -29,10 +29,10 @@ fn advise_new(start: *mut u8, bytes: usize) {
 #[cfg(not(target_os = "linux"))]
 fn advise_new(_start: *mut u8, _bytes: usize) {}
 
-/// Moves values to huge pages, wherever the ranges of addresses fill at least half of one. Changes no value; a refusal costs
-/// only speed.
+/// Moves values to huge pages wherever the address ranges fill at least half of one. No value changes; if the system
+/// refuses, only speed is lost.
 ///
-/// Call it once, when all weights are in place: they are copied, at about a gigabyte in a second.
+/// Call it once, when all weights are in place: it copies them, at about 1 GB/s.
 pub fn advise_huge_pages(ranges: impl IntoIterator<Item = Range<usize>>) {
     for (page, filled) in pages(ranges) {
         if filled >= HUGE_PAGE / 2 {
@@ -41,7 +41,7 @@ pub fn advise_huge_pages(ranges: impl IntoIterator<Item = Range<usize>>) {
     }
 }
 
-/// The huge pages that the ranges touch, and how many bytes of each they fill.
+/// The huge pages that the ranges touch, with the number of bytes that they fill in each.
 fn pages(ranges: impl IntoIterator<Item = Range<usize>>) -> BTreeMap<usize, usize> {
     let mut pages = BTreeMap::new();
     for Range { start: mut at, end } in ranges {
@@ -56,7 +56,7 @@ fn pages(ranges: impl IntoIterator<Item = Range<usize>>) -> BTreeMap<usize, usiz
 
 #[cfg(target_os = "linux")]
 fn collapse(page: usize) {
-    /// `libc` has it for the GNU C library only.
+    /// `libc` defines it only for the GNU C library.
     const MADV_COLLAPSE: libc::c_int = 25;
     // SAFETY: this advice moves pages without changing a value, whatever else lies in them; it fails where there are none.
     unsafe { libc::madvise(std::ptr::without_provenance_mut(page), HUGE_PAGE, MADV_COLLAPSE) };

@@ -1,4 +1,4 @@
-//! The instruction sets, and the one that is used.
+//! The instruction sets, and the choice among them.
 
 use std::sync::OnceLock;
 
@@ -9,16 +9,16 @@ use crate::portable::Portable;
 #[cfg(target_arch = "x86_64")]
 use crate::x86::{Avx2, Avx512};
 
-/// An instruction set that this CPU has. Every kernel is given one.
+/// An instruction set that this CPU supports. It is an argument of every kernel.
 #[derive(Debug, Clone, Copy)]
 pub struct Isa(Token);
 
-/// The proof that this CPU has an instruction set. Hidden: [`dispatch!`](crate::dispatch!) matches on it, in any crate, and the
-/// compiler finds the places where a new one is missing.
+/// Proof that this CPU supports an instruction set. Hidden: [`dispatch!`](crate::dispatch!) matches on it, in any
+/// crate, and the compiler reports the places where a new one is missing.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy)]
 pub enum Token {
-    /// Plain Rust, everywhere.
+    /// Plain Rust, on every CPU.
     Portable(Portable),
     /// NEON of 64-bit ARM.
     #[cfg(target_arch = "aarch64")]
@@ -29,13 +29,13 @@ pub enum Token {
     /// AVX-512F.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
-    /// AVX-512 with products of bf16; all else is as for AVX-512F.
+    /// AVX-512F with AVX512-BF16 for products of bf16; everything else is as for AVX-512F.
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16(Avx512<true>),
 }
 
 impl Isa {
-    /// All names, whatever the CPU.
+    /// All names, including those that this CPU does not support.
     const NAMES: [&str; 5] = ["portable", "neon", "avx2", "avx512", "avx512bf16"];
 
     /// The fastest instruction set of this CPU.
@@ -43,11 +43,11 @@ impl Isa {
         Self::available().last().copied().unwrap_or_else(Self::portable)
     }
 
-    /// The instruction set that the environment variable `DYCONV_ISA` names, or the fastest of this CPU. The variable is read
-    /// once: a process keeps its choice.
+    /// The instruction set named by the environment variable `DYCONV_ISA`, or the fastest of this CPU. The variable is
+    /// read once, so the choice of a process never changes.
     ///
     /// # Errors
-    /// A sentence that names the possible values, where the variable holds another.
+    /// If the variable has another value: a message that names the possible ones.
     pub fn chosen() -> Result<Self, String> {
         static CHOSEN: OnceLock<Result<Isa, String>> = OnceLock::new();
         CHOSEN.get_or_init(|| Self::named(std::env::var_os("DYCONV_ISA").as_deref())).clone()
@@ -59,7 +59,7 @@ impl Isa {
         self.0
     }
 
-    /// As [`chosen`](Self::chosen), for this value of the variable; none and an empty one are no choice.
+    /// Like [`chosen`](Self::chosen), for this value of the variable; a missing or empty value means the fastest.
     fn named(name: Option<&std::ffi::OsStr>) -> Result<Self, String> {
         match name {
             Some(name) if !name.is_empty() => Self::by_name(&name.to_string_lossy()),
@@ -67,10 +67,10 @@ impl Isa {
         }
     }
 
-    /// The instruction set of this name ([`name`](Self::name)).
+    /// The instruction set with this name ([`name`](Self::name)).
     ///
     /// # Errors
-    /// A sentence that says what there is instead.
+    /// If there is none: a message that lists the available ones.
     pub fn by_name(name: &str) -> Result<Self, String> {
         let names: Vec<&str> = Self::available().iter().map(|isa| isa.name()).collect();
         let found = Self::available().into_iter().find(|isa| isa.name() == name);
@@ -82,7 +82,7 @@ impl Isa {
         })
     }
 
-    /// The fallback that every CPU has.
+    /// The fallback for every CPU.
     pub fn portable() -> Self {
         Self(Token::Portable(Portable::new()))
     }
@@ -116,7 +116,7 @@ impl Isa {
         }
     }
 
-    /// Whether bf16 is multiplied by an instruction made for it; otherwise it is widened to f32 first.
+    /// Whether the CPU has instructions that multiply bf16; otherwise bf16 is widened to f32 first.
     pub fn multiplies_bf16(self) -> bool {
         match self.0 {
             #[cfg(target_arch = "x86_64")]

@@ -1,16 +1,16 @@
-//! Arithmetic on sixteen f32 values, whatever registers hold them.
+//! Arithmetic on sixteen f32 values, independent of the registers that hold them.
 
 #![allow(unsafe_code, reason = "declares reads and writes through pointers")]
 
 use crate::bf16::bf16;
 
-/// Number of f32 values that kernels treat together, and the width of a packed panel.
+/// Number of f32 values that kernels process together, and width of a packed vector.
 pub const LANES: usize = 16;
 
 /// Arithmetic on [`LANES`] values.
 pub trait Lanes: Copy {
-    /// Pixels per tile of the panel convolution one, two and three vectors wide, by the number of registers; zero where
-    /// the registers do not suffice.
+    /// Pixels per tile of the panel convolution for panels one, two and three vectors wide, as the number of registers
+    /// permits; zero if there are too few registers.
     const TILE_ROWS: [usize; 3];
     /// The lanes in registers.
     type V: Copy;
@@ -50,32 +50,34 @@ pub trait Lanes: Copy {
     /// # Safety
     /// `from` is valid for reading them.
     unsafe fn read_bytes(self, from: *const i8) -> Self::V;
-    /// Asks for a cache line that will be read soon; any address will do.
+    /// Prefetches a cache line that will be read soon; any address is allowed.
     fn prefetch(self, from: *const u8);
     /// a + b
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// a · b
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
-    /// a · b + c, rounded once where the CPU can.
+    /// a · b + c, with a single rounding if the CPU has FMA.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// The larger; `b` when either is NaN.
+    /// The larger one; `b` if either is NaN.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The larger; NaN when either is.
+    /// The larger one; NaN if either is NaN.
     fn maximum(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The smaller; `b` when either is NaN.
+    /// The smaller one; `b` if either is NaN.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
 
-    /// Lanes that hold words of two bf16 values: the low halves, and the high halves, as f32.
+    /// Unpacks lanes that hold words of two bf16: the low halves and the high halves, as f32.
     fn unpack_bf16(self, words: Self::V) -> [Self::V; 2];
 
-    /// a · b + c, the lanes of a and b holding words of two bf16 values whose products are added: in f32, or as the CPU does.
+    /// a · b + c, where the lanes of a and b hold words of two bf16 whose products are added: in f32, or as the CPU
+    /// does it.
     #[inline(always)]
     fn dot_bf16(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         let ([a0, a1], [b0, b1]) = (self.unpack_bf16(a), self.unpack_bf16(b));
         self.mul_add(a1, b1, self.mul_add(a0, b0, c))
     }
 
-    /// Writes the first 2·n lanes, rounded to bf16, as `n` words of two, at most eight: the first of two in the low half.
+    /// Rounds the first 2·n lanes to bf16 and writes them as `n` words, at most eight; the first of each pair is in the
+    /// low half.
     ///
     /// # Safety
     /// `to` is valid for writing `n` words.
@@ -88,7 +90,7 @@ pub trait Lanes: Copy {
         }
     }
 
-    /// Vector j of the result holds lane j of every vector.
+    /// Transposes: vector j of the result holds lane j of every vector.
     #[inline(always)]
     fn transpose(self, rows: [Self::V; LANES]) -> [Self::V; LANES] {
         let mut columns = [[0.0; LANES]; LANES];
@@ -104,8 +106,8 @@ pub trait Lanes: Copy {
         result
     }
 
-    /// Runs a part of a kernel as a function of its own, compiled for the instruction set. Variants of a body that are inlined
-    /// side by side make functions that a compiler takes minutes for.
+    /// Runs a part of a kernel as a separate function, compiled for the instruction set. Inlining many variants of a
+    /// body into one function would make it take minutes to compile.
     fn outlined<P: Part<Self>>(self, part: P);
 
     /// The lanes as an array.
@@ -133,17 +135,17 @@ pub trait Lanes: Copy {
 
 /// A part of a kernel: see [`Lanes::outlined`]. Implementations of `run` are `#[inline(always)]`.
 pub trait Part<L: Lanes> {
-    /// Does the work.
+    /// Runs the part.
     fn run(self, l: L);
 }
 
-/// Sixteen values of a slice, from `at` on.
+/// Sixteen values of a slice, starting at `at`.
 #[inline(always)]
 pub fn lanes(from: &[f32], at: usize) -> &[f32; LANES] {
     from[at..at + LANES].try_into().expect("as many as lanes")
 }
 
-/// As [`lanes`], to write to.
+/// Like [`lanes`], but mutable.
 #[inline(always)]
 pub fn lanes_mut(from: &mut [f32], at: usize) -> &mut [f32; LANES] {
     (&mut from[at..at + LANES]).try_into().expect("as many as lanes")

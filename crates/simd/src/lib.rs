@@ -1,13 +1,15 @@
-//! Sixteen f32 lanes and the instruction sets that carry them; memory that suits them.
+//! Sixteen f32 lanes, the instruction sets that implement them, and suitably aligned memory.
 //!
-//! This crate belongs to `dyconv-kernels` and `dyconv-train-kernels`. Of its items, others are meant to use [`Isa`], [`Buffer`],
-//! [`keep_freed_memory`] and [`advise_huge_pages`] only, as those crates re-export them; all else may change with any version.
+//! This crate is an implementation detail of `dyconv-kernels` and `dyconv-train-kernels`. Other crates should use only
+//! [`Isa`], [`Buffer`], [`keep_freed_memory`] and [`advise_huge_pages`], which those crates re-export; everything else
+//! may change in any version.
 //!
-//! A kernel is written once, generic over [`Lanes`], as an `#[inline(always)]` body. [`dispatch!`] wraps that body into one
-//! function per instruction set. Bodies hold no closures around lanes: a closure is compiled for the plain CPU and would be
-//! called, not inlined. For the same reason every helper that a body calls is `#[inline(always)]`. [`dispatch_bf16!`] does the
-//! same for bodies that multiply bf16. The tokens (`Portable`, `Neon`, `Avx2`, `Avx512`) have private fields: to hold one is proof
-//! that this CPU executes it, which is all that the unsafe calls below rely on.
+//! A kernel is written once, generic over [`Lanes`], as an `#[inline(always)]` body. [`dispatch!`] wraps that body into
+//! one function per instruction set. Bodies must not use closures on lanes: a closure is compiled for the baseline CPU
+//! and would be called instead of inlined. For the same reason every helper that a body calls is `#[inline(always)]`.
+//! [`dispatch_bf16!`] does the same for bodies that multiply bf16. The tokens (`Portable`, `Neon`, `Avx2`, `Avx512`)
+//! have private fields: holding one proves that this CPU supports the instruction set, which is all that the unsafe
+//! calls below rely on.
 
 mod bf16;
 mod buffer;

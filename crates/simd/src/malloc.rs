@@ -1,10 +1,11 @@
-//! Memory that a training step gives back and the next one asks for again.
+//! Keeps memory that a training step frees for the next step.
 
-/// Keeps freed memory in this process, on huge pages where the system has them, instead of giving it back to the system.
+/// Keeps freed memory in this process, on huge pages if the system has them, instead of returning it to the system.
 ///
-/// A training step allocates every activation and frees it again. Maps of many megabytes come from the system each time, page
-/// by page and zeroed, which is a good part of a step. A program that trains calls this once, before anything large; it
-/// never gives memory back afterwards. It does something on Linux with the GNU C library, and nothing elsewhere.
+/// A training step allocates every activation and frees it again. Without this, allocations of many megabytes come from
+/// the system each time, page by page and zeroed, which takes a good part of a step. A program that trains calls this
+/// once, before any large allocation; it never returns memory afterwards. It has an effect only on Linux with the GNU C
+/// library.
 ///
 /// ```
 /// dyconv_simd::keep_freed_memory();
@@ -22,7 +23,7 @@ fn keep() {
         libc::mallopt(libc::M_MMAP_MAX, 0);
         libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
     }
-    // What is freed stays in the heap, so the advice holds for what is allocated there later. Addresses cost nothing until
+    // Freed memory stays in the heap, so the advice applies to later allocations there. Addresses cost nothing until
     // they are written to.
     let mut bytes = 1usize << (usize::BITS - 3).min(32);
     let mut block = Vec::<u8>::new();

@@ -1,7 +1,7 @@
-//! Lanes in NEON: four registers of four.
+//! Lanes in NEON: four registers of four values.
 //!
-//! As in `x86.rs` the methods are inlined into the `#[target_feature]` functions that [`dispatch!`](crate::dispatch!) writes, and each
-//! `unsafe` rests on the token and, where memory is touched, on a reference or the caller's promise.
+//! As in `x86.rs`, the methods are inlined into the `#[target_feature]` functions that [`dispatch!`](crate::dispatch!)
+//! generates. Each `unsafe` relies on the token and, if it accesses memory, on a reference or the caller's promise.
 #![allow(unsafe_code, reason = "intrinsics: the token proves the CPU has them")]
 
 use std::arch::aarch64::*;
@@ -19,7 +19,7 @@ impl Neon {
     }
 }
 
-/// The same on each of the four registers of `a` and `b`.
+/// Applies an operation to each of the four registers of `a` and `b`.
 macro_rules! each {
     ($a:expr, $b:expr, |$x:ident, $y:ident| $f:expr) => {{
         let (a, b) = ($a, $b);
@@ -38,7 +38,7 @@ macro_rules! each {
 }
 
 impl Lanes for Neon {
-    // Of 32 registers six rows take 24, a vector of the panel four, a pixel one.
+    // Of 32 registers, six rows take 24, a vector of the panel four, and a pixel one.
     const TILE_ROWS: [usize; 3] = [6, 0, 0];
     type V = [float32x4_t; 4];
 

@@ -1,12 +1,12 @@
-//! Lanes in plain Rust: short loops over arrays that the compiler turns into whatever vectors the target has.
+//! Lanes in plain Rust: short loops over arrays, which the compiler vectorizes for the target.
 //!
-//! A product and a sum are rounded separately: without a hardware instruction `f32::mul_add` is a slow library call.
+//! Product and sum are rounded separately: without a hardware instruction, `f32::mul_add` is a slow library call.
 
 #![allow(unsafe_code, reason = "reads and writes through pointers, as the callers promise")]
 
 use crate::lanes::{LANES, Lanes, Part};
 
-/// Proof that plain Rust runs here.
+/// Token of plain Rust, which every CPU supports.
 #[derive(Debug, Clone, Copy)]
 pub struct Portable(());
 

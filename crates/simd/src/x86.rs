@@ -1,8 +1,8 @@
-//! Lanes in AVX2 (two registers of eight) and AVX-512 (one of sixteen).
+//! Lanes in AVX2 (two registers of eight values) and AVX-512 (one of sixteen).
 //!
 //! The methods are `#[inline(always)]`, so the intrinsics end up inside the `#[target_feature]` functions that
-//! [`dispatch!`](crate::dispatch!) writes. Each `unsafe` rests on the token (the CPU has the instructions) and, where memory is
-//! touched, on a reference or a mask that covers exactly the lanes accessed.
+//! [`dispatch!`](crate::dispatch!) generates. Each `unsafe` relies on the token (the CPU has the instructions) and, if it accesses
+//! memory, on a reference or a mask that covers exactly the lanes accessed.
 #![allow(unsafe_code, reason = "intrinsics: the tokens prove the CPU has them")]
 
 use std::arch::x86_64::*;
@@ -19,7 +19,7 @@ impl Avx2 {
     }
 }
 
-/// Proof that this CPU has AVX-512F, and where BF16 is true also AVX512-BF16.
+/// Proof that this CPU has AVX-512F, and, if BF16, also AVX512-BF16.
 #[derive(Debug, Clone, Copy)]
 pub struct Avx512<const BF16: bool = false>(());
 
@@ -29,7 +29,7 @@ impl<const BF16: bool> Avx512<BF16> {
         found.then_some(Self(()))
     }
 
-    /// Proof of less.
+    /// Weakens the proof to AVX-512F.
     #[inline(always)]
     pub fn without_bf16(self) -> Avx512<false> {
         Avx512(())
@@ -202,7 +202,7 @@ impl Lanes for Avx2 {
     }
 }
 
-/// Transposes eight rows of eight.
+/// Transposes eight rows of eight values.
 ///
 /// # Safety
 /// The CPU has AVX.
@@ -229,7 +229,7 @@ unsafe fn transpose_eight(r: &mut [__m256; 8]) {
     }
 }
 
-/// The lanes below `n`, which the caller keeps at [`LANES`] or less.
+/// A mask of the lanes below `n`, which the caller keeps at [`LANES`] or less.
 #[inline(always)]
 fn mask(n: usize) -> __mmask16 {
     assert!(n <= LANES);
@@ -285,7 +285,7 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
             let words = if BF16 {
                 std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v))
             } else {
-                // The nearest, ties to even; NaN only loses its low half and stays quiet.
+                // Rounds to nearest, ties to even. A NaN only loses its low half and stays quiet.
                 let bits = _mm512_castps_si512(v);
                 let even = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
                 let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));

@@ -1,4 +1,4 @@
-//! Activations after a batch norm, and their derivatives, as types that a loop is compiled for.
+//! Activations after a batch norm and their derivatives, as types for which loops are monomorphized.
 
 /// The activation after a batch norm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum NormActivation {
     HardSwish,
 }
 
-/// An activation known when a loop is compiled.
+/// An activation known at compile time.
 pub(super) trait Act: Copy {
     /// act(z)
     fn apply(self, z: f32) -> f32;
@@ -75,7 +75,7 @@ impl Act for HardSwish {
     }
 }
 
-/// min(max(z, 0), 6) in comparisons that lanes have; NaN stays NaN.
+/// min(max(z, 0), 6), written with comparisons that vectorize; NaN stays NaN.
 #[inline(always)]
 fn clamp6(z: f32) -> f32 {
     let z = if z < 0.0 { 0.0 } else { z };

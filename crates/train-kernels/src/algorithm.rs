@@ -1,4 +1,4 @@
-//! Which algorithm computes a convolution over a batch.
+//! Choice of the algorithm that computes a convolution over a batch.
 
 use crate::geometry::BatchConv;
 use crate::winograd;
@@ -6,25 +6,26 @@ use crate::winograd;
 /// How a convolution over a batch is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConvAlgorithm {
-    /// Tap by tap, where each channel has its own kernel.
+    /// Tap by tap, if each channel has its own kernel.
     Depthwise,
-    /// Mix the kernel of a sample, then convolve.
+    /// Mix the kernel of each sample, then convolve.
     PerSample,
     /// Convolve with all K kernels, then mix; a static kernel is K = 1.
     PerBank,
-    /// The same on the points of Winograd's convolution: for 3×3 taps at stride one.
+    /// As [`PerBank`](Self::PerBank), but in the Winograd domain: for 3×3 taps at stride one.
     Winograd,
 }
 
-/// Multiplications that cost as much as mixing one weight: K loads from the second-level cache, packing, and in the
+/// Number of multiplications that cost as much as mixing one weight: K loads from the L2 cache, packing, and in the
 /// backward pass K more loads and K updates.
 const MIXING: usize = 36;
 
-/// Samples from which on a bank meets enough pixels at once.
+/// Minimum number of samples for which one pass over a bank covers enough pixels.
 const MIN_BATCH_PER_BANK: usize = 4;
 
 impl ConvAlgorithm {
-    /// For a static kernel: Winograd where it needs fewer products for each weight and sample than there are output pixels.
+    /// The algorithm for a static kernel: Winograd if it needs fewer products per weight and sample than there are
+    /// output pixels.
     pub fn of_static(c: &BatchConv) -> Self {
         if c.is_depthwise() {
             Self::Depthwise
@@ -35,8 +36,9 @@ impl ConvAlgorithm {
         }
     }
 
-    /// For a mixture of `kernels` kernels. What is weighed are the products for each weight and sample: K for each pixel with
-    /// whole banks, K for each of Winograd's points (and its transforms), or one for each pixel and the cost of mixing.
+    /// The algorithm for a mixture of `kernels` kernels. Compares the products per weight and sample: with whole banks,
+    /// K for each pixel; with Winograd, K for each point plus the transforms; per sample, one for each pixel plus the
+    /// cost of mixing.
     pub fn of_mixture(c: &BatchConv, kernels: usize) -> Self {
         if c.is_depthwise() {
             return Self::Depthwise;
@@ -74,7 +76,7 @@ mod tests {
         assert_eq!(ConvAlgorithm::of_mixture(&c(64, 7, 1), 4), ConvAlgorithm::PerSample);
         assert_eq!(ConvAlgorithm::of_mixture(&small, 4), ConvAlgorithm::PerBank);
         assert_eq!(ConvAlgorithm::of_mixture(&BatchConv { batch: 2, ..small }, 4), ConvAlgorithm::PerSample);
-        // 80 products for each weight, where the definition has 196.
+        // 80 products per weight, where the direct convolution has 196.
         assert_eq!(ConvAlgorithm::of_static(&c(64, 14, 3)), ConvAlgorithm::Winograd);
         assert_eq!(ConvAlgorithm::of_mixture(&c(64, 14, 3), 2), ConvAlgorithm::Winograd);
         assert_eq!(ConvAlgorithm::of_mixture(&c(64, 14, 3), 4), ConvAlgorithm::PerSample);

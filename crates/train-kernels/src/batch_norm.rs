@@ -1,7 +1,7 @@
-//! Batch norm in training with the activation that follows, one channel at a time: y = act(γ·(x − μ)/σ + β).
+//! Training-mode batch norm with the activation that follows, one channel at a time: y = act(γ·(x − μ)/σ + β).
 //!
-//! A channel of a batch fits the second-level cache, so the passes over it (mean, variance, output; two sums, gradient)
-//! read main memory once. The normalised values are computed again in the backward pass rather than kept.
+//! One channel of a batch fits into the L2 cache, so the passes over it (mean, variance, output; two sums, gradient)
+//! read main memory once. The backward pass recomputes the normalized values instead of storing them.
 
 use std::mem::MaybeUninit;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use crate::activation::{Act, NormActivation, with_act};
 use crate::geometry::split;
 use crate::job::{ENOUGH, Shared, run, written};
 
-/// What a batch norm works with.
+/// Parameters of a batch norm.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchNorm<'a> {
     /// Samples N, channels C, pixels of a map.
@@ -23,13 +23,14 @@ pub struct BatchNorm<'a> {
     pub shift: &'a [f32],
     /// Added to the variance.
     pub eps: f32,
-    /// What follows.
+    /// The activation that follows.
     pub activation: NormActivation,
-    /// Where other processes hold other samples of the batch: replaces each sum by that over all processes.
+    /// Set if other processes hold other samples of the batch: replaces each sum by the sum over all processes.
     pub all_reduce: Option<AllReduce>,
 }
 
-/// Replaces each number by its sum over all processes that share a batch. All call it with equally many.
+/// Sums each number over all processes that share a batch (all-reduce, in place). Every process must pass the same
+/// number of values.
 pub type AllReduce = fn(&mut [f64]);
 
 impl BatchNorm<'_> {
@@ -41,7 +42,7 @@ impl BatchNorm<'_> {
     }
 }
 
-/// The numbers of one channel.
+/// The constants of one channel.
 #[derive(Clone, Copy)]
 struct Channel {
     mean: f32,
@@ -126,10 +127,11 @@ fn gradient_body<L>(
     });
 }
 
-/// Batch norm and activation of `x` `[N, C, H, W]`, with the batch's mean and (biased) variance `[C]`.
+/// Applies batch norm and activation to `x` `[N, C, H, W]`; also returns the mean and the (biased) variance of the
+/// batch, `[C]`.
 ///
 /// # Panics
-/// When a length does not fit.
+/// If a length does not match.
 #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
 pub fn batch_norm_forward(isa: Isa, bn: &BatchNorm<'_>, x: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     bn.check(&[x.len()], &[bn.scale.len(), bn.shift.len()]);
@@ -189,11 +191,11 @@ fn forward(isa: Isa, bn: &BatchNorm<'_>, x: &[f32], y: Shared<'_>, mean: &mut [f
     });
 }
 
-/// Gradients of [`batch_norm_forward`] for `dy` `[N, C, H, W]`: in `x`, in the scale and in the shift. `mean` and
-/// `variance` are those that the forward pass gave.
+/// Gradients of [`batch_norm_forward`] for `dy` `[N, C, H, W]`: with respect to `x`, scale and shift. `mean` and
+/// `variance` are those that the forward pass returned.
 ///
 /// # Panics
-/// When a length does not fit.
+/// If a length does not match.
 #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
 pub fn batch_norm_backward(
     isa: Isa,
@@ -246,7 +248,8 @@ fn backward(
             let at = |i: usize| (i * channels + c) * pixels;
             let inverse = 1.0 / (variance[c] + bn.eps).sqrt();
             let channel = channel(c);
-            // The gradients in scale and shift are this process's part of sums over the batch, as those of all other weights.
+            // The gradients of scale and shift are this process's part of the sums over the batch, like those of all
+            // other weights.
             let sums = sums_of(c);
             let (total, count) = match &of_all {
                 Some((totals, count)) => (totals[c], *count),
@@ -271,7 +274,7 @@ fn backward(
     });
 }
 
-/// Sums over the batch of all processes, channel by channel, and how many values a channel of that batch has.
+/// Sums over the batch of all processes, channel by channel, and the number of values of a channel in that batch.
 fn shares<const N: usize>(
     bn: &BatchNorm<'_>,
     all_reduce: AllReduce,
@@ -296,7 +299,8 @@ mod tests {
     use super::*;
     use dyconv_simd::testing::{assert_close, values};
 
-    /// As if a second process had the same samples: means stay, and each process has half of the gradient of a doubled batch.
+    /// As if a second process had the same samples: the means stay the same, and each process has half of the gradient
+    /// of a doubled batch.
     fn twice(sums: &mut [f64]) {
         sums.iter_mut().for_each(|sum| *sum *= 2.0);
     }
@@ -324,7 +328,7 @@ mod tests {
 
     #[test]
     fn halves_of_a_batch_know_of_each_other() {
-        // The other process has only zeros: sums stay, the count doubles.
+        // The other process has only zeros: the sums stay the same, the count doubles.
         fn with_zeros(sums: &mut [f64]) {
             *sums.last_mut().unwrap() *= 2.0;
         }

@@ -1,7 +1,8 @@
-//! A block of pixels as the columns of a matrix, and back.
+//! Converts a block of pixels to the columns of a matrix (im2col) and back (col2im).
 //!
-//! Row (c, i, j) of the matrix holds, for every output pixel of the block, the input that tap (i, j) of channel c sees,
-//! or zero outside the map. Each plane goes through its [`Phases`], where a tap sees a line of outputs in one piece.
+//! Row (c, i, j) of the matrix holds, for every output pixel of the block, the input under tap (i, j) of channel c, or
+//! zero outside the map. Each plane is first rearranged into [`Phases`], in which the inputs of a tap for a line of
+//! outputs are contiguous.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -11,26 +12,26 @@ use dyconv_simd::{Buffer, Isa};
 use crate::geometry::{BatchConv, Block};
 use crate::phases::Phases;
 
-/// The phases that a block of rows of a convolution sees, with room for them.
+/// The phases that a block of rows of a convolution reads, with a buffer for their values.
 struct Seen {
     c: BatchConv,
     rows: Range<usize>,
     phases: Phases,
-    /// Zero where planes are padded.
+    /// Zero where the planes are padded.
     inputs: Buffer<f32>,
     gradients: Buffer<f32>,
 }
 
 thread_local! {
-    /// What this thread has seen last: the samples of a batch ask for the same, one after the other.
+    /// The phases that this thread used last: the samples of a batch need the same ones, one after the other.
     static LAST: Cell<Option<Box<Seen>>> = const { Cell::new(None) };
 }
 
-/// Values of the phases that are added to together, about: a channel is added to again only after the others, when the memory has
-/// taken what was written.
+/// Approximate number of phase values that are accumulated together. A channel is accumulated into again only after all
+/// others, when the earlier writes have reached memory.
 const TOGETHER: usize = 1 << 12;
 
-/// Lends out what rows of a convolution see.
+/// Calls `work` with the phases that rows of a convolution read.
 fn with_seen(c: &BatchConv, rows: &Range<usize>, work: impl FnOnce(&mut Seen)) {
     let last = LAST.take().filter(|seen| seen.c == *c && seen.rows == *rows);
     let mut seen = last.unwrap_or_else(|| {
@@ -56,8 +57,8 @@ pub(super) fn gather(isa: Isa, c: &BatchConv, x: &[f32], channels: Range<usize>,
     });
 }
 
-/// Adds the columns of one sample's `channels` back to where they came from: `columns` `[channels · taps, all]`, of which
-/// the sample's pixels start at `at`; `to` `[channels, H, W]`.
+/// Adds the columns of the `channels` of one sample back to the pixels they came from: `columns` is `[channels · taps,
+/// all]`, in which the pixels of the sample start at `at`; `to` is `[channels, H, W]`.
 #[allow(clippy::too_many_arguments, reason = "a matrix, a place in it, and where it goes")]
 pub(super) fn scatter(
     isa: Isa,

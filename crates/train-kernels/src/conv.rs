@@ -1,4 +1,4 @@
-//! Convolutions and mixture convolutions of a batch, and their gradients, by whichever algorithm suits the sizes.
+//! Convolutions and mixture convolutions of a batch and their gradients, by the algorithm that suits the sizes.
 
 use dyconv_simd::Isa;
 
@@ -11,7 +11,7 @@ use crate::{depthwise, per_bank, per_sample, winograd};
 /// Convolution of a batch: `x` `[N, C, H, W]`, `weight` `[O, C / groups, kh, kw]`; the result is `[N, O, H', W']`.
 ///
 /// # Panics
-/// When a length does not fit the geometry.
+/// If a length does not match the geometry.
 pub fn conv_forward(isa: Isa, c: &BatchConv, x: &[f32], weight: &[f32]) -> Vec<f32> {
     c.check(x.len(), c.output_len(), weight.len(), 1);
     map(c.output_len(), |y| match ConvAlgorithm::of_static(c) {
@@ -22,21 +22,22 @@ pub fn conv_forward(isa: Isa, c: &BatchConv, x: &[f32], weight: &[f32]) -> Vec<f
     })
 }
 
-/// Gradient of [`conv_forward`] in `x`, for `dy` `[N, O, H', W']`; in other words the transposed convolution of `dy`.
+/// Gradient of [`conv_forward`] with respect to `x`, for `dy` `[N, O, H', W']`; this is the transposed convolution of
+/// `dy`.
 ///
 /// # Panics
-/// When a length does not fit the geometry.
+/// If a length does not match the geometry.
 pub fn conv_dx(isa: Isa, c: &BatchConv, weight: &[f32], dy: &[f32]) -> Vec<f32> {
     let len = c.batch * c.input.iter().product::<usize>();
     c.check(len, dy.len(), weight.len(), 1);
-    // Where neither the kernel nor π has a gradient, the input is not read.
+    // The input is not read, since gradients of neither the kernel nor π are computed.
     map(len, |dx| static_backward(isa, c, &[], weight, dy, Gradients { dx: Some(dx), dbank: None, dpi: None }))
 }
 
-/// Gradient of [`conv_forward`] in `weight`, for `dy` `[N, O, H', W']`.
+/// Gradient of [`conv_forward`] with respect to `weight`, for `dy` `[N, O, H', W']`.
 ///
 /// # Panics
-/// When a length does not fit the geometry.
+/// If a length does not match the geometry.
 pub fn conv_dweight(isa: Isa, c: &BatchConv, x: &[f32], weight: &[f32], dy: &[f32]) -> Vec<f32> {
     c.check(x.len(), dy.len(), weight.len(), 1);
     let mut dweight = vec![0.0; weight.len()];
@@ -57,7 +58,7 @@ fn static_backward(isa: Isa, c: &BatchConv, x: &[f32], weight: &[f32], dy: &[f32
 /// `[N, O, H', W']`.
 ///
 /// # Panics
-/// When a length does not fit the geometry.
+/// If a length does not match the geometry.
 pub fn mix_conv_forward(isa: Isa, c: &BatchConv, x: &[f32], pi: &[f32], bank: &[f32]) -> Vec<f32> {
     mix_forward(isa, c, ConvAlgorithm::of_mixture(c, c.kernels(pi)), x, pi, bank)
 }
@@ -79,10 +80,10 @@ pub(crate) fn mix_forward(
     })
 }
 
-/// Gradients of [`mix_conv_forward`] for `dy` `[N, O, H', W']`: in `x`, `pi` and `bank`.
+/// Gradients of [`mix_conv_forward`] for `dy` `[N, O, H', W']`, with respect to `x`, `pi` and `bank`.
 ///
 /// # Panics
-/// When a length does not fit the geometry.
+/// If a length does not match the geometry.
 pub fn mix_conv_backward(
     isa: Isa,
     c: &BatchConv,
@@ -117,7 +118,7 @@ pub(crate) fn mix_backward(
     (dx, dpi, dbank)
 }
 
-/// A batch of maps of which `write` writes every plane.
+/// Allocates a batch of feature maps, of which `write` writes every plane.
 fn map(len: usize, write: impl FnOnce(Shared<'_>)) -> Vec<f32> {
     #[allow(unsafe_code, reason = "results start uninitialised")]
     // SAFETY: the jobs of every algorithm divide all planes of the result among them (blocks × output channels forward,

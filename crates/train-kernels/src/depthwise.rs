@@ -1,8 +1,9 @@
-//! Depthwise convolution plane by plane.
+//! Depthwise convolution, plane by plane.
 //!
-//! In the [`Phases`] of a plane a whole map is one long loop: y = Σ_t w_t·phases[offset_t ..]. The gradients use the same
-//! layout: dw_t = ⟨dy, phases[offset_t ..]⟩, and a phase of dx is the correlation of dy with the taps that read this phase,
-//! reversed. The pitch leaves so many columns of zeros after each line of dy that no line reaches into the next.
+//! In the [`Phases`] of a plane, the convolution of a whole map is one long loop: y = Σ_t w_t·phases[offset_t ..]. The
+//! gradients use the same layout: dw_t = ⟨dy, phases[offset_t ..]⟩, and a phase of dx is the correlation of dy with the
+//! taps that read this phase, reversed. The pitch leaves enough columns of zeros after each line of dy that no line
+//! reaches into the next.
 
 use dyconv_simd::{Buffer, Isa, LANES};
 
@@ -12,7 +13,7 @@ use crate::job::{ENOUGH, Scratch, Shared, run, sum_parts};
 use crate::mix;
 use crate::phases::Phases;
 
-/// `len` zeros.
+/// Resizes the buffer to `len` zeros.
 fn zeroed(buffer: &mut Buffer<f32>, len: usize) -> &mut [f32] {
     let buffer = buffer.ensure_len(len);
     buffer.fill(0.0);
@@ -71,7 +72,7 @@ pub(super) fn backward(
     let dbank = dbank.map(Shared::new);
     let mut dpi_parts = vec![0.0; if dpi.is_some() { runs.len() * c.batch * kernels } else { 0 }];
     let parts = Shared::new(&mut dpi_parts);
-    // Taps that read each phase, with their offsets into a reversed dy.
+    // The taps that read each phase, with their offsets into a reversed dy.
     let readers: Vec<(Vec<usize>, Vec<usize>)> = (0..phases.count())
         .map(|phase| {
             let taps: Vec<usize> = (0..taps).filter(|t| phases.offsets[*t] / phases.len == phase).collect();

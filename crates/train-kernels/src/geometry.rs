@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// Sizes of a convolution over a batch of maps `[N, C, H, W]`; pairs are (height, width).
+/// Sizes of a convolution over a batch of feature maps `[N, C, H, W]`; pairs are (height, width).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchConv {
     /// Samples N.
@@ -13,11 +13,11 @@ pub struct BatchConv {
     pub out_channels: usize,
     /// Kernel size in taps.
     pub kernel: [usize; 2],
-    /// Step between neighbouring outputs, in pixels.
+    /// Distance between adjacent outputs, in pixels.
     pub stride: [usize; 2],
     /// Zeros added on both sides of each axis, in pixels.
     pub padding: [usize; 2],
-    /// Step between neighbouring taps, in pixels.
+    /// Distance between adjacent taps, in pixels.
     pub dilation: [usize; 2],
     /// Independent groups of channels.
     pub groups: usize,
@@ -27,7 +27,7 @@ impl BatchConv {
     /// Output `[H', W']`.
     ///
     /// # Panics
-    /// When the kernel does not fit into the padded input, or a stride is zero.
+    /// If the kernel does not fit into the padded input, or a stride is zero.
     pub fn output(&self) -> [usize; 2] {
         let side = |a: usize| {
             (self.input[a + 1] + 2 * self.padding[a] - self.dilation[a] * (self.kernel[a] - 1) - 1) / self.stride[a] + 1
@@ -35,12 +35,12 @@ impl BatchConv {
         [side(0), side(1)]
     }
 
-    /// Pixels of an output map.
+    /// Number of pixels of an output map.
     pub fn pixels(&self) -> usize {
         self.output().iter().product()
     }
 
-    /// Values of the whole output.
+    /// Number of values of the whole output.
     pub(crate) fn output_len(&self) -> usize {
         self.batch * self.out_channels * self.pixels()
     }
@@ -50,37 +50,37 @@ impl BatchConv {
         self.groups == self.input[0] && self.groups == self.out_channels
     }
 
-    /// Whether the columns of the product are the pixels themselves.
+    /// Whether the pixels themselves are the columns of the product.
     pub(crate) fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0]
     }
 
-    /// Pixels of an input map.
+    /// Number of pixels of an input map.
     pub(crate) fn input_pixels(&self) -> usize {
         self.input[1] * self.input[2]
     }
 
-    /// Taps of a kernel.
+    /// Number of taps of a kernel.
     pub(crate) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// Input channels of a group.
+    /// Number of input channels of a group.
     pub(crate) fn group_in(&self) -> usize {
         self.input[0] / self.groups
     }
 
-    /// Output channels of a group.
+    /// Number of output channels of a group.
     pub(crate) fn group_out(&self) -> usize {
         self.out_channels / self.groups
     }
 
-    /// Weights of one output channel: the length of a row of the kernel matrix.
+    /// Number of weights of one output channel: the length of a row of the kernel matrix.
     pub(crate) fn row(&self) -> usize {
         self.group_in() * self.taps()
     }
 
-    /// Weights of one kernel.
+    /// Number of weights of one kernel.
     pub(crate) fn weights(&self) -> usize {
         self.out_channels * self.row()
     }
@@ -102,7 +102,7 @@ impl BatchConv {
         assert_eq!(bank, kernels * self.weights(), "the bank must be [K, O, C / groups, kh, kw]");
     }
 
-    /// The batch in at least `pieces` runs of samples, if there are as many.
+    /// Splits the batch into at least `pieces` runs of samples, if it has that many.
     pub(crate) fn sample_runs(&self, pieces: usize) -> Vec<Range<usize>> {
         split(self.batch, pieces.clamp(1, self.batch))
     }
@@ -115,7 +115,8 @@ impl BatchConv {
         split(height, height.div_ceil(rows)).into_iter().map(cut).collect()
     }
 
-    /// Cuts samples into blocks of pixels for one product each: several small maps together, or rows of a large one.
+    /// Divides samples into blocks of pixels for one product each: several small maps together, or some rows of a large
+    /// one.
     pub(crate) fn blocks(&self, samples: Range<usize>) -> Vec<Block> {
         let height = self.output()[0];
         if self.pixels() < BLOCK {
@@ -130,10 +131,10 @@ impl BatchConv {
     }
 }
 
-/// Pixels of a block: enough to amortise packing the kernel.
+/// Number of pixels of a block: enough to amortize packing the kernel.
 const BLOCK: usize = 384;
 
-/// Output pixels that one product treats: rows `rows` of each of `samples`; only whole maps stand together.
+/// Output pixels of one product: the rows `rows` of each of `samples`; only whole maps are combined.
 #[derive(Debug, Clone)]
 pub(crate) struct Block {
     pub samples: Range<usize>,
@@ -141,18 +142,18 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Output pixels of one sample in the block.
+    /// Number of output pixels of one sample in the block.
     pub fn pixels_each(&self, c: &BatchConv) -> usize {
         self.rows.len() * c.output()[1]
     }
 
-    /// Output pixels of the block.
+    /// Number of output pixels of the block.
     pub fn pixels(&self, c: &BatchConv) -> usize {
         self.samples.len() * self.pixels_each(c)
     }
 }
 
-/// `0..len` in `pieces` runs whose lengths differ by at most one.
+/// Splits `0..len` into `pieces` runs whose lengths differ by at most one.
 pub(crate) fn split(len: usize, pieces: usize) -> Vec<Range<usize>> {
     (0..pieces).map(|i| i * len / pieces..(i + 1) * len / pieces).collect()
 }

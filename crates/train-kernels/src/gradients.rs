@@ -1,12 +1,12 @@
-//! What a backward pass computes.
+//! The gradients that a backward pass computes.
 
 use crate::job::Shared;
 
-/// Where gradients go; what is `None` is not computed.
+/// Destinations of the gradients; a gradient that is `None` is not computed.
 pub(crate) struct Gradients<'a> {
-    /// As `x`, not yet written.
+    /// Same layout as `x`, uninitialized.
     pub(crate) dx: Option<Shared<'a>>,
-    /// As the bank.
+    /// Same layout as the bank.
     pub(crate) dbank: Option<&'a mut [f32]>,
     /// `[N, K]`.
     pub(crate) dpi: Option<&'a mut [f32]>,

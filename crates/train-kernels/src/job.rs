@@ -1,4 +1,4 @@
-//! Jobs that run side by side and write to disjoint places of one buffer.
+//! Jobs that run in parallel and write to disjoint places of one buffer.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -9,11 +9,12 @@ use rayon::prelude::*;
 
 use crate::gemm::{View, gemm_at};
 
-/// Jobs that are enough to keep the threads of any machine of ours busy. A constant: what a job computes must not depend
-/// on how many threads there are.
+/// A number of jobs that keeps the threads of common machines busy. It is a constant, because what a job computes must
+/// not depend on the number of threads.
 pub(super) const ENOUGH: usize = 16;
 
-/// Scratch of one job; grown once, then reused by the jobs of a thread. What it holds at first is left from another job.
+/// Scratch memory of one job; grown once, then reused by the jobs of a thread. Its initial contents are left over from
+/// another job.
 pub(super) struct Scratch {
     pub columns: Buffer<f32>,
     pub product: Buffer<f32>,
@@ -28,11 +29,11 @@ impl Scratch {
 }
 
 thread_local! {
-    /// What the last job of this thread left.
+    /// The scratch memory of the last job of this thread.
     static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::new()) };
 }
 
-/// Runs jobs `0..jobs` on the threads there are.
+/// Runs jobs `0..jobs` on the available threads.
 pub(super) fn run(jobs: usize, job: impl Fn(usize, &mut Scratch) + Sync) {
     (0..jobs).into_par_iter().with_max_len(1).for_each(|i| {
         let mut scratch = SCRATCH.replace(Scratch::new());
@@ -41,7 +42,7 @@ pub(super) fn run(jobs: usize, job: impl Fn(usize, &mut Scratch) + Sync) {
     });
 }
 
-/// A buffer that jobs write to at the same time, each at its own places.
+/// A buffer to which jobs write in parallel, each at its own places.
 #[derive(Clone, Copy)]
 pub(super) struct Shared<'a> {
     start: *mut f32,
@@ -84,7 +85,7 @@ impl<'a> Shared<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(at).cast(), len) }
     }
 
-    /// As [`Shared::slice`], after writing zeros: for places that nobody has written yet.
+    /// Like [`Shared::slice`], but writes zeros first: for values that nobody has written yet.
     ///
     /// # Safety
     /// As for [`Shared::slice`].
@@ -108,7 +109,7 @@ impl<'a> Shared<'a> {
         unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.start.add(at), from.len()) }
     }
 
-    /// (+)= a · b at the matrix from `at` on, `rows` rows `row_step` apart.
+    /// Computes (+)= a · b into the matrix that starts at `at`, with `rows` rows, `row_step` apart.
     ///
     /// # Safety
     /// Meanwhile no other job may read or write the elements of that matrix.
@@ -132,10 +133,10 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// A buffer of `len` values of which `write` writes every one: large results need no zeros first.
+/// A buffer of `len` values, all of which `write` writes: large results need not be zeroed first.
 ///
 /// # Safety
-/// `write` must initialise all `len` values, and read none before.
+/// `write` must initialize all `len` values, and read none before.
 #[allow(unsafe_code, reason = "results start uninitialised")]
 pub(super) unsafe fn written<T>(len: usize, write: impl FnOnce(Shared<'_>) -> T) -> (Vec<f32>, T) {
     let mut buffer = Vec::<f32>::with_capacity(len);
@@ -145,7 +146,7 @@ pub(super) unsafe fn written<T>(len: usize, write: impl FnOnce(Shared<'_>) -> T)
     (buffer, also)
 }
 
-/// Adds `parts`, equally long pieces of `partial`, into `to` in their order.
+/// Adds `parts`, equally long pieces of `partial`, to `to` in order.
 pub(super) fn sum_parts(to: &mut [f32], partial: &[f32]) {
     let whole = to.len();
     let piece = 1 << 14;

@@ -1,17 +1,17 @@
-//! Kernels for training: whole batches, both gradients, planes.
+//! Kernels for training: they process whole batches and compute forward passes and gradients.
 //!
-//! Maps are `[N, C, H, W]`, as Burn keeps them. Every function splits its work by the shapes alone, never by the number of
-//! threads, and adds up in a fixed order, so the same numbers come out of one thread and of many. Scratch memory belongs
-//! to a job and is small: columns of a block of pixels, one mixed tile of a kernel.
+//! Feature maps are `[N, C, H, W]`, as in Burn. Every function divides its work by the shapes alone, never by the
+//! number of threads, and sums in a fixed order, so the results are identical for any number of threads. Scratch memory
+//! belongs to a job and is small: the columns of a block of pixels, or one mixed tile of a kernel.
 //!
-//! A mixture convolution never holds a kernel per sample. Three algorithms share the work ([`ConvAlgorithm`]):
+//! A mixture convolution never stores a kernel per sample. It uses one of three algorithms ([`ConvAlgorithm`]):
 //!
-//! - **per sample**: for one tile of the kernel at a time, and inside it sample by sample, the tile is mixed, used and
-//!   forgotten; so is its gradient G_n, after π_nk·G_n went into each bank gradient and ⟨G_n, W_k⟩ into ∂L/∂π_nk. The tile
-//!   of the bank stays in the second-level cache while all samples pass by.
-//! - **per bank**: where maps are so small that mixing costs more than convolving, all samples are convolved with each of
-//!   the K kernels in one large product, scaled by π_nk on the way; for 3×3 taps at stride one by Winograd's convolution
-//!   (`winograd`), which needs 2.25 to 4 times fewer products, so that it pays on larger maps too.
+//! - **per sample**: for one tile of the kernel at a time, and for each sample, the tile is mixed, used and discarded;
+//!   so is its gradient G_n, after π_nk·G_n has been added to each bank gradient and ⟨G_n, W_k⟩ to ∂L/∂π_nk. The tile
+//!   of the bank stays in the L2 cache for all samples.
+//! - **per bank**: if maps are so small that mixing costs more than convolving, all samples are convolved with each of
+//!   the K kernels in one large product and scaled by π_nk. For 3×3 taps at stride one this uses Winograd's convolution
+//!   (`winograd`), which needs 2.25 to 4 times fewer products and therefore pays on larger maps too.
 
 mod activation;
 mod algorithm;

@@ -1,4 +1,4 @@
-//! Long loops over lanes: mixing, its reverse, and the taps of depthwise kernels.
+//! Long vectorized loops: mixing, its reverse, and the taps of depthwise kernels.
 
 use dyconv_simd::{Isa, LANES, Lanes, dispatch, lanes, lanes_mut};
 
@@ -97,7 +97,8 @@ fn unmix_body<L: Lanes>(l: L, bank: &[f32], pi: f32, g: &[f32], to: &mut [f32], 
     *dpi += l.sum(dot);
 }
 
-/// Adds ⟨back, columns⟩ to `dot` and scales `back` by `p`: `size` = rows, their distance, values of each row that count.
+/// Adds ⟨back, columns⟩ to `dot` and scales `back` by `p`. `size` is the number of rows, the distance between them, and
+/// the number of values used in each.
 pub(super) fn weigh(isa: Isa, back: &mut [f32], columns: &[f32], size: [usize; 3], p: f32, dot: &mut f32) {
     dispatch!(isa, weigh_body(back: &mut [f32], columns: &[f32], size: [usize; 3], p: f32, dot: &mut f32));
 }
@@ -174,7 +175,7 @@ fn taps_any<L: Lanes>(l: L, from: &[f32], offsets: &[usize], weights: &[f32], to
     }
 }
 
-/// `to[t]` = Σ_i g[i] · from[offsets[t] + i], the length of `g` being a multiple of [`LANES`].
+/// `to[t]` = Σ_i g[i] · from[offsets[t] + i]; the length of `g` must be a multiple of [`LANES`].
 pub(super) fn tap_dots(isa: Isa, from: &[f32], offsets: &[usize], g: &[f32], to: &mut [f32]) {
     dispatch!(isa, tap_dots_body(from: &[f32], offsets: &[usize], g: &[f32], to: &mut [f32]));
 }

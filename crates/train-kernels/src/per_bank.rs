@@ -1,8 +1,8 @@
-//! Dense convolution with whole kernels: static ones (K = 1), and mixtures over small maps.
+//! Dense convolution with whole kernels: static kernels (K = 1), and mixtures over small maps.
 //!
 //! Forward, for one block of pixels: Y = Σ_k π_k ⊙ (W_k · columns).
-//! Backward, for one run of input channels, block by block: P_k = W_kᵀ·dY, the columns receive Σ_k π_k ⊙ P_k, ∂L/∂π_nk is
-//! ⟨P_k, columns⟩ over sample n, and ∂L/∂W_k += (π_k ⊙ dY)·columnsᵀ.
+//! Backward, for one run of input channels, block by block: with P_k = W_kᵀ·dY, the gradient of the columns is
+//! Σ_k π_k ⊙ P_k, ∂L/∂π_nk is ⟨P_k, columns⟩ over sample n, and ∂L/∂W_k += (π_k ⊙ dY)·columnsᵀ.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use crate::gradients::Gradients;
 use crate::job::{ENOUGH, Scratch, Shared, run, sum_parts};
 use crate::mix;
 
-/// Weights of a kernel tile that a backward job accumulates.
+/// Number of weights of a kernel tile that a backward job accumulates.
 const TILE: usize = 1 << 17;
 
 pub(super) fn forward(isa: Isa, c: &BatchConv, x: &[f32], pi: Option<&[f32]>, bank: &[f32], y: Shared<'_>) {
@@ -30,7 +30,7 @@ pub(super) fn forward(isa: Isa, c: &BatchConv, x: &[f32], pi: Option<&[f32]>, ba
         });
         return;
     }
-    // Too few blocks to go round: all threads gather the columns of one, then share its output channels.
+    // Too few blocks for all threads: they gather the columns of one block together, then share its output channels.
     let mut columns = Buffer::new();
     for (group, block) in (0..c.groups).flat_map(|group| blocks.iter().map(move |block| (group, block))) {
         let seen = forward.gather_together(group, block, &mut columns);
@@ -40,7 +40,7 @@ pub(super) fn forward(isa: Isa, c: &BatchConv, x: &[f32], pi: Option<&[f32]>, ba
     }
 }
 
-/// What all jobs of the forward pass share.
+/// State shared by all jobs of the forward pass.
 struct Forward<'a> {
     isa: Isa,
     c: &'a BatchConv,
@@ -55,12 +55,12 @@ impl Forward<'_> {
         group * self.c.group_in()..(group + 1) * self.c.group_in()
     }
 
-    /// Whether the maps themselves are the columns.
+    /// Whether the feature maps themselves are the columns.
     fn plain(&self, block: &Block) -> bool {
         self.c.is_pointwise() && block.samples.len() == 1 && self.pi.is_none()
     }
 
-    /// The columns of a block, in `room` where they have to be gathered.
+    /// The columns of a block, gathered into `to` if necessary.
     fn columns<'b>(&'b self, group: usize, block: &Block, to: &'b mut Buffer<f32>) -> &'b [f32] {
         let channels = self.channels(group);
         if self.plain(block) {
@@ -71,7 +71,7 @@ impl Forward<'_> {
         to
     }
 
-    /// As [`Forward::columns`], on all threads.
+    /// Like [`Forward::columns`], on all threads.
     #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
     fn gather_together<'b>(&'b self, group: usize, block: &Block, to: &'b mut Buffer<f32>) -> &'b [f32] {
         if self.plain(block) {
@@ -90,7 +90,7 @@ impl Forward<'_> {
         to
     }
 
-    /// The output channels `outputs` of a group over a block.
+    /// Computes the output channels `outputs` of a group over a block.
     #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
     fn block(
         &self,
@@ -142,7 +142,7 @@ impl Forward<'_> {
     }
 }
 
-/// Scales the columns of sample i, `each` in every row of `all`, by the i-th coefficient.
+/// Scales the columns of sample i by the i-th coefficient; each row of `all` values has `each` columns per sample.
 fn scale_samples(
     from: &[f32],
     coefficients: impl Iterator<Item = f32> + Clone,
@@ -213,12 +213,12 @@ struct Backward<'a> {
     isa: Isa,
     c: &'a BatchConv,
     x: &'a [f32],
-    /// π, and where this job adds up ∂L/∂π.
+    /// π, and where this job accumulates ∂L/∂π.
     pi: Option<(&'a [f32], usize, Shared<'a>)>,
     bank: &'a [f32],
     dy: &'a [f32],
     dx: Option<Shared<'a>>,
-    /// Where this job's bank gradient starts.
+    /// Where the bank gradient of this job starts.
     dbank: Option<(Shared<'a>, usize)>,
     group: usize,
     channels: Range<usize>,
@@ -248,7 +248,7 @@ impl Backward<'_> {
         if !plain && (self.dbank.is_some() || self.pi.is_some()) {
             gather(self.isa, c, self.x, self.channels.clone(), block, s.columns.ensure_len(rows * all));
         }
-        // Weights of this run of channels start here in kernel k.
+        // Start of the weights of this run of channels in kernel k.
         let weight_at = |k: usize| {
             k * weights + self.group * outputs * row + (self.channels.start - self.group * c.group_in()) * taps
         };

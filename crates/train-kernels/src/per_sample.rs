@@ -11,10 +11,10 @@ use crate::gradients::Gradients;
 use crate::job::{ENOUGH, Scratch, Shared, run, sum_parts};
 use crate::mix::{self, Tile};
 
-/// Weights of all K kernels together in a forward tile: half a megabyte, which a second-level cache holds.
+/// Number of weights of all K kernels together in a forward tile: half a megabyte, which fits into an L2 cache.
 const TILE: usize = 1 << 17;
-/// Weights of one kernel in a backward tile; K of the bank, K of its gradient, the mixed kernel and its gradient
-/// share the cache.
+/// Number of weights of one kernel in a backward tile. K of the bank, K of its gradient, the mixed kernel and its
+/// gradient share the cache.
 const BACKWARD_TILE: usize = 1 << 15;
 
 #[allow(unsafe_code, reason = "jobs on several threads write to one buffer")]
@@ -107,9 +107,9 @@ struct Backward<'a> {
     bank: &'a [f32],
     dy: &'a [f32],
     dx: Shared<'a>,
-    /// Where this job adds up ∂L/∂π.
+    /// Where this job accumulates ∂L/∂π.
     dpi: (Shared<'a>, usize),
-    /// Where this job's bank gradient starts.
+    /// Where the bank gradient of this job starts.
     dbank: (Shared<'a>, usize),
     group: usize,
     channels: Range<usize>,

@@ -1,8 +1,8 @@
-//! Planes cut into phases by the stride: the polyphase form of a strided convolution.
+//! Planes divided into phases by the stride: the polyphase form of a strided convolution.
 //!
-//! A plane is copied with its padding into *phases*: one plane for each remainder of (row, column) by the stride, all with
-//! the same pitch. There tap t of output (r, c) stands at offset_t + r·pitch + c, whatever the stride, so what a tap sees of a
-//! line of outputs lies in one piece.
+//! A plane is copied with its padding into *phases*: one plane for each remainder of (row, column) modulo the stride,
+//! all with the same pitch. In them, tap t of output (r, c) is at offset_t + r·pitch + c for any stride, so the inputs
+//! of a tap for a line of outputs are contiguous.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -11,38 +11,38 @@ use dyconv_simd::{Isa, LANES, Lanes, dispatch, lanes, lanes_mut};
 
 use crate::geometry::BatchConv;
 
-/// Where everything stands in the phases of one plane.
+/// Layout of the phases of one plane.
 pub(super) struct Phases {
-    /// Output rows and columns.
+    /// Number of output rows and columns.
     pub output: [usize; 2],
-    /// Values from one line to the next.
+    /// Distance in values from one line to the next.
     pub pitch: usize,
-    /// Values of one phase, a multiple of the lanes.
+    /// Length of one phase, a multiple of the lanes.
     pub len: usize,
-    /// Values of an output map at the pitch, a multiple of the lanes.
+    /// Length of an output map with this pitch, a multiple of the lanes.
     pub flat: usize,
-    /// Offset of each tap among all phases.
+    /// Offset of each tap in the buffer of all phases.
     pub offsets: Vec<usize>,
-    /// Largest offset inside a phase.
+    /// Largest offset within a phase.
     pub reach: usize,
     /// Number of phases.
     count: usize,
-    /// Columns from one value of a phase to the next.
+    /// Distance in columns from one value of a phase to the next.
     step: usize,
     pieces: Vec<Piece>,
 }
 
-/// What a phase has of an input line.
+/// The part of an input line that belongs to one phase.
 struct Piece {
-    /// The first value in the plane.
+    /// Index of the first value in the plane.
     from: usize,
-    /// The first value among the phases.
+    /// Index of the first value in the phases.
     to: usize,
     columns: usize,
 }
 
 impl Phases {
-    /// The phases that the output rows `rows` see.
+    /// The phases that the output rows `rows` read.
     pub fn new(c: &BatchConv, rows: Range<usize>) -> Self {
         let output = [rows.len(), c.output()[1]];
         let last = [0, 1].map(|a| c.dilation[a] * (c.kernel[a] - 1) / c.stride[a]);
@@ -61,7 +61,7 @@ impl Phases {
                 break;
             }
             for b in 0..c.stride[1] {
-                // First input column whose padded column leaves remainder b.
+                // The first input column whose padded column has remainder b.
                 let first = (b + c.stride[1] - c.padding[1] % c.stride[1]) % c.stride[1];
                 let column = (first + c.padding[1]) / c.stride[1];
                 if first < w && column < pitch {
@@ -89,18 +89,18 @@ impl Phases {
         self.count
     }
 
-    /// Values of all phases, with what long loops read past the end.
+    /// Length of the buffer of all phases, including what long loops read past the end.
     pub fn buffer(&self) -> usize {
         self.count * self.len + self.reach + LANES
     }
 
-    /// Copies a plane into phases that were zero at first: their padding is never written.
+    /// Copies a plane into phases that are initially zero: their padding is never written.
     pub fn fill(&self, isa: Isa, plane: &[f32], to: &mut [f32]) {
         let phases = self;
         dispatch!(isa, fill_body(phases: &Phases, plane: &[f32], to: &mut [f32]));
     }
 
-    /// The reverse of [`Phases::fill`]: writes a plane; input that no output reads becomes zero.
+    /// The reverse of [`Phases::fill`]: writes a plane. Inputs that no output reads become zero.
     pub fn collect(&self, from: &[f32], plane: &mut [MaybeUninit<f32>]) {
         if self.pieces.iter().map(|p| p.columns).sum::<usize>() < plane.len() {
             plane.fill(MaybeUninit::new(0.0));
@@ -115,20 +115,20 @@ impl Phases {
         }
     }
 
-    /// Adds phases to the plane that they stand for.
+    /// Adds the phases to the plane that they represent.
     pub fn add(&self, isa: Isa, from: &[f32], plane: &mut [f32]) {
         let phases = self;
         dispatch!(isa, add_body(phases: &Phases, from: &[f32], plane: &mut [f32]));
     }
 
-    /// Copies what each tap sees of every output, tap by tap `step` values apart.
+    /// Copies the inputs of each tap for every output, tap by tap, `step` values apart.
     pub fn gather(&self, isa: Isa, from: &[f32], to: &mut [f32], step: usize) {
         let phases = self;
         dispatch!(isa, gather_body(phases: &Phases, from: &[f32], to: &mut [f32], step: usize));
     }
 
-    /// Adds to the phases of several planes, one after the other, what the taps have for every output: the taps of a plane, and
-    /// then those of the next, `step` values apart.
+    /// Adds the values of each tap for every output to the phases of several planes, one after the other. The taps of a
+    /// plane, and then those of the next, are `step` values apart.
     pub fn scatter(&self, isa: Isa, from: &[f32], step: usize, to: &mut [f32]) {
         let phases = self;
         dispatch!(isa, scatter_body(phases: &Phases, from: &[f32], step: usize, to: &mut [f32]));
@@ -199,7 +199,7 @@ fn scatter_body<L: Lanes>(l: L, phases: &Phases, from: &[f32], step: usize, to: 
     }
 }
 
-/// Copies a line, which is short most of the time.
+/// Copies a line; most lines are short.
 #[inline(always)]
 fn copy<L: Lanes>(l: L, from: &[f32], to: &mut [f32]) {
     let whole = to.len() / LANES * LANES;

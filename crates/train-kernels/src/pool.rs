@@ -1,4 +1,4 @@
-//! Mean over all pixels of each map, and its gradient.
+//! Global average pooling, and its gradient.
 
 use std::mem::MaybeUninit;
 
@@ -20,10 +20,10 @@ fn sum_body<L>(_: L, plane: &[f32], to: &mut f32) {
     *to = lanes.iter().chain(rest).map(|v| f64::from(*v)).sum::<f64>() as f32;
 }
 
-/// Means of `planes` maps that stand one after the other in `x`.
+/// Means of the `planes` consecutive maps in `x`.
 ///
 /// # Panics
-/// When `x` is not `planes` equal maps.
+/// If `x` is not `planes` equal maps.
 pub fn pool_forward(isa: Isa, planes: usize, x: &[f32]) -> Vec<f32> {
     assert!(planes > 0 && x.len().is_multiple_of(planes), "x must be equal maps");
     let pixels = x.len() / planes;
@@ -45,7 +45,7 @@ pub fn pool_forward(isa: Isa, planes: usize, x: &[f32]) -> Vec<f32> {
     means
 }
 
-/// Gradient of [`pool_forward`]: each of `dmeans` spread evenly over a map of `pixels`.
+/// Gradient of [`pool_forward`]: spreads each of `dmeans` evenly over a map of `pixels`.
 pub fn pool_backward(dmeans: &[f32], pixels: usize) -> Vec<f32> {
     let runs = split(dmeans.len(), ENOUGH.min(dmeans.len()));
     #[allow(unsafe_code, reason = "results start uninitialised")]
@@ -62,10 +62,10 @@ pub fn pool_backward(dmeans: &[f32], pixels: usize) -> Vec<f32> {
     dx
 }
 
-/// As [`pool_backward`], added to gradients that are there already: `dx` are maps of `pixels`, one for each of `dmeans`.
+/// Like [`pool_backward`], but adds to existing gradients: `dx` has a map of `pixels` for each of `dmeans`.
 ///
 /// # Panics
-/// When the lengths do not fit.
+/// If the lengths do not match.
 pub fn pool_backward_add(isa: Isa, dmeans: &[f32], pixels: usize, dx: &mut [f32]) {
     assert!(pixels > 0 && dx.len() == dmeans.len() * pixels, "one mean for each map");
     let together = dmeans.len().div_ceil(ENOUGH).max(1);

@@ -1,4 +1,4 @@
-//! A step of stochastic gradient descent with momentum, in one pass over its three streams.
+//! A step of stochastic gradient descent with momentum, in one pass over weights, gradients and velocities.
 
 use std::mem::MaybeUninit;
 
@@ -6,26 +6,27 @@ use dyconv_simd::{Isa, dispatch};
 
 use crate::job::{Shared, run, written};
 
-/// Values of a job.
+/// Number of values of a job.
 const PIECE: usize = 1 << 16;
 
-/// Numbers of a step, with the meaning of `torch.optim.SGD`.
+/// Hyperparameters of a step, as in `torch.optim.SGD`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SgdRule {
     /// Learning rate.
     pub lr: f32,
-    /// Share of the velocity that stays.
+    /// Fraction of the velocity that is kept.
     pub momentum: f32,
-    /// Share of the weight that is added to its gradient.
+    /// Weight decay: fraction of the weight that is added to its gradient.
     pub decay: f32,
-    /// Whether the step looks ahead along the new velocity.
+    /// Whether to use Nesterov momentum.
     pub nesterov: bool,
 }
 
-/// The weights after a step: g′ = g + decay·w, v ← momentum·v + g′, w − lr·v, or with Nesterov w − lr·(g′ + momentum·v).
+/// Returns the weights after a step: g′ = g + decay·w, v ← momentum·v + g′, w − lr·v, or with Nesterov
+/// w − lr·(g′ + momentum·v). `velocity` is updated in place.
 ///
 /// # Panics
-/// When the lengths differ.
+/// If the lengths differ.
 pub fn sgd(isa: Isa, rule: SgdRule, weight: &[f32], gradient: &[f32], velocity: &mut [f32]) -> Vec<f32> {
     let len = weight.len();
     assert!(gradient.len() == len && velocity.len() == len, "a gradient and a velocity for each weight");

@@ -1,4 +1,4 @@
-//! Every convolution against loops that anyone can check by eye.
+//! Every convolution, compared with naive loops.
 
 use proptest::prelude::*;
 
@@ -59,13 +59,13 @@ fn witness(c: &BatchConv, x: &[f32], pi: &[f32], bank: &[f32], dy: &[f32]) -> Wi
     w
 }
 
-/// Sums of some thousand products in f32, over the largest magnitude.
+/// Tolerance for f32 sums of a few thousand products, relative to the largest magnitude.
 const NEAR: f64 = 5e-6;
-/// The same through Winograd's maps, whose points at ±√2 magnify what is rounded some times.
+/// The same through the Winograd transforms, whose points at ±√2 amplify rounding errors a few times.
 const WINOGRAD: f64 = 2e-5;
 
-/// The gradients of one or two coefficients are sums of thousands of products of the order of one, which may cancel: they are
-/// measured against at least this.
+/// The gradients of one or two coefficients are sums of thousands of products of the order of one, which may cancel, so
+/// errors are measured relative to at least this.
 const ORDER_OF_ONE: f64 = 1.0;
 
 fn near(what: &str, found: &[f32], expected: &[f64], tolerance: f64) -> Result<(), TestCaseError> {
@@ -83,7 +83,7 @@ fn near_by(what: &str, found: &[f32], expected: &[f64], tolerance: f64, least: f
 
 type All = [Vec<f32>; 4];
 
-/// Every result of a mixture, by one algorithm.
+/// All results of a mixture, by one algorithm.
 fn mixture(isa: Isa, c: &BatchConv, how: ConvAlgorithm, x: &[f32], pi: &[f32], bank: &[f32], dy: &[f32]) -> All {
     let y = mix_forward(isa, c, how, x, pi, bank);
     let (dx, dpi, dbank) = mix_backward(isa, c, how, x, pi, bank, dy);
@@ -174,7 +174,7 @@ proptest! {
     }
 }
 
-/// Shapes whose work is cut: several kernel tiles, several blocks of pixels, many small maps together.
+/// Shapes whose work is divided: several kernel tiles, several blocks of pixels, many small maps together.
 #[test]
 fn large_shapes() {
     let shapes = [

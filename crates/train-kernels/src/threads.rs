@@ -1,7 +1,7 @@
-//! The threads that training runs on: rayon's global pool, which Burn shares.
+//! The threads of training: rayon's global pool, which Burn shares.
 //!
-//! rayon starts its threads when it is first used, all or none, and a program that is refused one panics then. So they are
-//! started here, as many as can be had, and wait until they are handed to rayon.
+//! rayon starts all its threads on first use and panics if the system refuses one. So the threads are started here, as
+//! many as possible, and wait until they are handed to rayon.
 
 use std::io;
 use std::sync::OnceLock;
@@ -10,9 +10,9 @@ use std::sync::mpsc::{Sender, channel};
 use dyconv_kernels::Pool;
 use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-/// Starts the threads that training runs on, if they do not run yet: as many as the environment variable
-/// `RAYON_NUM_THREADS` says, or one per processor, or fewer where the system refuses more. Where it refuses all, the caller's
-/// thread works alone. Returns their number; what is computed does not depend on it.
+/// Starts the threads of training, unless they are already running: as many as the environment variable
+/// `RAYON_NUM_THREADS` says, or one per CPU, or fewer if the system refuses more. If it refuses all, the caller's
+/// thread works alone. Returns their number; the results do not depend on it.
 pub fn start_threads() -> usize {
     static STARTED: OnceLock<usize> = OnceLock::new();
     *STARTED.get_or_init(|| {
@@ -20,13 +20,13 @@ pub fn start_threads() -> usize {
         let number = threads.len().max(1);
         match build(threads, true) {
             Ok(_) => number,
-            // Somebody else has started a pool.
+            // Another part of the program has started the pool.
             Err(_) => rayon::current_num_threads(),
         }
     })
 }
 
-/// Threads that [`start_threads`] asks the system for.
+/// Number of threads that [`start_threads`] requests from the system.
 pub fn wanted_threads() -> usize {
     let set = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.trim().parse().ok()).filter(|n| *n > 0);
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
@@ -35,18 +35,18 @@ pub fn wanted_threads() -> usize {
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// Starts `wanted` threads, or as many as can be had, each of which waits for its part of a pool.
+/// Starts up to `wanted` threads, each of which waits for its part of a pool.
 fn waiting(wanted: usize, spawn: &mut dyn FnMut(Work) -> io::Result<()>) -> Vec<Sender<ThreadBuilder>> {
     let start = |_| {
         let (sender, receiver) = channel::<ThreadBuilder>();
-        // A thread that is not needed is told by the end of its channel.
+        // A thread that is not needed exits when its channel is closed.
         let work = move || receiver.recv().map_or((), ThreadBuilder::run);
         spawn(Box::new(work)).ok().map(|()| sender)
     };
     (0..wanted).map_while(start).collect()
 }
 
-/// A pool of these threads: the global one, or one of its own.
+/// Builds a pool of these threads: the global one, or a separate one.
 fn build(threads: Vec<Sender<ThreadBuilder>>, global: bool) -> Result<Option<ThreadPool>, ThreadPoolBuildError> {
     let mut threads = threads.into_iter();
     let mut builder = ThreadPoolBuilder::new().num_threads(threads.len().max(1));
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use rayon::prelude::*;
 
-    /// A sum that is formed on a pool for which the system gives so many threads.
+    /// A sum computed on a pool for which the system grants `given` threads.
     fn sum_with(given: usize) -> (usize, u64) {
         let mut left = given;
         let threads = waiting(5, &mut |work| {
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn refused_threads_make_the_pool_smaller() {
         for (given, threads) in [(9, 5), (5, 5), (2, 2), (1, 1), (0, 1)] {
-            // On a thread of its own: where none is given, the caller's becomes one of the pool's for good.
+            // On a separate thread: if none is granted, the caller's thread becomes one of the pool for good.
             let found = std::thread::spawn(move || sum_with(given)).join().unwrap();
             assert_eq!(found, (threads, 499_500), "{given} threads");
         }

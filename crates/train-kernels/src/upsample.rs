@@ -1,17 +1,17 @@
-//! Bilinear upsampling of maps, and its gradient.
+//! Bilinear upsampling of feature maps, and its gradient.
 //!
-//! Rows first: a row of outputs is blended from two rows of inputs, then its pixels from two neighbours each. The gradient
-//! goes the same way back.
+//! Rows first: an output row is interpolated between two input rows, then each of its pixels between two neighbours.
+//! The gradient runs through the same steps in reverse.
 
 use dyconv_kernels::Between;
 
 use crate::geometry::split;
 use crate::job::{ENOUGH, run, written};
 
-/// `planes` maps of `size` (height, width) that stand one after the other in `x`, `scale` times as high and wide.
+/// Upsamples the `planes` consecutive maps of `size` (height, width) in `x` by the factor `scale` on each axis.
 ///
 /// # Panics
-/// When `x` is not so many maps, or the scale is zero.
+/// If `x` is not `planes` maps, or the scale is zero.
 pub fn upsample_forward(planes: usize, size: [usize; 2], scale: usize, x: &[f32]) -> Vec<f32> {
     let (pixels, outputs) = check(planes, size, scale, x.len(), 1);
     let [rows, columns] = size.map(|n| Between::axis(n, scale));
@@ -41,10 +41,10 @@ pub fn upsample_forward(planes: usize, size: [usize; 2], scale: usize, x: &[f32]
     y
 }
 
-/// Gradient of [`upsample_forward`] in `x`, for `dy` `[planes, scale · height, scale · width]`.
+/// Gradient of [`upsample_forward`] with respect to `x`, for `dy` `[planes, scale · height, scale · width]`.
 ///
 /// # Panics
-/// When `dy` is not so many maps, or the scale is zero.
+/// If `dy` is not `planes` maps, or the scale is zero.
 pub fn upsample_backward(planes: usize, size: [usize; 2], scale: usize, dy: &[f32]) -> Vec<f32> {
     let (pixels, outputs) = check(planes, size, scale, dy.len(), scale * scale);
     let [rows, columns] = size.map(|n| Between::axis(n, scale));
@@ -77,7 +77,7 @@ pub fn upsample_backward(planes: usize, size: [usize; 2], scale: usize, dy: &[f3
     dx
 }
 
-/// Pixels of an input map and of an output map.
+/// Checks the lengths; returns the numbers of pixels of an input map and of an output map.
 fn check(planes: usize, size: [usize; 2], scale: usize, len: usize, area: usize) -> (usize, usize) {
     let pixels = size[0] * size[1];
     assert!(planes > 0 && pixels > 0 && scale > 0, "sizes above zero");
@@ -95,7 +95,8 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
-        /// The same values as the kernel of the engine, whose test has the definition; and ⟨dy, up(x)⟩ = ⟨up'(dy), x⟩.
+        /// Compares the values with those of the engine's kernel, whose test has the definition; and checks
+        /// ⟨dy, up(x)⟩ = ⟨up'(dy), x⟩.
         #[test]
         fn agrees_with_the_engine_and_its_gradient_is_the_adjoint(
             planes in 1usize..40, h in 1usize..9, w in 1usize..9, scale in 1usize..5,

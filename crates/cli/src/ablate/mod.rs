@@ -1,4 +1,4 @@
-//! `dyconv ablate`: a grid of recipes, several seeds of each, one table.
+//! `dyconv ablate`: trains a grid of recipes with several seeds each and prints one table.
 
 mod results;
 mod workers;
@@ -40,25 +40,26 @@ pub struct Args {
     /// Data set: a folder, or `digits`
     #[arg(long, default_value = DIGITS)]
     data: String,
-    /// Recipe file, or the name of a built-in recipe (see `dyconv recipes`); unset: that of the digits, or the defaults
+    /// Recipe file, or the name of a built-in recipe (see `dyconv recipes`) [default: that of the digits, or the
+    /// default recipe]
     #[arg(long, value_name = "FILE.toml")]
     recipe: Option<String>,
-    /// Set one key of the recipe in every run, e.g. `train.epochs=5`; repeatable
+    /// Set a key of the recipe in every run, e.g. `train.epochs=5`; repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
     /// One axis of the grid; repeatable
     #[arg(long, value_name = "KEY=VALUE,…", value_parser = Axis::parse)]
     grid: Vec<Axis>,
-    /// Runs of each cell, with the seeds from 0
+    /// Number of runs of each cell, with the seeds 0, 1, …
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
     /// Folder for the runs and the table
     #[arg(long)]
     out: PathBuf,
-    /// Runs at a time, each with its part of the processors; with small networks two at a time are faster than one on two
+    /// Number of concurrent runs, which share the CPUs; with small networks, two are faster than one on two CPUs
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
     jobs: u64,
-    /// Say nothing on the way but warnings and errors
+    /// Print only warnings and errors while training
     #[arg(long)]
     quiet: bool,
     /// Write the table as JSON
@@ -68,18 +69,18 @@ pub struct Args {
 
 /// One run of a cell.
 struct Run {
-    /// Its index among the cells.
+    /// Index of its cell.
     cell: usize,
     seed: u64,
     path: PathBuf,
-    /// How many it shall have.
+    /// Number of epochs to train.
     epochs: usize,
-    /// What it is called on the way: `kernels=4 seed 1`.
+    /// Name in messages: `kernels=4 seed 1`.
     name: String,
 }
 
 impl Run {
-    /// Epochs it has.
+    /// Number of finished epochs.
     fn done(&self) -> usize {
         epochs_done(&self.path).len()
     }
@@ -128,7 +129,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-/// What `--set` sets in every run, where the grid or `--seeds` does not set it.
+/// The `--set` settings of every run; neither the grid nor `--seeds` may set the same keys.
 fn settings(args: &Args) -> anyhow::Result<Vec<(String, String)>> {
     for (key, value) in &args.set {
         let short = key.strip_prefix("model.").unwrap_or(key);
@@ -142,7 +143,7 @@ fn settings(args: &Args) -> anyhow::Result<Vec<(String, String)>> {
     recipe::settings(&[], &args.set)
 }
 
-/// Holds the folder of the grid: two commands that work in one at the same time would disturb each other.
+/// Locks the folder of the grid, so that no other command works in it at the same time.
 fn hold(out: &Path) -> anyhow::Result<FolderLock> {
     if RunFolder::is_begun(out) {
         bail!("{}: holds a single run; name another folder with --out", out.display());
@@ -152,9 +153,9 @@ fn hold(out: &Path) -> anyhow::Result<FolderLock> {
     Ok(FolderLock::take(out)?)
 }
 
-/// Makes the folders that do not exist yet and looks into those that do: all that can be wrong is found before the first
-/// step. Seeds vary slowest, so that every cell has a run early. Gives the data as the first seed splits them,
-/// and the lock of the whole, too.
+/// Creates missing run folders and checks existing ones, so that all errors are found before the first step. Seeds vary
+/// slowest, so every cell gets a run early. Also returns the data as split by the first seed, and the lock of the
+/// grid's folder.
 fn prepare(args: &Args, base: &Recipe, cells: &[Cell]) -> anyhow::Result<(Vec<Run>, Arc<Dataset>, FolderLock)> {
     let seeded = |recipe: &Recipe, seed| Recipe { seed, ..recipe.clone() };
     let first = open(&args.data, &seeded(base, 0))?;
@@ -167,7 +168,7 @@ fn prepare(args: &Args, base: &Recipe, cells: &[Cell]) -> anyhow::Result<(Vec<Ru
     let lock = hold(&args.out)?;
     let mut runs = Vec::new();
     for seed in 0..args.seeds {
-        // By share held out, which may be an axis.
+        // By held-out fraction, which may be an axis.
         let mut opened: BTreeMap<u32, Arc<Dataset>> = BTreeMap::new();
         for (i, cell) in cells.iter().enumerate() {
             let recipe = seeded(&cell.recipe, seed);
@@ -184,7 +185,7 @@ fn prepare(args: &Args, base: &Recipe, cells: &[Cell]) -> anyhow::Result<(Vec<Ru
     Ok((runs, first, lock))
 }
 
-/// The folder of a run: a new one, or one that was begun with this recipe on these data.
+/// Creates the folder of a run, or checks that an existing one was started with this recipe on these data.
 fn folder(path: &Path, recipe: &Recipe, data: &str, dataset: &Dataset) -> anyhow::Result<()> {
     if !RunFolder::is_begun(path) {
         RunFolder::create(path, recipe, data, dataset, false)?;
@@ -195,7 +196,7 @@ fn folder(path: &Path, recipe: &Recipe, data: &str, dataset: &Dataset) -> anyhow
     Ok(folder.check_data(dataset)?)
 }
 
-/// This command as a shell takes it.
+/// This command, quoted for a shell.
 fn command() -> String {
     let quoted = |word: OsString| shell_word(&word.to_string_lossy());
     std::iter::once("dyconv".to_owned()).chain(std::env::args_os().skip(1).map(quoted)).collect::<Vec<_>>().join(" ")

@@ -21,10 +21,10 @@ use crate::output::{print, thousands};
 use crate::scores::{COMPARED, Difference, Metric, in_percent, spread};
 use crate::table::Table;
 
-/// The table as Markdown, and with everything in it as JSON.
+/// The table in Markdown, and with all details in JSON.
 const FILES: [&str; 2] = ["table.md", "table.json"];
 
-/// Whether the tables may be written: where some stand already, they must be those of a grid.
+/// Checks that the tables may be written: existing files must be tables of a grid.
 pub fn check_free(out: &Path) -> anyhow::Result<()> {
     #[derive(Deserialize)]
     struct Ours {
@@ -42,7 +42,7 @@ pub fn check_free(out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Everything that was found.
+/// The results of a grid.
 pub struct Results {
     metric: Metric,
     axes: Vec<String>,
@@ -50,20 +50,21 @@ pub struct Results {
     recipe: String,
 }
 
-/// A cell.
+/// The results of a cell.
 #[derive(Debug, Serialize)]
 struct Row {
     cell: String,
-    /// By axis; `null` where it means nothing for the cell's network.
+    /// By axis; `null` if the axis has no effect on the cell's network.
     settings: BTreeMap<String, Option<String>>,
     model: String,
-    /// On the held-out part after the last epoch, in percent.
+    /// On the held-out images after the last epoch, in percent.
     score: Sample,
-    /// That of the best epoch, whose network is the model file: chosen by the same data, so a little too good.
+    /// Score of the best epoch, which the model file contains. It is selected on the same data, hence slightly
+    /// optimistic.
     best_score: Sample,
     /// Mean loss over the last epoch's iterations.
     loss: Sample,
-    /// Of `score` to that of the first cell.
+    /// Difference of `score` to that of the first cell.
     #[serde(skip_serializing_if = "Option::is_none")]
     difference: Option<Difference>,
     params: u64,
@@ -71,7 +72,7 @@ struct Row {
     /// Median time of one image on one thread, in milliseconds.
     latency_ms: f64,
     runs: Vec<RunRow>,
-    /// Runs that could not be finished.
+    /// Runs that failed.
     failed: Vec<Failure>,
 }
 
@@ -82,7 +83,7 @@ struct RunRow {
     best_score: f64,
     best_epoch: usize,
     loss: f64,
-    /// Images trained on per second, mean over epochs.
+    /// Training throughput in images per second, mean over epochs.
     images_per_second: f64,
     folder: String,
 }
@@ -96,14 +97,14 @@ struct Failure {
 #[derive(Serialize)]
 pub struct Json<'a> {
     data: &'a str,
-    /// What `score` is.
+    /// The metric of `score`.
     metric: Metric,
-    /// Complete, before the grid's values and the seed.
+    /// Complete recipe, before the grid's values and the seed are set.
     recipe: &'a str,
     cells: &'a [Row],
 }
 
-/// Reads the runs that are done and times a network of each cell. A cell without any such run has no row.
+/// Reads the finished runs and measures the latency of one network per cell. A cell without finished runs has no row.
 pub fn collect(
     base: &Recipe,
     axes: &[Axis],
@@ -154,12 +155,12 @@ pub fn collect(
 }
 
 impl RunRow {
-    /// Of a run that is done.
+    /// The result of a finished run.
     fn of(run: &Run) -> Option<Self> {
         let epochs = epochs_done(&run.path);
         let last = epochs.last().filter(|_| epochs.len() >= run.epochs)?;
         let percent = |epoch: &Epoch| in_percent(epoch).unwrap_or(f64::NAN);
-        // Of equal ones the last is kept, as in the model file.
+        // If several are equal, the last one, as in the model file.
         let best = epochs.iter().max_by(|a, b| percent(a).total_cmp(&percent(b)))?;
         let rates = epochs.iter().map(|e| e.time.images_per_second);
         Some(Self {
@@ -186,7 +187,7 @@ impl Results {
         let rule = vec!["---".to_owned(); headings.len()];
         let markdown: String = [&headings, &rule].into_iter().chain(&rows).map(|r| line(r)).collect();
         let json = serde_json::to_string_pretty(&self.json(data))? + "\n";
-        // The one by which the folder is known comes first.
+        // The file by which the folder is recognized comes first.
         let [markdown_name, json_name] = FILES;
         let files = [(json_name, json), (markdown_name, format!("{markdown}\n{}\n", self.notes()))];
         for (name, text) in files {
@@ -216,7 +217,7 @@ impl Results {
         )
     }
 
-    /// Headings and rows of words.
+    /// Headings and rows as text.
     fn cells(&self) -> (Vec<String>, Vec<Vec<String>>) {
         let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
         let mut headings = if self.axes.is_empty() { words(&["network"]) } else { self.axes.clone() };

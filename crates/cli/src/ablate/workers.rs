@@ -1,7 +1,7 @@
-//! Runs as processes of their own: `dyconv train --resume FOLDER`, a few at a time.
+//! Trains runs in separate processes: `dyconv train --resume FOLDER`, a few at a time.
 //!
-//! What one computes depends on its folder alone, so neither does their number matter nor which of them ends first. They
-//! stand in process groups of their own: Ctrl-C reaches this process, which hands it on once.
+//! The result of a process depends only on its folder, so neither the number of processes nor their order matters. They
+//! run in their own process groups: Ctrl-C reaches only this process, which forwards it once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
@@ -18,9 +18,9 @@ use super::Run;
 use crate::output::{bar, note_above, percent};
 use crate::train_view::time;
 
-/// How often the processes are looked at.
+/// Interval at which the processes are polled.
 const EVERY: Duration = Duration::from_millis(50);
-/// Sets the threads of a process that computes.
+/// Environment variable that sets the number of threads of a process.
 const THREADS: &str = "RAYON_NUM_THREADS";
 
 /// A run that is being trained.
@@ -33,18 +33,19 @@ struct Worker {
     ended: bool,
 }
 
-/// What a process says: a file, which needs no thread that reads it.
+/// Output of a process: a file, so that no thread is needed to read it.
 struct Words {
     file: NamedTempFile,
-    /// The name of its run.
+    /// Name of its run.
     name: String,
-    /// Of a line that is not complete yet.
+    /// The start of an incomplete line.
     rest: Vec<u8>,
     /// The last error.
     last: String,
 }
 
-/// Trains what is not done yet. Gives the runs that failed, with their last words; after `stop` was set, the rest is left.
+/// Trains the unfinished runs. Returns those that failed, with their last error. After `stop` is set, no more runs are
+/// started.
 pub fn train(
     runs: &[Run],
     data: &str,
@@ -69,7 +70,7 @@ pub fn train(
         {
             match Worker::start(run, &runs[run], data, jobs) {
                 Ok(worker) => workers.push(worker),
-                // As where the number of processes is limited.
+                // For example, if the number of processes is limited.
                 Err(error) if !workers.is_empty() => {
                     waiting.push_front(run);
                     jobs = workers.len();
@@ -125,7 +126,7 @@ impl Worker {
     }
 }
 
-/// Where this process gives up, its runs do not go on unseen.
+/// If this process fails, its runs are stopped too.
 impl Drop for Worker {
     fn drop(&mut self) {
         if !self.ended {
@@ -135,9 +136,9 @@ impl Drop for Worker {
 }
 
 impl Words {
-    /// Hands on what was said since the last time; remembers the last error.
+    /// Forwards new output and remembers the last error.
     fn hand_on(&mut self, view: &View<'_>) {
-        // What cannot be read stays unsaid.
+        // Output that cannot be read is ignored.
         let _ = self.file.as_file_mut().read_to_end(&mut self.rest);
         let whole = self.rest.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
         let lines: Vec<u8> = self.rest.drain(..whole).collect();
@@ -151,25 +152,25 @@ impl Words {
     }
 }
 
-/// Asks a process to save and stop.
+/// Requests that a process save and stop.
 fn interrupt(child: &mut Child) {
-    // One that has ended already needs no asking.
+    // The process may already have ended.
     #[cfg(unix)]
     let _ = rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT);
     #[cfg(not(unix))]
     let _ = child.kill();
 }
 
-/// What a person sees.
+/// Progress display.
 struct View<'a> {
     runs: &'a [Run],
     quiet: bool,
-    /// Over epochs.
+    /// Counts epochs.
     bar: Option<ProgressBar>,
     begun: Instant,
-    /// Epochs by run when this process began, and by now.
+    /// Number of epochs of each run when this process started, and now.
     epochs: Vec<(usize, usize)>,
-    /// Runs done.
+    /// Number of finished runs.
     done: usize,
     drawn: Instant,
 }
@@ -221,7 +222,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Said even to those who want quiet.
+    /// Prints a line, even with `--quiet`.
     fn say(&self, text: &str) {
         note_above(self.bar.as_ref(), text);
     }

@@ -1,4 +1,4 @@
-//! From a model file to its first answer, in a fresh process.
+//! Measures the time from a model file to its first prediction, in a fresh process.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,24 +13,24 @@ use serde::{Deserialize, Serialize};
 use crate::bank::Bank;
 use crate::output::print_json;
 
-/// Processes that are measured; the median counts.
+/// Number of processes that are measured; the median is reported.
 const PROCESSES: usize = 5;
 
 #[derive(Clone, Serialize)]
 pub struct FirstAnswer {
-    /// Milliseconds from the start of a process to its end, right after its first answer.
+    /// Milliseconds from the start of a process to its end, right after its first prediction.
     pub ms: f64,
-    /// Most memory that the process held at once.
+    /// Peak resident memory of the process.
     pub peak_resident_bytes: Option<u64>,
 }
 
-/// What the fresh process says.
+/// Output of the fresh process.
 #[derive(Serialize, Deserialize)]
 struct Said {
     peak_resident_bytes: Option<u64>,
 }
 
-/// Measures fresh processes of this program.
+/// Runs and measures fresh processes of this program.
 pub fn first_answer(path: &Path, bank: Bank, threads: usize) -> anyhow::Result<FirstAnswer> {
     let program = std::env::current_exe().context("the program cannot find itself")?;
     let bank = bank.to_possible_value().expect("a bank has a name");
@@ -52,7 +52,7 @@ pub fn first_answer(path: &Path, bank: Bank, threads: usize) -> anyhow::Result<F
     Ok(found[PROCESSES / 2].clone())
 }
 
-/// In the fresh process: answers once, for a grey image; a classifier as `predict` does.
+/// Runs in the fresh process: predicts once, for a grey image; a classifier as in `predict`.
 pub fn answer(path: &Path, bank: Bank, threads: usize) -> anyhow::Result<()> {
     match bank.open(path, ModelOptions::new().threads(threads))? {
         Predictor::Classifier(classifier) => {
@@ -68,7 +68,7 @@ pub fn answer(path: &Path, bank: Bank, threads: usize) -> anyhow::Result<()> {
     print_json(&Said { peak_resident_bytes: peak_resident_bytes() })
 }
 
-/// The most memory that this process has held.
+/// Peak resident memory of this process.
 fn peak_resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

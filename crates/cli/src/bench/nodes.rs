@@ -1,4 +1,4 @@
-//! `--per-node`: each step's time against its bound.
+//! `--per-node`: the time of each step, compared with its lower bound.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,11 +15,11 @@ pub struct NodeRow {
     pub precision: Precision,
     pub node: String,
     pub kernel: String,
-    /// Median microseconds.
+    /// Median time in microseconds.
     pub us: f64,
-    /// Of the whole network's time.
+    /// Fraction of the whole network's time.
     pub share: f64,
-    /// What limits the step, and the microseconds that it takes at least; absent where it has neither multiply-adds nor weights.
+    /// What limits the step, and its minimum time in microseconds; absent if it has neither multiply-adds nor weights.
     #[serde(flatten)]
     pub bound: Option<Bound>,
 }
@@ -29,11 +29,11 @@ pub struct Bound {
     /// `arithmetic` or `bytes`.
     pub bound: &'static str,
     pub bound_us: f64,
-    /// Of the step's time.
+    /// Minimum time as a fraction of the step's time.
     pub share_of_bound: f64,
 }
 
-/// Median time of every step, batch 1.
+/// Median time of every step, with batch size 1.
 pub fn per_node(subject: &Subject, machine: Machine, seconds: f64) -> anyhow::Result<Vec<NodeRow>> {
     let mut session = Session::try_with_threads(Arc::clone(&subject.plan), machine.threads)?;
     let input = vec![0.5f32; subject.plan.input_dims().iter().product()];
@@ -62,7 +62,7 @@ pub fn per_node(subject: &Subject, machine: Machine, seconds: f64) -> anyhow::Re
 }
 
 fn bound(info: &StepInfo, machine: Machine, us: f64) -> Option<Bound> {
-    // Billions a second are thousands a microsecond.
+    // Billions per second are thousands per microsecond.
     let arithmetic = info.madds as f64 / (1e3 * machine.gmadds_per_second);
     let bytes = info.weight_bytes as f64 / (1e3 * machine.gbytes_per_second);
     let (bound, bound_us) = if bytes > arithmetic { ("bytes", bytes) } else { ("arithmetic", arithmetic) };

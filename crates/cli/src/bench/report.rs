@@ -1,4 +1,4 @@
-//! The results in words for a person.
+//! The results as text.
 
 use dyconv_engine::Isa;
 

@@ -1,4 +1,4 @@
-//! Cells on disk: which folders hold runs that differ in their seed, and what to call them.
+//! Cells on disk: finds folders of runs that differ only in their seeds, and names them.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -6,23 +6,24 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, bail};
 use dyconv_train::RunFolder;
 
-/// How the folder of a run begins; its seed follows.
+/// Prefix of the folder of a run; its seed follows.
 const SEED: &str = "seed-";
 
 /// A folder that holds `seed-0`, `seed-1`, ….
 pub struct Cell {
-    /// Its path without the folders that all cells lie in.
+    /// Its path without the leading folders that all cells share.
     pub name: String,
-    /// As it was given, or found below what was given.
+    /// Its path as given, or as found below a given folder.
     pub path: PathBuf,
-    /// The folders in it, in the order of their numbers. Not each must hold a run.
+    /// The run folders in it, in numerical order. Some may hold no run.
     pub runs: Vec<PathBuf>,
 }
 
-/// The cells that `folders` are or hold, in the order given and then by name; each once, however often it is named.
+/// The cells that `folders` are or contain, in the given order and then by name; each only once, even if it is named
+/// several times.
 ///
 /// # Errors
-/// A folder that cannot be read, or in which there is no cell.
+/// If a folder cannot be read, or contains no cell.
 pub fn find(folders: &[PathBuf]) -> anyhow::Result<Vec<Cell>> {
     let mut cells: Vec<Cell> = Vec::new();
     let mut known = Vec::new();
@@ -40,7 +41,7 @@ pub fn find(folders: &[PathBuf]) -> anyhow::Result<Vec<Cell>> {
     Ok(cells)
 }
 
-/// The folder itself with its runs, or those in it that are cells.
+/// The folder itself with its runs, or the cells in it.
 fn inside(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Vec<PathBuf>)>> {
     let runs = seeds(folder)?;
     if !runs.is_empty() {
@@ -65,7 +66,7 @@ fn inside(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Vec<PathBuf>)>> {
     Ok(cells)
 }
 
-/// The folders in `folder` that are called as those of runs, by their number.
+/// The subfolders of `folder` that are named like runs, by number.
 fn seeds(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let number = |path: &Path| path.file_name()?.to_str()?.strip_prefix(SEED)?.parse::<u64>().ok();
     let mut seeds: Vec<(u64, PathBuf)> =
@@ -74,7 +75,7 @@ fn seeds(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(seeds.into_iter().map(|(_, path)| path).collect())
 }
 
-/// The folders in a folder, by name, with the numbers in names by their value: `kernels=2` before `kernels=16`.
+/// The subfolders of a folder, by name, with numbers compared by value: `kernels=2` before `kernels=16`.
 fn folders(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let unread = || format!("{}: cannot be read as a folder", folder.display());
     let mut found = Vec::new();
@@ -88,7 +89,7 @@ fn folders(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What to sort a name by: its letters, whole numbers and decimal places in turn, then the name itself.
+/// Sort key of a name: its letters, integers and decimal places in turn, then the name itself.
 fn by_value(name: &str) -> (Vec<(String, u64, String)>, String) {
     let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (mut parts, mut rest) = (Vec::new(), name);
@@ -96,7 +97,7 @@ fn by_value(name: &str) -> (Vec<(String, u64, String)>, String) {
         let (letters, number) = rest.split_at(rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len()));
         let (whole, after) = number.split_at(digits(number));
         let places = after.strip_prefix('.').map_or("", |places| &places[..digits(places)]);
-        // What is no number has none; what is too large for one is larger than all others.
+        // An empty number counts as zero; one that is too large counts as the maximum.
         let value = if whole.is_empty() { 0 } else { whole.parse().unwrap_or(u64::MAX) };
         parts.push((letters.to_owned(), value, places.to_owned()));
         rest = if places.is_empty() { after } else { &after[1 + places.len()..] };
@@ -104,7 +105,7 @@ fn by_value(name: &str) -> (Vec<(String, u64, String)>, String) {
     (parts, name.to_owned())
 }
 
-/// Paths without the folders at their beginning that all of them share.
+/// Paths without the leading folders that all of them share.
 fn names(paths: &[&Path]) -> Vec<String> {
     let paths: Vec<Vec<Component<'_>>> = paths.iter().map(|path| parts(path).collect()).collect();
     let most = paths.iter().map(Vec::len).min().unwrap_or(0).saturating_sub(1);
@@ -113,15 +114,15 @@ fn names(paths: &[&Path]) -> Vec<String> {
     paths.iter().map(name).map(|name| if name.is_empty() { ".".to_owned() } else { name }).collect()
 }
 
-/// A path's parts without those that say `here`.
+/// The components of a path without `.`.
 fn parts(path: &Path) -> impl Iterator<Item = Component<'_>> {
     path.components().filter(|part| *part != Component::CurDir)
 }
 
-/// Which cell is meant by `word`: one of this name, or the only one whose path ends so.
+/// The cell that `word` refers to: the one with this name, or the only one whose path ends with it.
 ///
 /// # Errors
-/// None or several, in words.
+/// If no cell or several cells match.
 pub fn choose(cells: &[Cell], word: &str) -> anyhow::Result<usize> {
     let path: PathBuf = parts(Path::new(word)).collect();
     if let Some(i) = cells.iter().position(|cell| cell.name == word || Path::new(&cell.name) == path) {

@@ -1,4 +1,4 @@
-//! `dyconv compare`: finished runs, cell by cell, over their seeds.
+//! `dyconv compare`: compares finished runs, cell by cell, over their seeds.
 
 mod cells;
 
@@ -31,7 +31,7 @@ pub struct Args {
     /// Cells, or folders of cells
     #[arg(required = true, value_name = "FOLDER")]
     folders: Vec<PathBuf>,
-    /// The cell that the others are compared to: as the table calls it, or the end of its path; unset: the first
+    /// The reference cell: its name in the table, or the end of its path [default: the first]
     #[arg(long, value_name = "CELL")]
     to: Option<String>,
     /// Write JSON
@@ -39,24 +39,24 @@ pub struct Args {
     json: bool,
 }
 
-/// Everything that was found.
+/// The results of a comparison.
 #[derive(Serialize)]
 struct Comparison {
-    /// What `score` is.
+    /// The metric of `score`.
     metric: Metric,
-    /// The cell that the others are compared to.
+    /// The reference cell.
     to: String,
     cells: Vec<Row>,
-    /// Runs that are left out, and what may make a comparison unfair.
+    /// Runs that are left out, and possible reasons why a comparison is unfair.
     notes: Vec<String>,
 }
 
-/// A cell with runs that are finished.
+/// A cell with finished runs.
 #[derive(Serialize)]
 struct Row {
     cell: String,
     folder: String,
-    /// On the held-out part after the last epoch, in percent.
+    /// On the held-out images after the last epoch, in percent.
     score: Sample,
     #[serde(skip_serializing_if = "Option::is_none")]
     difference: Option<Difference>,
@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 impl Comparison {
-    /// Reads the runs of the cells and compares all to `to`, or the first.
+    /// Reads the runs of the cells and compares all of them with `to`, or with the first.
     fn of(cells: &[Cell], to: Option<usize>) -> anyhow::Result<Self> {
         let mut notes = Vec::new();
         let mut read = Vec::new();
@@ -154,7 +154,7 @@ impl RunRow {
     }
 }
 
-/// The finished runs of a cell, by seed. Says which are not.
+/// The finished runs of a cell, by seed. Adds a note for the others.
 fn records(cell: &Cell, notes: &mut Vec<String>) -> anyhow::Result<Vec<RunRecord>> {
     let mut records: BTreeMap<u64, RunRecord> = BTreeMap::new();
     for path in &cell.runs {
@@ -177,7 +177,7 @@ fn records(cell: &Cell, notes: &mut Vec<String>) -> anyhow::Result<Vec<RunRecord
     Ok(records.into_values().collect())
 }
 
-/// What all runs are scored by.
+/// The metric of all runs.
 fn metric(cells: &[Vec<RunRecord>]) -> anyhow::Result<Metric> {
     let mut runs = cells.iter().flatten();
     let Some(first) = runs.next() else { return Ok(Metric::Accuracy) };
@@ -192,7 +192,7 @@ fn metric(cells: &[Vec<RunRecord>]) -> anyhow::Result<Metric> {
     Ok(Metric::of(first.of_keypoints()))
 }
 
-/// Says where runs of a cell differ in more than their seed, and where its data are not those of the reference.
+/// Adds notes if runs of a cell differ in more than their seed, or if its data differ from those of the reference.
 fn fairness(cell: &Cell, runs: &[RunRecord], reference: Option<(&Cell, &Vec<RunRecord>)>, notes: &mut Vec<String>) {
     let (first, others) = runs.split_first().expect("a row has runs");
     for run in others {

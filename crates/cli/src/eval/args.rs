@@ -1,4 +1,4 @@
-//! What `dyconv eval` is told.
+//! Arguments of `dyconv eval`.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use dyconv_data::Split;
 use crate::bank::Bank;
 use crate::pixels::max_pixels;
 
-/// Score a model on a data set: top-1, top-5, every class, confusions; or the average precision of joints
+/// Score a model on a data set: top-1, top-5, every class, confusions; or the average precision of keypoints
 #[derive(clap::Args)]
 #[command(
     after_help = "The data are a folder with one folder per class (or with train/ and val/ of such), CIFAR or MNIST files, or `digits`, the handwritten digits inside this program. Without a val/ of their own, the part that the model's recipe held out is scored, and of data that it was not trained on everything; `--split` decides otherwise.
@@ -23,15 +23,17 @@ Examples:
 pub struct Args {
     /// Model file
     pub model: PathBuf,
-    /// Data set: a folder, or `digits`; for joints also a file of COCO keypoints annotations
+    /// Data set: a folder, or `digits`; for keypoints also a file of COCO keypoints annotations
     #[arg(long)]
     pub data: String,
-    /// Classifiers: part to score, val, train, test or all; unset: what was held out, or all of data that the model was not trained on
+    /// Classifiers: part to score, val, train, test or all [default: the held-out images, or all images if the model
+    /// was not trained on these data]
     #[arg(long)]
     pub split: Option<Split>,
-    /// Classifiers: images a batch [default: 32]
+    /// Classifiers: batch size [default: 32]
     #[arg(long)]
     pub batch: Option<usize>,
+<<<<<<< HEAD
     /// Keypoints: folder of the images of a file of annotations
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
@@ -42,18 +44,30 @@ pub struct Args {
     #[arg(long)]
     pub flip: bool,
     /// Keypoints: write COCO results JSON
+=======
+    /// Keypoints: folder with the images of an annotations file
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// Keypoints: boxes from a detector, in COCO's results format
+    #[arg(long, value_name = "FILE")]
+    pub boxes: Option<PathBuf>,
+    /// Keypoints: also run the network on each mirrored person and average the heat maps (flip test)
+    #[arg(long)]
+    pub flip: bool,
+    /// Keypoints: write the predictions as COCO results JSON
+>>>>>>> h-prose2
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Threads to compute with; unset: one per processor
+    /// Number of threads [default: one per CPU]
     #[arg(long, value_parser = crate::threads::number)]
     pub threads: Option<usize>,
-    /// How kernel banks are stored
+    /// Storage of the kernel banks
     #[arg(long, value_enum, default_value = "f32")]
     pub bank: Bank,
-    /// Broken images that are skipped before it is an error
+    /// Number of broken images to skip before the command fails
     #[arg(long, default_value_t = 10)]
     pub max_broken: usize,
-    /// Largest image that is read, in millions of pixels
+    /// Largest image to decode, in millions of pixels
     #[arg(long = "max-megapixels", value_name = "N", default_value = "100", value_parser = max_pixels)]
     pub max_pixels: usize,
     /// Write JSON

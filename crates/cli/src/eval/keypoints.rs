@@ -1,4 +1,4 @@
-//! `dyconv eval` of a keypoint network: COCO's average precision.
+//! `dyconv eval` for keypoint networks: COCO's average precision.
 
 use std::path::Path;
 
@@ -18,19 +18,20 @@ struct Json {
     images: usize,
     persons: usize,
     suppressed: usize,
-    /// Boxes for which the network's output is NaN or infinite, whose persons count as not found.
+    /// Number of boxes for which the network's output is NaN or infinite; their persons count as not found.
     unanswered: usize,
     broken: usize,
     #[serde(flatten)]
     scores: KeypointScores,
 }
 
-/// An answer as COCO's tools read it; they would take its area from a box if there were one, and not from the joints.
+/// A prediction in the format of COCO's tools; with a box, they would compute its area from that instead of the
+/// keypoints.
 #[derive(Serialize)]
 struct ResultJson {
     image_id: u64,
     category_id: u64,
-    /// x, y and score of every joint.
+    /// x, y and score of every keypoint.
     keypoints: Vec<f64>,
     score: f64,
 }
@@ -71,7 +72,7 @@ pub fn run(args: &Args, estimator: PoseEstimator) -> anyhow::Result<()> {
     args.out.as_deref().map_or(Ok(()), |path| write(path, people, &evaluation.answers))
 }
 
-/// The data that are asked for, which must have the model's joints.
+/// Opens the requested data, which must have the model's keypoints.
 fn open(args: &Args, skeleton: &Skeleton) -> anyhow::Result<Dataset> {
     let path = Path::new(&args.data);
     match &args.images {

@@ -1,4 +1,4 @@
-//! `dyconv eval`: how good is a model on a data set?
+//! `dyconv eval`: scores a model on a data set.
 
 mod args;
 mod keypoints;
@@ -14,9 +14,9 @@ use crate::text::name;
 
 pub use args::Args;
 
-/// Confusion matrices up to this many classes are printed whole.
+/// Maximum number of classes for which the confusion matrix is printed completely.
 const WHOLE_MATRIX: usize = 20;
-/// Lines of the list of confusions where the matrix is too large.
+/// Number of lines in the list of confusions if the matrix is too large.
 const WORST: usize = 20;
 
 #[derive(Serialize)]
@@ -24,11 +24,11 @@ struct Json<'a> {
     images: u64,
     top1: f64,
     top5: f64,
-    /// Images with a NaN in the network's output, which count as wrong.
+    /// Number of images for which the network's output has a NaN; they count as wrong.
     unanswered: u64,
     broken: usize,
     classes: Vec<ClassJson<'a>>,
-    /// The cells that are not zero. Images without an answer stand in none.
+    /// The non-zero cells. Images without a prediction are not included.
     confusion: Vec<CellJson<'a>>,
 }
 

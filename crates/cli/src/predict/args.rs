@@ -1,4 +1,4 @@
-//! What `dyconv predict` is told.
+//! Arguments of `dyconv predict`.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use dyconv_data::PersonBox;
 use crate::bank::Bank;
 use crate::pixels::max_pixels;
 
-/// Name what is in images, or find the joints of persons
+/// Classify images, or find the keypoints of persons in them
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   dyconv predict model.safetensors cat.jpg
@@ -24,9 +24,10 @@ pub struct Args {
     /// Image files: JPEG, PNG, WebP, BMP, GIF or TIFF
     #[arg(required = true)]
     pub images: Vec<PathBuf>,
-    /// Classifiers: answers for each image [default: 5]
+    /// Classifiers: number of classes per image [default: 5]
     #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub top: Option<usize>,
+<<<<<<< HEAD
     /// Keypoints: the person's box in every image, in pixels
     #[arg(long = "box", value_name = "X,Y,WIDTH,HEIGHT", value_parser = parse_box, conflicts_with = "boxes")]
     pub bbox: Option<PersonBox>,
@@ -34,18 +35,27 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub boxes: Option<PathBuf>,
     /// Keypoints: look at every person once more mirrored, and take the mean
+=======
+    /// Keypoints: box of the person in every image, in pixels
+    #[arg(long = "box", value_name = "X,Y,WIDTH,HEIGHT", value_parser = parse_box, conflicts_with = "boxes")]
+    pub bbox: Option<PersonBox>,
+    /// Keypoints: file with the boxes of persons by image
+    #[arg(long, value_name = "FILE")]
+    pub boxes: Option<PathBuf>,
+    /// Keypoints: also run the network on each mirrored person and average the heat maps (flip test)
+>>>>>>> h-prose2
     #[arg(long)]
     pub flip: bool,
     /// Keypoints: draw them on copies of the images in DIR
     #[arg(long, value_name = "DIR")]
     pub draw: Option<PathBuf>,
-    /// Threads to compute with; unset: one per processor
+    /// Number of threads [default: one per CPU]
     #[arg(long, value_parser = crate::threads::number)]
     pub threads: Option<usize>,
-    /// How kernel banks are stored
+    /// Storage of the kernel banks
     #[arg(long, value_enum, default_value = "f32")]
     pub bank: Bank,
-    /// Largest image that is read, in millions of pixels
+    /// Largest image to decode, in millions of pixels
     #[arg(long = "max-megapixels", value_name = "N", default_value = "100", value_parser = max_pixels)]
     pub max_pixels: usize,
     /// Write JSON
@@ -53,7 +63,7 @@ pub struct Args {
     pub json: bool,
 }
 
-/// `x,y,width,height`
+/// Parses `x,y,width,height`.
 fn parse_box(text: &str) -> Result<PersonBox, String> {
     let expected = "expected X,Y,WIDTH,HEIGHT in pixels, e.g. 40,20,120,260";
     let numbers: Result<Vec<f64>, _> = text.split(',').map(|part| part.trim().parse()).collect();

@@ -1,4 +1,4 @@
-//! `dyconv predict` with a keypoint network: joints in image coordinates, and drawings.
+//! `dyconv predict` for keypoint networks: keypoints in image coordinates, and drawings.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::output::note;
 use crate::stream::{Answers, names};
 use crate::table::Column;
 
-/// A joint that scores less is not drawn.
+/// Minimum score of a keypoint that is drawn.
 const DRAWN: f32 = 0.2;
 
 #[derive(Serialize)]
@@ -29,8 +29,13 @@ struct ImageJson {
 struct PoseJson {
     /// x, y, width, height
     r#box: [f64; 4],
+<<<<<<< HEAD:crates/cli/src/predict/keypoints.rs
     joints: Vec<KeypointJson>,
     /// Why there are no joints.
+=======
+    joints: Vec<JointJson>,
+    /// Why there are no keypoints.
+>>>>>>> h-prose2:crates/cli/src/pose_predict.rs
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -65,7 +70,7 @@ pub fn run(args: &Args, estimator: PoseEstimator) -> anyhow::Result<()> {
         match wrong {
             None => out.add(path, &element, rows)?,
             Some(reason) => {
-                // An element says everything; of a table's rows those that there are come first.
+                // A JSON element includes the errors; for a table, the available rows are printed first.
                 if !args.json && !rows.is_empty() {
                     out.add(path, &element, rows)?;
                 }
@@ -76,8 +81,8 @@ pub fn run(args: &Args, estimator: PoseEstimator) -> anyhow::Result<()> {
     out.finish()
 }
 
-/// What there is to say of an image, and what is wrong with it or with some of its boxes, of which there is one, all of the
-/// image, where none are given.
+/// The result for an image, and what failed for it or for some of its boxes. Without boxes, the whole image is the only
+/// box.
 fn answer(
     path: &Path,
     places: Option<&[PersonBox]>,
@@ -112,10 +117,15 @@ fn answer(
     (element, wrong)
 }
 
+<<<<<<< HEAD:crates/cli/src/predict/keypoints.rs
 /// The joints in some boxes, or why there are none.
 type Found = Vec<(PersonBox, Result<Vec<FoundKeypoint>, String>)>;
+=======
+/// The keypoints in several boxes, or the errors.
+type Found = Vec<(PersonBox, Result<Vec<FoundKeypoint>, String>)>;
+>>>>>>> h-prose2:crates/cli/src/pose_predict.rs
 
-/// What is found in each box; those with nothing inside the image are not looked at.
+/// The keypoints in each box; boxes that do not overlap the image are skipped.
 fn poses(image: &Image, places: &[PersonBox], estimator: &PoseEstimator) -> Result<Found, dyconv_predict::Error> {
     let (width, height) = (image.width, image.height);
     let inside: Vec<Option<PersonBox>> = places.iter().map(|bbox| bbox.clipped(width, height)).collect();
@@ -144,7 +154,7 @@ fn pose(bbox: PersonBox, joints: Result<Vec<FoundKeypoint>, String>, estimator: 
     }
 }
 
-/// The rows of a table, without the image.
+/// The rows of a table, without the column of the image.
 fn rows(result: &ImageJson) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for (person, pose) in result.poses.iter().enumerate() {
@@ -157,7 +167,7 @@ fn rows(result: &ImageJson) -> Vec<Vec<String>> {
     rows
 }
 
-/// Where the drawings go: one for each path that names a file, none over another or over an image.
+/// Output paths of the drawings: one for each path that names a file, without overwriting one another or an image.
 fn drawings(folder: &Path, images: &[PathBuf]) -> anyhow::Result<Vec<Option<PathBuf>>> {
     std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
     let mut taken: HashMap<PathBuf, &PathBuf> = HashMap::new();
@@ -168,7 +178,7 @@ fn drawings(folder: &Path, images: &[PathBuf]) -> anyhow::Result<Vec<Option<Path
             continue;
         };
         let mut drawing = folder.join(name);
-        // What cannot be written is drawn as PNG.
+        // Formats that cannot be written become PNG.
         if !drawing
             .extension()
             .is_some_and(|e| ["png", "jpg", "jpeg"].iter().any(|known| e.eq_ignore_ascii_case(known)))

@@ -1,4 +1,4 @@
-//! `dyconv predict`: what is in these images, or where are the joints?
+//! `dyconv predict`: classifies images, or finds keypoints in them.
 
 mod args;
 mod keypoints;
@@ -13,14 +13,14 @@ use crate::table::Column;
 
 pub use args::Args;
 
-/// Answers for each image where nobody says.
+/// Default number of classes per image.
 const TOP: usize = 5;
 
 #[derive(Serialize)]
 struct ImageJson {
     image: String,
     answers: Vec<AnswerJson>,
-    /// Why there are no answers.
+    /// Why there is no prediction.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }

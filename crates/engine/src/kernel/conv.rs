@@ -1,7 +1,7 @@
-//! A convolution of the plan, in the kernel that computes it.
+//! A convolution of the plan, and the kernel that computes it.
 //!
-//! [`ConvAlgorithm::choose`] weighs the algorithms; here it is told what the layer needs. The choice depends on sizes,
-//! instruction set and options, never on a measurement, so a network has the same plan every time.
+//! [`ConvAlgorithm::choose`] selects the algorithm; this module passes it the requirements of the layer. The choice
+//! depends on sizes, instruction set and options, never on a measurement, so a network always has the same plan.
 
 use dyconv_graph::{Conv2d, Shape};
 use dyconv_kernels::{
@@ -12,7 +12,7 @@ use crate::convert;
 use crate::lowered::Layer;
 use crate::options::{Options, Precision, weight_bytes};
 
-/// A convolution that is not a linear layer.
+/// A convolution that is not equivalent to a linear layer.
 #[derive(Debug, Clone)]
 pub(crate) enum Conv {
     Panel(PanelConv),
@@ -20,7 +20,7 @@ pub(crate) enum Conv {
     Winograd(WinogradConv),
 }
 
-/// Whether a convolution is the product of a matrix and a vector.
+/// Whether a convolution is a matrix-vector product.
 pub(super) fn is_linear(layer: &Layer<Conv2d>, input: Shape, output: Shape) -> bool {
     let Conv2d { kernel, padding, groups, .. } = layer.spec;
     let pixels = (input.pixels(), output.pixels());
@@ -28,7 +28,7 @@ pub(super) fn is_linear(layer: &Layer<Conv2d>, input: Shape, output: Shape) -> b
 }
 
 impl Conv {
-    /// Chooses for a layer with loaded weights.
+    /// Chooses the kernel of a layer whose weights are loaded.
     pub(super) fn new(layer: &Layer<Conv2d>, input: Shape, isa: Isa, options: Options) -> Self {
         let geometry = convert::conv(&layer.spec, input);
         let demand = ConvDemand {
@@ -45,7 +45,7 @@ impl Conv {
         }
     }
 
-    /// The layer's weights as this kernel reads them.
+    /// Packs the layer's weights for this kernel.
     pub(super) fn pack(&self, layer: &Layer<Conv2d>, options: Options) -> Bank {
         let (kernels, weight, storage) = (layer.kernels, &layer.weight, storage(layer, options));
         match self {
@@ -64,7 +64,8 @@ impl Conv {
         }
     }
 
-    /// Elements of scratch on so many threads; `mixes` and `scaled` tell whether the kernel differs from sample to sample.
+    /// Elements of scratch on `threads` threads; `mixes` and `scaled` are set if the kernel differs from sample to
+    /// sample.
     pub(super) fn scratch_len(&self, mixes: bool, scaled: bool, threads: usize) -> usize {
         match self {
             Conv::Panel(conv) => conv.scratch_len(mixes || scaled, threads),
@@ -73,7 +74,7 @@ impl Conv {
         }
     }
 
-    /// Name for listings.
+    /// Name in [`Plan::describe`](crate::Plan::describe).
     pub(super) fn name(&self) -> &'static str {
         match self {
             Conv::Panel(conv) if conv.rounds() => "bf16_panel_conv",
@@ -92,7 +93,7 @@ impl Conv {
     }
 }
 
-/// Only banks are stored narrower.
+/// Storage of the weights: only banks are narrowed.
 fn storage(layer: &Layer<Conv2d>, options: Options) -> Storage {
     if layer.mixes { options.bank } else { Storage::F32 }
 }

@@ -1,4 +1,4 @@
-//! What a step runs: a kernel with its packed weights, chosen once.
+//! The kernel of a step with its packed weights, chosen once.
 
 mod conv;
 mod packed;
@@ -18,13 +18,13 @@ use conv::{Conv, is_linear};
 use packed::Packed;
 pub(crate) use run::Places;
 
-/// A kernel and what it owns.
+/// A kernel and its data.
 #[derive(Debug, Clone)]
 pub(crate) enum Kernel {
     /// Written by the session before the first step.
     Input,
     Conv(Conv, Packed, Bank),
-    /// With a bias `[O]` or none.
+    /// The bias is `[O]` or empty.
     ConvTranspose {
         conv: ConvTranspose,
         bank: Bank,
@@ -48,7 +48,7 @@ pub(crate) enum Kernel {
         activation: Option<Activation>,
     },
     GlobalAvgPool,
-    /// From the sums that the input's step left behind, over so many pixels.
+    /// The mean from the partial sums that the input's step wrote, over this number of pixels.
     Mean {
         pixels: usize,
     },
@@ -60,7 +60,7 @@ pub(crate) enum Kernel {
 #[derive(Debug, Clone)]
 pub(crate) enum LinearWeights {
     F32(Buffer<f32>),
-    /// Two to a word.
+    /// bf16, two to a word.
     Bf16(Buffer<u32>),
 }
 
@@ -119,7 +119,8 @@ impl Kernel {
         Kernel::ConvTranspose { conv, bank, bias: layer.bias.clone(), activation: layer.activation.map(activation) }
     }
 
-    /// Of the routers' layers two bytes a weight are kept, where banks are not exact either: they are as many.
+    /// Unless banks are exact, the linear layers of routers are stored as bf16 too: they hold a fifth of the weights of a
+    /// dynamic network.
     fn linear<S>(layer: &Layer<S>, input: Shape, output: Shape, narrow: bool) -> Self {
         let rows = if narrow && !layer.mixes {
             LinearWeights::Bf16(pack_linear_bf16(output.channels(), &layer.weight))
@@ -129,7 +130,7 @@ impl Kernel {
         Kernel::Linear(Packed::new(layer, input), rows)
     }
 
-    /// Whether the output may replace the first input in its place.
+    /// Whether the output may overwrite the first input.
     pub(crate) fn in_place(&self) -> bool {
         match self {
             Kernel::Affine { .. }
@@ -148,7 +149,7 @@ impl Kernel {
         }
     }
 
-    /// Elements of scratch that [`run`](Self::run) needs on so many threads.
+    /// Elements of scratch that [`run`](Self::run) needs on `threads` threads.
     pub(crate) fn scratch_len(&self, threads: usize) -> usize {
         match self {
             Kernel::Conv(conv, packed, _) => {
@@ -169,7 +170,7 @@ impl Kernel {
         }
     }
 
-    /// Elements of the sums that a convolution or an upsampling can leave behind.
+    /// Number of elements of the partial sums that a convolution or an upsampling can write.
     pub(crate) fn sums_len(&self) -> usize {
         match self {
             Kernel::Conv(conv, ..) => conv.sums_len(),
@@ -208,7 +209,7 @@ impl Kernel {
         }
     }
 
-    /// The weights, as memory.
+    /// The memory of the weights, for prefetching.
     pub(crate) fn span(&self) -> Option<PrefetchRange> {
         match self {
             Kernel::Conv(_, _, bank) | Kernel::ConvTranspose { bank, .. } => Some(bank.all()),
@@ -243,7 +244,7 @@ impl Kernel {
         }
     }
 
-    /// A name for listings, e.g. `mix_depthwise+relu6`.
+    /// The name in listings, e.g. `mix_depthwise+relu6`.
     pub(crate) fn name(&self) -> String {
         let (name, activation) = match self {
             Kernel::Input => ("input", None),

@@ -1,4 +1,4 @@
-//! What surrounds the packed weights of a layer, and how it is read from the arena.
+//! The data of a layer besides its packed weights, and its inputs in the arena.
 
 use dyconv_graph::Shape;
 use dyconv_kernels::{Activation, Isa, add, mix};
@@ -7,15 +7,15 @@ use crate::arena::Slot;
 use crate::convert;
 use crate::lowered::Layer;
 
-/// Values of a cache line: what is carved from scratch begins on one.
+/// Values per cache line: each part of the scratch memory starts on one.
 const LINE: usize = 16;
 
-/// What surrounds the packed weights of a layer; see [`Layer`].
+/// The data of a layer besides its packed weights; see [`Layer`].
 #[derive(Debug, Clone)]
 pub(crate) struct Packed {
-    /// Size of the bank.
+    /// Number K of kernels in the bank.
     pub(super) kernels: usize,
-    /// Input channels.
+    /// Number of input channels.
     pub(super) inputs: usize,
     pub(super) mixes: bool,
     pub(super) scaled: bool,
@@ -27,7 +27,7 @@ pub(crate) struct Packed {
     pub(super) activation: Option<Activation>,
 }
 
-/// The parts of a layer's scratch.
+/// The parts of a layer's scratch memory.
 pub(super) struct Carved<'a> {
     pub(super) coefficients: &'a [f32],
     pub(super) factors: &'a [f32],
@@ -49,7 +49,7 @@ impl Packed {
         }
     }
 
-    /// Coefficients, factors and mixed bias.
+    /// Number of values of coefficients, factors and mixed bias.
     pub(super) fn carved_len(&self) -> usize {
         let parts = [self.kernels, if self.scaled { self.inputs } else { 0 }, self.mixed_bias.len() / self.kernels];
         parts.iter().map(|n| n.next_multiple_of(LINE)).sum()

@@ -1,4 +1,4 @@
-//! Runs a kernel on one sample: reads and writes places of the arena.
+//! Runs a kernel on one sample, reading and writing slots of the arena.
 
 use dyconv_kernels::{
     ConvRun, Epilogue, Exec, PrefetchRange, activate, add, affine, global_avg_pool, linear, linear_bf16, max_pool,
@@ -9,18 +9,18 @@ use super::packed::Carved;
 use super::{Kernel, LinearWeights};
 use crate::arena::Slot;
 
-/// What a kernel reads besides its weights and where it writes.
+/// The slots that a kernel reads and writes, besides its weights.
 pub(crate) struct Places<'a> {
     pub(crate) inputs: &'a [Slot],
     pub(crate) output: Slot,
-    /// The step's own sums, or those that it reads.
+    /// The partial sums that the step writes or reads.
     pub(crate) sums: Slot,
-    /// What will be read after this step.
+    /// The memory that will be read after this step.
     pub(crate) prefetch: [PrefetchRange; 2],
 }
 
 impl Kernel {
-    /// Runs on one sample: reads and writes places of the arena.
+    /// Runs on one sample, reading and writing slots of the arena.
     pub(crate) fn run(&self, exec: Exec<'_>, arena: &mut [f32], places: &Places<'_>, scratch: &mut [f32]) {
         let Places { inputs, output, sums, prefetch } = *places;
         let isa = exec.isa;
@@ -31,7 +31,7 @@ impl Kernel {
                 let epilogue = Epilogue { bias, activation: packed.activation };
                 let nothing = Slot { offset: 0, len: 0 };
                 let residual = if packed.residual { inputs[inputs.len() - 1] } else { nothing };
-                // The residual may be the input itself.
+                // The residual may be the input of the convolution itself.
                 let own = if residual == inputs[0] { nothing } else { residual };
                 let [x, y, sums, own] = arena
                     .get_disjoint_mut([inputs[0].range(), output.range(), sums.range(), own.range()])
@@ -107,12 +107,12 @@ impl Kernel {
     }
 }
 
-/// Two values of the arena that the plan placed apart.
+/// Two values of the arena that the plan placed without overlap.
 fn apart(arena: &mut [f32], a: Slot, b: Slot) -> [&mut [f32]; 2] {
     arena.get_disjoint_mut([a.range(), b.range()]).expect("the plan keeps values apart that live together")
 }
 
-/// The slot `to`, holding the value of `from`: copied, unless they are the same place.
+/// The slot `to`, initialized with the value of `from`: copied, unless both are the same place.
 fn start_from(arena: &mut [f32], from: Slot, to: Slot) -> &mut [f32] {
     if from != to {
         arena.copy_within(from.range(), to.offset);

@@ -1,4 +1,4 @@
-//! Dropout is the identity in evaluation.
+//! Removes dropout, which is the identity in evaluation.
 
 use super::absorb;
 use crate::lowered::{Lowered, StepOp};

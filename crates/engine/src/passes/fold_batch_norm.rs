@@ -1,7 +1,7 @@
-//! A batch norm behind a convolution is affine per output channel, so it moves into the weights.
+//! Folds a batch norm after a convolution, which is affine per output channel, into the weights.
 //!
 //! scale·(Σ_k π_k (W_k·x + b_k) + b) + shift = Σ_k π_k ((scale·W_k)·x + scale·b_k) + (scale·b + shift):
-//! the scale goes into every kernel and every mixed bias, the shift into the bias that is not mixed.
+//! the scale is folded into every kernel and every bias, the shift only into the bias that is not mixed.
 
 use super::absorb;
 use crate::lowered::{Layer, Lowered, StepOp};
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
     use dyconv_graph::{Builder, Conv2d, Gate, Graph, MixConv, Op, Router, Tensor, Weights};
 
-    /// A mixture with biases and a sigmoid router, whose coefficients do not sum to one, then a batch norm.
+    /// A mixture with biases and a sigmoid router, whose coefficients do not sum to one, followed by a batch norm.
     fn network(read_twice: bool) -> (Graph, Weights) {
         let mut b = Builder::new([2, 3, 3]).unwrap();
         let x = b.input();

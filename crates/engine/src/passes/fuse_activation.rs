@@ -1,4 +1,4 @@
-//! An activation behind a step that can end with one moves into it.
+//! Fuses an activation into the step before it, if that step can end with one.
 
 use super::absorb;
 use crate::convert::is_short;
@@ -8,7 +8,7 @@ pub(crate) fn fuse_activation(lowered: Lowered) -> Lowered {
     absorb(lowered, |producer, step, sole| {
         let StepOp::Activation(function) = step.op else { return false };
         let slot = match &mut producer.op {
-            // Convolutions end only with what is computed in a few instructions.
+            // Convolutions end only with activations of a few instructions.
             StepOp::Conv(layer) if is_short(function) => &mut layer.activation,
             StepOp::ConvTranspose(layer) if is_short(function) => &mut layer.activation,
             StepOp::Linear(layer) => &mut layer.activation,

@@ -1,4 +1,5 @@
-//! The global average pool of a convolution's output, or of an upsampling's, is formed from sums that it leaves behind.
+//! Computes the global average pool of the output of a convolution or an upsampling from the partial sums that it
+//! writes.
 
 use crate::lowered::{Lowered, StepOp};
 

@@ -1,4 +1,4 @@
-//! A sum whose later summand is a convolution moves into the convolution's end: its map is written once.
+//! Fuses a sum whose later summand is a convolution into the end of that convolution, so its map is written once.
 
 use super::remove;
 use crate::convert::is_short;
@@ -12,7 +12,7 @@ pub(crate) fn fuse_residual(mut lowered: Lowered) -> Lowered {
             continue;
         };
         let activation = *activation;
-        // A summand that was itself a sum has moved into its convolution.
+        // A summand that was itself a sum has been fused into its convolution.
         let [a, b] = [a, b].map(|j| gone[j].unwrap_or(j));
         let (early, late) = (a.min(b), a.max(b));
         if uses[late] != 1 || early == late {

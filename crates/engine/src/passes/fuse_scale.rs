@@ -1,5 +1,5 @@
-//! Factors of channels (squeeze-and-excitation) move into the kernel of the convolution that reads the scaled map, and a
-//! pool of the scaled map becomes the scaled pool: mean(f·x) = f·mean(x). The map itself is never scaled.
+//! Fuses channel factors (squeeze-and-excitation) into the kernel of the convolution that reads the scaled map. A pool
+//! of the scaled map becomes the scaled pool: mean(f·x) = f·mean(x). The map itself is never scaled.
 
 use super::remove;
 use crate::lowered::{Lowered, StepOp};
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
     use dyconv_graph::{Builder, Conv2d, Graph, Init, MixConv, Op, Router, init};
 
-    /// A map scaled by its own mean, then a dynamic convolution; with padding, the factors cannot move.
+    /// A map scaled by its own mean, then a dynamic convolution. With padding the factors cannot be fused.
     fn network(padding: usize) -> Graph {
         let mut b = Builder::new([4, 3, 3]).unwrap();
         let x = b.input();

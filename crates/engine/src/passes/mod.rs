@@ -1,4 +1,4 @@
-//! Rewrites of the lowered form, each a function `Lowered` → `Lowered` with its own test.
+//! Rewrites of the lowered form; each is a function `Lowered` → `Lowered` with its own test.
 
 mod drop_dropout;
 mod fold_batch_norm;
@@ -18,14 +18,15 @@ pub(crate) use work_before_upsample::work_before_upsample;
 
 use crate::lowered::{Lowered, Step};
 
-/// All passes in order.
+/// Applies all passes in order.
 pub(crate) fn optimise(lowered: Lowered) -> Lowered {
     let lowered = work_before_upsample(fuse_activation(fold_batch_norm(drop_dropout(lowered))));
     fuse_mean(fuse_scale(fuse_residual(lowered)))
 }
 
-/// Offers every step to the producer of its first input: where `rule(producer, step, sole)` says true, the step is gone,
-/// its readers read the producer. `sole` tells whether nobody else reads the producer, which then takes the step's name.
+/// Offers every step to the producer of its first input. If `rule(producer, step, sole)` returns true, the step is
+/// removed and its readers read the producer. `sole` is whether the step is the only reader of the producer; if so, the
+/// producer takes the step's name.
 fn absorb(lowered: Lowered, rule: impl Fn(&mut Step, &Step, bool) -> bool) -> Lowered {
     let old_uses = lowered.uses();
     let mut steps: Vec<Step> = Vec::with_capacity(lowered.steps.len());
@@ -54,7 +55,7 @@ fn absorb(lowered: Lowered, rule: impl Fn(&mut Step, &Step, bool) -> bool) -> Lo
     Lowered { steps, output: moved[lowered.output] }
 }
 
-/// Removes the steps that `gone` marks; their readers read the step that is given instead.
+/// Removes the steps for which `gone` is set; their readers read the step given there instead.
 fn remove(lowered: Lowered, gone: &[Option<usize>]) -> Lowered {
     let mut moved: Vec<usize> = Vec::with_capacity(gone.len());
     let mut kept = 0;

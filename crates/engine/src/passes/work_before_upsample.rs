@@ -1,13 +1,14 @@
-//! What can be computed on the map before an upsampling is: a 1×1 convolution of an upsampled map is the upsampled convolution
-//! of the map, since an upsampling only forms weighted means of pixels; the convolution's activation stays behind it. A pool of an
-//! upsampled map is the pool of the map, since all pixels weigh the same in it. At twice the sides that is a fourth of the products.
+//! Moves work before an upsampling where possible. A 1×1 convolution of an upsampled map equals the upsampled
+//! convolution of the map, since an upsampling computes weighted means of pixels; the activation of the convolution
+//! stays after the upsampling. A pool of an upsampled map equals the pool of the map, since all pixels have the same
+//! weight in it. With twice the height and width, this takes a fourth of the products.
 
 use dyconv_graph::{Conv2d, Shape};
 
 use super::remove;
 use crate::lowered::{Layer, Lowered, Step, StepOp};
 
-/// Fewest input channels of a convolution that costs more than upsampling its output.
+/// Minimum number of input channels for which a convolution costs more than upsampling its output.
 const WORTH: usize = 16;
 
 pub(crate) fn work_before_upsample(lowered: Lowered) -> Lowered {
@@ -65,7 +66,7 @@ fn pointwise(layer: &Layer<Conv2d>, input: Shape) -> bool {
     plain && input.channels() / layer.spec.groups >= WORTH
 }
 
-/// As many channels as `channels`, on as many pixels as `pixels`.
+/// A shape with the channels of `channels` and the pixels of `pixels`.
 fn on_pixels_of(channels: Shape, pixels: Shape) -> Shape {
     match pixels {
         Shape::Map([_, h, w]) => Shape::Map([channels.channels(), h, w]),
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
     use dyconv_graph::{Activation, Builder, Graph, Init, Op, init};
 
-    /// An upsampling that a pool, a convolution and, where asked for, a sum read.
+    /// An upsampling that is read by a pool, a convolution and, with `with_sum`, a sum.
     fn network(channels: usize, kernel: usize, with_sum: bool) -> Graph {
         let mut b = Builder::new([channels, 3, 3]).unwrap();
         let x = b.input();

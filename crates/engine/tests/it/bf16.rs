@@ -10,7 +10,7 @@ fn bf16(isa: Isa) -> Options {
     Options { isa: Some(isa), precision: Precision::Bf16, ..Options::default() }
 }
 
-/// Every op on every instruction set: close to the oracle, the same bits on any number of threads, and named.
+/// Every op on every instruction set: close to the oracle, bit-identical for any number of threads, and listed by name.
 #[test]
 fn every_instruction_set_stays_close_and_says_what_it_runs() {
     let graph = every_op([3, 33, 31], Gate::Softmax);
@@ -24,7 +24,7 @@ fn every_instruction_set_stays_close_and_says_what_it_runs() {
             assert!(named("mix_bf16_panel_conv") && named("panel_conv"), "{kernels:?}");
             let answer = Session::new(Arc::clone(&plan)).predict(&x, 2).unwrap();
             let error = relative_error(&answer, &expected, crate::common::SMALL);
-            // Found: 5e-5, with bytes 2e-4.
+            // Measured: 5e-5, with int8 2e-4.
             assert!(error > 0.0 && error <= 1e-3, "{} {bank:?}: {error:e}", isa.name());
             for threads in [2, 3] {
                 let mut session = Session::with_threads(Arc::clone(&plan), threads);
@@ -34,10 +34,10 @@ fn every_instruction_set_stays_close_and_says_what_it_runs() {
     }
 }
 
-/// Whole networks with lively routers, against the oracle.
+/// Whole networks with active routers, compared with the oracle.
 #[test]
 fn whole_networks_stay_close() {
-    // Eight bits of inputs and weights leave 1e-3 in all of them.
+    // The eight bits of inputs and weights cause an error of about 1e-3 in all of them.
     const BOUND: f64 = 5e-3;
     for name in
         ["resnet18", "mobilenet_v2_x1_0", "mobilenet_v3_small"].map(|n| [n.to_owned(), format!("dy_{n}")]).concat()

@@ -1,4 +1,4 @@
-//! What the integration tests share: seeded values, random weights, and the comparison of plan and oracle.
+//! Helpers of the integration tests: seeded values, random weights, and the comparison of plan and oracle.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::BTreeMap;
@@ -8,14 +8,14 @@ use dyconv_graph::{
     Activation, Builder, Conv2d, Gate, Graph, Linear, MixConv, MixLinear, NodeId, Op, Pool2d, Router, Tensor, Weights,
 };
 
-/// f32 sums of up to a few thousand products, through a few layers, against f64.
+/// Tolerance for f32 sums of up to a few thousand products, through a few layers, compared with f64.
 pub const TOLERANCE: f64 = 1e-5;
 
-/// Random values and weights make summands of the order of one, which may cancel: errors of values that are all smaller
-/// than this are measured against this.
+/// Random values and weights give summands of the order of one, which may cancel. If all expected values are smaller
+/// than this, errors are measured relative to this.
 pub const SMALL: f64 = 0.1;
 
-/// `n` pseudo-random values in [-1, 1), the same for the same seed.
+/// `n` pseudo-random values in [-1, 1), determined by the seed.
 pub fn values(n: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -27,7 +27,7 @@ pub fn values(n: usize, seed: u64) -> Vec<f32> {
     (0..n).map(|_| next()).collect()
 }
 
-/// Random weights for every tensor of the graph: fan-in scaled, lively routers, positive variances.
+/// Random weights for every tensor of the graph: scaled by the fan-in, with active routers and positive variances.
 pub fn weights(graph: &Graph, seed: u64) -> Weights {
     let tensor = |(i, p): (usize, dyconv_graph::Parameter)| {
         let n = p.elements();
@@ -45,7 +45,7 @@ pub fn weights(graph: &Graph, seed: u64) -> Weights {
     Weights(graph.parameters().into_iter().enumerate().map(tensor).collect())
 }
 
-/// Largest difference over the largest expected magnitude, which counts as at least `small`.
+/// Largest difference, relative to the largest expected magnitude, which counts as at least `small`.
 pub fn relative_error(found: &[f32], expected: &[f32], small: f64) -> f64 {
     assert_eq!(found.len(), expected.len());
     let scale = expected.iter().fold(small, |m, v| m.max(f64::from(v.abs())));
@@ -56,19 +56,20 @@ pub fn relative_error(found: &[f32], expected: &[f32], small: f64) -> f64 {
     found.iter().zip(expected).map(difference).fold(0.0, f64::max) / scale
 }
 
-/// Banks of bf16 round each weight to eight bits; random weights through a few layers and lively routers amplify that.
+/// bf16 banks round each weight to eight bits; random weights through a few layers and active routers amplify the
+/// error.
 pub const BF16_BANK: f64 = 0.05;
 
-/// Banks of bytes round each weight to half a 127th of its channel's largest; amplified likewise.
+/// Int8 banks round each weight with an error of up to 1/254 of the largest of its channel; it is amplified likewise.
 pub const INT8_BANK: f64 = 0.1;
 
-/// Storages of kernel banks, each with what its answers may be off by.
+/// Storages of kernel banks, with the tolerated error of the outputs.
 pub const BANKS: [(Storage, f64); 3] =
     [(Storage::F32, TOLERANCE), (Storage::Bf16, BF16_BANK), (Storage::Int8, INT8_BANK)];
 
-/// Of every instruction set and bank storage, the answer of the plan against the oracle's; with exact banks also every step
-/// against the oracle's node of that name, and with narrow ones every instruction set against the first, which has the same
-/// weights. Returns the answer of the default plan.
+/// For every instruction set and bank storage, compares the output of the plan with the oracle's. With exact banks,
+/// also compares every step with the oracle's node of that name; with narrow ones, every instruction set with the first
+/// one, which has the same weights. Returns the output of the default plan.
 #[track_caller]
 pub fn check(graph: &Graph, weights: &Weights, tau: f32, input: &[f32], batch: usize) -> Vec<f32> {
     let mut nodes = BTreeMap::new();
@@ -101,7 +102,7 @@ pub fn check(graph: &Graph, weights: &Weights, tau: f32, input: &[f32], batch: u
     Session::new(Plan::new(graph, weights, tau).unwrap()).predict(input, batch).unwrap()
 }
 
-/// A network with one op behind the input.
+/// A network with one op after the input.
 pub fn single(input: [usize; 3], op: Op) -> Graph {
     let mut b = Builder::new(input).unwrap();
     let x = b.input();
@@ -118,7 +119,7 @@ pub fn dynamic(input: [usize; 3], conv: Conv2d, router: &Router) -> Graph {
     b.finish(y).unwrap()
 }
 
-/// A little network with every op, residuals, squeeze-and-excitation, and batch norms with and without a convolution.
+/// A small network with every op, residuals, squeeze-and-excitation, and batch norms with and without a convolution.
 pub fn every_op(input: [usize; 3], gate: Gate) -> Graph {
     let mut b = Builder::new(input).unwrap();
     let conv = |c: usize, k: usize| Conv2d { padding: [k / 2, k / 2], ..Conv2d::new(c, [k, k]) };

@@ -1,4 +1,4 @@
-//! Every op, activation and gate that the graph knows, through oracle, passes and plan.
+//! Every op, activation and gate of the graph, through oracle, passes and plan.
 
 use crate::common::{check, values, weights};
 use dyconv_graph::samples::networks;

@@ -1,4 +1,4 @@
-//! The dynamic convolution layer against numbers made with PyTorch; `golden/generate.py` made them.
+//! The dynamic convolution layer, compared with PyTorch's results from `golden/generate.py`.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,14 @@ use dyconv_graph::{Builder, Conv2d, Graph, MixConv, Op, Router, Tensor, Weights}
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-/// f32 against f64 rounded to f32: sums of at most 147 products.
+/// f32 compared with f64 rounded to f32: sums of at most 147 products.
 const TOLERANCE: f64 = 1e-5;
 
-/// A weight of a bf16 bank is off by 2⁻⁹ of itself, those of two router layers too, which at a low τ moves the mixture.
+/// The relative error of a weight of a bf16 bank is at most 2⁻⁹. The same holds for the two router layers, which at a
+/// low τ shifts the mixture.
 const BF16_BANK: f64 = 0.02;
 
-/// A weight of a bank of bytes is off by 1/254 of its channel's largest; routers are as above.
+/// A weight of an int8 bank is off by at most 1/254 of the largest of its channel; routers are as above.
 const INT8_BANK: f64 = 0.02;
 
 struct Case {

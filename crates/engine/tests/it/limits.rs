@@ -1,9 +1,9 @@
-//! What a machine cannot give is an error that tells how much was asked for, before any of it is taken.
+//! Requests for more memory than the machine has are errors that report the amount, before anything is allocated.
 
 use dyconv_engine::{EngineError, Plan, Pool, Session, available_memory, oracle};
 use dyconv_graph::{Builder, Conv2d, Graph, Init, Op, init};
 
-/// x + conv(conv(x)) on maps of this side.
+/// x + conv(conv(x)) on maps with this side.
 fn residual(side: usize) -> Graph {
     let mut b = Builder::new([7, side, side]).unwrap();
     let x = b.input();
@@ -15,7 +15,7 @@ fn residual(side: usize) -> Graph {
 
 #[test]
 fn a_plan_that_needs_too_much_is_refused() {
-    // Three maps of 7.5 GB live together.
+    // Three maps of 7.5 GB are live at the same time.
     let graph = residual(16_384);
     match Plan::new(&graph, &init(&graph, Init::default()), 1.0) {
         Err(EngineError::TooLarge { bytes, limit }) => {

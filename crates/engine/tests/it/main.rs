@@ -1,5 +1,5 @@
-//! The engine against its oracle and against PyTorch's numbers, in one binary. `no_alloc` is a binary of its own, as its
-//! allocator counts for the whole process.
+//! The engine, compared with its oracle and with PyTorch's results, in one binary. `no_alloc` is a separate binary,
+//! since its allocator counts for the whole process.
 
 mod bf16;
 mod common;

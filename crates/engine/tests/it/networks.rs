@@ -1,4 +1,4 @@
-//! Whole little networks: every op, odd shapes of graphs, errors, memory, names.
+//! Whole small networks: every op, unusual graph shapes, errors, memory, names.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ fn activations_alone_in_pairs_and_on_vectors() {
 
 #[test]
 fn graphs_of_odd_form() {
-    // The input is the answer.
+    // The input is the output.
     let b = Builder::new([3, 2, 5]).unwrap();
     let x = b.input();
     let identity = b.finish(x).unwrap();
@@ -64,7 +64,8 @@ fn graphs_of_odd_form() {
     let drop = single([3, 2, 5], Op::Dropout { rate: 0.5 });
     assert_eq!(check(&drop, &Weights::default(), 1.0, &input, 2), input);
 
-    // The same value twice; a value read before, between and after its sums; the answer is read on the way.
+    // The same value twice; a value that is read before, between and after its sums; the output is read inside the
+    // graph.
     let mut b = Builder::new([3, 2, 5]).unwrap();
     let x = b.input();
     let twice = b.push("twice", Op::Add, &[x, x]).unwrap();
@@ -77,7 +78,7 @@ fn graphs_of_odd_form() {
     let graph = b.finish(e).unwrap();
     check(&graph, &Weights::default(), 1.0, &input, 2);
 
-    // The vector is its own coefficients; one node routes two layers.
+    // The vector is its own coefficients; one node is the router of two layers.
     let mut b = Builder::new([4, 2, 2]).unwrap();
     let x = b.input();
     let x = b.push("gap", Op::GlobalAvgPool, &[x]).unwrap();
@@ -88,7 +89,7 @@ fn graphs_of_odd_form() {
     let graph = b.finish(y).unwrap();
     check(&graph, &weights(&graph, 3), 0.7, &values(32, 2), 2);
 
-    // The answer is read inside the graph, so nothing may be fused into it or overwrite it.
+    // The output is read inside the graph, so nothing may be fused into it or overwrite it.
     let mut b = Builder::new([4, 3, 3]).unwrap();
     let x = b.input();
     let y = b.push("conv", Op::Conv(Conv2d::new(4, [1, 1])), &[x]).unwrap();
@@ -124,8 +125,8 @@ fn memory_is_reused() {
     let graph = every_op([3, 64, 64], Gate::Softmax);
     let plan = Plan::new(&graph, &weights(&graph, 1), 1.0).unwrap();
     let all: usize = plan.describe().iter().map(|s| s.shape.elements() * 4).sum();
-    // Alive at the widest point: what the residual needs, and the two maps of 40 channels around the depthwise layer. The
-    // sum with the residual has a place of its own.
+    // Live at the widest point: the value that the residual needs, and the two maps of 40 channels around the depthwise
+    // layer. The sum with the residual has its own place.
     let widest = (20 + 40 + 40 + 20) * 32 * 16 * 4;
     assert!(plan.arena_bytes() < all / 2, "{} of {all}", plan.arena_bytes());
     assert!(plan.arena_bytes() < widest + widest / 10, "{} against {widest}", plan.arena_bytes());
@@ -202,7 +203,7 @@ fn narrow_banks_deviate_a_little_and_say_so() {
     let graph = every_op([3, 33, 31], Gate::Softmax);
     let (w, x) = (weights(&graph, 9), values(3 * 33 * 31, 9));
     let exact = Session::new(Plan::new(&graph, &w, 1.0).unwrap()).predict(&x, 1).unwrap();
-    // Eight bits of a weight, through four layers; the attention amplifies.
+    // Eight bits per weight, through four layers; the attention amplifies the error.
     for (bank, name, tolerance) in [(Storage::Bf16, "-bf16", 0.05), (Storage::Int8, "-int8", 0.1)] {
         let plan = Plan::with_options(&graph, &w, 1.0, Options { bank, ..Options::default() }).unwrap();
         assert!(plan.describe().iter().any(|s| s.kernel.contains(&format!("mix_panel_conv{name}"))));

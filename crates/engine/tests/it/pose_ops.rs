@@ -1,5 +1,5 @@
-//! Transposed convolution and bilinear upsampling: against numbers made with PyTorch (`golden/generate_pose.py`), over odd sizes,
-//! and with what is fused into them.
+//! Transposed convolution and bilinear upsampling: compared with PyTorch's results (`golden/generate_pose.py`), for odd
+//! sizes, and with the steps that are fused into them.
 
 use crate::common::{check, relative_error, single, values, weights};
 use dyconv_engine::{Isa, Options, Plan, Precision, Session, oracle};
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-/// f32 against f64 rounded to f32: sums of at most 300 products.
+/// f32 compared with f64 rounded to f32: sums of at most 300 products.
 const GOLDEN: f64 = 1e-5;
 
 #[test]
@@ -101,7 +101,7 @@ fn bn(b: &mut Builder, name: &str, x: NodeId) -> NodeId {
     b.push(name, Op::BatchNorm { eps: 1e-3 }, &[x]).unwrap()
 }
 
-/// A transposed convolution with groups, batch norm and activation, one with a bias, and pools of their outputs.
+/// A transposed convolution with groups, batch norm and activation, another with a bias, and pools of their outputs.
 fn deconvolutions(groups: usize, last: Activation) -> Graph {
     let mut b = Builder::new([12, 4, 3]).unwrap();
     let x = b.input();
@@ -145,7 +145,8 @@ fn in_bf16_transposed_convolutions_deviate_a_little_and_say_so() {
     assert!(error > 0.0 && error < 0.03, "{error:e}");
 }
 
-/// Upsampling, then dynamic and static 1×1 convolutions of it, a sum and a pool with it, as heads of keypoint networks have them.
+/// Upsampling, then dynamic and static 1×1 convolutions of it, a sum and a pool with it, as in the heads of keypoint
+/// networks.
 fn upsampled(channels: usize, with_sum: bool) -> Graph {
     let mut b = Builder::new([channels, 5, 3]).unwrap();
     let x = b.input();
@@ -174,13 +175,14 @@ fn what_surrounds_an_upsampling_agrees_with_the_oracle() {
         let steps = Plan::new(&graph, &w, 2.0).unwrap().describe();
         let moved = steps.iter().any(|s| s.name == "expand_act before up" && s.shape.dims() == [36, 5, 3]);
         assert_eq!((moved, steps.iter().any(|s| s.name == "up")), (channels >= 16, channels < 16 || with_sum));
-        // The pools of the routers read sums that are there anyway.
+        // The pools of the routers read partial sums that are computed anyway.
         let pools = steps.iter().filter(|s| s.name.ends_with("pool") && s.kernel.starts_with("global_avg_pool"));
         assert_eq!(pools.count(), 1, "that of the input");
     }
 }
 
-/// Two ways to sum the same products in f32 and f64, over up to 60 layers whose attention depends on the layer before.
+/// Tolerance for the same products summed in two orders in f32 and f64, over up to 60 layers whose attention depends on
+/// the layer before.
 const NETWORK: f64 = 1e-4;
 
 #[test]
@@ -194,7 +196,7 @@ fn whole_keypoint_networks_agree_with_the_oracle() {
         let model = dyconv_models::Options { joints: 3, image_size: [64, 32], head_width: 0.125, ..Default::default() };
         let graph = dyconv_models::build(name, &model).unwrap();
         let mut w = dyconv_graph::init(&graph, Default::default());
-        // As large as other layers.
+        // Scaled up to the magnitude of the other layers.
         w.0.get_mut("heatmaps.weight").unwrap().data.iter_mut().for_each(|w| *w *= 300.0);
         let x = sample(&graph, 2, 1);
         let expected = oracle::run(&graph, &w, 4.0, &x, 2).unwrap();

@@ -1,4 +1,4 @@
-//! Plan against oracle over odd sizes, and what must hold for every dynamic layer.
+//! Plan against oracle for odd sizes, and properties of every dynamic layer.
 
 use crate::common::{check, dynamic, single, values, weights};
 use dyconv_engine::{Plan, Session};
@@ -57,7 +57,7 @@ proptest! {
         check(&graph, &Weights::default(), 1.0, &sample(&graph, 1, 3), 1);
     }
 
-    /// With equal kernels and coefficients that sum to one, the attention cannot matter.
+    /// With equal kernels and coefficients that sum to one, the attention has no effect.
     #[test]
     fn equal_kernels_make_the_attention_irrelevant((input, conv) in convolution(), kernels in 2usize..6, seed in 0u64..100) {
         let graph = dynamic(input, conv, &Router { kernels, ..Router::default() });
@@ -88,7 +88,7 @@ proptest! {
         prop_assert_eq!(predict(&graph, &w), predict(&twin, &twin_weights));
     }
 
-    /// A batch of three is three single runs, bit for bit, whatever ran before.
+    /// A batch of three equals three single runs, bit for bit, whatever ran before.
     #[test]
     fn samples_of_a_batch_are_independent((input, conv) in convolution(), seed in 0u64..100) {
         let graph = dynamic(input, conv, &Router::default());

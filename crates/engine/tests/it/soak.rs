@@ -1,4 +1,4 @@
-//! Many runs at once: four sessions on a pool of two threads, ten thousand runs, the same bits every time.
+//! Many concurrent runs: four sessions on a pool of two threads, ten thousand runs, always bit-identical.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ const RUNS: usize = 10_000;
 
 #[test]
 fn ten_thousand_runs_of_four_sessions_on_two_threads_are_the_same_every_time() {
-    // Mixtures, depthwise, squeeze-and-excitation, residual, mixed linear; exact and narrow banks beside each other.
+    // Mixtures, depthwise, squeeze-and-excitation, residual and mixed linear layers, with exact and narrow banks side
+    // by side.
     let graph = every_op([3, 19, 17], Gate::Softmax);
     let weights = weights(&graph, 7);
     let plans = [Storage::F32, Storage::Bf16].map(|bank| {

@@ -1,4 +1,4 @@
-//! Whole networks, most of whose layers are computed by Winograd's method, against the oracle.
+//! Whole networks, most of whose layers are computed by Winograd convolutions, compared with the oracle.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,15 @@ use dyconv_engine::{Isa, Options, Plan, Session, Storage, oracle};
 use dyconv_graph::{Init, init};
 use dyconv_models::build;
 
-/// Twelve convolutions one after the other, each of which rounds several times as much as the definition.
+/// Twelve consecutive convolutions, each with several times the rounding error of the direct one.
 const TOLERANCE: f64 = 1e-4;
 
 #[test]
 fn resnet18_agrees_with_the_oracle() {
     for (name, kernel, layers) in [("resnet18", "winograd4_conv", 10), ("dy_resnet18", "mix_winograd4_conv", 10)] {
         let graph = build(name, &Default::default()).unwrap();
-        // Every value drawn, batch norms too: first weights would leave most layers without a say.
+        // All values are random, those of batch norms too: with initial weights, most layers would have almost no
+        // effect.
         let (weights, x) = (weights(&graph, 3), values(3 * 224 * 224, 7));
         let mut expected = BTreeMap::new();
         oracle::run_all(&graph, &weights, 1.0, &x, 1, &mut |step, _, value| {

@@ -1,5 +1,5 @@
-//! Names of others in our messages: whatever a file calls a thing, a message stays one short line. And names that others ask
-//! for: [patterns](matches()) of them, and the one they [may have meant](suggest()).
+//! Foreign names in our messages: whatever a file calls a thing, a message stays one short line. Also name lookup:
+//! [patterns](matches()), and [suggestions](suggest()) for misspelled names.
 
 mod nearest;
 mod pattern;
@@ -7,14 +7,14 @@ mod pattern;
 pub use nearest::suggest;
 pub use pattern::{MAX_PATTERN, matches};
 
-/// Characters of a name that are shown.
+/// Maximum number of characters of a name that are shown.
 const NAME: usize = 80;
 
-/// Dimensions of a shape that are shown.
+/// Maximum number of dimensions of a shape that are shown.
 const DIMENSIONS: usize = 8;
 
-/// A name as it may stand in a message: control characters and marks that turn the direction of writing are escaped, and of a
-/// long name the beginning is shown.
+/// A name made safe for a message: control characters and bidirectional marks are escaped, and only the beginning of a
+/// long name is shown.
 ///
 /// ```
 /// use dyconv_graph::short_name;
@@ -27,7 +27,7 @@ pub fn short_name(name: &str) -> String {
     short_text(name, NAME)
 }
 
-/// As [`short_name`], for a text of which `most` characters are shown, escapes counted as they are written.
+/// Like [`short_name`], but shows at most `most` characters of the text; escapes count as they are written.
 pub fn short_text(text: &str, most: usize) -> String {
     let mut shown = String::new();
     let mut left = most;
@@ -42,13 +42,13 @@ pub fn short_text(text: &str, most: usize) -> String {
     shown
 }
 
-/// Whether a terminal obeys the character instead of showing it.
+/// Whether a terminal acts on the character instead of showing it.
 fn unseen(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// A shape as it may stand in a message.
+/// A shape, shortened for a message.
 pub(crate) fn short_shape(shape: &[usize]) -> String {
     if shape.len() <= DIMENSIONS {
         format!("{shape:?}")

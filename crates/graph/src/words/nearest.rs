@@ -1,6 +1,6 @@
 //! "Did you mean": the known word nearest to an unknown one.
 
-/// The candidate nearest to `word` by edit distance; of a long word the first hundred characters count.
+/// The candidate nearest to `word` by edit distance; only the first hundred characters of a long word count.
 pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.char_indices().nth(100).map_or(word, |(end, _)| &word[..end]);
     candidates.into_iter().min_by_key(|c| strsim::damerau_levenshtein(word, c))

@@ -1,24 +1,24 @@
-//! Patterns of names, in which `*` stands for any characters.
+//! Patterns for names, in which `*` matches any characters.
 
-/// Longest pattern that [`matches`](fn@matches) looks at, in bytes: five times the longest name of a node.
+/// Longest pattern that [`matches`](fn@matches) accepts, in bytes: five times the longest name of a node.
 pub const MAX_PATTERN: usize = 1000;
 
-/// Whether `pattern`, in which `*` stands for any characters, matches all of `text`. A pattern of more than [`MAX_PATTERN`]
+/// Whether `pattern`, in which `*` matches any characters, matches all of `text`. A pattern longer than [`MAX_PATTERN`]
 /// bytes matches nothing.
 ///
 /// ```text
-/// from left to right, byte by byte: an equal byte of both is passed; a star is remembered with the place where it stands;
-/// where neither is possible, the last star takes one byte more, and what follows it is tried again
+/// from left to right, byte by byte: equal bytes are skipped; at a star, its position in both strings is stored;
+/// otherwise the last star matches one more byte, and the rest of the pattern is retried from there
 /// ```
 ///
-/// Only the last star is ever tried again: what an earlier one takes more, the last one can take as well.
+/// Only the last star needs to be retried: whatever more an earlier star could match, the last one can match as well.
 pub fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     if pattern.len() > MAX_PATTERN {
         return false;
     }
     let (mut p, mut t) = (0, 0);
-    // Behind the last star, and the end of what it takes.
+    // Position after the last star, and the end of what it matches.
     let mut star = None;
     while t < text.len() {
         match (pattern.get(p), star) {
@@ -54,7 +54,7 @@ mod tests {
         assert!(!matches("blocks", "blocks.1"));
     }
 
-    /// By the definition, in exponential time: a star takes any beginning.
+    /// The definition, in exponential time: a star matches any prefix.
     fn naive(pattern: &str, text: &str) -> bool {
         match pattern.split_once('*') {
             None => pattern == text,

@@ -5,18 +5,18 @@ use dyconv_simd::{LANES, Lanes};
 
 use super::storage::{Bank, Data};
 
-/// Most vectors side by side in a panel.
+/// Largest width of a panel in vectors.
 const MAX_WIDTH: usize = 6;
 
-/// Largest K whose scaled coefficients of bytes are kept in a table.
+/// Largest K for which the scaled coefficients of an int8 bank are kept in a table.
 const MAX_TABLE: usize = 8;
 
-/// Mixes vectors `first..first + count` of the bank into `out`, where ROUND as bf16 in words of two. The vectors belong in
-/// turn to `width` columns from `column` on.
+/// Mixes the vectors `first..first + count` of the bank into `out`; if ROUND, as bf16, two to a word. The vectors cycle
+/// through `width` columns, starting at `column`.
 ///
 /// # Panics
-/// When the bank has no such vectors or cannot be mixed, or `out` does not hold `count` vectors, or there are not K
-/// coefficients.
+/// If the bank does not have these vectors or cannot be mixed, `out` does not hold `count` vectors, or the number of
+/// coefficients is not K.
 #[inline(always)]
 pub(crate) fn mix_vectors<L: Lanes, const ROUND: bool>(
     l: L,
@@ -100,7 +100,7 @@ unsafe fn f32_const<L: Lanes, const K: usize, const ROUND: bool>(
 }
 
 /// # Safety
-/// As [`exact`], K being the number of coefficients.
+/// As for [`exact`]; K is the number of coefficients.
 #[inline(always)]
 unsafe fn f32_any<L: Lanes, const ROUND: bool>(l: L, from: *const f32, pi: &[f32], count: usize, out: *mut f32) {
     // SAFETY: vector `i` is one of `count`.
@@ -214,8 +214,8 @@ mod tests {
         mix_vectors::<L, true>(l, bank, pi, range, columns, out);
     }
 
-    /// Each kernel of a bank of the largest, the smallest and infinite weights alone: finite in every narrow storage, and near
-    /// where the weight is finite; rounded mixtures too.
+    /// Mixes the largest, the smallest and infinite weights, one kernel at a time. The result is finite in every narrow
+    /// storage, and close to the weight if that is finite. The same holds for rounded mixtures.
     #[test]
     fn extreme_weights_stay_finite() {
         let extremes = [f32::MAX, f32::MIN, 3.4e38, 3.39e38, -3.3895e38, 1e38, f32::MIN_POSITIVE, 1e-45, 0.0];
@@ -234,7 +234,7 @@ mod tests {
                     let (range, at) = ([0, weights.len()], [0, 1]);
                     dispatch!(isa, body(bank: &Bank, pi: &[f32], range: [usize; 2], at: [usize; 2], to: &mut [f32]));
                     for (found, w) in out.iter().zip(weights.iter().flat_map(|w| [*w; LANES])) {
-                        // The bytes of all weights share the scale of the largest.
+                        // With bytes, all weights share the scale of the largest.
                         let largest = f64::from(f32::MAX) / 127.9;
                         let near = f64::from(w.abs()) / 256.0 + 1e-40;
                         let unit = if storage == Storage::Bf16 { near.min(largest) } else { largest };
@@ -252,7 +252,8 @@ mod tests {
         }
     }
 
-    /// Every storage, odd sizes of banks, the middle of a bank: against the sum in f64, as exact as the storage allows.
+    /// Every storage, odd bank sizes and ranges inside a bank, compared with the sum in f64 to the precision of the
+    /// storage.
     #[test]
     fn every_storage_mixes() {
         for (kernels, rows, width) in [(1, 5, 1), (2, 4, 2), (3, 3, 3), (4, 9, 2), (5, 2, 3), (8, 3, 1), (9, 2, 2)] {
@@ -262,7 +263,7 @@ mod tests {
             let expected: Vec<f64> = (vectors / 2 * LANES..vectors * LANES)
                 .map(|i| (0..kernels).map(|k| f64::from(pi[k]) * f64::from(weights[k * vectors * LANES + i])).sum())
                 .collect();
-            // Each kernel's weight is off by half a unit of the storage at most, and |π| < 1.
+            // Each weight is off by at most half a unit of the storage, and |π| < 1.
             let k = kernels as f64;
             for (storage, tolerance) in
                 [(Storage::F32, 1e-6), (Storage::Bf16, k * 0.5f64.powi(9)), (Storage::Int8, k / 254.0)]
@@ -279,7 +280,7 @@ mod tests {
                     let (bank, pi, out) = (&bank, &pi[..], &mut out[..]);
                     let (range, at) = ([vectors / 2, vectors / 2], [width, width]);
                     dispatch!(isa, body(bank: &Bank, pi: &[f32], range: [usize; 2], at: [usize; 2], out: &mut [f32]));
-                    // The sums may be small where the terms are not: measured against one.
+                    // The sums may be small although the terms are not, so the error is measured relative to one.
                     let error = out.iter().zip(&expected).map(|(f, e)| (f64::from(*f) - e).abs()).fold(0.0, f64::max);
                     assert!(error <= tolerance, "{storage:?} {} K={kernels}: {error:e}", isa.name());
                     let mut words = vec![f32::NAN; out.len() / 2];

@@ -1,10 +1,10 @@
-//! How a bank is packed, weight by weight.
+//! Packs a bank weight by weight.
 
 use dyconv_simd::{Buffer, LANES, bf16_weight};
 
 use super::storage::{Bank, Data, Storage};
 
-/// A bank in the making.
+/// A bank under construction.
 #[derive(Debug)]
 pub(crate) struct Packer {
     kernels: usize,
@@ -13,17 +13,17 @@ pub(crate) struct Packer {
     columns: Vec<u32>,
 }
 
-/// Weights that are packed one by one, in as little memory as they can be.
+/// Weights that are packed one by one, in as little memory as their storage allows.
 #[derive(Debug)]
 enum Packing {
-    /// `[vector, K, 16]`; bytes too begin here, since their scales are known last.
+    /// `[vector, K, 16]`. Int8 banks start here too, since their scales are known only at the end.
     F32(Buffer<f32>, Storage),
     /// As in [`Data::Bf16`].
     Bf16(Buffer<u32>),
 }
 
 impl Packer {
-    /// Zeros; `columns` says for every vector to which sixteen output channels it belongs.
+    /// A bank of zeros; `columns` gives the group of sixteen output channels of every vector.
     pub(crate) fn new(kernels: usize, columns: Vec<u32>, storage: Storage) -> Self {
         let weights = match storage {
             Storage::Bf16 => Packing::Bf16(Buffer::zeroed(kernels.div_ceil(2) * columns.len() * LANES)),
@@ -32,7 +32,7 @@ impl Packer {
         Self { kernels, weights, columns }
     }
 
-    /// Sets one weight, once.
+    /// Sets one weight. Must be called at most once per weight.
     #[inline]
     pub(crate) fn set(&mut self, kernel: usize, vector: usize, lane: usize, weight: f32) {
         match &mut self.weights {
@@ -44,10 +44,10 @@ impl Packer {
         }
     }
 
-    /// The one kernel, rounded to bf16, for products that read it so.
+    /// Finishes a bank of one kernel, rounded to bf16 in the layout that bf16 products read.
     ///
     /// # Panics
-    /// When the packer is not one of a single exact kernel.
+    /// If the packer does not hold a single f32 kernel.
     pub(crate) fn finish_rounded(self) -> Bank {
         assert_eq!(self.kernels, 1, "one kernel");
         let Packing::F32(values, Storage::F32) = self.weights else { panic!("an exact kernel") };
@@ -59,7 +59,7 @@ impl Packer {
         Bank { kernels: 1, vectors: self.columns.len(), data: Data::Rounded(words) }
     }
 
-    /// The bank.
+    /// Finishes the bank.
     pub(crate) fn finish(self) -> Bank {
         let (kernels, vectors) = (self.kernels, self.columns.len());
         let data = match self.weights {
@@ -71,7 +71,7 @@ impl Packer {
     }
 }
 
-/// Largest scale: any byte times it is finite.
+/// Largest scale: its product with any byte is finite.
 const MAX_SCALE: f32 = f32::MAX / 128.0;
 
 /// Bytes and scales of the weights `[vector, K, 16]`.

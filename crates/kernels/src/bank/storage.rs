@@ -7,16 +7,16 @@ use crate::prefetch::PrefetchRange;
 /// How the weights of a bank are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Storage {
-    /// Exact.
+    /// f32, exact.
     #[default]
     F32,
-    /// Eight bits of precision.
+    /// bf16, with eight bits of precision.
     Bf16,
-    /// A byte, with a scale per kernel and output channel.
+    /// One byte per weight, with a scale per kernel and output channel.
     Int8,
 }
 
-/// K packed kernels; made by a convolution or `pack_linear_bank`.
+/// K packed kernels, made by a convolution or by `pack_linear_bank`.
 #[derive(Debug, Clone)]
 pub struct Bank {
     pub(super) kernels: usize,
@@ -32,12 +32,12 @@ pub(super) enum Data {
     Bf16(Buffer<u32>),
     /// `[vector, K, 16]` bytes, and `[column, K, 16]` scales.
     Int8(Buffer<i8>, Buffer<f32>),
-    /// One kernel `[vector, 16]` of bf16, as products read it: the bits of a value are two of them.
+    /// One kernel `[vector, 16]` of bf16 in the layout that products read: each f32 holds the bits of two bf16.
     Rounded(Buffer<f32>),
 }
 
 impl Bank {
-    /// Size K of the bank.
+    /// Number K of kernels in the bank.
     pub fn kernels(&self) -> usize {
         self.kernels
     }
@@ -66,7 +66,7 @@ impl Bank {
         }
     }
 
-    /// The one kernel itself, `[vector, 16]`, where the bank is exact and holds no other.
+    /// The kernel as `[vector, 16]`, if the bank holds exactly one, in f32.
     pub(crate) fn single(&self) -> Option<&[f32]> {
         match &self.data {
             Data::F32(values) if self.kernels == 1 => Some(values),
@@ -74,7 +74,7 @@ impl Bank {
         }
     }
 
-    /// The one kernel itself in words of two bf16, where it was rounded for products that read it so.
+    /// The kernel in words of two bf16, if it was rounded when it was packed.
     pub(crate) fn rounded(&self) -> Option<&[f32]> {
         match &self.data {
             Data::Rounded(words) => Some(words),
@@ -82,12 +82,12 @@ impl Bank {
         }
     }
 
-    /// The whole bank, for prefetching.
+    /// The memory of the whole bank, for prefetching.
     pub fn all(&self) -> PrefetchRange {
         self.range(0, self.vectors)
     }
 
-    /// The memory of `count` vectors from `first` on, as far as it exists, for prefetching.
+    /// The memory of `count` vectors from `first` on, clamped to the bank, for prefetching.
     pub(crate) fn range(&self, first: usize, count: usize) -> PrefetchRange {
         let (start, per) = match &self.data {
             Data::F32(values) => (values.as_ptr().cast::<u8>(), self.kernels * LANES * 4),

@@ -1,4 +1,4 @@
-//! Convolutions that multiply bf16, against the definition with rounded operands.
+//! Convolutions that multiply bf16, compared with the definition on rounded operands.
 
 use dyconv_simd::bf16;
 use dyconv_simd::testing::{assert_close, values};
@@ -8,8 +8,8 @@ use super::tests::{geometry, naive_conv};
 use crate::activation::tests::naive;
 use crate::{Activation, ConvGeometry, ConvRun, Epilogue, Exec, Isa, PanelConv, Pool, PrefetchRange, Storage};
 
-/// f32 sums of products of bf16, which are exact in f32, against sums in f64; the CPU may round a sum of two products
-/// once or twice.
+/// f32 sums of bf16 products, which are exact in f32, compared with sums in f64. The CPU may round a sum of two
+/// products once or twice.
 const TOLERANCE: f64 = 1e-5;
 
 /// Half a unit in the last place of a bf16 below one.
@@ -19,14 +19,14 @@ fn rounded(x: f32) -> f32 {
     f32::from_bits(bf16(x) << 16)
 }
 
-/// Values of so many bits behind the point: sums of their products are exact in f32, so that all instruction sets round
-/// the same mixture.
+/// Values with `bits` fractional bits: sums of their products are exact in f32, so all instruction sets round the same
+/// mixture.
 fn coarse(n: usize, seed: u64, bits: i32) -> Vec<f32> {
     let unit = 2f32.powi(-bits);
     values(n, seed).iter().map(|v| (v / unit).floor() * unit).collect()
 }
 
-/// The largest weights round to the largest bf16, kept for products or mixed from any storage.
+/// The largest weights round to the largest bf16, whether fixed or mixed, in every storage.
 #[test]
 fn extreme_kernels_stay_finite() {
     let g = ConvGeometry {
@@ -62,7 +62,7 @@ fn extreme_kernels_stay_finite() {
     }
 }
 
-/// Fixed, mixed and scaled kernels in every storage, residual and sums, on one thread and two.
+/// Fixed, mixed and scaled kernels in every storage, with residual and sums, on one thread and on two.
 fn check(g: ConvGeometry, kernels: usize) {
     let g = ConvGeometry { input: [g.input[0], g.input[1], g.input[2] / g.groups], groups: 1, ..g };
     let (n, channels) = (g.weight_len(), g.input[2]);
@@ -150,7 +150,7 @@ proptest! {
     }
 }
 
-/// Large maps whose chunks meet all panels, long kernels whose panels are cut into blocks.
+/// Large maps, whose chunks visit all panels, and long kernels, whose panels are split into blocks.
 #[test]
 fn every_order_of_the_loops() {
     let mut orders = [0, 0];

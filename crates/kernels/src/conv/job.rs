@@ -1,4 +1,4 @@
-//! What each thread does of a convolution.
+//! The part of a convolution that each thread computes.
 #![allow(unsafe_code, reason = "threads write interleaved parts of one output, through pointers")]
 
 use std::ops::Range;
@@ -14,13 +14,13 @@ use crate::panel::PanelShape;
 use crate::prefetch::{PrefetchRange, Prefetcher};
 use crate::threads::share;
 
-/// What all threads share. Made by `PanelConv::run` or `ConvTranspose::run`, which have checked every length.
+/// State shared by all threads. Made by `PanelConv::run` or `ConvTranspose::run`, which have checked every length.
 pub(super) struct Job<'a> {
     pub(super) shape: &'a Shape,
     pub(super) parts: usize,
     pub(super) bank: &'a Bank,
     pub(super) coefficients: &'a [f32],
-    /// The kernel, where none is mixed.
+    /// The kernel, if it is not mixed.
     pub(super) fixed: Option<&'a [f32]>,
     /// Factors of the kernels' rows, or empty.
     pub(super) input_scale: &'a [f32],
@@ -28,7 +28,7 @@ pub(super) struct Job<'a> {
     pub(super) activation: Option<Activation>,
     /// The padded input.
     pub(super) x: &'a [f32],
-    /// Like the output, or null.
+    /// Same layout as the output, or null.
     pub(super) residual: *const f32,
     pub(super) y: *mut f32,
     /// `[chunks, O rounded up]`, or null.
@@ -112,7 +112,7 @@ fn body<L: Lanes, const PAIRS: bool>(l: L, job: &Job<'_>, part: usize) {
 }
 
 impl Job<'_> {
-    /// All parts of the job.
+    /// Runs all parts of the job.
     pub(super) fn launch(&self, exec: Exec<'_>) {
         let job = self;
         exec.pool.run(self.parts, &|part| {
@@ -142,7 +142,7 @@ impl Job<'_> {
         }
     }
 
-    /// The weights of a block of a panel: as they are packed, or as they were mixed.
+    /// The weights of a block of a panel: the packed ones, or the mixture.
     #[inline(always)]
     fn weights<'a>(&'a self, panel: &PanelShape, block: &Block, mixed: &'a [f32]) -> &'a [f32] {
         let len = panel.width * block.rows.len() * LANES;
@@ -206,14 +206,14 @@ impl Job<'_> {
             weights.len() == N * block.rows.len() * LANES && (1..=LANES).contains(&panel.last),
             "weights of the panel"
         );
-        // Steps from one pixel's first value to that of its right neighbour, and from one row of pixels to the next.
+        // Distances in values from one pixel to its right neighbour, and from one row of pixels to the next.
         let step = g.stride[1] * shape.padded[2];
         let row_step = g.stride[0] * shape.padded[1] * shape.padded[2];
         let Range { start: first, end } = shape.chunks[chunk]..shape.chunks[chunk + 1];
         let mut pixel = first;
         let (mut ox, oy) = (pixel % ow, pixel / ow);
         let mut row_start = outputs.group * (shape.padded[2] / g.groups) + oy * row_step;
-        // Outputs are equally far apart, or are so in each row.
+        // Whether the distance between outputs is the same across rows.
         let dense = shape.out[1] == ow * shape.out[0];
         let (mut run, mut tiles, mut i) = (pixel..pixel, 0, 0);
         while pixel < end {

@@ -1,7 +1,7 @@
-//! Convolution as products of packed panels, without writing the patches out.
+//! Convolution as products of packed panels, without materializing the patches (im2col).
 //!
 //! ```text
-//! pad the input, unless no padding is asked for
+//! pad the input, unless the padding is zero
 //! cut the pixels into chunks, the output channels into panels of 16 to 48; each thread takes a share of all pairs
 //! for each panel, for each chunk:                               <- or, where the kernel is small, for each chunk, panel
 //!     for each block of the panel:
@@ -14,17 +14,18 @@
 //!             store the sums; the last block stores activation(sums + residual), and adds it to the sums over the pixels
 //! ```
 //!
-//! 1. A *segment* is a run of kernel values that lie next to each other in the padded channels-last input: a whole kernel
-//!    row of kw·C values, or one tap of C/groups where dilation or groups tear the row apart. A 1×1 convolution is one
-//!    segment, hence a plain matrix product. Long segments are cut where the blocks are.
-//! 2. All tiles of a layer have nearly the same number of pixels, so no tile is left with too few sums in flight.
-//! 3. Each pixel's sum is formed in the same order whatever tile it is in.
-//! 4. Where the whole kernel fits into the first-level cache, a chunk of pixels meets all panels before the next chunk is
-//!    read; otherwise a panel meets all pixels before the next panel is mixed.
-//! 5. A panel of many values is cut into *blocks*: a mixed block stays in the first-level cache, and the K blocks that the
-//!    next one is mixed from fit into the second level beside everything else, so the bank is read from memory once.
-//! 6. A convolution that multiplies bf16 first rounds its input to words of two neighbouring channels, and its kernels
-//!    when they are mixed or packed. To the loops above a word is a value: there are half as many.
+//! 1. A *segment* is a run of kernel values that are contiguous in the padded channels-last input: a whole kernel row
+//!    of kw·C values, or one tap of C/groups values if dilation or groups break up the row. A 1×1 convolution is one
+//!    segment, hence a plain matrix product. Long segments are split at block boundaries.
+//! 2. All tiles of a layer have nearly the same number of pixels, so every tile has enough independent sums in flight.
+//! 3. The sum of a pixel is computed in the same order in every tile.
+//! 4. If the whole kernel fits into the L1 cache, a chunk of pixels is multiplied by all panels before the next chunk
+//!    is read; otherwise a panel is multiplied by all pixels before the next panel is mixed.
+//! 5. A panel with many rows is split into *blocks*. A mixed block stays in the L1 cache, and the K blocks from which
+//!    the next one is mixed fit into the L2 cache beside everything else, so the bank is read from memory only once.
+//! 6. A convolution that multiplies bf16 first rounds its input to words of two adjacent channels; it rounds its
+//!    kernels when they are mixed or packed. The loops above treat a word as one value, so there are half as many
+//!    values.
 
 #[cfg(test)]
 mod bf16_tests;

@@ -1,10 +1,10 @@
-//! The input with its padding.
+//! Zero-padding of the input.
 #![allow(unsafe_code, reason = "threads write rows of one map, through a pointer")]
 
 use crate::exec::Exec;
 use crate::threads::share;
 
-/// Copies a map `[H, W, C]` into the middle of a map of zeros.
+/// Copies a feature map `[H, W, C]` into the middle of a larger, zero-filled one.
 pub(super) fn pad(exec: Exec<'_>, [h, w, c]: [usize; 3], [top, left]: [usize; 2], x: &[f32], to: &mut [f32]) {
     let (rows, row) = (h + 2 * top, (w + 2 * left) * c);
     let out = Out(to[..rows * row].as_mut_ptr());

@@ -1,4 +1,4 @@
-//! A convolution of any geometry: packed once, run many times.
+//! A convolution of any geometry, packed once and run many times.
 
 use dyconv_simd::{Isa, LANES};
 
@@ -11,7 +11,7 @@ use crate::exec::Exec;
 use crate::geometry::ConvGeometry;
 use crate::run::ConvRun;
 
-/// A convolution of fixed sizes, any grouping, stride, padding and dilation.
+/// A convolution of fixed sizes with any groups, stride, padding and dilation.
 #[derive(Debug, Clone)]
 pub struct PanelConv {
     pub(super) isa: Isa,
@@ -19,19 +19,19 @@ pub struct PanelConv {
 }
 
 impl PanelConv {
-    /// A convolution of these sizes for an instruction set.
+    /// Creates a convolution of these sizes for an instruction set.
     ///
     /// # Panics
-    /// When the groups do not divide the channels.
+    /// If the groups do not divide the channels.
     pub fn new(geometry: ConvGeometry, isa: Isa) -> Self {
         let [_, ow, o] = geometry.output();
         Self { isa, shape: Shape::new(geometry, isa, false, Self::padded(&geometry), [o, ow * o]) }
     }
 
-    /// Like [`new`](Self::new), rounding input and kernels to bf16; their products are summed in f32.
+    /// Like [`new`](Self::new), but rounds input and kernels to bf16. Products are summed in f32.
     ///
     /// # Panics
-    /// When there are groups.
+    /// If there is more than one group.
     pub fn rounding(geometry: ConvGeometry, isa: Isa) -> Self {
         assert_eq!(geometry.groups, 1, "products of bf16 only without groups");
         let [_, ow, o] = geometry.output();
@@ -48,19 +48,19 @@ impl PanelConv {
         self.shape.rounds
     }
 
-    /// Packs a bank `[K, O, C/groups, kh, kw]` into panels `[panel, kh, kw, C/groups, width, 16]`, padded with zeros; for
-    /// bf16 into `[panel, kh, kw, ⌈C/2⌉, width, 16, 2]`, the last axis being neighbouring channels.
+    /// Packs a bank `[K, O, C/groups, kh, kw]` into panels `[panel, kh, kw, C/groups, width, 16]`, padded with zeros.
+    /// For bf16 the layout is `[panel, kh, kw, ⌈C/2⌉, width, 16, 2]`, where the last axis holds two adjacent channels.
     ///
     /// # Panics
-    /// When the length is not K kernels.
+    /// If the length is not that of K kernels.
     pub fn pack(&self, kernels: usize, weight: &[f32], storage: Storage) -> Bank {
         self.packer(kernels, weight, storage).finish()
     }
 
-    /// Packs a kernel `[O, C/groups, kh, kw]` that is never mixed, and for bf16 rounds it.
+    /// Packs a kernel `[O, C/groups, kh, kw]` that is never mixed; for bf16 it is also rounded.
     ///
     /// # Panics
-    /// When the length does not fit.
+    /// If the length does not match.
     pub fn pack_fixed(&self, weight: &[f32]) -> Bank {
         let packer = self.packer(1, weight, Storage::F32);
         if self.shape.rounds { packer.finish_rounded() } else { packer.finish() }
@@ -76,23 +76,25 @@ impl PanelConv {
         packer
     }
 
-    /// Values of scratch that [`run`](Self::run) needs on so many threads, when kernels are mixed or the input is scaled.
+    /// Scratch size in values for [`run`](Self::run) on `threads` threads, given whether kernels are mixed or the input
+    /// is scaled.
     pub fn scratch_len(&self, mixes: bool, threads: usize) -> usize {
         self.shape.padded_len().next_multiple_of(LANES) + if mixes { self.shape.mixed_len() * threads } else { 0 }
     }
 
-    /// Values of [`ConvRun::sums`], which only convolutions without groups can fill.
+    /// Length of [`ConvRun::sums`]. Only convolutions without groups support sums.
     pub fn sums_len(&self) -> usize {
         (self.shape.chunks.len() - 1) * self.shape.geometry.out_channels.next_multiple_of(LANES)
     }
 
-    /// Convolves; `bank` as [`pack`](Self::pack) or [`pack_fixed`](Self::pack_fixed) makes it.
+    /// Runs the convolution; `bank` comes from [`pack`](Self::pack) or [`pack_fixed`](Self::pack_fixed).
     ///
     /// # Panics
-    /// When a length does not fit, or the bank is rounded and should be mixed, or the instruction set is not that of [`new`](Self::new).
+    /// If a length does not match, a rounded bank is to be mixed, or the instruction set is not that of
+    /// [`new`](Self::new).
     pub fn run(&self, exec: Exec<'_>, run: ConvRun<'_>) {
         let (g, threads) = (&self.shape.geometry, exec.pool.threads());
-        // Products of bf16 scale the input; those of f32 the kernels, which they need not copy otherwise.
+        // In bf16 the factors scale the input; in f32 they scale the kernels, which are otherwise not copied.
         let fixed = if self.shape.rounds { run.bank.rounded() } else { run.bank.single() };
         let scales_kernels = !self.shape.rounds && !run.input_scale.is_empty();
         let mixes = fixed.is_none() || !run.coefficients.is_empty() || scales_kernels;
@@ -116,7 +118,7 @@ impl PanelConv {
             shape: &self.shape,
             parts: threads,
             bank: run.bank,
-            // One kernel that must still be scaled is mixed with the coefficient one.
+            // A single kernel that must be scaled is mixed with coefficient one.
             coefficients: if run.coefficients.is_empty() { &[1.0] } else { run.coefficients },
             fixed: if mixes { None } else { fixed },
             input_scale: if scales_kernels { run.input_scale } else { &[] },

@@ -1,6 +1,6 @@
-//! The input of a convolution that multiplies bf16: rounded, in words of two neighbouring channels, and padded.
+//! Prepares the input of a convolution that multiplies bf16: rounded to words of two adjacent channels, and padded.
 //!
-//! A pixel of C channels becomes ⌈C/2⌉ words; where C is odd, the last half is zero.
+//! A pixel of C channels becomes ⌈C/2⌉ words; if C is odd, the last half-word is zero.
 #![allow(unsafe_code, reason = "threads write rows of one map, through a pointer")]
 
 use dyconv_simd::{LANES, Lanes, dispatch_bf16};
@@ -8,10 +8,10 @@ use dyconv_simd::{LANES, Lanes, dispatch_bf16};
 use crate::exec::Exec;
 use crate::threads::share;
 
-/// A map `[H, W, C]` on its way to `[H + 2·top, W + 2·left, ⌈C/2⌉]` words.
+/// Converts a feature map `[H, W, C]` to `[H + 2·top, W + 2·left, ⌈C/2⌉]` words.
 struct Job<'a> {
     input: [usize; 3],
-    /// Zeros above and below, left and right, in pixels.
+    /// Zeros above and below, and left and right, in pixels.
     padding: [usize; 2],
     /// A factor per channel, or empty.
     scale: &'a [f32],
@@ -23,10 +23,10 @@ struct Job<'a> {
 // SAFETY: every row belongs to one part, which alone writes it.
 unsafe impl Sync for Job<'_> {}
 
-/// Multiplies by the factors, if any, rounds and pads; the words are stored as the bits of `to`.
+/// Multiplies by the factors, if any, then rounds and pads. The words are stored as the bits of the f32 values of `to`.
 ///
 /// # Panics
-/// When a length does not fit.
+/// If a length does not match.
 pub(super) fn round_map(
     exec: Exec<'_>,
     input: [usize; 3],
@@ -70,8 +70,8 @@ fn body<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
     }
 }
 
-/// Rounds values, times factors where there are any, to half as many words, rounded up; writes up to seven zeros behind
-/// them, as far as there is room: whole vectors are written faster.
+/// Rounds values, multiplied by the factors if there are any, to half as many words, rounded up. Writes up to seven
+/// zeros after them if there is room, since whole vectors are faster to write.
 #[inline(always)]
 fn round<L: Lanes>(l: L, from: &[f32], factors: &[f32], to: &mut [f32]) {
     assert!(to.len() >= from.len().div_ceil(2), "room for half as many words");

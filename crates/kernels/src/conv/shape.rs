@@ -1,4 +1,4 @@
-//! How a convolution is cut: chunks of pixels, panels of output channels, segments and blocks of kernel values.
+//! How a convolution is divided: chunks of pixels, panels of output channels, segments and blocks of kernel values.
 
 use std::ops::Range;
 
@@ -10,48 +10,50 @@ use crate::geometry::ConvGeometry;
 use crate::panel::PanelShape;
 use crate::threads::share;
 
-/// Bytes of a kernel that may stay in the first-level cache while pixels stream by.
+/// Largest kernel in bytes that stays in the L1 cache while pixels stream through.
 const SMALL_KERNEL: usize = 32 << 10;
-/// Bytes of input of a chunk of pixels that meets all panels.
+/// Input bytes of a chunk of pixels that is multiplied by all panels.
 const CHUNK_BYTES: usize = 24 << 10;
-/// Pairs of panel and chunk to have at least, so that threads can share them evenly.
+/// Minimum number of (panel, chunk) pairs, so that threads can share them evenly.
 const UNITS: usize = 16;
-/// Most rows of a block, where a panel is cut into blocks.
+/// Maximum number of rows of a block, if a panel is split into blocks.
 const BLOCK_ROWS: usize = 384;
-/// Most pixels of a convolution whose panels are cut into blocks: their sums go to memory and back with every block.
+/// Maximum number of pixels of a convolution whose panels are split into blocks: every block stores and reloads their
+/// sums.
 const BLOCK_PIXELS: usize = 400;
 
-/// The sizes of a convolution and of its pieces.
+/// The sizes of a convolution and of its parts.
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
     pub(super) geometry: ConvGeometry,
-    /// Whether input and kernels are rounded to bf16, and a value below is a word of two channels.
+    /// Whether input and kernels are rounded to bf16. If so, a "value" below is a word of two channels.
     pub(super) rounds: bool,
-    /// Input as the tiles see it, padded: `[H, W, C]`.
+    /// Padded input `[H, W, C]`, as the tiles read it.
     pub(super) padded: [usize; 3],
-    /// Values from an output pixel to its right neighbour, and from a row of outputs to the next.
+    /// Distances in values from an output pixel to its right neighbour, and from a row of outputs to the next.
     pub(super) out: [usize; 2],
     pub(super) segments: Vec<Segment>,
     pub(super) blocks: Vec<Block>,
-    /// Values of one output channel's kernel.
+    /// Number of values of the kernel of one output channel.
     pub(super) rows: usize,
     pub(super) panels: Vec<PanelShape>,
-    /// First pixel of each chunk, and the end of the last.
+    /// First pixel of each chunk, then the end of the last chunk.
     pub(super) chunks: Vec<usize>,
-    /// Whether a chunk meets all panels before the next chunk.
+    /// Whether a chunk is multiplied by all panels before the next chunk.
     pub(super) pixel_major: bool,
 }
 
-/// Rows of a panel that all pixels meet before the next rows are mixed.
+/// Rows of a panel that are multiplied by all pixels before the next rows are mixed.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
     pub(super) segments: Range<usize>,
-    /// Rows of the segments.
+    /// Range of the block's rows.
     pub(super) rows: Range<usize>,
 }
 
 impl Shape {
-    /// For an input that is padded already, or a window of a map `padded` `[H, W, C]`, and outputs that are `out` values apart.
+    /// For an input that is already padded, or a window of a map `padded` `[H, W, C]`, and for outputs at the distances
+    /// `out`.
     pub(super) fn new(geometry: ConvGeometry, isa: Isa, rounds: bool, padded: [usize; 3], out: [usize; 2]) -> Self {
         let ConvGeometry { kernel: [kh, kw], dilation, groups, .. } = geometry;
         let [h, w, c] = padded;
@@ -85,18 +87,18 @@ impl Shape {
         } else {
             (UNITS.div_ceil(panels.len()).min(tiles), if tiles >= MAX_ROWS { MAX_ROWS } else { 1 })
         };
-        // Where tiles end with their row, chunks do too.
+        // If tiles end at the end of their row, chunks do too.
         let (count, grain) = if out[1] == ow * out[0] { (count, grain) } else { (count.min(oh), ow) };
         let chunks = (0..=count).map(|i| (pixels.div_ceil(grain) * i / count * grain).min(pixels)).collect();
         Self { geometry, rounds, padded, out, segments, blocks, rows, panels, chunks, pixel_major }
     }
 
-    /// Channels in a value.
+    /// Number of channels in a value.
     pub(super) fn per_value(&self) -> usize {
         if self.rounds { 2 } else { 1 }
     }
 
-    /// Vectors of one packed kernel, before they are rounded.
+    /// Number of vectors of one packed kernel, before rounding.
     pub(super) fn vectors(&self) -> usize {
         self.panels.iter().map(|p| p.width * self.rows).sum::<usize>() * self.per_value()
     }
@@ -123,7 +125,7 @@ impl Shape {
                     let row = tap * values + c / per;
                     let lane = o % LANES * per + c % per;
                     let vector = (panel.vector + row * panel.width + o / LANES) * per + lane / LANES;
-                    // A mixture of kernels in the range is in it too, and rounds to finite values.
+                    // A mixture of kernels within the range stays within it, and rounds to finite values.
                     packer.set(k, vector, lane % LANES, if self.rounds { bf16_range(*w) } else { *w });
                 }
             }
@@ -138,7 +140,7 @@ impl Shape {
         if self.pads() || self.rounds { self.padded.iter().product() } else { 0 }
     }
 
-    /// Values of a thread's mixed panels.
+    /// Number of values of the mixed panels of one thread.
     pub(super) fn mixed_len(&self) -> usize {
         let widths = self.panels.iter().map(|p| p.width);
         if self.pixel_major {
@@ -150,13 +152,13 @@ impl Shape {
     }
 }
 
-/// The first vector of a block in the packed kernel.
+/// Index of the first vector of a block in the packed kernel.
 #[inline(always)]
 pub(super) fn first_vector(panel: &PanelShape, block: &Block) -> usize {
     panel.vector + panel.width * block.rows.start
 }
 
-/// Joins segments to blocks of so many rows at most, where segments are no longer.
+/// Merges segments into blocks of at most `most` rows; a longer segment is a block of its own.
 fn blocks(segments: &[Segment], most: usize) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut row = 0;
@@ -173,8 +175,8 @@ fn blocks(segments: &[Segment], most: usize) -> Vec<Block> {
     blocks
 }
 
-/// Cuts the output channels of every group into panels: two vectors wide where the registers suffice, a last one of three
-/// where the number of vectors is odd.
+/// Divides the output channels of every group into panels: two vectors wide if there are enough registers, with a last
+/// panel of three if the number of vectors is odd.
 fn panels(g: &ConvGeometry, isa: Isa, rows: usize) -> Vec<PanelShape> {
     let wide = isa.tile_rows().iter().all(|rows| *rows > 0);
     let outputs = g.out_channels / g.groups;

@@ -1,4 +1,4 @@
-//! The definition of a convolution, and every kernel against it.
+//! The definition of a convolution, and a comparison of every kernel with it.
 
 use dyconv_simd::testing::{assert_close, values};
 use proptest::prelude::*;
@@ -27,18 +27,18 @@ pub(super) fn naive_conv(g: &ConvGeometry, weight: &[f64], bias: &[f32], x: &[f3
     y
 }
 
-/// What a convolution asks for.
+/// Sizes and tolerance of a convolution under test.
 pub(crate) struct Sizes {
     /// Scratch for two threads.
     pub(crate) scratch: usize,
-    /// Sums, or zero where they cannot be had.
+    /// Number of sums, or zero if they are not supported.
     pub(crate) sums: usize,
-    /// Error that rounding may make, relative to the largest value.
+    /// Tolerated rounding error, relative to the largest value.
     pub(crate) tolerance: f64,
 }
 
-/// Runs a convolution with fixed and with mixed kernels, with and without residual and sums, on every instruction set and
-/// on one thread and two, against the definition.
+/// Runs a convolution with fixed and with mixed kernels, with and without residual and sums, on every instruction set,
+/// on one thread and on two, and compares it with the definition.
 pub(crate) fn check_against_naive(
     g: &ConvGeometry,
     kernels: usize,
@@ -103,7 +103,8 @@ pub(crate) fn check_against_naive(
             assert_close(y, &added, sizes.tolerance, &what);
         }
         assert_eq!(y, other, "two threads give the same bits: {what}");
-        // A weight of a narrow bank is off by half a unit at most, and a sum is as many products of values below one.
+        // A weight of a narrow bank is off by at most half a unit, and a sum has this many products of values below
+        // one.
         let terms = (kernels * n / g.out_channels) as f64;
         for (storage, unit) in [(Storage::Bf16, 0.5f64.powi(9)), (Storage::Int8, 1.0 / 254.0)] {
             let bank = pack(&bank, storage, isa);
@@ -130,7 +131,7 @@ pub(crate) fn check_against_naive(
 }
 
 prop_compose! {
-    /// Any convolution that fits into its map: odd sizes, rectangular kernels, groups.
+    /// Any convolution that fits its map: odd sizes, rectangular kernels, groups.
     pub(crate) fn geometry()(
         size in [1usize..12, 1usize..12], kernel in [1usize..6, 1usize..6], stride in [1usize..4, 1usize..4],
         padding in [0usize..4, 0usize..4], dilation in [1usize..4, 1usize..4], groups in 1usize..4,
@@ -170,7 +171,7 @@ proptest! {
         check(g, kernels);
     }
 
-    /// Wide outputs: pairs of panels, a single one behind them, and one that is not full.
+    /// Wide outputs: pairs of panels, a single panel after them, and a panel that is not full.
     #[test]
     fn agrees_with_naive_loops_when_wide(g in geometry(), o in 17usize..70, kernels in 1usize..5) {
         check(ConvGeometry { out_channels: o * g.groups, ..g }, kernels);
@@ -193,7 +194,7 @@ fn every_number_of_pixels() {
     }
 }
 
-/// Large maps of few channels, where a chunk of pixels meets all panels; and factors on the input.
+/// Large maps with few channels, where a chunk of pixels is multiplied by all panels; also with input factors.
 #[test]
 fn small_kernels_on_large_maps() {
     for (size, inputs, outputs, stride) in
@@ -239,7 +240,7 @@ fn small_kernels_on_large_maps() {
     }
 }
 
-/// A kernel that is small as a whole though its panel has more rows than a block, on a map that is hardly large.
+/// A small kernel whose panel has more rows than a block, on a map that is barely large.
 #[test]
 fn a_narrow_output_of_many_channels() {
     let g = ConvGeometry {
@@ -256,7 +257,7 @@ fn a_narrow_output_of_many_channels() {
     check(g, 3);
 }
 
-/// Kernels of many values on small maps, whose panels are cut into blocks.
+/// Large kernels on small maps, whose panels are split into blocks.
 #[test]
 fn long_kernels_in_blocks() {
     for (size, inputs, outputs, kernel, dilation, groups) in [

@@ -1,4 +1,4 @@
-//! The innermost loop: a few output pixels times a panel one to three vectors wide, all sums in registers.
+//! The innermost loop: a few output pixels times a panel one to three vectors wide, with all sums in registers.
 #![allow(unsafe_code, reason = "reads and writes through pointers whose range the convolution has checked")]
 
 use dyconv_simd::{LANES, Lanes, Part};
@@ -6,53 +6,55 @@ use dyconv_simd::{LANES, Lanes, Part};
 use crate::activation::{Activation, finish};
 use crate::prefetch::PrefetchRange;
 
-/// Most pixels of a tile on any instruction set.
+/// Maximum number of pixels of a tile on any instruction set.
 pub(super) const MAX_ROWS: usize = 14;
 
-/// Bytes of coming weights that are prefetched while one value of every pixel is multiplied; twice as many for a word of two.
+/// Bytes of upcoming weights that are prefetched while one value of every pixel is multiplied; doubled for a word of
+/// two.
 const AHEAD: usize = 128;
 
-/// Values of the kernel that lie next to each other in the input.
+/// A run of kernel values that are contiguous in the input.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Segment {
-    /// The first, in values from the pixel's first.
+    /// Offset of the first value from the first value of the pixel.
     pub(super) start: usize,
     pub(super) len: usize,
 }
 
-/// What all tiles of a block of a panel share.
+/// State shared by all tiles of a block of a panel.
 pub(super) struct Panel<'a> {
     pub(super) segments: &'a [Segment],
-    /// Whether the sums begin with this block; else the output holds what the block before has left.
+    /// Whether the sums start with this block; otherwise the output holds the partial sums of the block before.
     pub(super) begins: bool,
-    /// Whether they end with it.
+    /// Whether the sums are complete after this block.
     pub(super) ends: bool,
     /// Weights `[values of all segments, N, 16]`.
     pub(super) weights: *const f32,
-    /// Bias of the N·16 output channels, padded.
+    /// Bias of the N·16 output channels, zero-padded.
     pub(super) bias: [[f32; LANES]; 3],
     pub(super) activation: Option<Activation>,
-    /// Values from one output pixel to the next.
+    /// Distance in values from one output pixel to the next.
     pub(super) out_step: usize,
-    /// Output channels of the last vector.
+    /// Number of output channels in the last vector.
     pub(super) last: usize,
 }
 
 /// Where a tile reads and writes.
 pub(super) struct Place {
-    /// The first input value of every pixel.
+    /// The first input value of each pixel.
     pub(super) starts: [*const f32; MAX_ROWS],
     /// The first output value.
     pub(super) y: *mut f32,
-    /// The same place of the residual, or null.
+    /// The corresponding place in the residual, or null.
     pub(super) residual: *const f32,
     /// N·16 sums over the pixels, or null.
     pub(super) sums: *mut f32,
-    /// Whether the sums begin here.
+    /// Whether this tile overwrites the sums instead of adding to them.
     pub(super) first: bool,
 }
 
-/// Computes a tile of `rows` pixels; where PAIRS, a value of input and weights is a word of two bf16 whose products are added.
+/// Computes a tile of `rows` pixels. If PAIRS, a value of input and weights is a word of two bf16, whose products are
+/// added.
 ///
 /// # Safety
 /// For every pixel, segment and value: `starts[pixel] + segment + value` is readable; the weights are; for every pixel
@@ -131,7 +133,7 @@ unsafe fn run<L: Lanes, const N: usize, const M: usize, const PAIRS: bool>(
             for (x, start) in x.iter_mut().zip(&place.starts) {
                 *x = start.wrapping_add(segment.start);
             }
-            // Where nothing is left to prefetch, the last place is prefetched again and again, which costs nothing.
+            // When nothing is left to prefetch, the last address is prefetched again and again, which costs nothing.
             let bytes = if PAIRS { 2 * AHEAD } else { AHEAD };
             let step = if prefetch.len() > 0 { bytes } else { 0 };
             let mut pf = prefetch.take(bytes * segment.len);
@@ -178,7 +180,7 @@ unsafe fn run<L: Lanes, const N: usize, const M: usize, const PAIRS: bool>(
     }
 }
 
-/// Adds one row of N·16 (or fewer) values to each pixel's sums.
+/// Adds one row of at most N·16 values to the sums of each pixel.
 ///
 /// # Safety
 /// `from` + pixel · `out_step` is valid for reading (N - 1) · 16 + `last` values.
@@ -199,7 +201,7 @@ unsafe fn add_rows<L: Lanes, const N: usize, const M: usize>(
     }
 }
 
-/// Writes each pixel's sums.
+/// Writes the sums of each pixel.
 ///
 /// # Safety
 /// As [`add_rows`], for writing.

@@ -1,10 +1,10 @@
-//! Transposed convolution in its polyphase form: one convolution of stride one for every phase of the output.
+//! Transposed convolution in polyphase form: one stride-one convolution for every phase of the output.
 //!
-//! With stride s, output o of an axis gets input i times tap t where o + padding = i·s + t. So outputs of one *phase*, those of
-//! equal (o + padding) mod s, share their taps, every s-th of the kernel, and neighbouring outputs of a phase meet the same taps
-//! on neighbouring inputs: a convolution of stride one with these taps in reverse. It writes every s-th output; a kernel of
-//! 4×4 taps at stride two is four convolutions of 2×2. All phases read windows of one padded map, and no product is formed that
-//! is not needed, but for those with the padding.
+//! With stride s, input i contributes to output o through tap t if o + padding = i·s + t. The outputs of one *phase*,
+//! those with equal (o + padding) mod s, therefore share their taps: every s-th tap of the kernel. Adjacent outputs of
+//! a phase apply these taps to adjacent inputs, which is a stride-one convolution with the taps reversed, written to
+//! every s-th output. A kernel of 4×4 taps at stride two is four convolutions of 2×2. All phases read windows of one
+//! padded map. The only superfluous products are those with the padding.
 
 use dyconv_simd::Isa;
 
@@ -28,11 +28,11 @@ pub struct TransposedGeometry {
     pub out_channels: usize,
     /// Kernel size in taps.
     pub kernel: [usize; 2],
-    /// Outputs between what neighbouring inputs are added to.
+    /// Distance in outputs between the contributions of adjacent inputs.
     pub stride: [usize; 2],
-    /// Outputs cut off on both sides of each axis.
+    /// Outputs cropped from both ends of each axis.
     pub padding: [usize; 2],
-    /// Outputs added at the end of each axis.
+    /// Outputs appended at the end of each axis.
     pub output_padding: [usize; 2],
     /// Independent groups of channels; divides both channel counts.
     pub groups: usize,
@@ -42,7 +42,7 @@ impl TransposedGeometry {
     /// Output `[H', W', O]`.
     ///
     /// # Panics
-    /// When the padding cuts off everything.
+    /// If the padding crops everything.
     pub fn output(&self) -> [usize; 3] {
         let side = |a: usize| {
             (self.input[a] - 1) * self.stride[a] + self.kernel[a] + self.output_padding[a] - 2 * self.padding[a]
@@ -55,14 +55,14 @@ impl TransposedGeometry {
         self.input[2] * (self.out_channels / self.groups) * self.kernel[0] * self.kernel[1]
     }
 
-    /// The phases of an axis that have outputs.
+    /// The phases of an axis that have at least one output.
     fn phases(&self, axis: usize) -> Vec<AxisPhase> {
         let (stride, padding) = (self.stride[axis], self.padding[axis]);
         let size = self.output()[axis];
         let phase = |remainder: usize| {
             let first = (remainder + stride - padding % stride) % stride;
             let taps = self.kernel[axis].saturating_sub(remainder).div_ceil(stride);
-            // The first output meets its first tap here, and its later taps on the inputs before.
+            // The input under the first tap of the first output; later taps are on the inputs before it.
             let input = (first + padding - remainder) / stride;
             AxisPhase {
                 tap: remainder,
@@ -76,16 +76,16 @@ impl TransposedGeometry {
     }
 }
 
-/// Outputs of one axis that share their taps.
+/// The outputs of one axis that share their taps.
 #[derive(Debug, Clone, Copy)]
 struct AxisPhase {
-    /// The first tap; the others follow a stride apart.
+    /// The first tap; the others follow at distance `stride`.
     tap: usize,
     taps: usize,
-    /// The first output; the others follow a stride apart.
+    /// The first output; the others follow at distance `stride`.
     first: usize,
     outputs: usize,
-    /// The input that the first output meets with the last tap; before the map where that is in the padding.
+    /// The input under the last tap of the first output; negative if that is in the padding.
     start: isize,
 }
 
@@ -95,10 +95,10 @@ pub struct ConvTranspose {
     geometry: TransposedGeometry,
     isa: Isa,
     rounds: bool,
-    /// Zeros around the input on each axis, in pixels.
+    /// Zeros around the input, per axis, in pixels.
     border: [usize; 2],
     phases: Vec<Phase>,
-    /// Whether some outputs get nothing but the bias.
+    /// Whether some outputs consist of the bias only.
     gaps: bool,
 }
 
@@ -107,24 +107,25 @@ pub struct ConvTranspose {
 struct Phase {
     shape: Shape,
     axes: [AxisPhase; 2],
-    /// Values from the padded map's first to the first that the phase reads, and from the output's first to the first that it writes.
+    /// Offset in values of the first value that the phase reads in the padded map, and of the first that it writes in
+    /// the output.
     from: usize,
     to: usize,
 }
 
 impl ConvTranspose {
-    /// A transposed convolution of these sizes for an instruction set.
+    /// Creates a transposed convolution of these sizes for an instruction set.
     ///
     /// # Panics
-    /// When the groups do not divide the channels, a stride is zero, or the padding cuts off everything.
+    /// If the groups do not divide the channels, a stride is zero, or the padding crops everything.
     pub fn new(geometry: TransposedGeometry, isa: Isa) -> Self {
         Self::build(geometry, isa, false)
     }
 
-    /// Like [`new`](Self::new), rounding input and kernel to bf16; their products are summed in f32.
+    /// Like [`new`](Self::new), but rounds input and kernel to bf16. Products are summed in f32.
     ///
     /// # Panics
-    /// As [`new`](Self::new), and when there are groups.
+    /// As for [`new`](Self::new), and if there is more than one group.
     pub fn rounding(geometry: TransposedGeometry, isa: Isa) -> Self {
         assert_eq!(geometry.groups, 1, "products of bf16 only without groups");
         Self::build(geometry, isa, true)
@@ -157,7 +158,7 @@ impl ConvTranspose {
                 groups: g.groups,
             };
             let mut shape = Shape::new(window, isa, rounds, padded, [g.stride[1] * o, g.stride[0] * ow * o]);
-            // The kernels of all phases stand one after the other in one bank.
+            // The kernels of all phases are stored one after the other in one bank.
             let per = shape.per_value();
             shape.panels.iter_mut().for_each(|p| p.vector += vectors / per);
             vectors += shape.vectors();
@@ -179,7 +180,7 @@ impl ConvTranspose {
     /// Packs the kernel `[C, O/groups, kh, kw]`.
     ///
     /// # Panics
-    /// When the length does not fit.
+    /// If the length does not match.
     pub fn pack(&self, weight: &[f32]) -> Bank {
         let g = &self.geometry;
         assert_eq!(weight.len(), g.weight_len(), "a kernel [C, O/groups, kh, kw]");
@@ -212,17 +213,17 @@ impl ConvTranspose {
         (h + 2 * top) * (w + 2 * left) * if self.rounds { c.div_ceil(2) } else { c }
     }
 
-    /// Values of scratch that [`run`](Self::run) needs.
+    /// Scratch size in values for [`run`](Self::run).
     pub fn scratch_len(&self) -> usize {
         self.padded_len()
     }
 
-    /// Convolves `x` `[H, W, C]` to `y` `[H', W', O]`; `bank` as [`pack`](Self::pack) makes it. `prefetch` is what will be
-    /// read next.
+    /// Computes `y` `[H', W', O]` from `x` `[H, W, C]`; `bank` comes from [`pack`](Self::pack). `prefetch` is the
+    /// memory that will be read next.
     ///
     /// # Panics
-    /// When a length does not fit, the activation is not a [short](crate::Activation::is_short) one, or the instruction set is
-    /// not that of [`new`](Self::new).
+    /// If a length does not match, the activation is not a [short](crate::Activation::is_short) one, or the instruction
+    /// set is not that of [`new`](Self::new).
     #[expect(clippy::too_many_arguments, reason = "what a convolution reads and writes")]
     pub fn run(
         &self,
@@ -301,7 +302,7 @@ mod tests {
     use dyconv_simd::testing::{assert_close, values};
     use proptest::prelude::*;
 
-    /// The definition: every input, times every tap, is added where it lands.
+    /// The definition: the product of every input with every tap is added to the output it belongs to.
     fn naive_transposed(g: &TransposedGeometry, weight: &[f32], bias: &[f32], x: &[f32]) -> Vec<f64> {
         let ([h, w, c], [oh, ow, o]) = (g.input, g.output());
         let (inputs, outputs) = (c / g.groups, o / g.groups);
@@ -321,7 +322,7 @@ mod tests {
         y
     }
 
-    /// bf16 has eight bits: each factor is off by 2⁻⁹ of itself.
+    /// bf16 has eight bits: the relative error of each factor is at most 2⁻⁹.
     const ROUNDED: f64 = 0.01;
 
     fn check(g: TransposedGeometry) {
@@ -381,7 +382,8 @@ mod tests {
         }
     }
 
-    /// The sizes of keypoint heads: four taps at stride two, many channels, panels cut into blocks, rows longer than a tile.
+    /// The sizes of keypoint heads: four taps at stride two, many channels, panels split into blocks, rows longer than
+    /// a tile.
     #[test]
     fn heads_of_keypoint_networks() {
         for (size, inputs, outputs) in [([4, 3], 300, 64), ([8, 6], 70, 50), ([5, 24], 40, 33), ([20, 33], 8, 3)] {

@@ -1,8 +1,8 @@
 //! Depthwise convolution: every channel has its own small kernel.
 //!
-//! Channels lie in the lanes. Sixteen channels of a few rows are one unit of work: the unit mixes its kernels, then sums
-//! strips of up to eight neighbouring outputs tap by tap, so that neighbours share what they read. At the border some taps
-//! fall outside; the ends of a strip leave them out.
+//! Channels are in the lanes. A unit of work is sixteen channels of a few rows: it mixes its kernels, then sums strips
+//! of up to eight adjacent outputs tap by tap, so that the outputs of a strip share their loads. At the border, some
+//! taps are outside the map; the outputs at the ends of a strip skip them.
 #![allow(unsafe_code, reason = "threads write interleaved parts of one output, through pointers")]
 
 mod strip;
@@ -19,22 +19,22 @@ use crate::run::ConvRun;
 use crate::threads::share;
 use strip::{Strip, run_strip};
 
-/// Rows of outputs that one unit sums: what it reads stays in the second-level cache.
+/// Output rows of one unit: what they read stays in the L2 cache.
 const ROWS: usize = 8;
 
 /// A depthwise convolution of fixed sizes: C = O = groups.
 #[derive(Debug, Clone)]
 pub struct DepthwiseConv {
     geometry: ConvGeometry,
-    /// Units of rows.
+    /// Number of chunks of rows.
     chunks: usize,
-    /// The rows of taps that are inside the map, for every row of outputs.
+    /// For every output row, the rows of taps that are inside the map.
     rows: Vec<Range<usize>>,
-    /// The strips of a row of outputs.
+    /// The strips of an output row.
     strips: Vec<Outputs>,
 }
 
-/// Neighbouring outputs of a row.
+/// Adjacent outputs of a row.
 #[derive(Debug, Clone)]
 struct Outputs {
     first: usize,
@@ -44,7 +44,7 @@ struct Outputs {
     right: [usize; strip::ENDS],
 }
 
-/// Cuts a row of outputs into strips, nearly equally long where few outputs lack taps.
+/// Divides an output row into strips, of nearly equal length if few outputs lack taps.
 fn strips(g: &ConvGeometry) -> Vec<Outputs> {
     let ([_, w, _], [_, ow, _], columns) = (g.input, g.output(), g.kernel[1]);
     let taps = |ox| taps_inside(ox, g.stride[1], g.padding[1], g.dilation[1], columns, w);
@@ -56,7 +56,7 @@ fn strips(g: &ConvGeometry) -> Vec<Outputs> {
         }
         Outputs { first, count, left, right }
     };
-    // Whether only the outer outputs of a strip lack taps, on their own side, and none lacks all.
+    // Whether only the outer outputs of a strip lack taps, each on its own side, and every output has at least one.
     let fits = |outputs: &Outputs| {
         (0..outputs.count).all(|i| {
             let ([left, right], from_end) = (lacks(outputs.first + i), outputs.count - 1 - i);
@@ -76,15 +76,15 @@ fn strips(g: &ConvGeometry) -> Vec<Outputs> {
 }
 
 impl DepthwiseConv {
-    /// Whether these sizes are a depthwise convolution.
+    /// Whether these sizes are those of a depthwise convolution.
     pub fn supports(geometry: &ConvGeometry) -> bool {
         geometry.groups == geometry.input[2] && geometry.groups == geometry.out_channels
     }
 
-    /// A depthwise convolution of these sizes.
+    /// Creates a depthwise convolution of these sizes.
     ///
     /// # Panics
-    /// When they are not [supported](Self::supports).
+    /// If they are not [supported](Self::supports).
     pub fn new(geometry: ConvGeometry) -> Self {
         assert!(Self::supports(&geometry), "as many groups as input and output channels");
         let g = &geometry;
@@ -100,7 +100,7 @@ impl DepthwiseConv {
     /// Packs a bank `[K, C, 1, kh, kw]` (a static kernel is K = 1) into `[C/16, kh, kw, 16]`, padded with zeros.
     ///
     /// # Panics
-    /// When the length is not K kernels.
+    /// If the length is not that of K kernels.
     pub fn pack(&self, kernels: usize, weight: &[f32], storage: Storage) -> Bank {
         let taps = self.geometry.taps();
         assert_eq!(weight.len(), kernels * self.geometry.weight_len(), "a bank [K, C, 1, kh, kw]");
@@ -115,20 +115,20 @@ impl DepthwiseConv {
         packer.finish()
     }
 
-    /// Values of scratch that [`run`](Self::run) needs on so many threads.
+    /// Scratch size in values for [`run`](Self::run) on `threads` threads.
     pub fn scratch_len(&self, threads: usize) -> usize {
         self.geometry.taps() * LANES * threads
     }
 
-    /// Values of [`ConvRun::sums`].
+    /// Length of [`ConvRun::sums`].
     pub fn sums_len(&self) -> usize {
         self.chunks * self.blocks() * LANES
     }
 
-    /// Convolves; `bank` as [`pack`](Self::pack) makes it.
+    /// Runs the convolution; `bank` comes from [`pack`](Self::pack).
     ///
     /// # Panics
-    /// When a length does not fit, or there are input factors.
+    /// If a length does not match, or there are input factors.
     pub fn run(&self, exec: Exec<'_>, run: ConvRun<'_>) {
         let (g, threads) = (&self.geometry, exec.pool.threads());
         run.check(g, self.blocks() * g.taps(), self.sums_len(), self.scratch_len(threads));
@@ -150,7 +150,7 @@ impl DepthwiseConv {
     }
 }
 
-/// What all threads share. Made by [`DepthwiseConv::run`], which has checked every length.
+/// State shared by all threads. Made by [`DepthwiseConv::run`], which has checked every length.
 struct Job<'a> {
     conv: &'a DepthwiseConv,
     parts: usize,
@@ -159,7 +159,7 @@ struct Job<'a> {
     bias: &'a [f32],
     activation: Option<Activation>,
     x: &'a [f32],
-    /// Like the output, or null.
+    /// Same layout as the output, or null.
     residual: *const f32,
     y: *mut f32,
     /// `[chunks, C rounded up]`, or null.
@@ -200,7 +200,7 @@ fn body<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
 }
 
 impl Job<'_> {
-    /// Sums the rows of a chunk of sixteen channels.
+    /// Computes the rows of a chunk for sixteen channels.
     #[inline(always)]
     fn run_unit<L: Lanes>(&self, l: L, weights: &[f32], chunk: usize, block: usize) {
         let g = &self.conv.geometry;
@@ -215,11 +215,11 @@ impl Job<'_> {
         let mut total = l.splat(0.0);
         for oy in rows {
             let taps_y = &self.conv.rows[oy];
-            // The first tap's first row; nothing is read where no tap is inside.
+            // The input row of the first tap; nothing is read if no tap is inside.
             let y0 = (oy * g.stride[0] + taps_y.start * g.dilation[0]).saturating_sub(g.padding[0]);
             for outputs in &self.conv.strips {
                 let ox = outputs.first;
-                // Before the map where the first output lacks taps; those are not read.
+                // This is before the map if the first output lacks taps; those taps are not read.
                 let x0 = (ox * g.stride[1]).wrapping_sub(g.padding[1]);
                 let at = (oy * ow + ox) * c + channel;
                 let strip = Strip {
@@ -239,7 +239,8 @@ impl Job<'_> {
                     out_step: c,
                     lanes,
                 };
-                // SAFETY: the taps that an output does not lack lie inside the map, the first row of them being y0; the outputs and their sixteen (or `lanes`) channels lie in `y` and `residual`.
+                // SAFETY: the taps that an output does not lack lie inside the map, the first row of them being y0; the
+                // outputs and their sixteen (or `lanes`) channels lie in `y` and `residual`.
                 let sum = unsafe { run_strip(l, &strip, outputs.count) };
                 total = l.add(total, sum);
             }

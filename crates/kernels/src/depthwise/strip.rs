@@ -1,48 +1,48 @@
-//! The innermost loop: up to eight neighbouring outputs of sixteen channels.
+//! The innermost loop: up to eight adjacent outputs of sixteen channels.
 //!
-//! Of a strip, only the first two and the last two outputs may lack columns of taps. Which outputs those are is known when
-//! the code is written out, so that all others are summed without asking.
+//! Only the first two and the last two outputs of a strip may lack columns of taps. Their positions are compile-time
+//! constants, so all other outputs are summed without a check.
 #![allow(unsafe_code, reason = "reads and writes through pointers whose range the convolution has checked")]
 
 use dyconv_simd::{LANES, Lanes};
 
 use crate::activation::{Activation, finish};
 
-/// Most outputs of a strip.
+/// Maximum number of outputs of a strip.
 pub(super) const MAX: usize = 8;
 
 /// Outputs at each end of a strip that may lack taps.
 pub(super) const ENDS: usize = 2;
 
-/// Neighbouring outputs that see the same rows of taps.
+/// Adjacent outputs with the same rows of taps.
 pub(super) struct Strip {
-    /// The first output's input under the first column of taps, which may lie outside the map.
+    /// The input of the first output under the first column of taps; may be outside the map.
     pub(super) x: *const f32,
-    /// Values from one tap to that below it, and to that right of it.
+    /// Distances in values from one tap to the tap below, and to the tap on its right.
     pub(super) row: usize,
     pub(super) column: usize,
-    /// Values from one output's input to the next one's.
+    /// Distance in values from the input of one output to that of the next.
     pub(super) step: usize,
-    /// The first tap's weights.
+    /// The weights of the first tap.
     pub(super) weights: *const f32,
-    /// Values from one row of weights to the next.
+    /// Distance in values from one row of weights to the next.
     pub(super) weight_row: usize,
-    /// Rows of taps inside the map, and all columns.
+    /// Number of rows of taps inside the map, and number of all columns.
     pub(super) taps: [usize; 2],
     /// Columns of taps that the first [`ENDS`] outputs lack on the left.
     pub(super) left: [usize; ENDS],
-    /// Columns of taps that the last [`ENDS`] outputs lack on the right, from the last output on.
+    /// Columns of taps that the last [`ENDS`] outputs lack on the right, starting with the last output.
     pub(super) right: [usize; ENDS],
     /// Sixteen values.
     pub(super) bias: *const f32,
     pub(super) activation: Option<Activation>,
-    /// As `y`, or null.
+    /// Same layout as `y`, or null.
     pub(super) residual: *const f32,
     /// The first output.
     pub(super) y: *mut f32,
-    /// Values from one output to the next.
+    /// Distance in values from one output to the next.
     pub(super) out_step: usize,
-    /// Channels that are not padding.
+    /// Number of channels that are not padding.
     pub(super) lanes: usize,
 }
 
@@ -70,7 +70,7 @@ pub(super) unsafe fn run_strip<L: Lanes>(l: L, strip: &Strip, n: usize) -> L::V 
     }
 }
 
-/// `TAPS` columns of taps, or as many as there are where it is zero.
+/// Computes a strip with `TAPS` columns of taps; zero means that the number is known only at run time.
 ///
 /// # Safety
 /// As [`run_strip`].

@@ -1,7 +1,7 @@
-//! Weights in bf16: matrices that are read once from memory are read in half the time.
+//! Linear layers with bf16 weights: matrices that are read once from memory take half the time to read.
 //!
-//! A row is cut into blocks of 32 weights, the last one padded with zeros; word i of a block holds weight i in its low half
-//! and weight 16 + i in its high half, so that the two halves of sixteen words are neighbours of the input.
+//! A row is divided into blocks of 32 weights, the last one padded with zeros. Word i of a block holds weight i in its
+//! low half and weight 16 + i in its high half, so that each half of sixteen words matches sixteen contiguous inputs.
 
 #![allow(unsafe_code, reason = "reads rows through pointers")]
 
@@ -11,13 +11,13 @@ use super::rows::{ROWS, finish, shared};
 use crate::exec::Exec;
 use crate::run::Epilogue;
 
-/// Weights of a block.
+/// Number of weights of a block.
 const BLOCK: usize = 2 * LANES;
 
 /// Packs a matrix `[O, I]` for [`linear_bf16`].
 ///
 /// # Panics
-/// When the length is not a multiple of the number of outputs.
+/// If the length is not a multiple of the number of outputs.
 pub fn pack_linear_bf16(outputs: usize, weight: &[f32]) -> Buffer<u32> {
     assert!(outputs > 0 && weight.len().is_multiple_of(outputs), "a matrix [O, I]");
     let inputs = weight.len() / outputs;
@@ -32,10 +32,10 @@ pub fn pack_linear_bf16(outputs: usize, weight: &[f32]) -> Buffer<u32> {
     packed
 }
 
-/// y = activation(W·x + bias), `weight` `[O, I]` as [`pack_linear_bf16`] makes it.
+/// y = activation(W·x + bias) with `weight` `[O, I]` from [`pack_linear_bf16`].
 ///
 /// # Panics
-/// When a length does not fit.
+/// If a length does not match.
 pub fn linear_bf16(exec: Exec<'_>, weight: &[u32], epilogue: Epilogue<'_>, x: &[f32], y: &mut [f32]) {
     let words = x.len().div_ceil(BLOCK) * LANES;
     assert!(!x.is_empty(), "an input that is not empty");
@@ -61,7 +61,7 @@ fn body<L: Lanes>(l: L, weight: &[u32], epilogue: Epilogue<'_>, x: &[f32], y: &m
     finish(l, epilogue, y);
 }
 
-/// Products of R rows, one after the other in `rows`, with `x`.
+/// Dot products with `x` of R rows, which follow each other in `rows`.
 #[inline(always)]
 fn products<L: Lanes, const R: usize>(l: L, rows: &[u32], x: &[f32]) -> [f32; R] {
     let words = x.len().div_ceil(BLOCK) * LANES;

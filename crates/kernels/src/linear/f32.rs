@@ -1,4 +1,4 @@
-//! Weights in f32, fixed or mixed.
+//! Linear layers with f32 weights, fixed or mixed.
 #![allow(unsafe_code, reason = "rows are read through pointers")]
 
 use dyconv_simd::{Buffer, Isa, LANES, Lanes, dispatch};
@@ -11,7 +11,7 @@ use crate::run::Epilogue;
 /// y = activation(W·x + bias), `weight` `[O, I]`.
 ///
 /// # Panics
-/// When a length does not fit.
+/// If a length does not match.
 pub fn linear(exec: Exec<'_>, weight: &[f32], epilogue: Epilogue<'_>, x: &[f32], y: &mut [f32]) {
     check(weight.len(), 1, epilogue, x, y);
     let inputs = x.len();
@@ -21,10 +21,10 @@ pub fn linear(exec: Exec<'_>, weight: &[f32], epilogue: Epilogue<'_>, x: &[f32],
     });
 }
 
-/// y = activation((Σ_k π_k W_k)·x + bias), `bank` as [`pack_linear_bank`] makes it; `scratch` holds one row (I values).
+/// y = activation((Σ_k π_k W_k)·x + bias) with `bank` from [`pack_linear_bank`]; `scratch` holds one row (I values).
 ///
 /// # Panics
-/// When a length does not fit.
+/// If a length does not match.
 pub fn mix_linear(
     isa: Isa,
     bank: &[f32],
@@ -39,10 +39,10 @@ pub fn mix_linear(
     dispatch!(isa, mix_body(bank: &[f32], coefficients: &[f32], epilogue: Epilogue<'_>, x: &[f32], scratch: &mut [f32], y: &mut [f32]));
 }
 
-/// Reorders a bank `[K, O, I]` into `[O, K, I]`: the K versions of a row stand together.
+/// Reorders a bank `[K, O, I]` into `[O, K, I]`, so that the K versions of a row are adjacent.
 ///
 /// # Panics
-/// When the length is not K·O·I.
+/// If the length is not K·O·I.
 pub fn pack_linear_bank(kernels: usize, outputs: usize, bank: &[f32]) -> Buffer<f32> {
     assert!(kernels * outputs > 0 && bank.len().is_multiple_of(kernels * outputs), "a bank [K, O, I]");
     let inputs = bank.len() / (kernels * outputs);
@@ -91,7 +91,7 @@ fn mix_body<L: Lanes>(
     finish(l, epilogue, y);
 }
 
-/// Products of R rows, one after the other in `rows`, with `x`.
+/// Dot products with `x` of R rows, which follow each other in `rows`.
 #[inline(always)]
 fn products<L: Lanes, const R: usize>(l: L, rows: &[f32], x: &[f32]) -> [f32; R] {
     let n = x.len();

@@ -1,5 +1,5 @@
-//! Matrix times vector. Every weight is used once, so reading the matrix is the whole cost: rows are read in order, a few
-//! at a time, and nothing is packed. A mixed matrix is mixed row by row, right before the row is used.
+//! Matrix-vector products. Every weight is used once, so reading the matrix is the whole cost: rows are read in order,
+//! a few at a time, and nothing is packed. A mixed matrix is mixed row by row, right before each row is used.
 
 mod bf16;
 mod f32;

@@ -1,4 +1,4 @@
-//! What linear layers of every storage share: threads with a share of the rows each, and the end of a row.
+//! Code shared by the linear layers of every storage: distribution of the rows over threads, and the end of a row.
 #![allow(unsafe_code, reason = "threads write parts of one output")]
 
 use std::ops::Range;
@@ -10,14 +10,13 @@ use crate::exec::Exec;
 use crate::run::Epilogue;
 use crate::threads::share;
 
-/// Weights from which on threads share the rows.
+/// Minimum number of weights for which the rows are distributed over threads.
 pub(super) const WORTH_SHARING: usize = 16 << 10;
 
-/// Rows that share one reading of the input.
+/// Number of rows that share one pass over the input.
 pub(super) const ROWS: usize = 4;
 
-/// Cuts the outputs into a share for each thread, where there are so many weights that it is worth it; `task` computes the
-/// outputs of some rows.
+/// Divides the outputs among the threads if there are enough weights; `task` computes the outputs of a range of rows.
 pub(super) fn shared(
     exec: Exec<'_>,
     weights: usize,

@@ -1,4 +1,4 @@
-//! The products at one point: tiles times channels times output channels, all sums in registers.
+//! The products at one point: tiles × channels × output channels, with all sums in registers.
 #![allow(unsafe_code, reason = "reads and writes through pointers whose range the convolution has checked")]
 
 use dyconv_simd::{LANES, Lanes};
@@ -6,17 +6,18 @@ use dyconv_simd::{LANES, Lanes};
 use crate::prefetch::PrefetchRange;
 use crate::threads::share;
 
-/// What the products of all points have in common.
+/// State shared by the products of all points.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sizes {
     pub(super) tiles: usize,
-    /// Channels of the block.
+    /// Number of channels of the block.
     pub(super) channels: usize,
-    /// Values from one tile's channels to the next's.
+    /// Distance in values from the channels of one tile to those of the next.
     pub(super) step: usize,
-    /// Whether the sums begin with this block.
+    /// Whether the sums start with this block.
     pub(super) begins: bool,
-    /// Bytes of coming weights to prefetch while one channel of a group of tiles is multiplied; two lines at most.
+    /// Bytes of upcoming weights to prefetch while one channel of a group of tiles is multiplied; at most two cache
+    /// lines.
     pub(super) prefetch: usize,
 }
 
@@ -72,7 +73,7 @@ unsafe fn rows<L: Lanes, const N: usize, const M: usize>(
                 }
             }
         }
-        // Where nothing is left to prefetch, the last place is prefetched again and again, which costs nothing.
+        // When nothing is left to prefetch, the last address is prefetched again and again, which costs nothing.
         let step = if prefetch.len() > 0 { sizes.prefetch } else { 0 };
         let mut pf = prefetch.take(step * sizes.channels);
         let mut w = u;

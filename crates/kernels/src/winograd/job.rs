@@ -1,4 +1,4 @@
-//! What each thread does of a convolution.
+//! The part of a convolution that each thread computes.
 #![allow(unsafe_code, reason = "threads write interleaved parts of one output, through pointers")]
 
 use std::ops::Range;
@@ -14,14 +14,15 @@ use crate::panel::PanelShape;
 use crate::prefetch::{PrefetchRange, Prefetcher};
 use crate::threads::share;
 
-/// Mixing prefetches one part in so many of what comes next, multiplying the others.
+/// Mixing prefetches one part in this many of what is read next; the products prefetch the rest.
 const PREFETCHED_BY_MIXING: usize = 3;
 
-/// What all threads share. Made by [`WinogradConv::run`](super::WinogradConv::run), which has checked every length.
+/// State shared by all threads. Made by [`WinogradConv::run`](super::WinogradConv::run), which has checked every
+/// length.
 pub(super) struct Job<'a> {
     pub(super) shape: &'a Shape,
     pub(super) parts: usize,
-    /// Blocks of tiles that are computed now; as many as there are places in `v`, at most.
+    /// The blocks of tiles of the current round; at most as many as fit into `v`.
     pub(super) round: Range<usize>,
     pub(super) bank: &'a Bank,
     pub(super) coefficients: &'a [f32],
@@ -29,20 +30,20 @@ pub(super) struct Job<'a> {
     pub(super) bias: &'a [f32],
     pub(super) activation: Option<Activation>,
     pub(super) x: &'a [f32],
-    /// What stands outside the map, for all channels.
+    /// Values outside the map, for all channels.
     pub(super) zeros: &'a [f32],
-    /// Like the output, or null.
+    /// Same layout as the output, or null.
     pub(super) residual: *const f32,
     pub(super) y: *mut f32,
     /// `[rows of tiles, O rounded up]`, or null.
     pub(super) sums: *mut f32,
     /// `[block of the round, block of channels, point, tile, depth]`
     pub(super) v: *mut f32,
-    /// `[panel, block of channels, point, channel, width, 16]`, or for each part one row of points of a block.
+    /// `[panel, block of channels, point, channel, width, 16]`, or one row of points of a block per part.
     pub(super) u: *mut f32,
-    /// For each part `[point, tile, width, 16]`.
+    /// `[point, tile, width, 16]` per part.
     pub(super) m: *mut f32,
-    /// For each part the taps of a block of channels.
+    /// The mixed taps of a block of channels, per part.
     pub(super) mixed: *mut f32,
     pub(super) prefetch: [PrefetchRange; 2],
 }
@@ -74,7 +75,7 @@ pub(super) fn inputs<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
     let first = shape.blocks[job.round.start];
     let rows = shape.blocks[job.round.end] - first;
     let [columns, blocks] = [shape.tiles[1], shape.channel_blocks()];
-    // Few tiles are shared by their channels too.
+    // If there are few tiles, the threads share their channels too.
     let pieces = if rows * columns < 4 * job.parts { blocks } else { 1 };
     let mut unit = share(rows * columns * pieces, part, job.parts);
     let mut block = job.round.start;
@@ -90,7 +91,7 @@ pub(super) fn inputs<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
     }
 }
 
-/// Multiplies and transforms the outputs of a round.
+/// Computes the products of a round and transforms the outputs.
 #[inline(always)]
 pub(super) fn products<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
     let shape = job.shape;
@@ -114,14 +115,14 @@ pub(super) fn products<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
 }
 
 impl Job<'_> {
-    /// Vectors of the bank that belong to some channels of a panel.
+    /// The vectors of the bank for some channels of a panel.
     fn vectors(&self, panel: &PanelShape, channels: Range<usize>) -> [usize; 2] {
         let row = TAPS * panel.width;
         [panel.vector + channels.start * row, channels.len() * row]
     }
 
-    /// The taps of a block of channels of a panel: from the bank itself, or mixed, a few channels at a time. Mixing
-    /// prefetches a part of what comes next.
+    /// The taps of a block of channels of a panel: those of the bank, or mixed a few channels at a time. Mixing
+    /// prefetches a part of what is read next.
     #[inline(always)]
     fn taps<L: Lanes>(
         &self,
@@ -154,7 +155,7 @@ impl Job<'_> {
         }
     }
 
-    /// Transforms the taps of `channels` channels, `width` vectors wide, to the points of one row.
+    /// Transforms the taps of `channels` channels, `width` vectors wide, at the points of one row.
     ///
     /// # Safety
     /// There are `[channels, 9, width, 16]` taps, and `to` has room for `[6, channels, width, 16]` values, [`steps`] apart.
@@ -195,7 +196,7 @@ impl Job<'_> {
         rows!(0 1 2 3 4 5);
     }
 
-    /// Transforms some blocks of channels of the tile in this row and column, into place `tile` of block `block`.
+    /// Transforms some blocks of channels of the tile in this row and column, into tile `tile` of block `block`.
     #[inline(always)]
     fn transform_inputs<L: Lanes>(
         &self,
@@ -226,7 +227,7 @@ impl Job<'_> {
         }
     }
 
-    /// All products of a panel, N vectors wide, with a block of tiles, and its outputs.
+    /// Computes all products of a panel, N vectors wide, with a block of tiles, and its outputs.
     #[inline(always)]
     fn run_panel<L: Lanes, const N: usize>(
         &self,
@@ -256,7 +257,7 @@ impl Job<'_> {
                 }
                 taps = self.taps(l, part, panel, channels.clone(), &mut prefetch);
             }
-            // What comes next is prefetched evenly.
+            // Prefetching is spread evenly over the products.
             let own = prefetch.len() > 0;
             let prefetch = if own { &mut prefetch } else { prefetcher.next() };
             let v = self.v.wrapping_add((block * channel_blocks + i) * POINTS * v_step);
@@ -297,8 +298,8 @@ impl Job<'_> {
         }
     }
 
-    /// Transforms sixteen output channels of a row of tiles. `m` is `tile_step` values from tile to tile, `point_step` from
-    /// point to point.
+    /// Transforms sixteen output channels of a row of tiles. Tiles of `m` are `tile_step` values apart, points
+    /// `point_step` values.
     #[inline(always)]
     fn finish_row<L: Lanes>(
         &self,

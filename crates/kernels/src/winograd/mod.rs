@@ -1,4 +1,4 @@
-//! Winograd's convolution F(4×4, 3×3): 36 products for sixteen outputs, where the definition has 144.
+//! Winograd convolution F(4×4, 3×3): 36 products for sixteen outputs, where the direct convolution has 144.
 //!
 //! ```text
 //! cut the map into tiles of 4×4 outputs, rows of tiles into blocks, output channels into panels, input channels into blocks
@@ -13,13 +13,14 @@
 //!         for each tile: y = activation(transform of M + bias + residual), and its sum over the tile row's pixels
 //! ```
 //!
-//! 1. The kernel is transformed where it is used, for static layers too: the 36 values of nine weights are four times the bytes
-//!    to read, and computing them takes less time than the products of two tiles. A row of points of a block stays in the
-//!    first-level cache.
-//!    A kernel that meets four tiles at most is transformed in registers.
-//! 2. A map of several blocks of tiles would transform each kernel several times: there all of U is computed first.
-//! 3. Each sum is formed in the same order for any number of threads: over channels inside a tile, over pixels inside a row of
-//!    tiles.
+//! 1. The kernel is transformed where it is used, in static layers too: the 36 transformed values of nine weights are
+//!    four times as many bytes to read, and computing them takes less time than the products of two tiles. A row of
+//!    points of a block stays in the L1 cache. If the map has at most four tiles, the kernel is transformed in
+//!    registers.
+//! 2. A map with several blocks of tiles would transform each kernel several times; for such maps all of U is computed
+//!    first.
+//! 3. Each sum is computed in the same order for any number of threads: over channels within a tile, over pixels within
+//!    a row of tiles.
 
 mod gemm;
 mod job;
@@ -42,7 +43,7 @@ use crate::threads::share;
 use job::{Job, inputs, kernels, products};
 use shape::{Shape, TAPS};
 
-/// A convolution of 3×3 taps at stride one, without groups or dilation.
+/// A convolution with 3×3 taps at stride one, without groups or dilation.
 #[derive(Debug, Clone)]
 pub struct WinogradConv {
     isa: Isa,
@@ -50,15 +51,15 @@ pub struct WinogradConv {
 }
 
 impl WinogradConv {
-    /// Whether it can compute such a convolution.
+    /// Whether a convolution of these sizes is supported.
     pub fn supports(g: &ConvGeometry) -> bool {
         g.kernel == [3, 3] && g.stride == [1, 1] && g.dilation == [1, 1] && g.groups == 1
     }
 
-    /// A convolution of these sizes for an instruction set.
+    /// Creates a convolution of these sizes for an instruction set.
     ///
     /// # Panics
-    /// When it is not [supported](Self::supports).
+    /// If it is not [supported](Self::supports).
     pub fn new(geometry: ConvGeometry, isa: Isa) -> Self {
         assert!(Self::supports(&geometry), "3×3 taps at stride one, neither groups nor dilation");
         Self { isa, shape: Shape::new(geometry, isa) }
@@ -67,7 +68,7 @@ impl WinogradConv {
     /// Packs a bank `[K, O, C, 3, 3]` (a static kernel is K = 1) into panels `[panel, C, 3, 3, width, 16]`, padded with zeros.
     ///
     /// # Panics
-    /// When the length is not K kernels.
+    /// If the length is not that of K kernels.
     pub fn pack(&self, kernels: usize, weight: &[f32], storage: Storage) -> Bank {
         let (len, c) = (self.shape.geometry.weight_len(), self.shape.geometry.input[2]);
         assert_eq!(weight.len(), kernels * len, "a bank [K, O, C, 3, 3]");
@@ -89,20 +90,20 @@ impl WinogradConv {
         packer.finish()
     }
 
-    /// Values of scratch that [`run`](Self::run) needs on so many threads, when kernels are mixed.
+    /// Scratch size in values for [`run`](Self::run) on `threads` threads, given whether kernels are mixed.
     pub fn scratch_len(&self, mixes: bool, threads: usize) -> usize {
         self.shape.parts(mixes, threads).iter().sum()
     }
 
-    /// Values of [`ConvRun::sums`].
+    /// Length of [`ConvRun::sums`].
     pub fn sums_len(&self) -> usize {
         self.shape.tiles[0] * self.shape.geometry.out_channels.next_multiple_of(LANES)
     }
 
-    /// Convolves; `bank` as [`pack`](Self::pack) makes it.
+    /// Runs the convolution; `bank` comes from [`pack`](Self::pack).
     ///
     /// # Panics
-    /// When a length does not fit, input factors are given, or the instruction set is not that of [`new`](Self::new).
+    /// If a length does not match, input factors are given, or the instruction set is not that of [`new`](Self::new).
     pub fn run(&self, exec: Exec<'_>, run: ConvRun<'_>) {
         let (g, threads) = (&self.shape.geometry, exec.pool.threads());
         let mixes = run.bank.single().is_none() || !run.coefficients.is_empty();
@@ -122,7 +123,7 @@ impl WinogradConv {
             parts: threads,
             round: 0..0,
             bank: run.bank,
-            // One kernel in narrow storage is mixed with the coefficient one.
+            // A single kernel in narrow storage is mixed with coefficient one.
             coefficients: if run.coefficients.is_empty() { &[1.0] } else { run.coefficients },
             mixes,
             bias: run.epilogue.bias,

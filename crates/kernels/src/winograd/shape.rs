@@ -1,5 +1,5 @@
-//! How a convolution is cut: tiles and blocks of them, panels of output channels, blocks of input channels, and the working
-//! memory that they need.
+//! How a convolution is divided: tiles and blocks of tiles, panels of output channels, blocks of input channels, and
+//! the scratch memory they need.
 
 use dyconv_simd::{Isa, LANES};
 
@@ -7,44 +7,44 @@ use crate::geometry::ConvGeometry;
 use crate::panel::PanelShape;
 use crate::threads::share;
 
-/// Outputs of a tile on each axis.
+/// Outputs of a tile along each axis.
 pub(crate) const SIDE: usize = 4;
-/// Inputs of a tile on each axis.
+/// Inputs of a tile along each axis.
 pub(super) const REACH: usize = SIDE + 2;
-/// Points at which the polynomials are multiplied.
+/// Number of points at which the polynomials are evaluated.
 pub(crate) const POINTS: usize = REACH * REACH;
-/// Taps of the kernel.
+/// Number of taps of the kernel.
 pub(crate) const TAPS: usize = 9;
-/// Most input channels of a block whose kernels are transformed row by row, into the first-level cache.
+/// Maximum number of input channels of a block whose kernels are transformed row by row, into the L1 cache.
 pub(super) const DEPTH: usize = 16;
-/// Most input channels of a block where all kernels are transformed first.
+/// Maximum number of input channels of a block if all kernels are transformed first.
 pub(super) const WHOLE_DEPTH: usize = 64;
-/// Tiles of a block, about.
+/// Approximate number of tiles of a block.
 pub(super) const BLOCK_TILES: usize = 42;
-/// Most tiles of a map whose kernels are transformed in registers.
+/// Maximum number of tiles of a map whose kernels are transformed in registers.
 pub(crate) const SMALL_TILES: usize = 4;
-/// Input channels of a block there, so that distances are known to the compiler.
+/// Number of input channels of a block of a small map; a constant, so that distances are known at compile time.
 pub(super) const SMALL_DEPTH: usize = 32;
 
-/// The sizes of a convolution and of its pieces.
+/// The sizes of a convolution and of its parts.
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
     pub(super) geometry: ConvGeometry,
-    /// Rows and columns of tiles.
+    /// Number of rows and columns of tiles.
     pub(super) tiles: [usize; 2],
-    /// First row of tiles of each block, and the end of the last.
+    /// First row of tiles of each block, then the end of the last block.
     pub(super) blocks: Vec<usize>,
     pub(super) panels: Vec<PanelShape>,
-    /// Vectors of the widest panel.
+    /// Width of the widest panel, in vectors.
     pub(super) width: usize,
-    /// First input channel of each block, a multiple of sixteen, and the end of the last.
+    /// First input channel of each block, a multiple of sixteen, then the end of the last block.
     pub(super) channels: Vec<usize>,
-    /// Most input channels of a block, rounded up to vectors.
+    /// Maximum number of input channels of a block, rounded up to vectors.
     pub(super) depth: usize,
 }
 
 impl Shape {
-    /// Of a convolution for an instruction set.
+    /// The sizes of a convolution for an instruction set.
     pub(super) fn new(geometry: ConvGeometry, isa: Isa) -> Self {
         let ([oh, ow, o], c) = (geometry.output(), geometry.input[2]);
         let tiles = [oh.div_ceil(SIDE), ow.div_ceil(SIDE)];
@@ -80,7 +80,7 @@ impl Shape {
         Self { geometry, tiles, blocks, panels, width, channels, depth }
     }
 
-    /// Vectors of one packed kernel.
+    /// Number of vectors of one packed kernel.
     pub(super) fn vectors(&self) -> usize {
         self.geometry.out_channels.div_ceil(LANES) * self.geometry.input[2] * TAPS
     }
@@ -99,19 +99,20 @@ impl Shape {
         self.channels.len() - 1
     }
 
-    /// Tiles of the largest block.
+    /// Number of tiles of the largest block.
     pub(super) fn block_tiles(&self) -> usize {
         let rows = self.blocks.windows(2).map(|b| b[1] - b[0]).max();
         rows.unwrap_or(0) * self.tiles[1]
     }
 
-    /// Steps from point to point in V, U and M. The odd line keeps the points of one place apart in the cache.
+    /// Distances between points in V, U and M. The odd cache line keeps the points of one position from colliding in
+    /// the cache.
     pub(super) fn steps(&self) -> [usize; 3] {
         let tiles = self.block_tiles();
         [tiles * self.depth, self.depth * self.width * LANES, tiles * self.width * LANES].map(|n| n + LANES)
     }
 
-    /// Parts of the working memory for so many threads: zeros, V, U, M, mixed taps.
+    /// Sizes of the parts of the scratch memory for `threads` threads: zeros, V, U, M, mixed taps.
     pub(super) fn parts(&self, mixes: bool, threads: usize) -> [usize; 5] {
         let [v, u, m] = self.steps();
         let c = self.channel_blocks();
@@ -124,7 +125,7 @@ impl Shape {
         ]
     }
 
-    /// Values of a block's mixed taps.
+    /// Number of values of the mixed taps of a block.
     pub(super) fn mixed_len(&self) -> usize {
         self.depth * TAPS * self.width * LANES
     }

@@ -1,4 +1,5 @@
-//! Small maps: a kernel that meets four tiles at most is transformed in registers, right where it is multiplied.
+//! Small maps: if a kernel is used for at most four tiles, it is transformed in registers, right where it is
+//! multiplied.
 //!
 //! ```text
 //! for each row of six points:
@@ -14,13 +15,13 @@ use super::shape::{REACH, SMALL_DEPTH};
 use super::transform_2d;
 use crate::prefetch::PrefetchRange;
 
-/// Lines of coming weights that can be prefetched while one channel is multiplied.
+/// Maximum number of cache lines of upcoming weights that are prefetched while one channel is multiplied.
 const LINES: usize = 4;
 
 /// A block of channels.
 pub(super) struct Block {
     pub(super) channels: usize,
-    /// Whether the sums begin with it.
+    /// Whether the sums start with this block.
     pub(super) begins: bool,
     /// `[channels, 9, 16]`
     pub(super) taps: *const f32,
@@ -30,7 +31,7 @@ pub(super) struct Block {
     pub(super) m: *mut f32,
 }
 
-/// Adds the products of a block at all points, prefetching `step` bytes with every channel of every row.
+/// Adds the products of a block at all points, prefetching `step` bytes for every channel of every row.
 ///
 /// # Safety
 /// The block's pointers are valid for what they are said to hold; `m` is written, unless the sums begin.

@@ -1,4 +1,4 @@
-//! Against the definition, over shapes that do not fit tiles or vectors.
+//! Comparison with the definition, with shapes that are not multiples of tiles or vectors.
 
 use dyconv_simd::testing::values;
 use proptest::prelude::*;
@@ -7,7 +7,8 @@ use super::*;
 use crate::conv::tests::{Sizes as Wanted, check_against_naive};
 use crate::{Epilogue, Pool};
 
-/// Relative to values that relu6 has cut to a sixth of their size or less, and so several times that of the definition.
+/// Relative to values that ReLU6 has reduced to a sixth of their size or less; hence several times the tolerance of the
+/// direct convolution.
 const TOLERANCE: f64 = 4e-5;
 
 fn geometry([h, w]: [usize; 2], [c, o]: [usize; 2], padding: [usize; 2]) -> ConvGeometry {
@@ -61,7 +62,7 @@ fn agrees_with_naive_loops_in_blocks() {
     assert_eq!(blocks([29, 27], [70, 17]), (true, true));
 }
 
-/// Any number of threads, the same bits, in the output and in the sums.
+/// The same bits for any number of threads, in the output and in the sums.
 #[test]
 fn threads_do_not_change_a_bit() {
     for (size, channels) in [([30, 41], [20, 40]), ([7, 7], [150, 100]), ([5, 3], [3, 3])] {

@@ -1,8 +1,8 @@
 //! Winograd's F(4, 3) along one axis, one vector of sixteen channels at a time: the kernel, input and output transforms.
 //!
-//! A product of polynomials of degree 3 and 2 is known from its values at six points, here 0, ±a, ±b and ∞. With a·b = 1 and
-//! a = √½ the entries of the transforms stay close to one, which keeps rounding errors small: with the usual points 1 and 2 they
-//! are about twice as large.
+//! The product of two polynomials of degrees 3 and 2 is determined by its values at six points, here 0, ±a, ±b and ∞.
+//! With a·b = 1 and a = √½ the entries of the transforms stay close to one, which keeps rounding errors small: about
+//! half of those with the usual points 1 and 2.
 
 use dyconv_simd::Lanes;
 
@@ -15,7 +15,7 @@ pub const A2: f32 = 0.5;
 /// b²
 pub const B2: f32 = 2.0;
 
-/// What the products at ±a and ±b are divided by: Π(pᵢ - pⱼ) over all other points.
+/// Divisors of the products at ±a and ±b: Π(pᵢ - pⱼ) over all other points. The constants are their reciprocals.
 pub const NEAR: f32 = 1.0 / (2.0 * A2 * (A2 - B2));
 /// See [`NEAR`].
 pub const FAR: f32 = 1.0 / (2.0 * B2 * (B2 - A2));
@@ -35,7 +35,7 @@ pub fn kernel<L: Lanes>(l: L, [g0, g1, g2]: [L::V; 3]) -> [L::V; 6] {
     ]
 }
 
-/// Six inputs, each combined with the product of (x - pⱼ) over all points but its own.
+/// Six inputs, each combined with the product of (x - pⱼ) over all other points.
 #[inline(always)]
 pub fn input<L: Lanes>(l: L, [d0, d1, d2, d3, d4, d5]: [L::V; 6]) -> [L::V; 6] {
     let (a2, b2, both) = (l.splat(-A2), l.splat(-B2), l.splat(-A2 - B2));
@@ -51,7 +51,7 @@ pub fn input<L: Lanes>(l: L, [d0, d1, d2, d3, d4, d5]: [L::V; 6]) -> [L::V; 6] {
     ]
 }
 
-/// Six products, divided, back to four outputs.
+/// Six products, divided, transformed back to four outputs.
 #[inline(always)]
 pub fn output<L: Lanes>(l: L, [m0, m1, m2, m3, m4, m5]: [L::V; 6]) -> [L::V; 4] {
     let minus = l.splat(-1.0);

@@ -12,7 +12,7 @@ use dyconv_simd::{LANES, Lanes};
 use super::shape::{POINTS, SIDE};
 use super::transform_1d::{self, A, A2, B, B2};
 
-/// Maps the nine vectors at `from`, `step` values apart, to the six points of row Y.
+/// Transforms the nine vectors at `from`, `step` values apart, to the six points of row Y.
 ///
 /// # Safety
 /// All of those vectors are valid for reading.
@@ -37,7 +37,7 @@ pub(super) unsafe fn kernel_row<L: Lanes, const Y: usize>(l: L, from: *const f32
     transform_1d::kernel(l, taps)
 }
 
-/// Maps `n` channels (at most sixteen) of 36 pixels to 36 vectors at `to`, `point_step` values apart.
+/// Transforms `n` channels (at most sixteen) of 36 pixels to 36 vectors at `to`, `point_step` values apart.
 ///
 /// # Safety
 /// `pixels[i]` + `offset` is valid for reading `n` values, all vectors at `to` for writing.
@@ -71,7 +71,7 @@ pub(super) unsafe fn input<L: Lanes>(
     }
 }
 
-/// Maps 36 vectors at `from`, `point_step` values apart, to 4×4 outputs.
+/// Transforms 36 vectors at `from`, `point_step` values apart, to 4×4 outputs.
 ///
 /// # Safety
 /// All of those vectors are valid for reading.

@@ -1,4 +1,4 @@
-//! Gradients of the operations: what the forward pass keeps, and which operation the backward pass calls.
+//! Gradients of the operations: what the forward pass saves, and which operation the backward pass calls.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -108,14 +108,14 @@ impl<B: TrainOps> Backward<B, 3> for NormAct {
 struct Pool;
 
 impl<B: TrainOps> Backward<B, 1> for Pool {
-    /// Height and width, and whether the gradient joins those that are there.
+    /// Height and width, and whether to add the gradient to the existing one.
     type State = ([usize; 2], bool);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
         let ([node], ([h, w], joins)) = (ops.parents, ops.state);
         let Some(node) = node else { return };
-        // The gradient of a leaf is for whoever asked for it, and cannot be taken away.
+        // The gradient of a leaf must stay available to the caller, so it cannot be taken.
         let gradient = if joins && node.requirement == ops.node.requirement {
             let dx = grads.consume::<B>(&node);
             B::pool_backward_add(dx, dy)

@@ -1,4 +1,4 @@
-//! The operations on graphics processors: Burn's own, in the compositions of [`super::generic`].
+//! The operations on the GPU: Burn's own, composed as in [`super::generic`].
 
 use burn::backend::Cube;
 

@@ -1,4 +1,4 @@
-//! The operations on the CPU. Tensors that are not f32 take the generic way.
+//! The operations on the CPU. Tensors that are not f32 use the generic implementation.
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Flex, TensorMetadata};
@@ -16,12 +16,13 @@ use crate::processes;
 /// The instruction set of every operation.
 ///
 /// # Panics
-/// When `DYCONV_ISA` names none that this CPU has; a [`Network`](crate::Network) checks that when it is made.
+/// If `DYCONV_ISA` names an instruction set that this CPU does not support; [`Network`](crate::Network) checks it on
+/// construction.
 fn isa() -> Isa {
     Isa::chosen().unwrap_or_else(|e| panic!("DYCONV_ISA: {e}"))
 }
 
-/// The values side by side in row-major order.
+/// The values in contiguous row-major order.
 fn dense(t: FlexTensor) -> FlexTensor {
     if t.as_slice::<f32>().is_some() { t } else { t.to_contiguous() }
 }
@@ -109,14 +110,14 @@ impl TrainOps for Flex {
         (wrap_like(dx, &x), wrap_like(dpi, &pi), wrap_like(dbank, &bank))
     }
 
-    // A transposed convolution is the gradient of the convolution that goes the other way, and its gradients are that
-    // convolution and its gradient in the kernel.
+    // A transposed convolution is the input gradient of a convolution in the opposite direction. Its own gradients are
+    // that convolution, and that convolution's gradient with respect to the kernel.
     fn conv_transpose(x: FlexTensor, weight: FlexTensor, g: TransposedGeometry) -> FlexTensor {
         if !f32s(&[&x, &weight]) {
             return generic::conv_transpose::<Self>(x, weight, g);
         }
         let (x, weight) = (dense(x), dense(weight));
-        // What the transposed convolution goes back: from its output to its input.
+        // The convolution in the opposite direction: from the output of the transposed convolution to its input.
         let c = g.back_to(x.shape().dims(), weight.shape().dims());
         let [o, h, w] = c.input;
         tensor(conv_dx(isa(), &c, values(&weight), values(&x)), &[c.batch, o, h, w])

@@ -1,5 +1,5 @@
-//! The operations in terms of a backend's own, for every device. Mixtures use that a convolution is linear in its kernel:
-//! all K kernels are convolved at once and their K results mixed, which needs no kernel per sample.
+//! The operations in terms of a backend's own, for every device. Mixtures use that a convolution is linear in its
+//! kernel: all K kernels are convolved at once and their K results mixed, so no kernel per sample is needed.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Scalar, TensorMetadata, get_or_init_device_settings};
@@ -66,13 +66,13 @@ pub(crate) fn upsample_backward<B: Backend>(dy: FloatTensor<B>, scale: usize) ->
     B::interpolate_backward(x, dy, [h, w], bilinear())
 }
 
-/// The sizes of a mixture.
+/// Sizes of a mixture.
 #[derive(Clone, Copy)]
 struct Sizes {
     n: usize,
     kernels: usize,
     groups: usize,
-    /// Output channels of a group.
+    /// Number of output channels of a group.
     outputs: usize,
     /// `[C / groups, kh, kw]`.
     row: [usize; 3],

@@ -1,8 +1,8 @@
-//! Our own operations inside Burn.
+//! Custom operations for Burn.
 //!
-//! [`TrainOps`] extends every backend of Burn. Its default bodies are written with a backend's own operations and work on any
-//! device ([`generic`]); [`flex`] replaces them on the CPU by the kernels of `dyconv-train-kernels`; [`autodiff`] gives them
-//! gradients. Every operation states its backward pass as another operation of the trait, so that the CPU has one for
+//! [`TrainOps`] extends every backend of Burn. Its default bodies use a backend's own operations and work on any device
+//! ([`generic`]); [`flex`] overrides them on the CPU with the kernels of `dyconv-train-kernels`; [`autodiff`] adds
+//! gradients. The backward pass of every operation is another operation of the trait, so that the CPU has a kernel for
 //! each direction.
 
 mod autodiff;
@@ -20,8 +20,8 @@ use dyconv_train_kernels::{NormActivation, SgdRule};
 
 use crate::geometry::{ConvGeometry, TransposedGeometry};
 
-/// The operations. Shapes are `[N, C, H, W]` for maps, `[O, C / groups, kh, kw]` for kernels, `[K, …]` for banks of them,
-/// `[N, K]` for coefficients π and `[C]` for batch norms.
+/// The operations. Shapes are `[N, C, H, W]` for feature maps, `[O, C / groups, kh, kw]` for kernels, `[K, …]` for
+/// kernel banks, `[N, K]` for coefficients π and `[C]` for batch norms.
 #[backend_extension(Autodiff, Flex, Cube: cfg(any(feature = "cuda", feature = "wgpu")))]
 pub(crate) trait TrainOps: Backend {
     /// Convolution of `x` with `weight`.
@@ -29,7 +29,7 @@ pub(crate) trait TrainOps: Backend {
         generic::conv::<Self>(x, weight, g)
     }
 
-    /// Gradient of [`TrainOps::conv`] in `x`.
+    /// Gradient of [`TrainOps::conv`] with respect to `x`.
     fn conv_dx(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -39,7 +39,7 @@ pub(crate) trait TrainOps: Backend {
         generic::conv_dx::<Self>(x, weight, dy, g)
     }
 
-    /// Gradient of [`TrainOps::conv`] in `weight`.
+    /// Gradient of [`TrainOps::conv`] with respect to `weight`.
     fn conv_dweight(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -59,7 +59,7 @@ pub(crate) trait TrainOps: Backend {
         generic::mix_conv::<Self>(x, pi, bank, g)
     }
 
-    /// Gradients of [`TrainOps::mix_conv`] in `x`, `pi` and `bank`.
+    /// Gradients of [`TrainOps::mix_conv`] with respect to `x`, `pi` and `bank`.
     fn mix_conv_backward(
         x: FloatTensor<Self>,
         pi: FloatTensor<Self>,
@@ -75,12 +75,12 @@ pub(crate) trait TrainOps: Backend {
         generic::conv_transpose::<Self>(x, weight, g)
     }
 
-    /// Gradient of [`TrainOps::conv_transpose`] in `x`.
+    /// Gradient of [`TrainOps::conv_transpose`] with respect to `x`.
     fn conv_transpose_dx(weight: FloatTensor<Self>, dy: FloatTensor<Self>, g: TransposedGeometry) -> FloatTensor<Self> {
         generic::conv_transpose_dx::<Self>(weight, dy, g)
     }
 
-    /// Gradient of [`TrainOps::conv_transpose`] in `weight`.
+    /// Gradient of [`TrainOps::conv_transpose`] with respect to `weight`.
     fn conv_transpose_dweight(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -90,7 +90,7 @@ pub(crate) trait TrainOps: Backend {
         generic::conv_transpose_dweight::<Self>(x, weight, dy, g)
     }
 
-    /// Bilinear upsampling by a whole factor.
+    /// Bilinear upsampling by an integer factor.
     fn upsample(x: FloatTensor<Self>, scale: usize) -> FloatTensor<Self> {
         generic::upsample::<Self>(x, scale)
     }
@@ -100,7 +100,7 @@ pub(crate) trait TrainOps: Backend {
         generic::upsample_backward::<Self>(dy, scale)
     }
 
-    /// Batch norm and the activation after it, with the batch's mean and (biased) variance.
+    /// Batch norm and the activation after it; also returns the mean and the (biased) variance of the batch.
     fn norm_act(
         x: FloatTensor<Self>,
         scale: FloatTensor<Self>,
@@ -111,7 +111,7 @@ pub(crate) trait TrainOps: Backend {
         generic::norm_act::<Self>(x, scale, shift, eps, activation)
     }
 
-    /// Gradients of [`TrainOps::norm_act`] in `x`, `scale` and `shift`.
+    /// Gradients of [`TrainOps::norm_act`] with respect to `x`, `scale` and `shift`.
     #[allow(clippy::too_many_arguments, reason = "what the forward pass took and gave")]
     fn norm_act_backward(
         x: FloatTensor<Self>,
@@ -126,7 +126,7 @@ pub(crate) trait TrainOps: Backend {
         generic::norm_act_backward::<Self>(x, scale, shift, mean, variance, dy, eps, activation)
     }
 
-    /// The weights, flat, after a step of stochastic gradient descent, and the velocity.
+    /// The flat weights after a step of stochastic gradient descent, and the velocity.
     fn sgd(
         weight: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
@@ -136,8 +136,8 @@ pub(crate) trait TrainOps: Backend {
         generic::sgd::<Self>(weight, gradient, velocity, rule)
     }
 
-    /// Mean over all pixels: `[N, C, H, W]` → `[N, C]`. With `joins` the gradient of `x` from its other readers is there when
-    /// that of the means is computed: one of them depends on the means.
+    /// Mean over all pixels: `[N, C, H, W]` → `[N, C]`. With `joins`, the gradient of `x` from its other readers is
+    /// available before the gradient of the means is computed, because one of the readers depends on the means.
     fn pool(x: FloatTensor<Self>, joins: bool) -> FloatTensor<Self> {
         let _ = joins;
         generic::pool::<Self>(x)
@@ -148,7 +148,7 @@ pub(crate) trait TrainOps: Backend {
         generic::pool_backward::<Self>(dy, h, w)
     }
 
-    /// [`TrainOps::pool_backward`] added to `dx` `[N, C, H, W]`.
+    /// Like [`TrainOps::pool_backward`], added to `dx` `[N, C, H, W]`.
     fn pool_backward_add(dx: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
         generic::pool_backward_add::<Self>(dx, dy)
     }
@@ -192,7 +192,7 @@ pub(crate) fn pool(x: Tensor<4>, joins: bool) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as TrainOps>::pool(x.into_dispatch(), joins))
 }
 
-/// [`TrainOps::norm_act`] on tensors: the output, and the batch's mean and variance without gradients.
+/// [`TrainOps::norm_act`] on tensors: the output, and the mean and variance of the batch without gradients.
 pub(crate) fn norm_act(
     x: Tensor<4>,
     scale: Tensor<1>,

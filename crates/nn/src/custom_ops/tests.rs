@@ -1,4 +1,4 @@
-//! The generic bodies, which no device here uses, against the CPU's.
+//! The generic implementations, which no device here uses, compared with those of the CPU.
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
@@ -8,7 +8,7 @@ use dyconv_train_kernels::{NormActivation, SgdRule};
 use super::{TrainOps, generic};
 use crate::geometry::{ConvGeometry, TransposedGeometry};
 
-/// Numbers without a pattern that a kernel could profit from, around 0.
+/// Pseudo-random numbers around 0.
 fn noise(shape: &[usize], seed: usize) -> FlexTensor {
     let values: Vec<f32> = (0..shape.iter().product())
         .map(|i| ((i * 7919 + i / 97 * 31 + seed * 641) % 2003) as f32 / 1001.0 - 1.0)

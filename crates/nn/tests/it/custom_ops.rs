@@ -1,4 +1,4 @@
-//! Our operations against Burn's own, layer by layer and over whole networks, and at any number of threads.
+//! Our operations compared with Burn's, layer by layer and over whole networks, and for several numbers of threads.
 
 use crate::common::{LAYER, floats, noise, normal, relative_error};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -11,10 +11,10 @@ use dyconv_nn::ops::{ConvGeometry, conv};
 use dyconv_nn::{BatchNorm, Network, Operations, Value};
 use proptest::prelude::*;
 
-/// Sums of some thousand products in two orders, through tens of layers.
+/// Tolerance for sums of a few thousand products in two orders, through tens of layers.
 const NETWORK: f32 = 1e-4;
 
-/// `floors` are magnitudes that results of sums which may cancel are compared with at least.
+/// Errors are relative to the largest magnitude, but at least to `floors`, since the terms of a sum may cancel.
 fn agree(
     what: &str,
     custom: &[Vec<f32>],
@@ -131,7 +131,7 @@ impl ModuleVisitor for Collect<'_> {
     }
 }
 
-/// The loss of one step and every parameter's gradient, of a network without dropout on `batch` images.
+/// The loss of one step and the gradient of every parameter, for a network without dropout on `batch` images.
 fn step(
     operations: Operations,
     name: &str,
@@ -159,8 +159,8 @@ fn step(
     (value, collect.1)
 }
 
-/// The worst gradient of one step through our operations, and through Burn's when every pixel is one rounding larger;
-/// both relative to its magnitude in a step through Burn's.
+/// The largest gradient error of one step through our operations, and of one through Burn's with every pixel larger by
+/// one rounding unit; both relative to the magnitude in a step through Burn's.
 fn worst_gradients(name: &str, seed: usize) -> [f32; 2] {
     let ((loss, custom), (near_loss, near), (expected, reference)) = (
         step(Operations::Custom, name, 96, 8, seed, 1.0),
@@ -170,7 +170,7 @@ fn worst_gradients(name: &str, seed: usize) -> [f32; 2] {
     assert!((loss - expected).abs() <= NETWORK * expected.abs(), "{name}: loss {loss} instead of {expected}");
     assert!(near_loss.is_finite());
     assert!(custom.iter().filter(|g| !g.is_empty()).count() > 10, "{name}: parameters without gradients");
-    // Gradients that are zero by construction (a batch norm ignores a shift before it) are rounding noise.
+    // Gradients that are zero by construction (a batch norm ignores a shift before it) consist of rounding noise.
     let floor = 1e-4 * reference.iter().flatten().fold(0f32, |m, v| m.max(v.abs()));
     [custom, near].map(|found| {
         found
@@ -181,11 +181,11 @@ fn worst_gradients(name: &str, seed: usize) -> [f32; 2] {
     })
 }
 
-/// Every family, static and dynamic: one small step through our operations and through Burn's.
+/// One small step through our operations and through Burn's, for every family, static and dynamic.
 ///
-/// A value within rounding of the kink of a ReLU goes one way here and the other way there, and with it a whole path of
-/// gradients. Where Burn's own gradients answer so to one rounding of the input, the answer is the bound; and of three
-/// batches one may disagree, as an error of ours would show in nearly all of them.
+/// A value within rounding of the kink of a ReLU may fall on either side, and that changes a whole path of gradients.
+/// If Burn's own gradients react as strongly to one rounding of the input, their deviation is the bound. One of three
+/// batches may disagree: an error of ours would show in nearly all of them.
 #[test]
 fn every_family_takes_the_same_step() {
     for family in FAMILIES {
@@ -193,7 +193,7 @@ fn every_family_takes_the_same_step() {
             let name = format!("{prefix}{}_x0_25", family.name);
             let mut tried = Vec::new();
             let mut agreements = 0;
-            // The third only where the first two are not of one mind.
+            // The third batch is run only if the first two disagree.
             for seed in 0..3 {
                 let [ours, rounding] = worst_gradients(&name, seed);
                 tried.push([ours, rounding]);
@@ -208,7 +208,7 @@ fn every_family_takes_the_same_step() {
     }
 }
 
-/// Gradients are the same bits on one thread and on two.
+/// Gradients are bit-identical on one thread and on two.
 #[test]
 fn threads_change_nothing() {
     for name in ["dy_mobilenet_v3_small_x0_5", "dy_resnet10_x0_25", "mobilenet_v2_x0_35"] {

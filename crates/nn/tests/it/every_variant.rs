@@ -1,4 +1,4 @@
-//! Every op, activation and gate that the graph knows, as a trainable network.
+//! Every op, activation and gate of the graph, as a trainable network.
 
 use crate::common::{LAYER, floats, noise, relative_error};
 use burn::module::Module;

@@ -1,4 +1,5 @@
-//! `DynamicConv2d` and `DynamicLinear` against PyTorch, against finite differences, and by what the paper implies.
+//! `DynamicConv2d` and `DynamicLinear` compared with PyTorch and finite differences, and properties that follow from
+//! the paper.
 
 use crate::common::{GOLDEN, floats};
 use burn::module::{Module, Param};
@@ -34,7 +35,7 @@ impl Case<'_> {
         Tensor::from_data(self.data(name), device)
     }
 
-    /// The layer with PyTorch's weights; Burn keeps linear weights transposed.
+    /// The layer with PyTorch's weights; Burn stores linear weights transposed.
     fn layer(&self, device: &Device) -> DynamicConv2d {
         let k = self.number("k");
         let mut layer = DynamicConv2dConfig::new([self.number("cin"), self.number("cout")], [k, k])
@@ -68,7 +69,7 @@ fn with_cases(check: impl Fn(&Case)) {
     }
 }
 
-/// The error of a tensor that must have the shape expected, too.
+/// The relative error of a tensor, whose shape must also be the expected one.
 fn relative_error(found: TensorData, expected: TensorData) -> f32 {
     assert_eq!(found.shape(), expected.shape());
     crate::common::relative_error(&floats(found), &floats(expected), 1e-30)
@@ -94,7 +95,7 @@ fn forward_and_every_gradient_equal_pytorch() {
             near("grad.bank.bias", bias.grad(&grads).unwrap().into_data(), case.data("grad.bank.bias"));
         }
         for (name, linear) in [("fc1", &layer.attention.fc1), ("fc2", &layer.attention.fc2)] {
-            // With one kernel softmax is constant and the attention has no gradient to speak of.
+            // With one kernel softmax is constant, so the attention has practically no gradient.
             if case.number("kernels") == 1 {
                 continue;
             }
@@ -240,7 +241,7 @@ fn a_batch_of_one_trains_and_sigmoid_works() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
-    /// Mixing by hand, then one static convolution a sample, gives the same for any geometry.
+    /// Mixing explicitly, then one static convolution per sample, gives the same result for any geometry.
     #[test]
     fn mixing_by_hand_agrees(
         n in 1usize..4, groups in 1usize..4, cg in 1usize..4, og in 1usize..4, kh in 1usize..4, kw in 1usize..4,

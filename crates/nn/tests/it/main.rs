@@ -1,4 +1,5 @@
-//! Layers and networks with their gradients, against PyTorch, Burn's own operations and finite differences, in one binary.
+//! Layers and networks with their gradients, compared with PyTorch, Burn's own operations and finite differences, in
+//! one binary.
 
 mod common;
 mod custom_ops;

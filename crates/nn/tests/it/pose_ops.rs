@@ -1,5 +1,5 @@
-//! Transposed convolution and bilinear upsampling in training: against PyTorch (`golden/generate_pose.py`), against Burn's own
-//! operations, against finite differences.
+//! Transposed convolution and bilinear upsampling in training, compared with PyTorch (`golden/generate_pose.py`),
+//! Burn's own operations, and finite differences.
 
 use crate::common::{GOLDEN, LAYER, floats, noise, normal, relative_error};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
@@ -90,7 +90,7 @@ proptest! {
         };
         let terms = (dims.iter().product::<usize>() as f32).sqrt();
         for (i, (custom, reference)) in run(Operations::Custom).iter().zip(&run(Operations::Reference)).enumerate() {
-            // Sums that may cancel are compared with the size of what is summed.
+            // The errors of sums that may cancel are relative to the size of the terms.
             let error = relative_error(custom, reference, if i == 3 { terms } else { 1.0 });
             prop_assert!(error <= LAYER, "result {i} differs by {error:e}");
         }
@@ -112,14 +112,14 @@ proptest! {
     }
 }
 
-/// Half the difference of the answers to one disturbance, up and down, against the gradient in its direction.
+/// Compares central differences in one direction with the gradient in that direction.
 #[test]
 fn gradients_equal_finite_differences() {
     let device = Device::flex().autodiff();
     let x = normal([2, 4, 3, 4], &device);
     let weight = normal([4, 3, 4, 4], &device);
     let geometry = TransposedGeometry { stride: [2, 2], padding: [1, 1], output_padding: [0, 0], groups: 1 };
-    // Not linear in x or weight, so that the gradient depends on both.
+    // The loss is not linear in x or weight, so that the gradient depends on both.
     let loss = |x: Tensor<4>, weight: Tensor<4>| {
         let y = upsample(conv_transpose(x, weight, None, geometry), 2);
         (y.clone() * y).mean()
@@ -137,8 +137,8 @@ fn gradients_equal_finite_differences() {
     check("weight", weight.grad(&grads).unwrap(), &|s, d| loss(x.clone(), weight.clone() + d * s).into_scalar::<f32>());
 }
 
-/// A training step of small keypoint networks: maps as answers, a gradient for every parameter, the same as through Burn's own
-/// operations.
+/// A training step of small keypoint networks: the outputs are maps, every parameter has a gradient, and the results
+/// agree with those of Burn's own operations.
 #[test]
 fn keypoint_networks_train() {
     let device = Device::flex().autodiff();
@@ -146,7 +146,7 @@ fn keypoint_networks_train() {
         let options = Options { joints: 5, image_size: [64, 64], head_width: 0.125, ..Options::default() };
         let graph = build(name, &options).unwrap();
         let mut weights = init(&graph, Init::default());
-        // The last layer starts near zero, which would leave the others next to no gradient.
+        // The last layer is initialized near zero, which would make the gradients of the others negligible.
         weights.0.get_mut("heatmaps.weight").unwrap().data.iter_mut().for_each(|w| *w *= 300.0);
         let step = |operations: Operations| {
             let network = Network::new(&graph, &weights, 4.0, &device).unwrap().with_operations(operations);
@@ -162,7 +162,7 @@ fn keypoint_networks_train() {
         let (ours, reference) = (step(Operations::Custom), step(Operations::Reference));
         let near = |a: f64, b: f64, tolerance: f64| a > 0.0 && (a - b).abs() <= tolerance * b;
         assert!(near(f64::from(ours.0), f64::from(reference.0), 1e-4), "{name}: losses {ours:?} {reference:?}");
-        // A value within rounding of the kink of a ReLU takes its gradients another way.
+        // A value within rounding of the kink of a ReLU changes its path of gradients.
         assert!(near(ours.1, reference.1, 1e-2), "{name}: gradients {ours:?} {reference:?}");
     }
 }

@@ -9,37 +9,37 @@ use dyconv_metrics::{ClassMeter, Confusion};
 use crate::classifier::Classifier;
 use crate::error::Error;
 
-/// How a data set is read for scoring.
+/// Options for reading a data set for scoring.
 #[derive(Debug, Clone, Copy)]
 pub struct EvaluationOptions {
-    /// Which part.
+    /// The part to score.
     pub split: Split,
-    /// Images a batch.
+    /// Batch size in images.
     pub batch: usize,
-    /// Broken images that are skipped before it is an error.
+    /// Number of broken images that are skipped before an error is returned.
     pub max_broken: usize,
 }
 
-/// Scores of a classifier on one image or more. An image without an answer ([`metrics::answer`](fn@dyconv_metrics::answer))
-/// counts as wrong.
+/// Scores of a classifier on at least one image. An image without an answer
+/// ([`metrics::answer`](fn@dyconv_metrics::answer)) counts as wrong.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
-    /// Share of images whose most probable class is right.
+    /// Fraction of images whose most probable class is correct.
     pub top1: f64,
-    /// Share of images with the right class among the five most probable.
+    /// Fraction of images whose correct class is among the five most probable.
     pub top5: f64,
     /// Label by prediction, in the order of the model's classes.
     pub confusion: Confusion,
-    /// Images without an answer: a NaN stands in the network's output.
+    /// Number of images without an answer: the network's output has a NaN.
     pub unanswered: u64,
     /// Images that could not be read.
     pub broken: Vec<Broken>,
 }
 
-/// Scores a classifier; `progress` is told how many images are done. Classes are matched by name.
+/// Scores a classifier; `progress` is called with the number of images done. Classes are matched by name.
 ///
 /// # Errors
-/// When the data set has a class that the model does not know, no images, too many broken ones or no others.
+/// If the data set has a class that the model does not know, no images, too many broken ones, or only broken ones.
 pub fn evaluate(
     classifier: &Classifier,
     dataset: &Arc<Dataset>,
@@ -78,7 +78,7 @@ pub fn evaluate(
     Ok(Evaluation { top1, top5, confusion: meter.into_confusion(), unanswered, broken })
 }
 
-/// The model's index of each class of the data set, matched by name.
+/// The model's class index for each class of the data set, matched by name.
 ///
 /// # Errors
 /// The first class that the model does not know.

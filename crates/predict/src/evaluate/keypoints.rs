@@ -12,29 +12,36 @@ use dyconv_metrics::{Detection, KeypointScores, Pose, oks_nms};
 use crate::error::Error;
 use crate::pose::PoseEstimator;
 
-/// Of two answers more similar than this the lower is dropped, where boxes come from a detector: SimpleBaseline's threshold.
+/// With boxes from a detector, if two predictions are more similar than this, the one with the lower score is dropped.
+/// This is the threshold of SimpleBaseline.
 const ALIKE: f64 = 0.9;
-/// Images that are decoded ahead.
+/// Number of images that are decoded ahead.
 const AHEAD: usize = 8;
 
-/// How a data set of persons is scored.
+/// Options for scoring a data set of persons.
 #[derive(Debug, Clone, Copy)]
 pub struct PoseEvaluationOptions<'a> {
-    /// Boxes of a detector; without them the persons' own boxes are taken.
+    /// Boxes from a detector; without them the annotated boxes are used.
     pub boxes: Option<&'a DetectedBoxes>,
-    /// Broken images that are skipped before it is an error. So it is where more than half of the images are broken.
+    /// Number of broken images that are skipped before an error is returned. More than half of the images broken is
+    /// always an error.
     pub max_broken: usize,
 }
 
-/// The joints of one person, as results are written.
+/// The keypoints of one person, as written to result files.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PoseAnswer {
     /// Id of the image in the annotations.
     pub image: u64,
-    /// Box that was looked at.
+    /// The box of the person.
     pub bbox: PersonBox,
+<<<<<<< HEAD
     /// In pixels of the image.
     pub joints: Vec<FoundKeypoint>,
+=======
+    /// Keypoints in pixels of the image.
+    pub joints: Vec<FoundKeypoint>,
+>>>>>>> h-prose2
     /// Score of the person.
     pub score: f64,
 }
@@ -42,25 +49,27 @@ pub struct PoseAnswer {
 /// Scores of a keypoint network.
 #[derive(Debug, Clone)]
 pub struct PoseEvaluation {
-    /// COCO's numbers.
+    /// The COCO metrics.
     pub scores: KeypointScores,
-    /// What was scored, image by image.
+    /// The scored predictions, image by image.
     pub answers: Vec<PoseAnswer>,
-    /// Answers that were dropped as second ones for the same person.
+    /// Number of predictions that were dropped as duplicates of the same person.
     pub suppressed: usize,
-    /// Boxes without an answer, where the network's output was NaN or infinite; their persons count as not found.
+    /// Number of boxes without a prediction, because the network's output was NaN or infinite; their persons count as
+    /// not found.
     pub unanswered: usize,
-    /// Images that could not be read, or are of another size than the annotations say; their persons do not count.
+    /// Images that could not be read, or whose size differs from the annotations; their persons do not count.
     pub broken: Vec<Broken>,
 }
 
-/// Scores a keypoint network on the validation part of a data set of persons; `progress` is told how many boxes are done.
+/// Scores a keypoint network on the validation part of a data set of persons; `progress` is called with the number of
+/// boxes done.
 ///
-/// The score of a person is that of the box times the mean score of its joints that are sure. With boxes of a detector,
-/// answers that are too similar to a better one of the same image are dropped.
+/// The score of a person is that of the box times the mean score of its confident keypoints. With boxes from a
+/// detector, predictions that are too similar to a better one of the same image are dropped.
 ///
 /// # Errors
-/// When the data hold no persons or other joints, there is nothing to score, or too many images are broken.
+/// If the data have no persons or different keypoints, there is nothing to score, or too many images are broken.
 pub fn evaluate_poses(
     estimator: &PoseEstimator,
     dataset: &Dataset,
@@ -94,7 +103,7 @@ pub fn evaluate_poses(
     let wanted = || by_image.iter().enumerate().filter(|(_, boxes)| !boxes.is_empty());
     std::thread::scope(|scope| {
         let (sender, images) = sync_channel(AHEAD);
-        // One thread decodes ahead; it ends when nobody listens any more.
+        // One thread decodes ahead; it ends when the receiver is dropped.
         let ahead = move || {
             for (image, boxes) in wanted() {
                 if sender.send((image, boxes, dataset.load_image(image, &decoding))).is_err() {
@@ -106,7 +115,7 @@ pub fn evaluate_poses(
             Ok(_) => {
                 images.into_iter().try_for_each(|(image, boxes, loaded)| scorer.add(image, boxes, loaded, progress))
             }
-            // The system refuses a thread: the images are decoded here.
+            // The system refused to start a thread: decode the images here.
             Err(_) => wanted().try_for_each(|(image, boxes)| {
                 scorer.add(image, boxes, dataset.load_image(image, &decoding), progress)
             }),
@@ -115,15 +124,15 @@ pub fn evaluate_poses(
     scorer.finish()
 }
 
-/// Answers for images, and adds the answers up.
+/// Runs the network on images and accumulates the predictions.
 struct Scorer<'a> {
     estimator: &'a PoseEstimator,
     dataset: &'a Dataset,
     options: &'a PoseEvaluationOptions<'a>,
     meter: KeypointMeter<'a>,
-    /// Images with a box.
+    /// Number of images with a box.
     images: usize,
-    /// Boxes done.
+    /// Number of boxes done.
     done: usize,
     answers: Vec<PoseAnswer>,
     suppressed: usize,
@@ -133,7 +142,7 @@ struct Scorer<'a> {
 }
 
 impl Scorer<'_> {
-    /// Answers for the boxes of an image.
+    /// Adds the predictions for the boxes of an image.
     fn add(
         &mut self,
         image: usize,
@@ -170,7 +179,7 @@ impl Scorer<'_> {
         Ok(())
     }
 
-    /// The error of too many broken images: more than are allowed, or more than half.
+    /// The error for too many broken images: more than are allowed, or more than half.
     fn too_many(&self) -> Option<Error> {
         let (broken, allowed) = (self.broken.len(), self.options.max_broken);
         let images = if broken == 1 { "image" } else { "images" };
@@ -193,7 +202,7 @@ impl Scorer<'_> {
     }
 }
 
-/// The boxes of every image, those of training images aside.
+/// The boxes of every image, except for training images.
 fn boxes_by_image(dataset: &Dataset, detected: Option<&DetectedBoxes>) -> Vec<Vec<DetectedBox>> {
     let people = dataset.people().expect("a data set of persons");
     let mut by_image = vec![Vec::new(); people.images.len()];
@@ -216,7 +225,7 @@ fn points(joints: &[FoundKeypoint]) -> Vec<[f64; 2]> {
     joints.iter().map(|joint| [joint.x, joint.y]).collect()
 }
 
-/// The answers of one image without those that are second ones.
+/// The predictions of one image without duplicates.
 fn kept(estimator: &PoseEstimator, found: Vec<PoseAnswer>, sigmas: &[f64]) -> Result<Vec<PoseAnswer>, Error> {
     let [height, width] = estimator.model().preprocessing.image_size;
     let poses = found.iter().map(|answer| {

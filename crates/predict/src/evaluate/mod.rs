@@ -1,4 +1,4 @@
-//! Scores of a model on a data set.
+//! Scoring of a model on a data set.
 
 pub(crate) mod classes;
 pub(crate) mod keypoints;

@@ -1,7 +1,7 @@
-//! a · b as the transpose of bᵀ · aᵀ, where rows of a and columns of b lie in one piece.
+//! Computes a · b as the transpose of bᵀ · aᵀ, if the rows of a and the columns of b are contiguous.
 //!
-//! bᵀ is read value by value, as it lies; aᵀ becomes panels one or two vectors wide, a block of rows at a time. So the
-//! smaller matrix is transposed, and the result.
+//! bᵀ is read in place, value by value; aᵀ is packed into panels one or two vectors wide, a block of rows at a time.
+//! Thus only the smaller matrix and the result are transposed.
 #![allow(unsafe_code, reason = "reads and writes through pointers whose range the view or the caller vouches for")]
 
 use std::cell::Cell;
@@ -11,10 +11,10 @@ use dyconv_simd::{Buffer, Isa, LANES, Lanes, dispatch, lanes_mut};
 use super::tile::{DEPTH, Strip, panel_width, strip};
 use super::view::View;
 
-/// Most rows of a for which this was seen to be faster.
+/// Maximum number of rows of a for which this was measured to be faster.
 const MOST: usize = 128;
 
-/// Whether the product is done here.
+/// Whether the product should be computed here.
 pub(super) fn pays(a: View<'_>, b: View<'_>) -> bool {
     let transposed = a.rows * a.columns + 2 * a.rows * b.columns;
     a.is_plain() && !b.is_plain() && a.rows <= MOST && transposed < b.rows * b.columns
@@ -62,7 +62,8 @@ pub(super) unsafe fn gemm_nt(isa: Isa, to: *mut f32, row_step: usize, add: bool,
     SCRATCH.set([panels, result]);
 }
 
-/// Columns `first..first + depth` of a as rows of panels, with zeros where the last panel is wider than what is left.
+/// Packs the columns `first..first + depth` of a as rows of panels, with zeros if the last panel is wider than the
+/// rest.
 fn turn(isa: Isa, a: View<'_>, first: usize, depth: usize, width: usize, to: &mut [f32]) {
     dispatch!(isa, turn_body(a: View<'_>, first: usize, depth: usize, width: usize, to: &mut [f32]));
 }
@@ -82,7 +83,7 @@ fn turn_body<L: Lanes>(l: L, a: View<'_>, first: usize, depth: usize, width: usi
     }
 }
 
-/// Up to sixteen rows and columns of a plain view, transposed.
+/// Transposes up to sixteen rows and columns of a plain view.
 #[inline(always)]
 fn block<L: Lanes>(l: L, from: View<'_>, [row, column]: [usize; 2], [rows, columns]: [usize; 2]) -> [L::V; LANES] {
     let mut block = [l.splat(0.0); LANES];
@@ -100,7 +101,7 @@ fn block<L: Lanes>(l: L, from: View<'_>, [row, column]: [usize; 2], [rows, colum
 ///
 /// # Safety
 /// `from.columns` rows of `from.rows` values from `to` on are valid for reads and writes, and nobody else reads or writes
-/// them. Where nothing is added, they need not be initialised.
+/// them. If nothing is added, they need not be initialized.
 unsafe fn add_transposed(isa: Isa, from: View<'_>, to: *mut f32, row_step: usize, add: bool) {
     dispatch!(isa, add_transposed_body(from: View<'_>, to: *mut f32, row_step: usize, add: bool));
 }

@@ -1,8 +1,9 @@
 //! Matrix products on strided views.
 //!
-//! The `gemm` crate multiplies, except where a long right matrix is transposed and the left one has few rows, as in gradients of
-//! kernels with few output channels: there it would transpose the larger of both for little arithmetic, and [`gemm_nt`] is faster.
-//! Products whose right matrix is made in the order in which it is read use [`strip`] itself.
+//! The `gemm` crate computes most products. The exception is a long transposed right matrix with a left matrix of few
+//! rows, as in the gradients of kernels with few output channels: there `gemm` would transpose the larger of both for
+//! little arithmetic, and [`gemm_nt`] is faster. Products whose right matrix is produced in the order in which it is
+//! read use [`strip`] directly.
 
 mod gemm_nt;
 mod tile;
@@ -13,7 +14,7 @@ pub(crate) use view::View;
 
 use dyconv_simd::Isa;
 
-/// `to` (+)= a · b, rows of `to` `row_step` apart.
+/// `to` (+)= a · b; the rows of `to` are `row_step` apart.
 pub(crate) fn gemm(isa: Isa, to: &mut [f32], row_step: usize, add: bool, a: View<'_>, b: View<'_>) {
     assert!((a.rows - 1) * row_step + b.columns <= to.len(), "the result inside its slice");
     #[allow(unsafe_code, reason = "the product of another crate takes pointers")]
@@ -23,11 +24,11 @@ pub(crate) fn gemm(isa: Isa, to: &mut [f32], row_step: usize, add: bool, a: View
     }
 }
 
-/// As [`gemm`], to a place given by a pointer.
+/// Like [`gemm`], but the destination is a pointer.
 ///
 /// # Safety
 /// Rows of `b.columns` values, `row_step ≥ b.columns` apart, `a.rows` of them from `to` on, must be valid for reads and
-/// writes, and nobody else may read or write them meanwhile. Where nothing is added, they need not be initialised.
+/// writes, and nobody else may read or write them meanwhile. If nothing is added, they need not be initialized.
 #[allow(unsafe_code, reason = "the product of another crate takes pointers")]
 pub(crate) unsafe fn gemm_at(isa: Isa, to: *mut f32, row_step: usize, add: bool, a: View<'_>, b: View<'_>) {
     assert!(a.columns == b.rows && (row_step >= b.columns || a.rows == 1), "matrices that can be multiplied");
@@ -70,7 +71,8 @@ mod tests {
         (0..len).map(|i| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0).collect()
     }
 
-    /// Against a plain loop: all layouts, sizes around the tiles, panels and blocks, results among other values.
+    /// Compared with a plain loop: all layouts, sizes around the tiles, panels and blocks, results surrounded by other
+    /// values.
     #[test]
     fn products_of_any_size_and_layout() {
         let sizes = [1, 2, 13, 14, 15, 16, 17, 31, 33, 50, 193, 530];

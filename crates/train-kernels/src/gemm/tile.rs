@@ -1,13 +1,13 @@
-//! The innermost loop of a product: a few rows times a panel one or two vectors wide, all sums in registers.
+//! The innermost loop of a product: a few rows times a panel one or two vectors wide, with all sums in registers.
 #![allow(unsafe_code, reason = "reads and writes through pointers whose range the product has checked")]
 
 use dyconv_kernels::share;
 use dyconv_simd::{Isa, LANES, Lanes, dispatch};
 
-/// Rows of a right matrix that are multiplied at a time.
+/// Number of rows of a right matrix that are multiplied at a time.
 pub(crate) const DEPTH: usize = 256;
 
-/// Columns of a panel.
+/// Number of columns of a panel.
 pub(crate) fn panel_width(isa: Isa) -> usize {
     if isa.tile_rows()[1] > 0 { 2 * LANES } else { LANES }
 }
@@ -15,19 +15,19 @@ pub(crate) fn panel_width(isa: Isa) -> usize {
 /// to (+)= a · b for a panel of b.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Strip {
-    /// Rows of a and of the result.
+    /// Number of rows of a and of the result.
     pub rows: usize,
-    /// Values of a row of a, and rows of b.
+    /// Length of a row of a, and number of rows of b.
     pub depth: usize,
-    /// Values from one row of a to the next, and from one value of a row to the next; one of both is 1.
+    /// Distances in values from one row of a to the next, and from one value of a row to the next; one of them is 1.
     pub a_steps: [usize; 2],
-    /// Values from one row of b to the next.
+    /// Distance in values from one row of b to the next.
     pub b_step: usize,
-    /// Values from one row of the result to the next.
+    /// Distance in values from one row of the result to the next.
     pub to_step: usize,
-    /// Columns of the last vector of the result.
+    /// Number of columns in the last vector of the result.
     pub last: usize,
-    /// Whether the result is added to.
+    /// Whether to add to the result instead of overwriting it.
     pub add: bool,
 }
 
@@ -79,7 +79,7 @@ unsafe fn groups<L: Lanes, const N: usize>(l: L, s: &Strip, a: *const f32, b: *c
     }
 }
 
-/// M rows; where ALONG the values of a row of a lie side by side, else the rows do.
+/// Computes M rows. If ALONG, the values of a row of a are contiguous; otherwise its columns are.
 ///
 /// # Safety
 /// As [`strip`].

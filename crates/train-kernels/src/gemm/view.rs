@@ -1,6 +1,6 @@
 //! A matrix inside a slice.
 
-/// A matrix inside a slice; steps are distances between neighbouring elements, one of them 1.
+/// A matrix inside a slice; steps are distances between adjacent elements, one of them 1.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
     pub(super) data: &'a [f32],
@@ -11,7 +11,7 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// `[rows, columns]`, neighbouring columns side by side.
+    /// A row-major view `[rows, columns]`.
     pub fn new(data: &'a [f32], rows: usize, columns: usize, row_step: usize) -> Self {
         assert!(rows > 0 && columns > 0 && (rows - 1) * row_step + columns <= data.len(), "a view inside its slice");
         Self { data, rows, columns, row_step, column_step: 1 }
@@ -42,12 +42,12 @@ impl<'a> View<'a> {
         [self.row_step, self.column_step]
     }
 
-    /// Where an element lies.
+    /// Address of an element.
     pub fn at(&self, row: usize, column: usize) -> *const f32 {
         self.data[row * self.row_step + column * self.column_step..].as_ptr()
     }
 
-    /// Whether neighbouring columns lie side by side.
+    /// Whether adjacent columns are contiguous.
     pub(super) fn is_plain(&self) -> bool {
         self.column_step == 1
     }

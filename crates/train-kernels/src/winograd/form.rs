@@ -1,24 +1,24 @@
-//! The form of the tiles, and how many products it needs.
+//! The sizes of the tiles, and the number of products they need.
 
 use crate::geometry::BatchConv;
 
 pub(super) const TAPS: usize = 9;
-/// Fewest channels on either side for which the products are worth the transforms.
+/// Minimum number of input and of output channels for which the products are worth the transforms.
 const NARROW: usize = 16;
 
-/// How a map is cut into tiles.
+/// How a map is divided into tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// Four by four outputs from six by six inputs through 36 points.
     Four,
     /// Two by two outputs from four by four inputs through 16 points.
     Two,
-    /// The whole of a map of two by two pixels, padded by one, through 9 points.
+    /// A whole map of two by two pixels, padded by one, through 9 points.
     Whole,
 }
 
 impl Form {
-    /// The form that needs the fewest products.
+    /// The form with the fewest products.
     pub(super) fn of(c: &BatchConv) -> Self {
         if c.input[1..] == [2, 2] && c.padding == [1, 1] {
             return Self::Whole;
@@ -26,17 +26,17 @@ impl Form {
         if Self::Two.products(c) < Self::Four.products(c) { Self::Two } else { Self::Four }
     }
 
-    /// Outputs of a tile along an axis.
+    /// Outputs of a tile along one axis.
     pub(super) fn outputs(self) -> usize {
         if self == Self::Four { 4 } else { 2 }
     }
 
-    /// Inputs along an axis that a tile sees beyond as many as it has outputs.
+    /// Number of inputs of a tile along one axis beyond the number of its outputs.
     pub(super) fn border(self) -> usize {
         if self == Self::Whole { 0 } else { 2 }
     }
 
-    /// Points of a tile.
+    /// Number of points of a tile.
     pub(super) fn points(self) -> usize {
         match self {
             Self::Four => 36,
@@ -45,19 +45,19 @@ impl Form {
         }
     }
 
-    /// Rows and columns of tiles of a map.
+    /// Number of rows and columns of tiles of a map.
     pub(super) fn tiles(self, c: &BatchConv) -> [usize; 2] {
         c.output().map(|s| s.div_ceil(self.outputs()))
     }
 
-    /// Points of all tiles of a map.
+    /// Number of points of all tiles of a map.
     pub(super) fn products(self, c: &BatchConv) -> usize {
         self.tiles(c).iter().product::<usize>() * self.points()
     }
 }
 
-/// Products per weight of one kernel and sample, where the definition has one for each output pixel, or `None` where
-/// the convolution has another form.
+/// Products per weight of one kernel and per sample (the direct convolution has one per output pixel), or `None` if the
+/// convolution is not supported.
 pub(crate) fn products(c: &BatchConv) -> Option<usize> {
     let dense = c.groups == 1 && c.input[0] >= NARROW && c.out_channels >= NARROW;
     if !dense || c.kernel != [3, 3] || c.stride != [1, 1] || c.dilation != [1, 1] {

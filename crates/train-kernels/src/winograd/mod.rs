@@ -1,5 +1,5 @@
-//! Dense convolutions of 3×3 taps at stride one by fewer products: Winograd's F(4×4, 3×3), F(2×2, 3×3) for small maps, and
-//! for maps of 2×2 pixels a form of their own ([`form::Form`]).
+//! Dense convolutions with 3×3 taps at stride one by fewer products: Winograd's F(4×4, 3×3), F(2×2, 3×3) for small
+//! maps, and a special form for maps of 2×2 pixels ([`form::Form`]).
 //!
 //! ```text
 //! U[point] = G·W_k·Gᵀ, one under the other                       [K·C, O]
@@ -9,14 +9,14 @@
 //! ```
 //!
 //! The backward pass is the transpose of the forward pass, transform by transform. A mixture needs no further products:
-//! Σ_k π_k·(V·U_k) is one product over K·C, ∂L/∂π_nk is ⟨(dM·Uᵀ)_k, V⟩ over the tiles of sample n. A static convolution is K = 1
-//! without coefficients.
+//! Σ_k π_k·(V·U_k) is one product over K·C, and ∂L/∂π_nk is ⟨(dM·Uᵀ)_k, V⟩ over the tiles of sample n. A static
+//! convolution is K = 1 without coefficients.
 //!
-//! The transforms write what the products read in the order in which they read it: the right matrix of a product stands in
-//! [`Panels`], so nothing is packed. Channels are rounded up to whole vectors, with zeros.
+//! The transforms write their results in the order in which the products read them: the right matrix of a product is
+//! stored in [`Panels`], so nothing is packed. Channels are rounded up to whole vectors, with zeros.
 //!
-//! The batch passes in chunks whose points stay in the last-level cache; threads share the samples where pixels become points
-//! and back, and the points where matrices are multiplied.
+//! The batch is processed in chunks whose points stay in the last-level cache. Threads share the samples in the
+//! transforms, and the points in the matrix products.
 
 mod form;
 mod panels;
@@ -38,24 +38,24 @@ use form::{Form, TAPS};
 use panels::{Coefficients, Panels, fold, gemm, scale};
 use transform_2d::{Grid, Rows, lanes_to_rows, rows_to_lanes};
 
-/// Values of the points of a chunk of samples, about: eight megabytes.
+/// Approximate number of values of the points of a chunk of samples: eight megabytes.
 const CHUNK: usize = 1 << 21;
 
-/// What all phases share.
+/// State shared by all steps.
 struct Plan<'a> {
     isa: Isa,
     c: &'a BatchConv,
     kernels: usize,
     form: Form,
-    /// Rows and columns of tiles of a map.
+    /// Number of rows and columns of tiles of a map.
     tiles: [usize; 2],
-    /// Input and output channels, rounded up to lanes.
+    /// Numbers of input and output channels, rounded up to lanes.
     channels: [usize; 2],
-    /// Columns of a panel.
+    /// Number of columns of a panel.
     width: usize,
 }
 
-/// Large buffers of the thread that calls, kept from one convolution to the next.
+/// Large buffers of the calling thread, kept from one convolution to the next.
 #[derive(Default)]
 struct Buffers {
     kernels: Buffer<f32>,
@@ -124,7 +124,8 @@ pub(super) fn backward(
     BUFFERS.set(buffers);
 }
 
-/// Values from one point's matrix to the next: a line more than it has, so that points do not share a set of the cache.
+/// Distance in values from the matrix of one point to that of the next: one cache line more than its size, so that
+/// points do not share a cache set.
 fn step(matrix: Panels) -> usize {
     matrix.rows * matrix.columns + LANES
 }
@@ -144,7 +145,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Tiles of a map.
+    /// Number of tiles of a map.
     fn tiles_each(&self) -> usize {
         self.tiles[0] * self.tiles[1]
     }
@@ -154,22 +155,22 @@ impl<'a> Plan<'a> {
         split(self.c.batch, (self.c.batch * each).div_ceil(CHUNK).clamp(1, self.c.batch))
     }
 
-    /// `[tiles, channels]` of a chunk of samples, row by row.
+    /// Layout of `[tiles, channels]` of a chunk of samples, row by row.
     fn rows(&self, samples: &Range<usize>, channels: usize) -> Panels {
         Panels { width: channels, ..self.panels(samples, channels) }
     }
 
-    /// The same in panels.
+    /// The same layout in panels.
     fn panels(&self, samples: &Range<usize>, channels: usize) -> Panels {
         Panels { rows: samples.len() * self.tiles_each(), columns: channels, width: self.width }
     }
 
-    /// `[K·C, O]` of a point.
+    /// Layout of `[K·C, O]` of a point.
     fn whole(&self) -> Panels {
         Panels { rows: self.kernels * self.channels[0], columns: self.channels[1], width: self.width }
     }
 
-    /// `[O, K·C]` of a point.
+    /// Layout of `[O, K·C]` of a point.
     fn transposed(&self) -> Panels {
         Panels { rows: self.c.out_channels, columns: self.kernels * self.channels[0], width: self.width }
     }
@@ -180,17 +181,17 @@ impl<'a> Plan<'a> {
         Grid { form: self.form, tiles: self.tiles, row, first: i * self.tiles_each(), points, step: step(points) }
     }
 
-    /// Values of the pixels of a sample.
+    /// Number of values of the pixels of a sample.
     fn pixels_len(&self, channels: usize, border: usize) -> usize {
         self.tiles.iter().map(|t| t * self.form.outputs() + border).product::<usize>() * channels
     }
 
-    /// Where among the pixels of a sample with a border its first one is.
+    /// Row and column of the first pixel of a sample within its border.
     fn origin(&self) -> [usize; 2] {
         if self.form == Form::Whole { [0, 0] } else { self.c.padding }
     }
 
-    /// U, `[K·C, O]` for each point.
+    /// Computes U, `[K·C, O]` for each point.
     fn transform_kernels<'b>(&self, bank: &[f32], to: &'b mut Buffer<f32>) -> &'b [f32] {
         let (inputs, points) = (self.c.input[0], self.whole());
         let to = to.ensure_len(self.form.points() * step(points));
@@ -211,7 +212,7 @@ impl<'a> Plan<'a> {
         to
     }
 
-    /// Uᵀ, `[O, K·C]` for each point.
+    /// Computes Uᵀ, `[O, K·C]` for each point.
     fn transform_transposed<'b>(&self, bank: &[f32], to: &'b mut Buffer<f32>) -> &'b [f32] {
         let points = self.transposed();
         let to = to.ensure_len(self.form.points() * step(points));
@@ -227,7 +228,7 @@ impl<'a> Plan<'a> {
         to
     }
 
-    /// dW from dUᵀ.
+    /// Computes dW from dUᵀ.
     fn write_kernel_gradients(&self, du: &[f32], dbank: &mut [f32]) {
         let shared = Shared::new(dbank);
         self.input_blocks(|k, block, count, rows, taps| {
@@ -240,8 +241,8 @@ impl<'a> Plan<'a> {
         });
     }
 
-    /// Runs a job for every kernel k and sixteen input channels of it: their number, how many there are, where they are among points
-    /// `[O, K·C]`, and room for their taps `[O, 9, 16]`.
+    /// Runs a job for every kernel k and every sixteen input channels of it. Its arguments are k, the block of
+    /// channels, the number of channels, their place among points `[O, K·C]`, and a buffer for their taps `[O, 9, 16]`.
     fn input_blocks(&self, job: impl Fn(usize, usize, usize, Rows, &mut [f32]) + Sync) {
         let (blocks, points) = (self.channels[0] / LANES, self.transposed());
         run(self.kernels * blocks, |i, s| {
@@ -253,12 +254,12 @@ impl<'a> Plan<'a> {
         });
     }
 
-    /// Where the taps of kernel k begin that lead from a block of sixteen input channels to output channel o.
+    /// Start of the taps of kernel k from a block of sixteen input channels to output channel o.
     fn weight_at(&self, k: usize, o: usize, block: usize) -> usize {
         k * self.c.weights() + (o * self.c.input[0] + block * LANES) * TAPS
     }
 
-    /// V, `[tiles, C]` for each point.
+    /// Computes V, `[tiles, C]` for each point.
     fn transform_inputs<'b>(
         &self,
         x: &[f32],
@@ -282,7 +283,7 @@ impl<'a> Plan<'a> {
         to
     }
 
-    /// dM, `[tiles, O]` for each point, row by row.
+    /// Computes dM, `[tiles, O]` for each point, row by row.
     fn transform_output_gradients<'b>(&self, dy: &[f32], samples: &Range<usize>, to: &'b mut Buffer<f32>) -> &'b [f32] {
         let points = self.rows(samples, self.channels[1]);
         let [h, w] = self.c.output();
@@ -300,7 +301,7 @@ impl<'a> Plan<'a> {
         to
     }
 
-    /// M = V·U, `[tiles, O]` for each point.
+    /// Computes M = V·U, `[tiles, O]` for each point.
     fn multiply<'b>(
         &self,
         v: &[f32],
@@ -323,7 +324,7 @@ impl<'a> Plan<'a> {
         to
     }
 
-    /// V of one point, with coefficients `[tiles, K·C]` in panels `width` wide.
+    /// V of one point, multiplied by the coefficients: `[tiles, K·C]` in panels `width` wide.
     #[allow(clippy::too_many_arguments, reason = "a matrix, its place and its coefficients")]
     fn scaled<'b>(
         &self,
@@ -393,7 +394,7 @@ impl Chunk<'_> {
         View::new(&self.dm[point * step(points)..], points.rows, self.plan.c.out_channels, points.columns)
     }
 
-    /// dV = dM·Uᵀ, `[tiles, C]` for each point; `dots` `[points, N, K]` receives ⟨dV_k, V⟩.
+    /// Computes dV = dM·Uᵀ, `[tiles, C]` for each point; `dots` `[points, N, K]` receives ⟨dV_k, V⟩.
     fn multiply_back<'b>(&self, to: &'b mut Buffer<f32>, dots: &mut [f32]) -> &'b [f32] {
         let (plan, samples) = (self.plan, self.samples);
         let (points, kernels) = (plan.panels(samples, plan.channels[0]), plan.transposed());
@@ -419,7 +420,7 @@ impl Chunk<'_> {
         to
     }
 
-    /// dUᵀ (+)= dMᵀ·V, `[O, K·C]` for each point; the first chunk of a batch begins it.
+    /// dUᵀ (+)= dMᵀ·V, `[O, K·C]` for each point; the first chunk of a batch overwrites it.
     fn add_kernel_gradients(&self, du: &mut [f32]) {
         let (plan, v) = (self.plan, self.v.expect("gradients of kernels need the inputs"));
         let (points, kernels) = (plan.panels(self.samples, plan.channels[0]), plan.transposed());

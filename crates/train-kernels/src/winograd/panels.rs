@@ -1,21 +1,22 @@
-//! Matrices at the points: how they stand in memory, their products, and coefficients of samples on them.
+//! The matrices at the points: their layout, their products, and scaling by the coefficients of the samples.
 
 use dyconv_simd::{Isa, LANES, Lanes, dispatch, lanes, lanes_mut};
 
 use crate::gemm::{DEPTH, Strip, View, strip};
 
-/// A matrix whose columns stand in panels, one after the other, in each all rows. The last panel may be narrower.
+/// A matrix whose columns are stored in panels, one after the other, each with all rows. The last panel may be
+/// narrower.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Panels {
     pub rows: usize,
     /// A multiple of the lanes.
     pub columns: usize,
-    /// Columns of a panel, a multiple of the lanes; where it is all columns, the rows lie one after the other.
+    /// Number of columns of a panel, a multiple of the lanes; if it is all columns, the matrix is row-major.
     pub width: usize,
 }
 
 impl Panels {
-    /// Where sixteen columns of a row begin.
+    /// Offset of sixteen columns of a row.
     #[inline(always)]
     pub fn place(&self, row: usize, column: usize) -> usize {
         let first = column / self.width * self.width;
@@ -23,7 +24,7 @@ impl Panels {
     }
 }
 
-/// `to` (+)= a · b; b stands as `layout` says, and so does the result, of as many rows as a.
+/// `to` (+)= a · b; b and the result have the layout `layout`, and the result has as many rows as a.
 #[allow(unsafe_code, reason = "the innermost loop takes pointers")]
 pub(super) fn gemm(isa: Isa, a: View<'_>, b: &[f32], layout: Panels, to: &mut [f32], add: bool) {
     a.assert_columns(layout.rows);
@@ -51,7 +52,7 @@ pub(super) fn gemm(isa: Isa, a: View<'_>, b: &[f32], layout: Panels, to: &mut [f
     }
 }
 
-/// Coefficients `[samples, K]` of rows, of which each sample has `each`.
+/// Coefficients `[samples, K]` of rows; each sample has `each` rows.
 #[derive(Clone, Copy)]
 pub(super) struct Coefficients<'a> {
     pub pi: &'a [f32],
@@ -59,7 +60,8 @@ pub(super) struct Coefficients<'a> {
     pub each: usize,
 }
 
-/// Row t becomes the K rows π_k · row t side by side: `from` as `layout` says, `to` of as many rows, panels `width` wide.
+/// Replaces row t by the K rows π_k · row t side by side. `from` has the layout `layout`; `to` has as many rows, in
+/// panels `width` wide.
 pub(super) fn scale(isa: Isa, from: &[f32], layout: Panels, by: Coefficients<'_>, to: &mut [f32], width: usize) {
     dispatch!(isa, scale_body(from: &[f32], layout: Panels, by: Coefficients<'_>, to: &mut [f32], width: usize));
 }
@@ -79,8 +81,8 @@ fn scale_body<L: Lanes>(l: L, from: &[f32], layout: Panels, by: Coefficients<'_>
     }
 }
 
-/// The reverse of [`scale`] for the gradients `from` of scaled rows: `to`, as `rows`, becomes Σ_k π_k · row k, and `dots`
-/// `[samples, K]` receives ⟨row k, row t⟩ summed over the rows of a sample.
+/// The reverse of [`scale`] for the gradients `from` of scaled rows: `to`, laid out as `rows`, becomes Σ_k π_k · row k,
+/// and `dots` `[samples, K]` receives ⟨row k, row t⟩ summed over the rows of a sample.
 pub(super) fn fold(
     isa: Isa,
     from: &[f32],

@@ -6,7 +6,7 @@
 //! output  y = Aᵀ·m    points   → outputs    transpose: outputs → points
 //! ```
 //!
-//! Of six values those that a form does not have mean nothing.
+//! A form may use fewer than six values; the rest are meaningless.
 
 use dyconv_kernels::transform_1d::{self as inference, A, A2, B, B2, FAR, NEAR};
 use dyconv_simd::Lanes;
@@ -19,7 +19,7 @@ fn sub<L: Lanes>(l: L, a: L::V, b: L::V) -> L::V {
     l.mul_add(l.splat(-1.0), b, a)
 }
 
-/// One axis of a form of tiles.
+/// A form of tiles along one axis.
 pub(super) trait Axis {
     const POINTS: usize;
     const INPUTS: usize;
@@ -39,7 +39,7 @@ pub(super) trait Axis {
     fn output_back<L: Lanes>(l: L, y: &Line<L>) -> Line<L>;
 }
 
-/// F(4×4): polynomials multiplied at the points that `dyconv-kernels` chose.
+/// F(4×4): polynomials evaluated at the points that `dyconv-kernels` chose.
 pub(super) struct Four;
 
 impl Axis for Four {
@@ -110,7 +110,7 @@ impl Axis for Four {
     }
 }
 
-/// F(2×2): polynomials multiplied at 0, ±1 and ∞.
+/// F(2×2): polynomials evaluated at 0, ±1 and ∞.
 pub(super) struct Two;
 
 impl Axis for Two {
@@ -214,7 +214,7 @@ mod tests {
     use dyconv_simd::Isa;
     use dyconv_simd::{LANES, dispatch};
 
-    /// Values of the lanes 0.
+    /// The values in lane 0.
     #[inline(always)]
     fn first<L: Lanes>(l: L, line: Line<L>) -> [f64; 6] {
         line.map(|v| f64::from(l.to_array(v)[0]))
@@ -229,7 +229,7 @@ mod tests {
         a.iter().zip(b).take(n).map(|(a, b)| a * b).sum()
     }
 
-    /// Output i sees three inputs, from input i - `before` on.
+    /// Output i reads three inputs, from input i - `before` on.
     #[inline(always)]
     fn check<L: Lanes, M: Axis>(l: L, before: usize, name: &str) {
         let [a, b, c] = [

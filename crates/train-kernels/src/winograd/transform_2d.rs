@@ -1,7 +1,7 @@
-//! Whole tiles: sixteen channels of all pixels or points at once.
+//! Transforms of whole tiles: sixteen channels of all pixels or points at once.
 //!
-//! Pixels stand channels-last in scratch, `channels` a multiple of the lanes; points stand as one matrix [`Panels`] after the
-//! other, a row for each tile, `step` values apart.
+//! Pixels are channels-last in scratch memory, with `channels` a multiple of the lanes. Points are one matrix
+//! [`Panels`] after the other, `step` values apart, with a row for each tile.
 
 use dyconv_simd::{Isa, LANES, Lanes, dispatch, lanes, lanes_mut};
 
@@ -13,7 +13,7 @@ use crate::job::Shared;
 /// A tile: rows of values.
 type Plane<L> = [Line<L>; 6];
 
-/// A map along both axes, from `$from` to `$to` values each.
+/// Applies a 1-D transform along both axes, from `$from` to `$to` values each.
 macro_rules! plane {
     ($name:ident, $from:expr, $to:expr) => {
         #[inline(always)]
@@ -89,23 +89,23 @@ fn write<L: Lanes>(l: L, plane: &Plane<L>, n: usize, to: Shared<'_>, at: usize, 
     }
 }
 
-/// Where the tiles of one sample are: among pixels and among points.
+/// Layout of the tiles of one sample, among pixels and among points.
 #[derive(Clone, Copy)]
 pub(super) struct Grid {
     pub form: Form,
-    /// Rows and columns of tiles.
+    /// Number of rows and columns of tiles.
     pub tiles: [usize; 2],
-    /// Values from one row of pixels to the next.
+    /// Distance in values from one row of pixels to the next.
     pub row: usize,
-    /// Row of the first tile among points.
+    /// Row of the first tile in the matrices of the points.
     pub first: usize,
     /// The matrix of a point; its columns are the channels.
     pub points: Panels,
-    /// Values from one point to the next.
+    /// Distance in values from one point to the next.
     pub step: usize,
 }
 
-/// Every tile and sixteen channels of it: place of its first pixel and of its first point.
+/// Iterates over every tile and every sixteen channels: offsets of the first pixel and of the first point.
 #[inline(always)]
 fn each(g: &Grid) -> impl Iterator<Item = [usize; 2]> {
     let (g, channels) = (*g, g.points.columns);
@@ -119,7 +119,7 @@ fn each(g: &Grid) -> impl Iterator<Item = [usize; 2]> {
 }
 
 for_every_form! {
-    /// Pixels, with the border that tiles reach over, → points.
+    /// Pixels, with the border that tiles overlap, → points.
     ///
     /// # Safety
     /// Nobody else reads or writes the points of these tiles.
@@ -136,7 +136,7 @@ fn inputs_of<L: Lanes, M: Axis>(l: L, g: Grid, pixels: &[f32], points: Shared<'_
 }
 
 for_every_form! {
-    /// Gradients of outputs → gradients of points. Pixels as [`outputs`] writes them.
+    /// Gradients of outputs → gradients of points. The pixels are laid out as [`outputs`] writes them.
     ///
     /// # Safety
     /// As for [`inputs`].
@@ -155,7 +155,7 @@ fn output_gradients_of<L: Lanes, M: Axis>(l: L, g: Grid, pixels: &[f32], points:
 }
 
 for_every_form! {
-    /// Points → outputs, whole tiles of them.
+    /// Points → outputs, in whole tiles.
     [pub(super) fn] outputs, outputs_body, outputs_of(g: Grid, points: &[f32], pixels: &mut [f32])
 }
 
@@ -173,7 +173,8 @@ fn outputs_of<L: Lanes, M: Axis>(l: L, g: Grid, points: &[f32], pixels: &mut [f3
 }
 
 for_every_form! {
-    /// Gradients of points are added to those of the pixels that they come from. Pixels as [`inputs`] reads them.
+    /// Adds the gradients of points to those of the pixels that they come from. The pixels are laid out as [`inputs`]
+    /// reads them.
     [pub(super) fn] input_gradients, input_gradients_body, input_gradients_of(g: Grid, points: &[f32], pixels: &mut [f32])
 }
 
@@ -191,17 +192,17 @@ fn input_gradients_of<L: Lanes, M: Axis>(l: L, g: Grid, points: &[f32], pixels: 
     }
 }
 
-/// Where the kernels of sixteen channels on one side and some on the other are among points: those in `at` and the columns
-/// after it, these in `rows` rows.
+/// Place of some kernels among points: sixteen channels of one side are the columns from `at` on, and some channels of
+/// the other side are `rows` rows.
 #[derive(Clone, Copy)]
 pub(super) struct Rows {
     pub form: Form,
     pub rows: usize,
-    /// Row and column of the first.
+    /// First row and column.
     pub at: [usize; 2],
     /// The matrix of a point.
     pub points: Panels,
-    /// Values from one point to the next.
+    /// Distance in values from one point to the next.
     pub step: usize,
 }
 
@@ -239,7 +240,7 @@ fn kernel_gradients_of<L: Lanes, M: Axis>(l: L, r: Rows, points: &[f32], taps: &
     }
 }
 
-/// Planes `[C, H, W]` → pixels, `from` rows and columns away from the first; what does not fit is left out.
+/// Copies planes `[C, H, W]` to pixels, shifted by `from` rows and columns; what does not fit is left out.
 pub(super) fn planes_to_pixels(
     isa: Isa,
     planes: &[f32],
@@ -280,14 +281,14 @@ fn planes_to_pixels_body<L: Lanes>(
     }
 }
 
-/// Where a pixel begins, unless it lies beyond the last column or row.
+/// Offset of a pixel, unless it is beyond the last column or row.
 #[inline(always)]
 fn pixel(g: &Grid, [y, x]: [usize; 2], len: usize) -> Option<usize> {
     let (at, column) = (y * g.row, x * g.points.columns);
     (column < g.row && at < len).then_some(at + column)
 }
 
-/// The reverse of [`planes_to_pixels`]: every value of the planes is written, those that no tile reaches with zeros.
+/// The reverse of [`planes_to_pixels`]. Every value of the planes is written; those that no tile reaches become zero.
 pub(super) fn pixels_to_planes(
     isa: Isa,
     pixels: &[f32],
@@ -342,7 +343,7 @@ fn columns<L: Lanes>(l: L, from: &[f32], step: usize, [rows, count]: [usize; 2])
     l.transpose(block)
 }
 
-/// `rows` rows of `len` values, `step` apart, → `[len, 16]`; lanes without a row are zero.
+/// Transposes `rows` rows of `len` values, `step` apart, to `[len, 16]`; lanes without a row are zero.
 pub(super) fn rows_to_lanes(isa: Isa, from: &[f32], step: usize, [rows, len]: [usize; 2], to: &mut [f32]) {
     let size = [rows, len];
     dispatch!(isa, rows_to_lanes_body(from: &[f32], step: usize, size: [usize; 2], to: &mut [f32]));
