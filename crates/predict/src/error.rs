@@ -34,28 +34,16 @@ pub enum Error {
     NotAClassifier(usize),
     /// A classifier, where a keypoint network is required.
     #[error("the model answers with {0} classes, not with joints: it is a classifier")]
-<<<<<<< HEAD
-    NotAKeypointNetwork(usize),
-    /// Images with classes, where persons are asked for.
-=======
     NotAKeypointNetwork(usize),
     /// Images with classes, where persons are required.
->>>>>>> h-prose2
     #[error("the data hold images with classes, expected persons with joints")]
     NoPersons,
     /// The data set and the model have different keypoints.
     #[error("the data have {data} joints, the model answers with {model}, or their names differ")]
-<<<<<<< HEAD
     OtherKeypoints {
-        /// Keypoints of the data.
-        data: usize,
-        /// Keypoints of the model.
-=======
-    OtherJoints {
         /// Number of keypoints of the data.
         data: usize,
         /// Number of keypoints of the model.
->>>>>>> h-prose2
         model: usize,
     },
     /// Predictions that cannot be scored.

@@ -125,13 +125,8 @@ impl PoseEstimator {
     /// The keypoints in each box, in pixels of the image.
     ///
     /// # Errors
-<<<<<<< HEAD
-    /// The engine's, or that the network's output is NaN or infinite for some joint.
-    pub fn predict(&self, image: &Image, boxes: &[PersonBox]) -> Result<Vec<Vec<FoundKeypoint>>, Error> {
-=======
     /// Errors of the engine, or if the network's output is NaN or infinite for a keypoint.
     pub fn predict(&self, image: &Image, boxes: &[PersonBox]) -> Result<Vec<Vec<FoundKeypoint>>, Error> {
->>>>>>> h-prose2
         let answers = self.answers(image, boxes)?;
         let unknown = answers.iter().flatten().filter(|joint| !joint.is_known()).count();
         match unknown {
@@ -140,13 +135,8 @@ impl PoseEstimator {
         }
     }
 
-<<<<<<< HEAD
-    /// As [`predict`](Self::predict), but joints may be unknown ([`FoundKeypoint::is_known`]).
-    pub(crate) fn answers(&self, image: &Image, boxes: &[PersonBox]) -> Result<Vec<Vec<FoundKeypoint>>, Error> {
-=======
     /// Like [`predict`](Self::predict), but keypoints may be unknown ([`FoundKeypoint::is_known`]).
     pub(crate) fn answers(&self, image: &Image, boxes: &[PersonBox]) -> Result<Vec<Vec<FoundKeypoint>>, Error> {
->>>>>>> h-prose2
         let mut answers = Vec::with_capacity(boxes.len());
         for boxes in boxes.chunks(GROUP) {
             let crops: Vec<PersonCrop> = boxes.iter().map(|bbox| self.crop(*bbox)).collect();

@@ -33,18 +33,6 @@ pub struct Args {
     /// Classifiers: batch size [default: 32]
     #[arg(long)]
     pub batch: Option<usize>,
-<<<<<<< HEAD
-    /// Keypoints: folder of the images of a file of annotations
-    #[arg(long, value_name = "DIR")]
-    pub images: Option<PathBuf>,
-    /// Keypoints: boxes of a detector, in COCO's results format
-    #[arg(long, value_name = "FILE")]
-    pub boxes: Option<PathBuf>,
-    /// Keypoints: look at every person once more mirrored, and take the mean
-    #[arg(long)]
-    pub flip: bool,
-    /// Keypoints: write COCO results JSON
-=======
     /// Keypoints: folder with the images of an annotations file
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
@@ -55,7 +43,6 @@ pub struct Args {
     #[arg(long)]
     pub flip: bool,
     /// Keypoints: write the predictions as COCO results JSON
->>>>>>> h-prose2
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Number of threads [default: one per CPU]

@@ -27,15 +27,6 @@ pub struct Args {
     /// Classifiers: number of classes per image [default: 5]
     #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub top: Option<usize>,
-<<<<<<< HEAD
-    /// Keypoints: the person's box in every image, in pixels
-    #[arg(long = "box", value_name = "X,Y,WIDTH,HEIGHT", value_parser = parse_box, conflicts_with = "boxes")]
-    pub bbox: Option<PersonBox>,
-    /// Keypoints: boxes of persons by image
-    #[arg(long, value_name = "FILE")]
-    pub boxes: Option<PathBuf>,
-    /// Keypoints: look at every person once more mirrored, and take the mean
-=======
     /// Keypoints: box of the person in every image, in pixels
     #[arg(long = "box", value_name = "X,Y,WIDTH,HEIGHT", value_parser = parse_box, conflicts_with = "boxes")]
     pub bbox: Option<PersonBox>,
@@ -43,7 +34,6 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub boxes: Option<PathBuf>,
     /// Keypoints: also run the network on each mirrored person and average the heat maps (flip test)
->>>>>>> h-prose2
     #[arg(long)]
     pub flip: bool,
     /// Keypoints: draw them on copies of the images in DIR

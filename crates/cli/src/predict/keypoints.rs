@@ -29,13 +29,8 @@ struct ImageJson {
 struct PoseJson {
     /// x, y, width, height
     r#box: [f64; 4],
-<<<<<<< HEAD:crates/cli/src/predict/keypoints.rs
     joints: Vec<KeypointJson>,
-    /// Why there are no joints.
-=======
-    joints: Vec<JointJson>,
     /// Why there are no keypoints.
->>>>>>> h-prose2:crates/cli/src/pose_predict.rs
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -117,13 +112,8 @@ fn answer(
     (element, wrong)
 }
 
-<<<<<<< HEAD:crates/cli/src/predict/keypoints.rs
-/// The joints in some boxes, or why there are none.
-type Found = Vec<(PersonBox, Result<Vec<FoundKeypoint>, String>)>;
-=======
 /// The keypoints in several boxes, or the errors.
 type Found = Vec<(PersonBox, Result<Vec<FoundKeypoint>, String>)>;
->>>>>>> h-prose2:crates/cli/src/pose_predict.rs
 
 /// The keypoints in each box; boxes that do not overlap the image are skipped.
 fn poses(image: &Image, places: &[PersonBox], estimator: &PoseEstimator) -> Result<Found, dyconv_predict::Error> {

@@ -35,13 +35,8 @@ pub struct PoseAnswer {
     pub image: u64,
     /// The box of the person.
     pub bbox: PersonBox,
-<<<<<<< HEAD
-    /// In pixels of the image.
-    pub joints: Vec<FoundKeypoint>,
-=======
     /// Keypoints in pixels of the image.
     pub joints: Vec<FoundKeypoint>,
->>>>>>> h-prose2
     /// Score of the person.
     pub score: f64,
 }
