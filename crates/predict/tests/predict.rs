@@ -131,7 +131,7 @@ fn a_static_network_has_no_attention() {
 
 #[test]
 fn a_keypoint_network_answers_for_each_box() {
-    let model = model("pose_dy_resnet10_x0_125", Task::Keypoints(Skeleton::coco()));
+    let model = model("pose_dy_resnet10_x0_125_a", Task::Keypoints(Skeleton::coco()));
     let bytes = model.to_bytes().unwrap();
     let estimator = PoseEstimator::from_bytes(&bytes).unwrap();
     let picture = image(4);

@@ -245,7 +245,8 @@ fn the_smallest_bank_within_a_bound() {
         let (plan, found) = Plan::smallest_within(&graph, &w, 1.0, bound, Options::default()).unwrap();
         assert_eq!((plan.bank(), found), (bank, deviation), "within {bound:e}");
         let kernels: Vec<String> = plan.describe().into_iter().map(|s| s.kernel).collect();
-        let named = |s: &str| kernels.iter().any(|k| k.contains(s));
+        // The routers' own layers are bf16 with both.
+        let named = |s: &str| kernels.iter().any(|k| k.starts_with("mix") && k.contains(s));
         assert_eq!((named("-int8"), named("-bf16")), (bank == Storage::Int8, bank == Storage::Bf16), "{kernels:?}");
     }
 }

