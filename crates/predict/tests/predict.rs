@@ -37,7 +37,7 @@ fn classes() -> Task {
 
 fn image(seed: usize) -> Image {
     let (width, height) = (20 + seed, 40 - seed);
-    let pixel = |i: usize| (i * (seed + 7) * 2_654_435_761 >> 7) as u8;
+    let pixel = |i: usize| ((i * (seed + 7) * 2_654_435_761) >> 7) as u8;
     Image::new(width, height, 3, (0..3 * width * height).map(pixel).collect())
 }
 
