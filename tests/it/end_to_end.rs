@@ -179,7 +179,12 @@ fn bench_times_twins_in_turn() {
 #[test]
 fn help_shows_examples() {
     let shell = Shell::new();
-    for verb in ["train", "ablate", "inspect", "eval", "predict", "run", "models", "cost", "bench", "new"] {
+    let all = shell.ok("--help");
+    let verbs =
+        all.lines().skip_while(|line| *line != "Commands:").skip(1).map_while(|line| line.split_whitespace().next());
+    let verbs: Vec<&str> = verbs.filter(|verb| *verb != "help").collect();
+    assert!(verbs.len() >= 13 && verbs.contains(&"make-figures"), "{verbs:?}");
+    for verb in verbs {
         let help = shell.ok(&format!("{verb} --help"));
         assert!(help.contains("Examples:") && help.contains(&format!("dyconv {verb}")), "{help}");
     }

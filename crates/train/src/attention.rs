@@ -21,13 +21,13 @@ pub struct AttentionStats {
     /// Number of images.
     pub images: usize,
     /// In execution order.
-    pub layers: Vec<LayerAttention>,
+    pub layers: Vec<LayerAttentionStats>,
 }
 
 /// Statistics of one dynamic layer. Entropy and usage are computed from the coefficients divided by their sum, which is
 /// 1 for softmax routers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LayerAttention {
+pub struct LayerAttentionStats {
     /// Name of the node.
     pub layer: String,
     /// Mean entropy over images as a fraction of ln K: 0 if one kernel is used alone, 1 if all are used equally.
@@ -138,10 +138,10 @@ impl Sums {
         self.largest += f64::from(pi[winner]);
     }
 
-    fn finish(self, images: f64) -> LayerAttention {
+    fn finish(self, images: f64) -> LayerAttentionStats {
         let count = self.kernels.len() as f64;
         let deviation = |s: &[f64; 4]| (s[1] / images - (s[0] / images).powi(2)).max(0.0).sqrt();
-        LayerAttention {
+        LayerAttentionStats {
             layer: self.layer,
             entropy: self.entropy / images,
             deviation: self.kernels.iter().map(deviation).sum::<f64>() / count,
@@ -152,7 +152,7 @@ impl Sums {
     }
 }
 
-impl LayerAttention {
+impl LayerAttentionStats {
     /// Whether attention is uniform: the layer acts as a static one.
     pub(crate) fn is_uniform(&self) -> bool {
         self.entropy > UNIFORM
@@ -173,16 +173,16 @@ impl AttentionStats {
     /// Warnings as text. `settled` says that the schedule of τ has ended: before that, attention is uniform on purpose.
     /// Warnings that are in `reported` are skipped, new ones are inserted into it.
     pub(crate) fn warnings(&self, settled: bool, reported: &mut BTreeSet<String>) -> Vec<String> {
-        let mut fresh = |kind: &str, test: &dyn Fn(&LayerAttention) -> bool| -> Option<String> {
+        let mut fresh = |kind: &str, test: &dyn Fn(&LayerAttentionStats) -> bool| -> Option<String> {
             let bad = self.layers.iter().filter(|l| test(l)).map(|l| l.layer.as_str());
             let bad: Vec<&str> = bad.filter(|layer| reported.insert(format!("{kind} {layer}"))).collect();
             let more = if bad.len() > NAMED { ", …" } else { "" };
             let names = bad.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ") + more;
             (!bad.is_empty()).then(|| format!("{} of {} dynamic layers ({names})", bad.len(), self.layers.len()))
         };
-        let uniform = |l: &LayerAttention| settled && l.is_uniform();
-        let constant = |l: &LayerAttention| settled && l.is_constant();
-        let dead = |l: &LayerAttention| l.usage.iter().any(|u| *u < DEAD / l.usage.len() as f64);
+        let uniform = |l: &LayerAttentionStats| settled && l.is_uniform();
+        let constant = |l: &LayerAttentionStats| settled && l.is_constant();
+        let dead = |l: &LayerAttentionStats| l.usage.iter().any(|u| *u < DEAD / l.usage.len() as f64);
         let mut all = Vec::new();
         all.extend(fresh("uniform", &uniform).map(|layers| {
             format!("attention has not left uniform in {layers}: they act as static layers with more weights")

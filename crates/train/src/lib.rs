@@ -63,7 +63,7 @@ mod splitmix;
 mod warm_start;
 mod world;
 
-pub use attention::{AttentionStats, LayerAttention};
+pub use attention::{AttentionStats, LayerAttentionStats};
 pub use checkpoint::Best;
 pub use devices::{DeviceKind, devices};
 pub use error::{Kept, TrainError};

@@ -19,7 +19,7 @@ use dyconv_metrics::{TopK, answer, softmax};
 use dyconv_nn::{Network, Value};
 use serde::Serialize;
 
-use crate::attention::LayerAttention;
+use crate::attention::LayerAttentionStats;
 use crate::attention::{AttentionMeter, entropy};
 use crate::error::TrainError;
 use crate::learner::input;
@@ -103,7 +103,7 @@ pub struct Layer {
     pub size: [usize; 2],
     /// Statistics of its router over all images.
     #[serde(flatten)]
-    pub attention: LayerAttention,
+    pub attention: LayerAttentionStats,
     /// Mean entropy as a fraction of ln K, by class in the order of [`Inspection::classes`].
     pub entropy_by_class: Vec<f64>,
 }
