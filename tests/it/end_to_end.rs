@@ -180,9 +180,10 @@ fn bench_times_twins_in_turn() {
 fn help_shows_examples() {
     let shell = Shell::new();
     let all = shell.ok("--help");
-    let verbs =
-        all.lines().skip_while(|line| *line != "Commands:").skip(1).map_while(|line| line.split_whitespace().next());
-    let verbs: Vec<&str> = verbs.filter(|verb| *verb != "help").collect();
+    // A verb stands after two spaces; what its description continues on stands further in.
+    let lines = all.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let verbs = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let verbs: Vec<&str> = verbs.filter(|verb| !["", "help"].contains(verb)).collect();
     assert!(verbs.len() >= 13 && verbs.contains(&"make-figures"), "{verbs:?}");
     for verb in verbs {
         let help = shell.ok(&format!("{verb} --help"));
