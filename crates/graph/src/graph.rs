@@ -28,6 +28,42 @@ pub struct Node {
     pub shape: Shape,
 }
 
+/// What a dynamic layer mixes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mixture {
+    /// Number K of kernels in the bank.
+    pub kernels: usize,
+    /// The node that computes the attention π, one coefficient per kernel.
+    pub attention: NodeId,
+}
+
+impl Node {
+    /// The position of π among the inputs of a dynamic layer.
+    const ATTENTION: usize = 1;
+
+    /// The mixture of a dynamic layer; `None` for any other node.
+    pub fn mixture(&self) -> Option<Mixture> {
+        let kernels = match &self.op {
+            Op::MixConv(mix) => mix.kernels,
+            Op::MixLinear(mix) => mix.kernels,
+            Op::Input
+            | Op::Conv(_)
+            | Op::ConvTranspose(_)
+            | Op::Linear(_)
+            | Op::BatchNorm { .. }
+            | Op::Activation(_)
+            | Op::Softmax
+            | Op::Add
+            | Op::Scale
+            | Op::GlobalAvgPool
+            | Op::MaxPool(_)
+            | Op::Upsample { .. }
+            | Op::Dropout { .. } => return None,
+        };
+        Some(Mixture { kernels, attention: self.inputs[Self::ATTENTION] })
+    }
+}
+
 /// A tensor that a node owns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameter {
@@ -125,11 +161,11 @@ impl Graph {
         elsewhere[self.output.0] = true;
         for id in self.ids().rev() {
             let node = self.node(id);
-            let mixture = matches!(node.op, Op::MixConv(_) | Op::MixLinear(_));
+            let mixture = node.mixture().is_some();
             let router = read[id.0] && !elsewhere[id.0];
             for (position, input) in node.inputs.iter().enumerate() {
                 read[input.0] = true;
-                elsewhere[input.0] |= !(router || (mixture && position == 1));
+                elsewhere[input.0] |= !(router || (mixture && position == Node::ATTENTION));
             }
         }
         (0..self.nodes.len()).map(|i| i > 0 && read[i] && !elsewhere[i]).collect()
@@ -148,7 +184,7 @@ impl Graph {
 
     /// Number of dynamic layers.
     pub fn dynamic_layers(&self) -> usize {
-        self.nodes.iter().filter(|n| matches!(n.op, Op::MixConv(_) | Op::MixLinear(_))).count()
+        self.nodes.iter().filter(|node| node.mixture().is_some()).count()
     }
 
     /// Checks what cannot be checked for a single node: every node but the output has a reader.

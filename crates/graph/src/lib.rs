@@ -39,7 +39,7 @@ pub mod words;
 pub use builder::Builder;
 pub use cost::{Cost, Madds, NetworkCost, cost};
 pub use error::GraphError;
-pub use graph::{Graph, Node, NodeId, Parameter};
+pub use graph::{Graph, Mixture, Node, NodeId, Parameter};
 pub use init::{Init, RouterInit, init};
 pub use json::{GraphJson, NodeJson};
 pub use op::{Activation, Conv2d, ConvTranspose2d, Linear, MixConv, MixLinear, Op, Pool2d};

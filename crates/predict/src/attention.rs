@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dyconv_graph::{Graph, Op};
+use dyconv_graph::Graph;
 
 /// The mixing coefficients of a dynamic layer for one image.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,9 +22,10 @@ pub(crate) struct Attention {
 
 impl Attention {
     pub(crate) fn of(graph: &Graph) -> Self {
-        let mixes = graph.nodes().iter().filter(|node| matches!(node.op, Op::MixConv(_) | Op::MixLinear(_)));
-        // The second input of either op is π.
-        let layers = mixes.map(|node| (node.name.clone(), graph.node(node.inputs[1]).name.clone()));
+        let layers = graph.nodes().iter().filter_map(|node| {
+            let attention = node.mixture()?.attention;
+            Some((node.name.clone(), graph.node(attention).name.clone()))
+        });
         Self { layers: layers.collect() }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dyconv_graph::{Graph, Node, Op};
+use dyconv_graph::{Graph, Node};
 use dyconv_nn::Value;
 use serde::{Deserialize, Serialize};
 
@@ -63,18 +63,13 @@ struct Sums {
 impl AttentionMeter {
     pub fn new(graph: &Graph) -> Self {
         let layers = graph.nodes().iter().filter_map(|node| {
-            let kernels = match &node.op {
-                Op::MixConv(mix) => mix.kernels,
-                Op::MixLinear(mix) => mix.kernels,
-                _ => return None,
-            };
-            let router = graph.node(node.inputs[1]).name.clone();
+            let mixture = node.mixture()?;
             Some(Sums {
                 layer: node.name.clone(),
-                router,
+                router: graph.node(mixture.attention).name.clone(),
                 entropy: 0.0,
                 largest: 0.0,
-                kernels: vec![[0.0; 4]; kernels],
+                kernels: vec![[0.0; 4]; mixture.kernels],
             })
         });
         Self { images: 0, layers: layers.collect() }

@@ -3,7 +3,7 @@
 //! shares.
 
 use dyconv_file::Model;
-use dyconv_graph::{Gate, Graph, Op, Parameter, Tensor, Weights};
+use dyconv_graph::{Gate, Graph, Parameter, Tensor, Weights};
 use dyconv_task::Task;
 
 use crate::setup::Setup;
@@ -128,12 +128,13 @@ pub fn warm_start(setup: &mut Setup, model: &Model, task: &Task) -> Result<WarmS
 }
 
 fn is_bank(graph: &Graph, parameter: &Parameter) -> bool {
-    matches!(graph.node(parameter.node).op, Op::MixConv(_) | Op::MixLinear(_))
+    graph.node(parameter.node).mixture().is_some()
 }
 
 /// The sum of a mixture's coefficients if all scores are zero; 1 if they do not come from a known gate.
 fn coefficients(graph: &Graph, parameter: &Parameter) -> f32 {
-    let gate = Gate::of(&graph.node(graph.node(parameter.node).inputs[1]).op);
+    let mixture = graph.node(parameter.node).mixture();
+    let gate = mixture.and_then(|mixture| Gate::of(&graph.node(mixture.attention).op));
     gate.map_or(1.0, |gate| gate.sum_at_zero(parameter.shape[0]))
 }
 

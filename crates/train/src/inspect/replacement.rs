@@ -5,7 +5,7 @@
 //! depend on the batch size.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use dyconv_graph::{Gate, Graph, Node, Op, Shape};
+use dyconv_graph::{Gate, Graph, Node, Shape};
 use dyconv_nn::{Network, Value};
 use serde::Serialize;
 
@@ -72,19 +72,15 @@ pub(super) struct Router {
 /// The router of every dynamic layer, in execution order of the layers.
 pub(super) fn routers(graph: &Graph) -> Vec<Router> {
     let routers = graph.nodes().iter().filter_map(|node| {
-        let kernels = match &node.op {
-            Op::MixConv(mix) => mix.kernels,
-            Op::MixLinear(mix) => mix.kernels,
-            _ => return None,
-        };
+        let mixture = node.mixture()?;
         let size = match graph.node(node.inputs[0]).shape {
             Shape::Map([_, h, w]) => [h, w],
             Shape::Vector(_) => [1, 1],
         };
-        let router = graph.node(node.inputs[1]);
+        let router = graph.node(mixture.attention);
         Some(Router {
             name: router.name.clone(),
-            kernels,
+            kernels: mixture.kernels,
             size,
             sums_to_one: Gate::of(&router.op).is_some_and(Gate::sums_to_one),
         })
