@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use dyconv_engine::{Options, Plan, Storage};
+use dyconv_engine::{Options, Plan};
 use dyconv_file::{Mapped, Model};
 use dyconv_predict::{self as predict, AUTO_BOUND, ModelOptions, Predictor};
 use serde::Serialize;
@@ -32,18 +32,14 @@ impl Bank {
         let bank = predict::Bank::from(self);
         let (plan, deviation) = (bank.compile(&model.graph, weights, model.tau, Options::default()))
             .with_context(|| path.display().to_string())?;
-        if let Some(deviation) = deviation {
-            note(choice(&plan, deviation));
-        }
+        report(&plan, deviation);
         Ok(plan)
     }
 
     /// Compiles the model file at `path` with these banks; all other settings are those of `options`.
     pub fn open(self, path: &Path, options: ModelOptions) -> anyhow::Result<Predictor> {
         let predictor = options.bank(self.into()).open(path).with_context(|| path.display().to_string())?;
-        if let Some(deviation) = predictor.bank_deviation() {
-            note(choice(predictor.plan(), deviation));
-        }
+        report(predictor.plan(), predictor.bank_deviation());
         tell(options.threads, predictor.threads());
         Ok(predictor)
     }
@@ -68,21 +64,19 @@ pub fn refuse(given: &[(&str, bool)], model: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Reports the choice of `auto`, if there was one, on standard error.
+fn report(plan: &Plan, deviation: Option<f64>) {
+    if let Some(deviation) = deviation {
+        note(choice(plan, deviation));
+    }
+}
+
 /// The choice of `auto` as text.
 pub fn choice(plan: &Plan, deviation: f64) -> String {
     format!(
         "banks as {}: answers to probe inputs deviate by {:.2} % of the largest; the bound is {:.0} %",
-        name(plan.bank()),
+        predict::Bank::from(plan.bank()).name(),
         100.0 * deviation,
         100.0 * AUTO_BOUND
     )
-}
-
-/// Name of a storage on the command line.
-pub fn name(storage: Storage) -> &'static str {
-    match storage {
-        Storage::F32 => "f32",
-        Storage::Bf16 => "bf16",
-        Storage::Int8 => "int8",
-    }
 }

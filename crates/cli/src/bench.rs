@@ -16,7 +16,7 @@ use dyconv_models::static_twin;
 use dyconv_predict as predict;
 use serde::Serialize;
 
-use crate::bank::{Bank, name};
+use crate::bank::Bank;
 use crate::memory;
 use crate::model_args::ModelArgs;
 use crate::name_or_file::NameOrFile;
@@ -177,7 +177,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     let plan = &subjects[0].plan;
-    let json = Json { isa: plan.isa().name(), bank: name(plan.bank()), deviation, machine, rows, nodes, first_answer };
+    let json = Json {
+        isa: plan.isa().name(),
+        bank: predict::Bank::from(plan.bank()).name(),
+        deviation,
+        machine,
+        rows,
+        nodes,
+        first_answer,
+    };
     if args.json { print_json(&json) } else { report(&json, plan.isa(), args.static_twin) }
 }
 

@@ -70,6 +70,16 @@ impl Bank {
     }
 }
 
+impl From<Storage> for Bank {
+    fn from(storage: Storage) -> Self {
+        match storage {
+            Storage::F32 => Self::F32,
+            Storage::Bf16 => Self::Bf16,
+            Storage::Int8 => Self::Int8,
+        }
+    }
+}
+
 impl FromStr for Bank {
     type Err = String;
 
@@ -88,6 +98,7 @@ mod tests {
     fn names_parse_to_what_they_name() {
         for bank in Bank::ALL {
             assert_eq!(bank.name().parse(), Ok(bank));
+            assert!(bank.storage().is_none_or(|storage| Bank::from(storage) == bank));
         }
         let error = "fp16".parse::<Bank>().unwrap_err();
         assert_eq!(error, "unknown bank storage `fp16`; expected one of f32, bf16, int8, auto");
