@@ -8,11 +8,11 @@ use dyconv_graph::words::matches;
 use dyconv_graph::{Graph, Init, Shape, Weights, init};
 use dyconv_models::{ModelError, Options, build};
 use dyconv_nn::Isa;
-use dyconv_task::{Preprocessing, Skeleton, Task};
+use dyconv_task::{CropMode, Preprocessing, Skeleton, Task};
 
 use crate::loss::Loss;
 use crate::objective::Objective;
-use crate::recipe::{Recipe, RecipeError, SMALL_SIDE};
+use crate::recipe::{DataRecipe, Recipe, RecipeError, SMALL_SIDE};
 
 /// Default side of photographs in pixels.
 const PHOTO_SIDE: usize = 128;
@@ -111,7 +111,9 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
     let usual = if people.is_some() { PERSON } else { [PHOTO_SIDE, PHOTO_SIDE] };
     let size = m.image_size.map(crate::recipe::ImageSize::sides).or(native).unwrap_or(usual);
     let side = size[0].max(size[1]);
-    let (kept, crop_pct) = if native.is_some() { (size[0].min(size[1]), 1.0) } else { (side, CROP_PCT) };
+    let center = recipe.data.crop == CropMode::Center;
+    let kept = if native.is_some() && center { size[0].min(size[1]) } else { side };
+    let crop_pct = if native.is_some() { 1.0 } else { CROP_PCT };
     // Rounded down, with a tolerance for the rounding error of the division.
     let resize = (kept as f64 / recipe.data.crop_pct.unwrap_or(crop_pct) + 1e-6) as usize;
     let usual = Options::default();
@@ -126,7 +128,8 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
     let graph = build(&m.name, &options)?;
     let weights = init(&graph, Init { seed: recipe.seed, router: m.router_init });
     let usual = Preprocessing::usual(channels, size, resize);
-    let mut preprocessing = Preprocessing { orientation: recipe.data.orientation, ..usual };
+    let DataRecipe { orientation, interpolation, crop, .. } = recipe.data;
+    let mut preprocessing = Preprocessing { orientation, interpolation, crop, ..usual };
     for (own, usual) in [(&recipe.data.mean, &mut preprocessing.mean), (&recipe.data.std, &mut preprocessing.std)] {
         if !own.is_empty() {
             usual.clone_from(own);
