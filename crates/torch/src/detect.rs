@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use dyconv_graph::{Graph, Op, short_name};
 use dyconv_models::{FAMILIES, Family, Options, build};
 
+use crate::adapt::BANKS;
 use crate::arch::{Known, our_name};
 use crate::dialects::{ALL, Dialect, Layout, Tensors, keras};
-use crate::adapt::BANKS;
 use crate::error::TorchError;
 use crate::state_dict::StateDict;
 
@@ -38,7 +38,11 @@ pub(crate) fn names_in(dict: &StateDict, dialect: &Dialect) -> Vec<(String, Stri
 }
 
 /// The network that fits best: all that are known, or those of one family.
-pub(crate) fn detect(dict: &StateDict, known: Option<&Known>, image_size: Option<[usize; 2]>) -> Result<Found, TorchError> {
+pub(crate) fn detect(
+    dict: &StateDict,
+    known: Option<&Known>,
+    image_size: Option<[usize; 2]>,
+) -> Result<Found, TorchError> {
     refuse(dict)?;
     let mut best: Vec<(f64, f64, Found)> = Vec::new();
     for dialect in ALL {
@@ -56,8 +60,10 @@ pub(crate) fn detect(dict: &StateDict, known: Option<&Known>, image_size: Option
         }
     }
     let top = best.iter().fold(0.0f64, |top, (score, ..)| top.max(*score));
-    let (_, share, nearest) =
-        best.iter().find(|(score, ..)| *score >= top).ok_or_else(|| TorchError::Unrecognized("no architecture".into()))?;
+    let (_, share, nearest) = best
+        .iter()
+        .find(|(score, ..)| *score >= top)
+        .ok_or_else(|| TorchError::Unrecognized("no architecture".into()))?;
     if known.is_none() && *share < ENOUGH {
         let first: Vec<String> = dict.tensors.keys().take(3).map(|n| format!("`{}`", short_name(n))).collect();
         return Err(TorchError::Unrecognized(format!(
@@ -73,15 +79,16 @@ pub(crate) fn detect(dict: &StateDict, known: Option<&Known>, image_size: Option
     let candidates = best.into_iter().filter(|(score, ..)| *score >= top).map(|(.., found)| found);
     let fitted = candidates.flat_map(|found| sizes(dict, &found, known, image_size));
     let fitted = fitted.filter_map(|found| Some((misfits(dict, &found)?, found)));
-    let (_, found) = fitted.min_by_key(|(misfits, _)| *misfits).ok_or_else(|| {
-        TorchError::Unrecognized("no network can be built for these tensors and image size".into())
-    })?;
+    let (_, found) = fitted
+        .min_by_key(|(misfits, _)| *misfits)
+        .ok_or_else(|| TorchError::Unrecognized("no network can be built for these tensors and image size".into()))?;
     Ok(found)
 }
 
 /// Names of layers that are known and not read.
 fn refuse(dict: &StateDict) -> Result<(), TorchError> {
-    let odconv = dict.tensors.keys().find(|n| n.contains(".attention.channel_fc") || n.contains(".attention.filter_fc"));
+    let odconv =
+        dict.tensors.keys().find(|n| n.contains(".attention.channel_fc") || n.contains(".attention.filter_fc"));
     odconv.map_or(Ok(()), |name| {
         let name = short_name(name);
         Err(TorchError::Unrecognized(format!("tensor `{name}` belongs to an ODConv layer, which cannot be read yet")))
@@ -139,8 +146,7 @@ fn sizes(dict: &StateDict, found: &Found, known: Option<&Known>, image_size: Opt
         widths.insert(0, out as f64 / 64.0);
     }
     // A stem of 3×3 pixels in a ResNet is the one for small images.
-    let options =
-        Options { in_channels, image_size, small_stem: resnet && kernel == 3, ..found.options.clone() };
+    let options = Options { in_channels, image_size, small_stem: resnet && kernel == 3, ..found.options.clone() };
     widths.into_iter().map(|width| Found { width, options: options.clone(), ..found.clone() }).collect()
 }
 

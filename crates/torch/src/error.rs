@@ -63,7 +63,9 @@ pub enum FileProblem {
     #[error("is not a whole checkpoint: {}", short_text(.0, 500))]
     Container(String),
     /// A checkpoint that describes more data than it has.
-    #[error("describes {claimed} bytes of {what}, but the whole file has {file}: it is refused as a decompression bomb")]
+    #[error(
+        "describes {claimed} bytes of {what}, but the whole file has {file}: it is refused as a decompression bomb"
+    )]
     Bomb {
         /// What is described.
         what: &'static str,

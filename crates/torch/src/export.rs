@@ -58,7 +58,8 @@ pub fn export(graph: &Graph, weights: &dyn TensorSource, arch: &str, names: Name
         let start = end;
         end += 4 * parameter.elements();
         let shape = form.shape(&parameter.shape);
-        header.insert(name.clone(), serde_json::json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, end] }));
+        header
+            .insert(name.clone(), serde_json::json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, end] }));
     }
     let mut json = serde_json::Value::Object(header).to_string();
     while !json.len().is_multiple_of(8) {

@@ -4,17 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dyconv_graph::words::suggest;
 use dyconv_graph::{Graph, Tensor, Weights};
+use dyconv_models::ModelName;
 
 use crate::adapt::{BANKS, adapt};
 use crate::arch::{find, our_name};
 use crate::detect::{Found, detect, graph_of, names_in};
-use crate::dialects::{Bank, Dialect, Form, Foreign, Layout};
+use crate::dialects::{Bank, Dialect, Foreign, Form, Layout, timm, torchvision};
 use crate::error::TorchError;
 use crate::report::{Mismatch, Missing, Report, Unused};
-use crate::state_dict::StateDict;
+use crate::state_dict::{Origin, StateDict};
 
 /// Number of names for which the nearest one is looked up, and of names among which it is.
 const NEAREST: [usize; 2] = [20, 500];
+
+/// The dialects of files that we write.
+const EXPORTED: [&Dialect; 2] = [&torchvision::TORCHVISION, &timm::TIMM];
 
 /// A network that was recognized, with its weights.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,11 +67,10 @@ pub fn import(dict: &StateDict, arch: Option<&str>) -> Result<Imported, TorchErr
 ///
 /// # Errors
 /// As [`import`].
-pub fn import_at(
-    dict: &StateDict,
-    arch: Option<&str>,
-    image_size: Option<[usize; 2]>,
-) -> Result<Imported, TorchError> {
+pub fn import_at(dict: &StateDict, arch: Option<&str>, image_size: Option<[usize; 2]>) -> Result<Imported, TorchError> {
+    if let (Some(origin), None, None) = (&dict.origin, arch, image_size) {
+        return ours(dict, origin);
+    }
     let known = arch.map(find).transpose()?;
     let found = detect(dict, known.as_ref(), image_size)?;
     let base = graph_of(&found).ok_or_else(|| TorchError::Unrecognized("the network cannot be built".into()))?;
@@ -77,23 +80,54 @@ pub fn import_at(
     let shape = |name: &str| tensor(name).map(|t| t.shape.as_slice());
     let numerics = known.and_then(|k| k.numerics).unwrap_or((found.dialect.numerics)(found.family.name));
     let (graph, bank) = adapt(&base, &layout, found.dialect, numerics, &shape)?;
-    let layout = Layout::new(found.family.name, &graph);
+    let mut imported = fill(dict, graph, found.family.name, found.dialect, bank.unwrap_or(BANKS[0]))?;
+    imported.report.notes.extend(notes(&found, bank, numerics.eps));
+    imported.finish(our_name(found.family.name, found.width, bank.is_some()))
+}
+
+/// A file that [`export`](crate::export) wrote says itself which network it is.
+fn ours(dict: &StateDict, origin: &Origin) -> Result<Imported, TorchError> {
+    let name: ModelName = origin.arch.parse()?;
+    let fills = EXPORTED.map(|dialect| fill(dict, origin.graph.clone(), name.family.name, dialect, BANKS[0]));
+    let fills = fills.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let best = fills.into_iter().max_by_key(|imported| imported.report.matched);
+    let best = best.ok_or_else(|| TorchError::Unrecognized("no names".into()))?;
+    best.finish(origin.arch.clone())
+}
+
+impl Imported {
+    /// The result, unless something is missing or impossible.
+    fn finish(mut self, arch: String) -> Result<Self, TorchError> {
+        nearest(&mut self.report);
+        if !self.report.is_complete() {
+            return Err(TorchError::Mismatch(Box::new(self.report)));
+        }
+        self.weights.check(&self.graph)?;
+        self.arch = arch;
+        Ok(self)
+    }
+}
+
+/// Reads every tensor of the graph, as far as it is there.
+fn fill(
+    dict: &StateDict,
+    graph: Graph,
+    family: &str,
+    dialect: &'static Dialect,
+    bank: &Bank,
+) -> Result<Imported, TorchError> {
+    let names: BTreeMap<String, String> = names_in(dict, dialect).into_iter().collect();
+    let tensor = |name: &str| names.get(name).and_then(|original| dict.tensors.get(original));
+    let layout = Layout::new(family, &graph);
     let mut report = Report { notes: dict.notes.clone(), ..Report::default() };
-    let matched = convert(&graph, &layout, found.dialect, bank.unwrap_or(BANKS[0]), &tensor, &mut report);
+    let matched = convert(&graph, &layout, dialect, bank, &tensor, &mut report);
     let used: BTreeSet<&String> = matched.used.iter().filter_map(|name| names.get(name)).collect();
     for (name, tensor) in &dict.tensors {
         if !used.contains(name) {
             report.unused.push(Unused { name: name.clone(), shape: tensor.shape.clone() });
         }
     }
-    nearest(&mut report);
-    notes(&found, bank, numerics.eps, &mut report);
-    if !report.is_complete() {
-        return Err(TorchError::Mismatch(Box::new(report)));
-    }
-    matched.weights.check(&graph)?;
-    let arch = our_name(found.family.name, found.width, bank.is_some());
-    Ok(Imported { graph, weights: matched.weights, arch, dialect: found.dialect.name, report })
+    Ok(Imported { graph, weights: matched.weights, arch: String::new(), dialect: dialect.name, report })
 }
 
 struct Matched {
@@ -170,12 +204,13 @@ fn nearest(report: &mut Report) {
     }
 }
 
-fn notes(found: &Found, bank: Option<&Bank>, eps: f32, report: &mut Report) {
-    report.notes.push(format!("batch norm uses the epsilon {eps}, as {} does for this network", found.dialect.name));
+fn notes(found: &Found, bank: Option<&Bank>, eps: f32) -> Vec<String> {
+    let mut notes = vec![format!("the names are those of {}; batch norm uses the epsilon {eps}", found.dialect.name)];
     if let Some(bank) = bank {
-        report.notes.push(format!(
+        notes.push(format!(
             "dynamic layers are stored as `{}` stores them; the temperature is not in such a file, and 1 is assumed",
             bank.name
         ));
     }
+    notes
 }

@@ -70,13 +70,8 @@ pub(crate) struct Foreign {
 }
 
 /// Those that are looked for in a state dict, in this order where two fit equally well.
-pub(crate) const ALL: [&Dialect; 5] = [
-    &torchvision::TORCHVISION,
-    &timm::TIMM,
-    &lite_package::LITE_PACKAGE,
-    &tardelean::TARDELEAN,
-    &keras::KERAS,
-];
+pub(crate) const ALL: [&Dialect; 5] =
+    [&torchvision::TORCHVISION, &timm::TIMM, &lite_package::LITE_PACKAGE, &tardelean::TARDELEAN, &keras::KERAS];
 
 impl Dialect {
     /// The foreign name of the tensor `parameter` of a node; `bank` says how dynamic layers are stored.

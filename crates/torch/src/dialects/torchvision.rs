@@ -7,7 +7,10 @@ pub(crate) const TORCHVISION: Dialect = Dialect {
     module,
     as_conv: |_, base| matches!(base, Base::Block(_, "se.fc1" | "se.fc2") | Base::HeadSe(_)),
     tensors: Tensors::Torch,
-    numerics: |family| Numerics { eps: if family.starts_with("mobilenet_v3") { 1e-3 } else { eps(family) }, same: false },
+    numerics: |family| Numerics {
+        eps: if family.starts_with("mobilenet_v3") { 1e-3 } else { eps(family) },
+        same: false,
+    },
 };
 
 /// EfficientNet-Lite, which torchvision does not have, keeps that of TensorFlow.

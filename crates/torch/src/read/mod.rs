@@ -33,10 +33,7 @@ pub fn read_state_dict(path: &Path) -> Result<StateDict, TorchError> {
     }
     let mut start = Vec::new();
     file.by_ref().take(9).read_to_end(&mut start).map_err(io)?;
-    let raw = if safetensors::is_safetensors(&start) {
-        safetensors::read(path)
-    } else {
-        pickle::read(path, size.len())
-    };
+    let raw =
+        if safetensors::is_safetensors(&start) { safetensors::read(path) } else { pickle::read(path, size.len()) };
     raw.and_then(crate::state_dict::Raw::finish).map_err(fail)
 }
