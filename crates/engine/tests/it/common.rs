@@ -132,7 +132,7 @@ pub fn every_op(input: [usize; 3], gate: Gate) -> Graph {
     let x = b.push("stem", Op::Conv(Conv2d { stride: [2, 2], bias: true, ..conv(20, 3) }), &[x]).unwrap();
     let x = bn(&mut b, "stem_bn", x);
     let x = act(&mut b, "stem_act", Activation::HardSwish, x);
-    let x = b.push("pool", Op::MaxPool(Pool2d { kernel: [3, 3], stride: [1, 2], padding: [1, 1] }), &[x]).unwrap();
+    let x = b.push("pool", Op::MaxPool(Pool2d { stride: [1, 2], padding: [1, 1], ..Pool2d::new(3, 1) }), &[x]).unwrap();
 
     let pi = b.router("expand.router", x, &router).unwrap();
     let y = b.push("expand", Op::MixConv(MixConv { kernels: 4, conv: conv(40, 1) }), &[x, pi]).unwrap();

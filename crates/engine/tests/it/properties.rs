@@ -53,7 +53,7 @@ proptest! {
     #[test]
     fn max_pools(h in 1usize..9, w in 1usize..9, c in 1usize..20, k in 1usize..4, s in 1usize..4) {
         let k = k.min(h).min(w);
-        let graph = single([c, h, w], Op::MaxPool(Pool2d { kernel: [k, k], stride: [s, s], padding: [k / 2, k / 2] }));
+        let graph = single([c, h, w], Op::MaxPool(Pool2d { padding: [k / 2, k / 2], ..Pool2d::new(k, s) }));
         check(&graph, &Weights::default(), 1.0, &sample(&graph, 1, 3), 1);
     }
 
