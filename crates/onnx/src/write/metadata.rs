@@ -84,7 +84,7 @@ mod tests {
         let keys: Vec<&str> = found.keys().map(String::as_str).collect();
         assert_eq!(keys, ["channels", "dyconv", "imgsz", "joints", "mean", "names", "std", "task", "tau"]);
         let header: serde_json::Value = serde_json::from_str(&found["dyconv"]).unwrap();
-        assert_eq!(header["graph"]["nodes"][1]["name"], "heatmaps");
+        assert_eq!(header["graph"]["output"], "heatmaps");
         let text = |key: &str| found[key].as_str();
         assert_eq!([text("tau"), text("mean"), text("imgsz")], ["30.0", "[0.5]", "[8, 6]"]);
         assert_eq!([text("task"), text("channels")], ["pose", "1"]);
