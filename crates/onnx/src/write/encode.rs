@@ -187,3 +187,77 @@ fn value_info(name: &str, elem_type: i32, dims: &[usize], batch: Batch) -> Value
         doc_string: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::nodes::emit;
+    use super::*;
+    use dyconv_graph::{Builder, Conv2d, Graph, Op, Weights, init};
+
+    /// Three tensors: of 1 MiB, of 18 kB and, folded, of 32 bytes.
+    fn network() -> (Graph, Weights) {
+        let mut b = Builder::new([256, 4, 4]).unwrap();
+        let x = b.input();
+        let y = b.push("small", Op::Conv(Conv2d { groups: 8, ..Conv2d::new(16, [3, 3]) }), &[x]).unwrap();
+        let y = b.push("large", Op::Conv(Conv2d::new(16_384, [1, 1])), &[y]).unwrap();
+        let y = b.push("last", Op::Conv(Conv2d { groups: 8, bias: true, ..Conv2d::new(8, [1, 1]) }), &[y]).unwrap();
+        let graph = b.finish(y).unwrap();
+        let weights = init(&graph, Default::default());
+        (graph, weights)
+    }
+
+    fn encoded(graph: &Graph, weights: &Weights, options: &WriteOptions<'_>, limit: u64) -> Result<Written, OnnxError> {
+        encode(emit(graph, weights, 1.0, options)?, weights, options, limit)
+    }
+
+    #[test]
+    fn large_tensors_go_into_a_file_of_their_own() {
+        let (graph, weights) = network();
+        let options = WriteOptions { external_name: "model.data", ..WriteOptions::default() };
+        let inline = encoded(&graph, &weights, &options, INLINE_LIMIT).unwrap();
+        assert!(inline.external.is_none());
+        // What just fits stays inline.
+        let fits = encoded(&graph, &weights, &options, inline.model.len() as u64).unwrap();
+        assert_eq!((fits.model.len(), fits.external.is_none()), (inline.model.len(), true));
+
+        let written = encoded(&graph, &weights, &options, inline.model.len() as u64 - 1).unwrap();
+        let external = written.external.unwrap();
+        let mut file = Vec::new();
+        external.write_to(&weights, &mut file).unwrap();
+        assert_eq!((file.len() as u64, external.name.as_str()), (external.bytes, "model.data"));
+        let model = ModelProto::decode(written.model.as_slice()).unwrap();
+        let of_inline = ModelProto::decode(inline.model.as_slice()).unwrap();
+        let tensors = |model: ModelProto| model.graph.unwrap().initializer;
+        let mut offsets = Vec::new();
+        for (tensor, whole) in tensors(model).iter().zip(tensors(of_inline)) {
+            assert_eq!((&tensor.name, &tensor.dims), (&whole.name, &whole.dims));
+            let expected = whole.raw_data.unwrap();
+            if tensor.external_data.is_empty() {
+                assert_eq!(tensor.raw_data.as_ref(), Some(&expected));
+                continue;
+            }
+            assert!(tensor.raw_data.is_none() && tensor.data_location() == EXTERNAL_LOCATION);
+            let value = |i: usize, key: &str| {
+                assert_eq!(tensor.external_data[i].key(), key);
+                tensor.external_data[i].value()
+            };
+            assert_eq!(value(0, "location"), "model.data");
+            let (offset, length): (usize, usize) =
+                (value(1, "offset").parse().unwrap(), value(2, "length").parse().unwrap());
+            assert_eq!(file[offset..offset + length], expected, "{}", tensor.name());
+            offsets.push((tensor.name().to_owned(), offset, length));
+        }
+        let expected = [("small.weight", 0, 18_432), ("large.weight", 65_536, 1 << 20), ("last.weight", 1_114_112, 65_536)];
+        assert_eq!(offsets, expected.map(|(name, offset, length)| (name.to_owned(), offset, length)));
+    }
+
+    #[test]
+    fn the_name_of_the_file_has_no_folder() {
+        let (graph, weights) = network();
+        for name in ["", "../x", "a/b", "a\\b", "c:x", ".."] {
+            let options = WriteOptions { external_name: name, ..WriteOptions::default() };
+            let error = encoded(&graph, &weights, &options, 1000).unwrap_err().to_string();
+            assert!(error.ends_with("is no plain file name for its external data"), "{error}");
+        }
+    }
+}
