@@ -22,7 +22,7 @@ pub(super) enum Values {
 }
 
 /// A tensor of the graph and what is done to it, in this order.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Recipe {
     /// Name in the graph.
     pub tensor: String,
@@ -79,8 +79,7 @@ impl Initializer {
                 &*room
             }
         };
-        if let Some(position) = floats.iter().position(|v| !v.is_finite()) {
-            debug_assert!(position < floats.len());
+        if floats.iter().any(|v| !v.is_finite()) {
             return Err(OnnxError::NotFinite(self.name.clone()));
         }
         to.extend(floats.iter().flat_map(|v| v.to_le_bytes()));
@@ -93,7 +92,8 @@ impl Recipe {
         read(weights, &self.tensor, self.elements, values)?;
         if let Some(pi) = &self.mix {
             let len = values.len() / pi.len();
-            let mixed = |i: usize| pi.iter().enumerate().map(|(k, p)| f64::from(*p) * f64::from(values[k * len + i])).sum();
+            let mixed =
+                |i: usize| pi.iter().enumerate().map(|(k, p)| f64::from(*p) * f64::from(values[k * len + i])).sum();
             let sums: Vec<f64> = (0..len).map(mixed).collect();
             values.clear();
             match &self.scale {
