@@ -46,15 +46,13 @@ pub struct Found {
 /// Reads the source of an import.
 pub fn read(args: &Args) -> anyhow::Result<Found> {
     let path = Path::new(&args.source);
-    let found = if !args.source.starts_with(HUB) && path.is_file() && is_onnx(path)? {
-        read_onnx(args, path)?
-    } else {
-        read_torch(args)?
-    };
-    let [c, h, w] = found.graph.input_dims();
-    let size = args.image_size.or(found.preprocessing.as_ref().map(|p| p.image_size));
-    match size {
-        Some(size) if size != [h, w] => resized(found, [c, size[0], size[1]]),
+    if args.source.starts_with(HUB) || !path.is_file() || !is_onnx(path)? {
+        return read_torch(args);
+    }
+    let found = read_onnx(args, path)?;
+    let [_, h, w] = found.graph.input_dims();
+    match args.image_size {
+        Some(size) if size != [h, w] => resized(found, size),
         _ => Ok(found),
     }
 }
@@ -62,7 +60,8 @@ pub fn read(args: &Args) -> anyhow::Result<Found> {
 fn read_torch(args: &Args) -> anyhow::Result<Found> {
     let torch::Source { dict, preprocessing, classes, architecture } = torch::open(&args.source)?;
     let named = args.arch.as_deref().or(architecture.as_deref());
-    let imported = torch::import(&dict, named).map_err(|error| {
+    let size = args.image_size.or(preprocessing.as_ref().map(|p| p.image_size));
+    let imported = torch::import_at(&dict, named, size).map_err(|error| {
         if let torch::TorchError::Mismatch(report) = &error {
             // The error counts what does not fit; the table lists it.
             if let (false, Err(error)) = (args.json, print(&Findings::of_torch(report).table())) {
@@ -124,11 +123,11 @@ fn read_onnx(args: &Args, path: &Path) -> anyhow::Result<Found> {
 }
 
 /// The network for inputs of another height and width. Weights do not depend on them, unless a map is flattened.
-fn resized(found: Found, input: [usize; 3]) -> anyhow::Result<Found> {
+fn resized(found: Found, [height, width]: [usize; 2]) -> anyhow::Result<Found> {
     let mut json = GraphJson::from(&found.graph);
-    let [_, h, w] = json.input;
-    json.input = input;
-    let size = format!("{} × {} pixels", input[1], input[2]);
+    let [c, h, w] = json.input;
+    json.input = [c, height, width];
+    let size = format!("{height} × {width} pixels");
     let graph: Graph = json.try_into().map_err(|e| anyhow!("the network cannot take {size}: {e}"))?;
     let fits = found.weights.check(&graph);
     fits.map_err(|e| anyhow!("the network is made for {h} × {w} pixels, and cannot take {size}: {e}"))?;
