@@ -116,7 +116,14 @@ fn takes_affine(op: &Op) -> bool {
         | Op::Scale
         | Op::GlobalAvgPool
         | Op::MaxPool(_)
+        | Op::AvgPool(_)
         | Op::Upsample { .. }
+        | Op::LeakyRelu { .. }
+        | Op::Mul
+        | Op::Concat
+        | Op::Slice { .. }
+        | Op::Flatten
+        | Op::ChannelShuffle { .. }
         | Op::Dropout { .. } => false,
     }
 }

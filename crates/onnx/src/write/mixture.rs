@@ -4,7 +4,7 @@ use dyconv_graph::{Conv2d, MixConv, MixLinear, NodeId};
 
 use super::Form;
 use super::emit::int;
-use super::nodes::{Writer, sides};
+use super::nodes::{Writer, map_shape, sides};
 use super::values::{Regroup, Values};
 use crate::error::OnnxError;
 
@@ -12,7 +12,11 @@ impl Writer<'_> {
     pub fn mix_conv(&mut self, id: NodeId, mix: &MixConv, x: &str, to: &str) -> Result<(), OnnxError> {
         match self.options.form {
             Form::Exact => self.exact_conv(id, mix, x, to),
-            Form::Portable if mix.conv.kernel == [1, 1] && mix.conv.padding == [0, 0] => self.product(id, mix, x, to),
+            Form::Portable
+                if mix.conv.kernel == [1, 1] && [mix.conv.padding, mix.conv.end_padding()] == [[0; 2]; 2] =>
+            {
+                self.product(id, mix, x, to)
+            }
             Form::Portable => self.all_kernels(id, mix, x, to),
             Form::Frozen => {
                 let pi = self.constant_attention(id, mix.kernels)?;
@@ -90,8 +94,7 @@ impl Writer<'_> {
         let name = &node.name;
         let channels = self.graph.input_shape(id).channels();
         let [height, width] = sides(self.graph.input_shape(id));
-        let [out_height, out_width] = sides(node.shape);
-        let pixels = (out_height * out_width) as i64;
+        let pixels = node.shape.pixels() as i64;
         let (inputs, outputs, groups) = ((channels / groups) as i64, (out_channels / groups) as i64, *groups as i64);
         let batch_and_groups = || if groups == 1 { vec![0] } else { vec![0, groups] };
 
@@ -108,7 +111,7 @@ impl Writer<'_> {
         let shape = self.out.ints(&[batch_and_groups(), vec![inputs, pixels]].concat());
         let x = self.out.part(name, "pixels", "Reshape", &[&x, &shape], Vec::new());
         let product = self.out.part(name, "product", "MatMul", &[&kernel, &x], Vec::new());
-        let shape = self.out.ints(&[0, *out_channels as i64, out_height as i64, out_width as i64]);
+        let shape = self.out.ints(&map_shape(node.shape));
 
         let mixed = self.mixed_bias(id, *kernels, &pi)?;
         let bias = match mixed {
@@ -137,8 +140,7 @@ impl Writer<'_> {
         let bias = self.bank_bias(id, &[all], regroup)?;
         let y = format!("{}/all", node.name);
         self.conv(&y, conv, [x, &bank], bias.as_deref(), &y);
-        let [height, width] = sides(node.shape);
-        let shape = [0, conv.out_channels as i64, height as i64, width as i64];
+        let shape = map_shape(node.shape);
         let shift = self.shift(id, &[conv.out_channels, 1, 1]);
         self.mix_outputs(id, *kernels, conv.groups, &y, &shape, shift.as_deref(), to);
         Ok(())

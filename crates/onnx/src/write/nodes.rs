@@ -1,6 +1,8 @@
 //! Each graph node as ONNX nodes.
 
-use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Graph, Node, NodeId, Op, Pool2d, Shape, TensorSource};
+use dyconv_graph::{
+    Activation, AvgPool2d, Conv2d, ConvTranspose2d, Graph, Node, NodeId, Op, Pool2d, Shape, TensorSource, UpsampleMode,
+};
 use dyconv_task::Preprocessing;
 
 use super::emit::{Emitted, Emitter, float, int, sizes, text};
@@ -167,11 +169,27 @@ impl Writer<'_> {
                 self.out.node(name, "Flatten", &[&mean], &to, vec![int("axis", 1)]);
             }
             Op::MaxPool(pool) => simple("MaxPool", window(pool)),
-            Op::Upsample { scale } => {
-                let factors = vec![1.0, 1.0, *scale as f32, *scale as f32];
-                let scales = self.out.constant(format!("{name}/scales"), &[4], Values::Floats(factors));
-                let how = vec![text("mode", "linear"), text("coordinate_transformation_mode", "half_pixel")];
-                self.out.node(name, "Resize", &[inputs[0], "", &scales], &to, how);
+            Op::AvgPool(AvgPool2d { pool, count_padding }) => {
+                let attributes = [window(pool), vec![int("count_include_pad", i64::from(*count_padding))]].concat();
+                simple("AveragePool", attributes);
+            }
+            Op::Upsample { scale, mode } => self.upsample(name, *scale, *mode, inputs[0], &to),
+            Op::LeakyRelu { slope } => simple("LeakyRelu", vec![float("alpha", *slope)]),
+            Op::Mul => simple("Mul", Vec::new()),
+            Op::Concat => simple("Concat", vec![int("axis", 1)]),
+            Op::Slice { start, channels } => {
+                let [starts, ends, axes] = [*start, start + channels, 1].map(|value| self.out.ints(&[value as i64]));
+                self.out.node(name, "Slice", &[inputs[0], &starts, &ends, &axes], &to, Vec::new());
+            }
+            Op::Flatten => simple("Flatten", vec![int("axis", 1)]),
+            Op::ChannelShuffle { groups } => {
+                let (channels, [height, width]) = (node.shape.channels(), sides(node.shape));
+                let matrix = [0, *groups, channels / groups, height, width].map(|d| d as i64);
+                let (matrix, map) = (self.out.ints(&matrix), self.out.ints(&map_shape(node.shape)));
+                let x = self.out.part(name, "matrix", "Reshape", &[inputs[0], &matrix], Vec::new());
+                let perm = vec![sizes("perm", &[0, 2, 1, 3, 4])];
+                let x = self.out.part(name, "transposed", "Transpose", &[&x], perm);
+                self.out.node(name, "Reshape", &[&x, &map], &to, Vec::new());
             }
             Op::Dropout { .. } => {}
         }
@@ -181,7 +199,7 @@ impl Writer<'_> {
     /// A convolution of `[x, weight]`.
     pub fn conv(&mut self, name: &str, spec: &Conv2d, inputs: [&str; 2], bias: Option<&str>, to: &str) {
         let all: Vec<&str> = inputs.into_iter().chain(bias).collect();
-        self.out.node(name, "Conv", &all, to, conv(spec, spec.groups));
+        self.out.node(name, "Conv", &all, to, conv(spec));
     }
 
     fn linear(&mut self, id: NodeId, x: &str, to: &str) -> Result<(), OnnxError> {
@@ -257,6 +275,22 @@ impl Writer<'_> {
         Some(self.out.constant(name.to_owned(), &[floats.len()], Values::Floats(floats)))
     }
 
+    fn upsample(&mut self, name: &str, scale: usize, mode: UpsampleMode, x: &str, to: &str) {
+        let scale = scale as f32;
+        let scales = self.out.constant(format!("{name}/scales"), &[4], Values::Floats(vec![1.0, 1.0, scale, scale]));
+        let how = match mode {
+            UpsampleMode::Bilinear => {
+                vec![text("mode", "linear"), text("coordinate_transformation_mode", "half_pixel")]
+            }
+            UpsampleMode::Nearest => vec![
+                text("mode", "nearest"),
+                text("coordinate_transformation_mode", "asymmetric"),
+                text("nearest_mode", "floor"),
+            ],
+        };
+        self.out.node(name, "Resize", &[x, "", &scales], to, how);
+    }
+
     fn activation(&mut self, name: &str, function: Activation, x: &str, to: &str) {
         match function {
             Activation::Relu => self.out.node(name, "Relu", &[x], to, Vec::new()),
@@ -270,36 +304,46 @@ impl Writer<'_> {
                 self.out.node(name, "HardSigmoid", &[x], to, slope);
             }
             Activation::Sigmoid => self.out.node(name, "Sigmoid", &[x], to, Vec::new()),
+            Activation::Silu => {
+                let gate = self.out.part(name, "sigmoid", "Sigmoid", &[x], Vec::new());
+                self.out.node(name, "Mul", &[x, &gate], to, Vec::new());
+            }
+            Activation::Gelu => {
+                let [root, one, half] = [std::f32::consts::SQRT_2, 1.0, 0.5].map(|value| self.out.scalar(value));
+                let z = self.out.part(name, "z", "Div", &[x, &root], Vec::new());
+                let z = self.out.part(name, "erf", "Erf", &[&z], Vec::new());
+                let z = self.out.part(name, "sum", "Add", &[&z, &one], Vec::new());
+                let z = self.out.part(name, "product", "Mul", &[x, &z], Vec::new());
+                self.out.node(name, "Mul", &[&z, &half], to, Vec::new());
+            }
         }
     }
 }
 
 /// Attributes of a convolution.
-pub(super) fn conv(spec: &Conv2d, groups: usize) -> Vec<AttributeProto> {
-    let [top, left] = spec.padding;
-    vec![
-        sizes("kernel_shape", &spec.kernel),
-        sizes("strides", &spec.stride),
-        sizes("pads", &[top, left, top, left]),
-        sizes("dilations", &spec.dilation),
-        int("group", groups as i64),
-    ]
+fn conv(spec: &Conv2d) -> Vec<AttributeProto> {
+    let common = common(spec.kernel, spec.stride, spec.padding, spec.end_padding());
+    [common, vec![sizes("dilations", &spec.dilation), int("group", spec.groups as i64)]].concat()
 }
 
 fn conv_transpose(spec: &ConvTranspose2d) -> Vec<AttributeProto> {
-    let [top, left] = spec.padding;
-    vec![
-        sizes("kernel_shape", &spec.kernel),
-        sizes("strides", &spec.stride),
-        sizes("pads", &[top, left, top, left]),
-        sizes("output_padding", &spec.output_padding),
-        int("group", spec.groups as i64),
-    ]
+    let common = common(spec.kernel, spec.stride, spec.padding, spec.padding);
+    [common, vec![sizes("output_padding", &spec.output_padding), int("group", spec.groups as i64)]].concat()
 }
 
 fn window(pool: &Pool2d) -> Vec<AttributeProto> {
-    let [top, left] = pool.padding;
-    vec![sizes("kernel_shape", &pool.kernel), sizes("strides", &pool.stride), sizes("pads", &[top, left, top, left])]
+    common(pool.kernel, pool.stride, pool.padding, pool.end_padding())
+}
+
+fn common(kernel: [usize; 2], stride: [usize; 2], start: [usize; 2], end: [usize; 2]) -> Vec<AttributeProto> {
+    let pads = [start, end].concat();
+    vec![sizes("kernel_shape", &kernel), sizes("strides", &stride), sizes("pads", &pads)]
+}
+
+/// The shape of a batch of maps for `Reshape`, where 0 keeps the batch.
+pub(super) fn map_shape(shape: Shape) -> [i64; 4] {
+    let [height, width] = sides(shape);
+    [0, shape.channels(), height, width].map(|d| d as i64)
 }
 
 /// Height and width of a map.
