@@ -20,10 +20,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let frozen = args.form == Some(args::Form::Frozen);
     refuse(&[("--data", args.data.is_some() && !frozen)], "another form than --form frozen")?;
     let (file, folder) = (args.onnx.as_deref().or(args.torch.as_deref()), args.hub.as_deref());
-    for path in file {
+    if let Some(path) = file {
         ensure!(!path.exists(), "{} exists already; choose another file", path.display());
     }
-    for path in folder {
+    if let Some(path) = folder {
         ensure!(is_free(path), "{} exists already and is not empty; choose another folder", path.display());
     }
     let model = Model::read(&args.model)?;

@@ -97,7 +97,7 @@ fn read_onnx(args: &Args, path: &Path) -> anyhow::Result<Found> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let options = ReadOptions { image_size: args.image_size, ..ReadOptions::default() };
+    let options = ReadOptions { image_size: args.image_size };
     let imported = dyconv_onnx::read_with(&bytes, Some(folder), &options)
         .map_err(|error| anyhow::Error::new(error).context(args.source.clone()))?;
     drop(bytes);
