@@ -46,14 +46,14 @@ pub fn export(args: &Args, model: &Model, path: &Path) -> anyhow::Result<Report>
     };
     let in_file = |e| anyhow::Error::new(e).context(path.display().to_string());
     let written = write(&model.graph, &model.weights, model.tau, &options).map_err(in_file)?;
-    let external = written.external.as_ref().map(|external| External::write(external, &model.weights, path)).transpose()?;
+    let external =
+        written.external.as_ref().map(|external| External::write(external, &model.weights, path)).transpose()?;
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let back = dyconv_onnx::read(&written.model, Some(folder)).map_err(|e| {
-        in_file(e).context("the written file cannot be read back; this is a fault of the program")
-    })?;
+    let back = dyconv_onnx::read(&written.model, Some(folder))
+        .map_err(|e| in_file(e).context("the written file cannot be read back; this is a fault of the program"))?;
     let back = Network { graph: &back.graph, weights: &back.weights, tau: back.tau };
     let checks = compare(model, attention.as_ref(), &back, batch)?;
     let frozen = match (&images, &args.data) {
