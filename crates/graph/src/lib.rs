@@ -23,6 +23,7 @@
 
 mod builder;
 mod cost;
+mod dynamic;
 mod error;
 mod graph;
 mod infer;
@@ -38,6 +39,7 @@ pub mod words;
 
 pub use builder::Builder;
 pub use cost::{Cost, Madds, NetworkCost, cost};
+pub use dynamic::{bank, to_dynamic};
 pub use error::GraphError;
 pub use graph::{Graph, Mixture, Node, NodeId, Parameter};
 pub use init::{Init, RouterInit, init};
