@@ -1,15 +1,17 @@
 //! Makes a network of `dyconv-models` into the one that a state dict describes: its dynamic layers, biases, numbers of
 //! outputs, epsilon and padding.
 
+use std::collections::BTreeMap;
+
 use dyconv_graph::{Activation, Builder, Conv2d, Graph, GraphError, Linear, MixConv, Node, NodeId, Op, Shape};
 
-use crate::dialects::{Bank, Base, Dialect, Layout, Numerics, Tensors, kaijieshi7, tardelean};
+use crate::dialects::{Bank, Base, Dialect, Layout, Numerics, Tensors, condconv, kaijieshi7, tardelean};
 
 /// The shapes of a state dict, by the names that a dialect produces.
 pub(crate) type Shapes<'a> = &'a dyn Fn(&str) -> Option<&'a [usize]>;
 
 /// Banks that are looked for.
-pub(crate) const BANKS: [&Bank; 2] = [&kaijieshi7::BANK, &tardelean::BANK];
+pub(crate) const BANKS: [&Bank; 3] = [&kaijieshi7::BANK, &tardelean::BANK, &condconv::BANK];
 
 /// The same network as the state dict has it, and the bank of its dynamic layers, if it has any.
 pub(crate) fn adapt(
@@ -21,7 +23,7 @@ pub(crate) fn adapt(
 ) -> Result<(Graph, Option<&'static Bank>), GraphError> {
     let mut builder = Builder::new(graph.input_dims())?;
     let mut ids = vec![builder.input()];
-    let mut found = None;
+    let (mut found, mut shared) = (None, BTreeMap::new());
     for node in &graph.nodes()[1..] {
         let inputs: Vec<NodeId> = node.inputs.iter().map(|i| ids[i.index()]).collect();
         let shape = |parameter: &str| shapes(&dialect.foreign(layout, node, parameter, BANKS[0])?.name);
@@ -32,7 +34,11 @@ pub(crate) fn adapt(
                 match dynamic(layout, dialect, node, shapes) {
                     Some((bank, kernels)) => {
                         found = Some(bank);
-                        let pi = router(&mut builder, layout, dialect, node, bank, inputs[0], shapes)?;
+                        let pi = if bank.flat {
+                            block_router(&mut builder, layout, node, inputs[0], shapes, &mut shared)?
+                        } else {
+                            router(&mut builder, layout, dialect, node, bank, inputs[0], shapes)?
+                        };
                         let bias = bank_shape(layout, dialect, node, bank, "bias", shapes).is_some();
                         let mix = MixConv { kernels, conv: Conv2d { bias, ..conv } };
                         builder.push(&node.name, Op::MixConv(mix), &[inputs[0], pi])?
@@ -78,9 +84,44 @@ fn padded(conv: &Conv2d, input: Shape, same: bool) -> Conv2d {
 fn dynamic(layout: &Layout<'_>, dialect: &Dialect, node: &Node, shapes: Shapes<'_>) -> Option<(&'static Bank, usize)> {
     BANKS.iter().find_map(|bank| {
         let weight = bank_shape(layout, dialect, node, bank, "weight", shapes)?;
-        let &[kernels, _, _, _, _] = weight else { return None };
-        Some((*bank, kernels))
+        match *weight {
+            [kernels, _, _, _, _] if !bank.flat => Some((*bank, kernels)),
+            [kernels, _] if bank.flat => {
+                let block = block_of(node)?;
+                shapes(&condconv::router(layout, block, "weight")?.name).map(|_| (*bank, kernels))
+            }
+            _ => None,
+        }
     })
+}
+
+/// The block of a convolution: `blocks.3` of `blocks.3.expand`.
+fn block_of(node: &Node) -> Option<&str> {
+    node.name.rsplit_once('.').map(|(block, _)| block).filter(|block| block.starts_with("blocks."))
+}
+
+/// The router that a block's convolutions share: linear and sigmoid on the pooled input of its first one.
+fn block_router(
+    builder: &mut Builder,
+    layout: &Layout<'_>,
+    node: &Node,
+    x: NodeId,
+    shapes: Shapes<'_>,
+    shared: &mut BTreeMap<String, NodeId>,
+) -> Result<NodeId, GraphError> {
+    let block = block_of(node).unwrap_or(&node.name);
+    if let Some(id) = shared.get(block) {
+        return Ok(*id);
+    }
+    let shape = |parameter: &str| shapes(&condconv::router(layout, block, parameter)?.name);
+    let name = |part: &str| format!("{block}.router.{part}");
+    let z = builder.push(&name("pool"), Op::GlobalAvgPool, &[x])?;
+    let out_features = shape("weight").and_then(|s| s.first().copied()).unwrap_or(1);
+    let linear = Linear { out_features, bias: shape("bias").is_some() };
+    let z = builder.push(&name(condconv::LAYER), Op::Linear(linear), &[z])?;
+    let pi = builder.push(&name("sigmoid"), Op::Activation(Activation::Sigmoid), &[z])?;
+    shared.insert(block.to_owned(), pi);
+    Ok(pi)
 }
 
 fn bank_shape<'a>(

@@ -30,6 +30,14 @@ pub enum TorchError {
         /// The nearest known name.
         suggestion: String,
     },
+    /// Class names for another number of outputs.
+    #[error("{named} class names came with the weights, but the network has {outputs} outputs")]
+    Classes {
+        /// Number of class names.
+        named: usize,
+        /// Number of outputs of the network.
+        outputs: usize,
+    },
     /// No architecture has these tensor names.
     #[error("{0}")]
     Unrecognized(String),

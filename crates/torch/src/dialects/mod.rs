@@ -81,6 +81,9 @@ impl Dialect {
             None => (node.name.as_str(), false),
         };
         if let Some((of, part)) = of.split_once(".router.") {
+            if part == condconv::LAYER {
+                return condconv::router(layout, of, parameter);
+            }
             let module = (self.module)(layout, Base::of(of), false)?;
             return bank.router(&module, part, parameter);
         }
