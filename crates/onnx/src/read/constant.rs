@@ -85,7 +85,7 @@ impl Constant {
 
 /// Distance in elements between neighbours on each axis of a row-major tensor.
 pub(super) fn strides(dims: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; dims.len()];
+    let mut strides = vec![1usize; dims.len()];
     for i in (1..dims.len()).rev() {
         strides[i - 1] = strides[i].saturating_mul(dims[i]);
     }

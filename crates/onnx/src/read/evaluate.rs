@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::constant::Constant;
-use super::context::{Context, NodeView, Outputs, Value};
+use super::context::{Computed, Context, NodeView, Outputs, Value};
 use super::net::Origins;
 use super::{arithmetic, fold, layout, mixture, tensor, window};
 use crate::error::Problem;
@@ -28,6 +28,8 @@ pub(super) struct Evaluation<'a> {
     /// Initializers that were decoded, so that one that is read twice is in memory once.
     pub decoded: HashMap<&'a str, Constant>,
     pub initializers: HashMap<&'a str, &'a TensorProto>,
+    /// Whether the file has the input as `[N, H, W, C]`.
+    pub bytes: bool,
 }
 
 /// The values of one graph or function, by name.
@@ -47,7 +49,12 @@ impl<'a> Evaluation<'a> {
     }
 
     fn input(&self) -> Value {
-        self.cx.plain(0)
+        match self.cx.plain(0) {
+            Value::Computed(x) if self.bytes => {
+                Value::Computed(Computed { axes: x.axes.transpose(&[0, 2, 3, 1]), ..x })
+            }
+            value => value,
+        }
     }
 
     /// Reads nodes in their order.
