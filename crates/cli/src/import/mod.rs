@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     findings.notes.extend(note);
     let (preprocessing, note) = preprocessing::preprocessing(preprocessing, graph.input_dims(), &args.set)?;
     findings.notes.extend(note);
-    let check = check::check(args, found.onnx.as_deref(), &graph, &weights, tau)?;
+    let check = check::check(args, found.onnx.as_ref(), &graph, &weights, tau)?;
     let (graph, weights, dynamic) = match args.to_dynamic {
         None => (graph, weights, None),
         Some(kernels) => {

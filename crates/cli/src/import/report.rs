@@ -1,7 +1,8 @@
 //! The report of an import: how far the answers are from the original's, and what was found.
 
 use dyconv_file::Model;
-use dyconv_graph::cost;
+use dyconv_graph::{Weights, cost};
+use dyconv_onnx as onnx;
 use dyconv_torch as torch;
 use serde::Serialize;
 
@@ -101,8 +102,18 @@ impl Findings {
         }
     }
 
-    pub fn of_onnx(_: &dyconv_onnx::Report) -> Self {
-        Self::default()
+    /// An ONNX file is read whole or not at all, so no tensor is missing or left over.
+    pub fn of_onnx(report: &onnx::Report, weights: &Weights) -> Self {
+        let folded = report.folded.iter().map(|(what, count)| format!("{count} × {what}")).collect::<Vec<_>>().join(", ");
+        let mut notes = vec![format!(
+            "{} nodes, opset {}, IR {}, written by {}",
+            report.nodes, report.opset, report.ir_version, report.producer
+        )];
+        if !folded.is_empty() {
+            notes.push(format!("folded away: {folded}"));
+        }
+        notes.extend(report.notes.iter().cloned());
+        Self { matched: weights.0.len(), notes, ..Self::default() }
     }
 
     /// Counts, and a line for each tensor that did not fit.
