@@ -1,6 +1,9 @@
 //! Training that starts from a model whose network is not one of our architectures, such as an imported one: the run
 //! trains the model's own graph.
 
+#[cfg(test)]
+mod tests;
+
 use dyconv_file::Model;
 use dyconv_graph::{Builder, Graph, GraphError, NodeId, Op};
 use dyconv_models::{ModelError, Options, build};

@@ -13,7 +13,7 @@ use dyconv_task::{Preprocessing, Skeleton, Task};
 use crate::loss::Loss;
 use crate::objective::Objective;
 use crate::own_network::{Sizes, resized};
-use crate::recipe::{Recipe, RecipeError};
+use crate::recipe::{DataRecipe, Recipe, RecipeError};
 
 /// Default side of photographs in pixels.
 const PHOTO_SIDE: usize = 128;
@@ -136,7 +136,8 @@ pub fn setup_with(recipe: &Recipe, dataset: &Dataset, network: Option<&Graph>) -
     };
     let weights = init(&graph, Init { seed: recipe.seed, router: m.router_init });
     let usual = Preprocessing::usual(channels, size, resize);
-    let mut preprocessing = Preprocessing { orientation: recipe.data.orientation, ..usual };
+    let DataRecipe { orientation, interpolation, crop, .. } = recipe.data;
+    let mut preprocessing = Preprocessing { orientation, interpolation, crop, ..usual };
     for (own, usual) in [(&recipe.data.mean, &mut preprocessing.mean), (&recipe.data.std, &mut preprocessing.std)] {
         if !own.is_empty() {
             usual.clone_from(own);

@@ -118,8 +118,7 @@ impl Findings {
 
     /// Counts, and a line for each tensor that did not fit.
     pub fn table(&self) -> String {
-        let kinds =
-            [("missing", &self.missing), ("another shape", &self.mismatched), ("unused", &self.unused)];
+        let kinds = [("missing", &self.missing), ("another shape", &self.mismatched), ("unused", &self.unused)];
         let mut counts = Table::new(&["tensors", "count"]);
         counts.row(vec!["matched".into(), thousands(self.matched as u64)]);
         for (kind, tensors) in kinds {
@@ -205,7 +204,9 @@ impl Report {
         }
         let mut text = format!("{first}\n\n{about}\n{}\n", self.tensors.table());
         if let Some(Dynamic { kernels, layers, difference }) = self.to_dynamic {
-            text += &format!("{layers} layers made dynamic, {kernels} equal kernels each; against the static network: {difference}\n");
+            text += &format!(
+                "{layers} layers made dynamic, {kernels} equal kernels each; against the static network: {difference}\n"
+            );
         }
         for note in &self.tensors.notes {
             text += &format!("note: {}\n", note.replace('\n', " "));

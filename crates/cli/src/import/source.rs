@@ -176,7 +176,8 @@ fn is_safetensors(head: &[u8]) -> bool {
 fn looks_like_onnx(head: &[u8], named: bool) -> bool {
     let is_pickle = head.first() == Some(&0x80) && head.get(1).is_some_and(|version| *version <= 5);
     let is_torch = head.starts_with(b"PK") || is_pickle || head.get(257..262) == Some(b"ustar");
-    let fields_of_a_model = head.first().is_some_and(|key| matches!(key, 0x08 | 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a));
+    let fields_of_a_model =
+        head.first().is_some_and(|key| matches!(key, 0x08 | 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a));
     !is_torch && !is_safetensors(head) && (named || fields_of_a_model)
 }
 

@@ -247,7 +247,8 @@ mod tests {
             assert_eq!(file[offset..offset + length], expected, "{}", tensor.name());
             offsets.push((tensor.name().to_owned(), offset, length));
         }
-        let expected = [("small.weight", 0, 18_432), ("large.weight", 65_536, 1 << 20), ("last.weight", 1_114_112, 65_536)];
+        let expected =
+            [("small.weight", 0, 18_432), ("large.weight", 65_536, 1 << 20), ("last.weight", 1_114_112, 65_536)];
         assert_eq!(offsets, expected.map(|(name, offset, length)| (name.to_owned(), offset, length)));
     }
 

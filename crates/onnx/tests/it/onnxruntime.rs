@@ -130,13 +130,7 @@ fn every_op_and_every_kind_of_dynamic_layer() {
 /// Every family, static and dynamic, as a classifier and with both keypoint heads: narrow, so that files are small.
 #[test]
 fn every_family() {
-    let options = Options {
-        classes: 10,
-        joints: 5,
-        image_size: [64, 64],
-        width: Some(0.125),
-        ..Options::default()
-    };
+    let options = Options { classes: 10, joints: 5, image_size: [64, 64], width: Some(0.125), ..Options::default() };
     for family in FAMILIES {
         let family = family.name;
         let mut exports = Exports::new(family);

@@ -214,6 +214,8 @@ fn base(model: &Model) -> Result<Table, RecipeError> {
         ("mean".to_owned(), numbers(&p.mean)),
         ("std".to_owned(), numbers(&p.std)),
         ("orientation".to_owned(), Value::try_from(p.orientation).expect("a word")),
+        ("interpolation".to_owned(), Value::try_from(p.interpolation).expect("a word")),
+        ("crop".to_owned(), Value::try_from(p.crop).expect("a word")),
     ]);
     // The same images are held out, if the data are the same.
     let fraction = own.get("data").and_then(|d| d.get("val_fraction"));
