@@ -101,7 +101,8 @@ fn module(name: &str) -> Option<String> {
     if module.ends_with(".routing_fn") {
         return None;
     }
-    Some(module.split_once(".attention").map_or(module, |(layer, _)| layer).to_owned())
+    let layer = module.split_once(".attention").or_else(|| module.split_once(".router"));
+    Some(layer.map_or(module, |(layer, _)| layer).to_owned())
 }
 
 /// The modules of a network's layers in a dialect; `None` if the dialect does not have it.

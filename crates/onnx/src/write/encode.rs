@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use dyconv_graph::{Builder, Conv2d, Graph, Op, Weights, init};
 
-    /// Three tensors: of 1 MiB, of 18 kB and, folded, of 32 bytes.
+    /// Weights of 18 kB, 1 MiB and 64 kB, and a bias of 32 bytes.
     fn network() -> (Graph, Weights) {
         let mut b = Builder::new([256, 4, 4]).unwrap();
         let x = b.input();

@@ -85,7 +85,7 @@ impl Exports {
         let output = Command::new(python).arg(script).arg(&self.folder).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-        println!("{}", text(&output.stdout));
+        say(&text(&output.stdout));
     }
 }
 
@@ -115,7 +115,12 @@ fn python() -> Option<String> {
 /// Says why a test cannot be done on this machine. Where `DYCONV_TEST_ALL` is set, as in CI, that is a failure.
 fn skip(reason: &str) {
     assert!(std::env::var_os("DYCONV_TEST_ALL").is_none(), "may not be skipped where DYCONV_TEST_ALL is set: {reason}");
-    println!("skipped: {reason}");
+    say(&format!("skipped: {reason}"));
+}
+
+#[allow(clippy::print_stdout, reason = "a test says what it measured, and what it could not try")]
+fn say(text: &str) {
+    println!("{text}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 pub(crate) mod bank;
 pub(crate) mod condconv;
+pub(crate) mod dyconv;
 pub(crate) mod kaijieshi7;
 pub(crate) mod keras;
 pub(crate) mod layout;

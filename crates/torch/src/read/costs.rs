@@ -13,6 +13,17 @@ const OBJECT: u64 = 160;
 /// Longest text whose content is looked at.
 const TEXT: usize = 4096;
 
+/// Functions that make tensors which are not dense.
+const ODD: [(&str, &str); 7] = [
+    ("_rebuild_qtensor", "quantized"),
+    ("_rebuild_sparse_tensor", "sparse"),
+    ("_rebuild_sparse_csr_tensor", "sparse"),
+    ("_rebuild_nested_tensor", "nested"),
+    ("_rebuild_meta_tensor_no_storage", "without values"),
+    ("_rebuild_wrapper_subclass", "of a class of its own"),
+    ("_unpickle_script_module", "in a script module"),
+];
+
 /// What was seen in the pickles of a file.
 #[derive(Debug)]
 pub(super) struct Costs {
@@ -26,6 +37,8 @@ pub(super) struct Costs {
     pub globals: BTreeSet<(String, String)>,
     /// The name of the last global.
     pub last_global: String,
+    /// The first tensor that is not dense, and what it is.
+    pub odd: Option<(String, &'static str)>,
 }
 
 /// Why a pickle is not read.
@@ -65,7 +78,7 @@ struct Machine {
 
 impl Costs {
     pub fn new(limit: u64) -> Self {
-        Self { bytes: 0, limit, twice: None, globals: BTreeSet::new(), last_global: String::new() }
+        Self { bytes: 0, limit, twice: None, globals: BTreeSet::new(), last_global: String::new(), odd: None }
     }
 
     /// Goes through one pickle, up to behind its end.
@@ -207,7 +220,13 @@ impl Costs {
             }
             b'R' | 0x81 => {
                 let arguments = m.pop()?;
-                m.pop()?;
+                let callable = m.pop()?;
+                let kind = callable.text.as_deref().and_then(|name| ODD.iter().find(|(odd, _)| *odd == name));
+                if let (Some((_, kind)), None) = (kind, &self.odd) {
+                    // A dictionary's key stands before its value.
+                    let key = m.stack.last().and_then(|item| item.text.as_deref()).unwrap_or("?");
+                    self.odd = Some((key.to_owned(), kind));
+                }
                 // A dictionary begins as a call without arguments.
                 let keys = (arguments.objects <= 1).then(BTreeSet::new);
                 m.stack.push(Item { keys, text: None, objects: arguments.objects + 1, ..arguments });

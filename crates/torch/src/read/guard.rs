@@ -89,6 +89,9 @@ pub(super) fn check(path: &Path, size: u64) -> Result<Vec<String>, FileProblem> 
     if let Some(name) = costs.twice {
         return Err(FileProblem::Duplicate(name));
     }
+    if let Some((name, kind)) = costs.odd {
+        return Err(FileProblem::Dtype { name, dtype: kind.to_owned() });
+    }
     globals(&costs)
 }
 

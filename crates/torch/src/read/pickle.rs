@@ -31,9 +31,8 @@ pub(super) fn read(path: &Path, size: u64) -> Result<Raw, FileProblem> {
                 raw.integers.push(name);
                 continue;
             }
-            DType::I8 | DType::U8 => {
-                return Err(FileProblem::Dtype { name, dtype: format!("{:?}", tensor.dtype()) });
-            }
+            DType::I8 => return Err(FileProblem::Dtype { name, dtype: "int8".into() }),
+            DType::U8 => return Err(FileProblem::Dtype { name, dtype: "uint8".into() }),
         };
         if let Some(kind) = kind {
             *raw.converted.entry(kind).or_insert(0) += 1;
