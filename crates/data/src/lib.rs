@@ -59,7 +59,7 @@ pub use crop::{Affine, PersonBox, PersonCrop};
 pub use dataset::{Dataset, OpenOptions};
 pub use decode::{MAX_FILE_BYTES, decode, in_decoder, load};
 pub use draw::draw_skeleton;
-pub use dyconv_task::{DataMatch, Fingerprint, Orientation, Preprocessing, Skeleton};
+pub use dyconv_task::{CropMode, DataMatch, Fingerprint, Interpolation, Orientation, Preprocessing, Skeleton};
 pub use error::DataError;
 pub use heatmap::{FoundKeypoint, HeatMaps};
 pub use image::Image;

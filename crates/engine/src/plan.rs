@@ -114,9 +114,9 @@ impl Plan {
         room.try_reserve_exact(largest).map_err(|_| EngineError::Memory { bytes: largest * size_of::<f32>() })?;
         let mut kernels = Vec::with_capacity(lowered.steps.len());
         for step in &mut lowered.steps {
-            let input = step.inputs.first().map_or(step.shape, |i| shapes[*i]);
+            let inputs: Vec<Shape> = step.inputs.iter().map(|i| shapes[*i]).collect();
             step.load(weights, &mut room)?;
-            kernels.push(Kernel::new(step, input, tau, isa, options));
+            kernels.push(Kernel::new(step, &inputs, tau, isa, options));
             step.release(&mut room);
         }
         drop(room);
@@ -225,7 +225,14 @@ fn weight_bytes(graph: &Graph, parameters: &[Parameter], bank: Storage) -> usize
         | Op::Scale
         | Op::GlobalAvgPool
         | Op::MaxPool(_)
+        | Op::AvgPool(_)
         | Op::Upsample { .. }
+        | Op::LeakyRelu { .. }
+        | Op::Mul
+        | Op::Concat
+        | Op::Slice { .. }
+        | Op::Flatten
+        | Op::ChannelShuffle { .. }
         | Op::Dropout { .. } => p.elements().saturating_mul(exact),
     };
     let largest = parameters.iter().map(Parameter::elements).max().unwrap_or(0);
@@ -288,7 +295,7 @@ fn sum_lives(lowered: &Lowered, kernels: &[Kernel]) -> Vec<Life> {
 }
 
 /// The buffer of each step, and the lifetime of each buffer. A step that can work in place takes over the buffer of an
-/// input that has no later reader; the inputs of a sum are swapped if that makes it possible.
+/// input that has no later reader; the inputs of a sum or product are swapped if that makes it possible.
 fn buffers(lowered: &mut Lowered, kernels: &[Kernel]) -> (Vec<usize>, Vec<Life>) {
     let mut last_read: Vec<usize> = (0..lowered.steps.len()).collect();
     for (i, step) in lowered.steps.iter().enumerate() {
@@ -301,7 +308,7 @@ fn buffers(lowered: &mut Lowered, kernels: &[Kernel]) -> (Vec<usize>, Vec<Life>)
     let mut lives: Vec<Life> = Vec::new();
     for (i, step) in lowered.steps.iter_mut().enumerate() {
         let dies = |input: usize| last_read[input] == i;
-        if let (Kernel::Add { .. }, [a, b]) = (&kernels[i], &mut step.inputs[..])
+        if let (Kernel::Add { .. } | Kernel::Multiply { .. }, [a, b]) = (&kernels[i], &mut step.inputs[..])
             && !dies(*a)
             && dies(*b)
         {

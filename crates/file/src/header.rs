@@ -33,7 +33,8 @@ impl Header {
         if !(self.tau.is_finite() && self.tau > 0.0) {
             return fail(format!("tau must be a positive number, got {}", self.tau));
         }
-        self.preprocessing.check().map_err(|e| ModelFileErrorKind::Header(format!("preprocessing: {e}")))?;
+        let sound = self.preprocessing.check().and_then(|()| self.task.check_preprocessing(&self.preprocessing));
+        sound.map_err(|e| ModelFileErrorKind::Header(format!("preprocessing: {e}")))?;
         let [c, h, w] = self.graph.input_dims();
         let p = &self.preprocessing;
         if [p.channels, p.image_size[0], p.image_size[1]] != [c, h, w] {

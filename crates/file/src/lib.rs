@@ -28,7 +28,7 @@ mod write;
 pub use atomic::write_atomically;
 #[cfg(not(target_family = "wasm"))]
 pub use disk::Mapped;
-pub use dyconv_task::{Fingerprint, Orientation, Preprocessing, Skeleton, Task};
+pub use dyconv_task::{CropMode, Fingerprint, Interpolation, Orientation, Preprocessing, Skeleton, Task};
 pub use error::{FileError, ModelFileErrorKind};
 pub use format::{MAX_HEADER_BYTES, VERSION};
 #[cfg(not(target_family = "wasm"))]

@@ -61,17 +61,19 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(Header, Places), ModelFileErrorKind
     Ok((header, places))
 }
 
-/// Adds to a header of version 1 what it left implicit: the EXIF orientation of photographs was ignored.
+/// Adds to a header of version 1 what it left implicit: the EXIF orientation of photographs was ignored. (The resize was
+/// bilinear and the crop central, which are the defaults.)
 fn complete_version_1(header: &mut serde_json::Value) -> Result<(), ModelFileErrorKind> {
     let Some(preprocessing) = header.get_mut("preprocessing").and_then(serde_json::Value::as_object_mut) else {
         return Ok(());
     };
-    match preprocessing.insert("orientation".into(), "ignore".into()) {
-        Some(_) => Err(ModelFileErrorKind::Header(
-            "preprocessing: unknown field `orientation`, which came with version 2".into(),
-        )),
-        None => Ok(()),
+    if let Some(field) = ["orientation", "interpolation", "crop"].iter().find(|f| preprocessing.contains_key(**f)) {
+        return Err(ModelFileErrorKind::Header(format!(
+            "preprocessing: unknown field `{field}`, which came with version 2"
+        )));
     }
+    preprocessing.insert("orientation".into(), "ignore".into());
+    Ok(())
 }
 
 /// Checks the length of the header against the limit. A header longer than the file is left to the parser to refuse.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dyconv_file::{Model, Orientation, Preprocessing, Provenance, Task};
+use dyconv_file::{CropMode, Interpolation, Model, Orientation, Preprocessing, Provenance, Task};
 use dyconv_graph::{Builder, Conv2d, Graph, Init, Linear, MixConv, Op, Router, init};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -94,12 +94,30 @@ fn lie(
 fn a_file_of_version_1_is_read_and_leaves_photographs_as_they_lie() {
     let old = rewritten(|h, _, _| {
         h["version"] = 1.into();
-        h["preprocessing"].as_object_mut().unwrap().remove("orientation");
+        let fields = h["preprocessing"].as_object_mut().unwrap();
+        ["orientation", "interpolation", "crop"].iter().for_each(|field| drop(fields.remove(*field).unwrap()));
     });
     let mut expected = model();
     expected.preprocessing.orientation = Orientation::Ignore;
     assert_eq!(old, Ok(expected.clone()));
     assert_eq!(Model::from_bytes(&expected.to_bytes().unwrap()).unwrap(), expected);
+}
+
+#[test]
+fn a_file_of_version_2_from_before_interpolation_and_crop_is_bilinear_and_center() {
+    let old = rewritten(|h, _, _| {
+        let fields = h["preprocessing"].as_object_mut().unwrap();
+        ["interpolation", "crop"].iter().for_each(|field| drop(fields.remove(*field).unwrap()));
+    });
+    assert_eq!(old, Ok(model()));
+    assert_eq!((model().preprocessing.interpolation, model().preprocessing.crop), Default::default());
+}
+
+#[test]
+fn interpolation_and_crop_come_back() {
+    let mut new = model();
+    (new.preprocessing.interpolation, new.preprocessing.crop) = (Interpolation::Lanczos, CropMode::Border);
+    assert_eq!(Model::from_bytes(&new.to_bytes().unwrap()).unwrap(), new);
 }
 
 #[test]
@@ -113,13 +131,36 @@ fn every_lie_is_named() {
     says(lie(|h, _, _| h["tau"] = 0.into()), "tau must be a positive number, got 0");
     says(lie(|h, _, _| drop(h["preprocessing"].as_object_mut().unwrap().remove("orientation"))), "field `orientation`");
     says(lie(|h, _, _| h["preprocessing"]["orientation"] = "up".into()), "unknown variant `up`, expected `exif` or");
+    says(
+        lie(|h, _, _| h["preprocessing"]["interpolation"] = "cubic".into()),
+        "preprocessing: interpolation: unknown variant `cubic`, expected one of `nearest`, `bilinear`, `bicubic`, `lanczos`",
+    );
+    says(
+        lie(|h, _, _| h["preprocessing"]["crop"] = "centre".into()),
+        "preprocessing: crop: unknown variant `centre`, expected one of `center`, `squash`, `border`",
+    );
+    says(lie(|h, _, _| h["preprocessing"]["crop"] = 3.into()), "preprocessing: crop: invalid type: ");
     says(lie(|h, _, _| h["version"] = 1.into()), "unknown field `orientation`");
+    says(
+        lie(|h, _, _| {
+            h["version"] = 1.into();
+            h["preprocessing"].as_object_mut().unwrap().remove("orientation");
+        }),
+        "unknown field `interpolation`, which came with version 2",
+    );
     says(lie(|h, _, _| h["colour"] = 0.into()), "unknown field `colour`");
     says(lie(|h, _, _| h["preprocessing"]["std"][0] = 0.into()), "preprocessing: std holds");
     says(lie(|h, _, _| h["preprocessing"]["mean"] = serde_json::json!([0.1, 0.2])), "one value for each of 1 channels");
     says(lie(|h, _, _| h["preprocessing"]["image_size"][0] = 7.into()), "the graph's input is [1, 6, 5]");
     says(lie(|h, _, _| h["task"]["classification"]["classes"] = serde_json::json!(["cat"])), "1 class names");
     let joints = serde_json::json!({ "keypoints": { "joints": ["nose", "tail"], "sigmas": [0.1, 0.1] } });
+    says(
+        lie(|h, _, _| {
+            h["task"] = joints.clone();
+            h["preprocessing"]["crop"] = "squash".into();
+        }),
+        "preprocessing: crop is squash, and a keypoint network has none but center",
+    );
     says(lie(|h, _, _| h["task"] = joints.clone()), "2 joints, but the graph's answer has shape [2]");
     says(
         lie(|h, _, _| {

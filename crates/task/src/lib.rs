@@ -21,6 +21,6 @@ mod skeleton;
 mod task;
 
 pub use fingerprint::{DataMatch, Fingerprint};
-pub use preprocessing::{Orientation, Preprocessing};
+pub use preprocessing::{CropMode, Interpolation, Orientation, Preprocessing};
 pub use skeleton::Skeleton;
 pub use task::Task;

@@ -1,8 +1,9 @@
 //! Runs a kernel on one sample, reading and writing slots of the arena.
 
 use dyconv_kernels::{
-    ConvRun, Epilogue, Exec, PrefetchRange, activate, add, affine, global_avg_pool, linear, linear_bf16, max_pool,
-    mean_of_sums, mix_linear, scale, softmax,
+    ConvRun, Epilogue, Exec, PixelSteps, PrefetchRange, activate, add, affine, avg_pool, copy_channels,
+    global_avg_pool, hwc_to_chw, leaky_relu, linear, linear_bf16, max_pool, mean_of_sums, mix_linear, multiply, scale,
+    shuffle_channels, softmax,
 };
 
 use super::packed::Carved;
@@ -45,6 +46,7 @@ impl Kernel {
                         input_scale: factors,
                         epilogue,
                         residual,
+                        steps: PixelSteps::default(),
                         x,
                         y,
                         sums,
@@ -95,13 +97,45 @@ impl Kernel {
             }
             Kernel::MaxPool(geometry) => {
                 let [x, y] = apart(arena, inputs[0], output);
-                max_pool(isa, geometry, x, y);
+                max_pool(isa, geometry, [0, 0], x, y);
+            }
+            Kernel::AvgPool(geometry, count_padding) => {
+                let [x, y] = apart(arena, inputs[0], output);
+                avg_pool(isa, geometry, *count_padding, [0, 0], x, y);
             }
             Kernel::Upsample(upsample, activation) => {
                 let [x, y, sums] = arena
                     .get_disjoint_mut([inputs[0].range(), output.range(), sums.range()])
                     .expect("the plan keeps values apart that live together");
                 upsample.run(exec, *activation, x, y, sums);
+            }
+            Kernel::LeakyRelu { slope } => leaky_relu(isa, *slope, start_from(arena, inputs[0], output)),
+            Kernel::Multiply { activation } => {
+                start_from(arena, inputs[0], output);
+                let [x, y] = apart(arena, inputs[1], output);
+                multiply(isa, y, x, *activation);
+            }
+            Kernel::Concat { channels } => {
+                let (all, mut at) = (channels.iter().sum::<usize>(), 0);
+                for (from, channels) in inputs.iter().zip(channels) {
+                    let [x, y] = apart(arena, *from, output);
+                    let end = y.len() - all + at + channels;
+                    copy_channels(*channels, [*channels, all], x, &mut y[at..end]);
+                    at += channels;
+                }
+            }
+            Kernel::Slice { start, channels, of } => {
+                let [x, y] = apart(arena, inputs[0], output);
+                let end = x.len() - of + start + channels;
+                copy_channels(*channels, [*of, *channels], &x[*start..end], y);
+            }
+            Kernel::Flatten { channels } => {
+                let [x, y] = apart(arena, inputs[0], output);
+                hwc_to_chw(*channels, x, y);
+            }
+            Kernel::ChannelShuffle { channels, groups } => {
+                let [x, y] = apart(arena, inputs[0], output);
+                shuffle_channels(*channels, *groups, x, y);
             }
         }
     }
