@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use dyconv_file::{Model, write_atomically};
 use dyconv_graph::{Graph, Weights};
-use dyconv_task::Preprocessing;
 use dyconv_onnx::write::{ExternalData, WriteOptions, Written, metadata, write};
+use dyconv_task::Preprocessing;
 
 use super::args::{Args, Batch, Form};
 use super::frozen::{Images, MeanAttention, with_attention};
@@ -47,14 +47,14 @@ pub fn export(args: &Args, model: &Model, path: &Path) -> anyhow::Result<Report>
     };
     let in_file = |e| anyhow::Error::new(e).context(path.display().to_string());
     let written = write(&model.graph, &model.weights, model.tau, &options).map_err(in_file)?;
-    let external = written.external.as_ref().map(|external| External::write(external, &model.weights, path)).transpose()?;
+    let external =
+        written.external.as_ref().map(|external| External::write(external, &model.weights, path)).transpose()?;
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let back = dyconv_onnx::read(&written.model, Some(folder)).map_err(|e| {
-        in_file(e).context("the written file cannot be read back; this is a fault of the program")
-    })?;
+    let back = dyconv_onnx::read(&written.model, Some(folder))
+        .map_err(|e| in_file(e).context("the written file cannot be read back; this is a fault of the program"))?;
     let back = Network { graph: &back.graph, weights: &back.weights, tau: back.tau, takes_bytes: back.report.bytes };
     let checks = compare(model, attention.as_ref(), &back, batch)?;
     let frozen = match (&images, &args.data) {
@@ -101,7 +101,8 @@ struct Network<'a> {
 impl Network<'_> {
     /// The network with everything else of `model`.
     fn as_model(&self, model: &Model) -> Model {
-        let mut made = Model { graph: self.graph.clone(), weights: self.weights.clone(), tau: self.tau, ..model.clone() };
+        let mut made =
+            Model { graph: self.graph.clone(), weights: self.weights.clone(), tau: self.tau, ..model.clone() };
         if self.takes_bytes {
             made.preprocessing.mean.fill(0.0);
             made.preprocessing.std.fill(1.0 / 255.0);

@@ -104,7 +104,8 @@ impl Findings {
 
     /// An ONNX file is read whole or not at all, so no tensor is missing or left over.
     pub fn of_onnx(report: &onnx::Report, weights: &Weights) -> Self {
-        let folded = report.folded.iter().map(|(what, count)| format!("{count} × {what}")).collect::<Vec<_>>().join(", ");
+        let folded =
+            report.folded.iter().map(|(what, count)| format!("{count} × {what}")).collect::<Vec<_>>().join(", ");
         let mut notes = vec![format!(
             "{} nodes, opset {}, IR {}, written by {}",
             report.nodes, report.opset, report.ir_version, report.producer

@@ -41,7 +41,11 @@ const WEIGHTS: [&str; 6] = [
 /// Endings of other names, in the same order.
 const ENDINGS: [&str; 5] = [".safetensors", ".pth", ".pth.tar", ".pt", ".bin"];
 
-/// Opens a file of weights, a hub folder (`model.safetensors` or `pytorch_model.bin`, with `config.json` and
+/// Files beside the weights: timm's or transformers', and that of transformers' image processors.
+const CONFIG: &str = "config.json";
+const PREPROCESSOR: &str = "preprocessor_config.json";
+
+/// Opens a file of weights (with such files beside it, if they can be used), a hub folder (`model.safetensors` or `pytorch_model.bin`, with `config.json` and
 /// `preprocessor_config.json` if they are there), or `hub:owner/name`, which is looked up in the local cache of the Hugging
 /// Face hub (`$HF_HUB_CACHE`, else `$HF_HOME/hub`, else `~/.cache/huggingface/hub`).
 ///
@@ -52,21 +56,26 @@ pub fn open(source: &str) -> Result<Source, TorchError> {
         Some(id) => cache::folder(id, &cache::root(|name| std::env::var_os(name))?)?,
         None => PathBuf::from(source),
     };
-    if path.is_dir() { open_folder(&path) } else { Ok(Source::of(read_state_dict(&path)?)) }
+    if path.is_dir() { open_folder(&path) } else { open_file(&path) }
 }
 
 fn open_folder(folder: &Path) -> Result<Source, TorchError> {
     let mut source = Source::of(read_state_dict(&weights_in(folder)?)?);
-    if let Some(path) = present(folder, "config.json") {
-        let config = config::read(&path)?;
-        source.architecture = config.architecture;
-        source.classes = config.classes;
-        source.preprocessing = config.preprocessing;
-    }
-    if source.preprocessing.is_none()
-        && let Some(path) = present(folder, "preprocessor_config.json")
-    {
-        source.preprocessing = Some(config::read_preprocessor(&path)?);
+    source.configure(folder)?;
+    Ok(source)
+}
+
+/// A file of weights with what lies beside it. Of a file outside of a hub folder, `config.json` may belong to something else,
+/// so that it is no error if it cannot be used.
+fn open_file(path: &Path) -> Result<Source, TorchError> {
+    let mut source = Source::of(read_state_dict(path)?);
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    match source.configure(folder) {
+        Ok(read) => source.dict.notes.extend(read.map(|name| format!("`{name}` beside the weights was read"))),
+        Err(error) => source.dict.notes.push(format!("{error}; it was left out")),
     }
     Ok(source)
 }
@@ -99,6 +108,26 @@ fn weights_in(folder: &Path) -> Result<PathBuf, TorchError> {
 impl Source {
     fn of(dict: StateDict) -> Self {
         Self { dict, preprocessing: None, classes: None, architecture: None }
+    }
+
+    /// Adds what `config.json` and `preprocessor_config.json` in this folder say; returns the name of the file that said
+    /// something.
+    fn configure(&mut self, folder: &Path) -> Result<Option<&'static str>, TorchError> {
+        let mut said = None;
+        if let Some(path) = present(folder, CONFIG) {
+            let config = config::read(&path)?;
+            let any = config.architecture.is_some() || config.classes.is_some() || config.preprocessing.is_some();
+            said = any.then_some(CONFIG);
+            (self.architecture, self.classes) = (config.architecture, config.classes);
+            self.preprocessing = config.preprocessing;
+        }
+        if self.preprocessing.is_none()
+            && let Some(path) = present(folder, PREPROCESSOR)
+        {
+            self.preprocessing = Some(config::read_preprocessor(&path)?);
+            said = said.or(Some(PREPROCESSOR));
+        }
+        Ok(said)
     }
 
     /// [`import`](crate::import) with the architecture and image size that came with the weights; `arch` and `image_size`
