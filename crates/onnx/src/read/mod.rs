@@ -30,13 +30,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use bytes::Bytes;
-use dyconv_graph::{Graph, Op, Shape, Weights, short_name};
+use dyconv_graph::{Graph, Op, Shape, Tensor, Weights, short_name};
 use prost::Message;
 
 use self::context::{Computed, Context, Value};
 use self::evaluate::Evaluation;
 use self::net::{Net, Origins};
-pub use self::report::{DynamicLayer, Report};
+pub use self::report::{DynamicLayer, Ending, Report};
 use crate::error::OnnxError;
 use crate::proto::{Dimension, GraphProto, ModelProto, TensorProto, ValueInfoProto, data_type};
 
@@ -112,6 +112,17 @@ pub fn read_with(bytes: &[u8], dir: Option<&Path>, options: &ReadOptions) -> Res
         (first, _) => first,
     };
     done.map(|imported| Imported { metadata, ..imported })
+}
+
+/// Reads a tensor of numbers from a file of its own, as test data beside a model are (`input_0.pb`): integers become
+/// floats.
+///
+/// # Errors
+/// If the bytes are not a tensor, or of a type that is not read.
+pub fn read_tensor(bytes: &[u8]) -> Result<Tensor, OnnxError> {
+    let tensor = TensorProto::decode(bytes).map_err(|e| OnnxError::Invalid(e.to_string()))?;
+    let constant = tensor::decode(&tensor, None).map_err(|message| OnnxError::Invalid(format!("the tensor {message}")))?;
+    Ok(Tensor::new(&constant.dims, constant.to_floats().to_vec()))
 }
 
 /// The network's input: its name, its dimensions, the batch if it is fixed.
@@ -258,10 +269,14 @@ fn import(
     // Class probabilities: our outputs are the logits.
     if cx.net.op(node) == Some(&Op::Softmax) {
         node = cx.net.nodes[node].inputs[0];
+        report.ending = Ending::Softmax;
         report.notes.push("the softmax at the end is left out: outputs are logits".into());
     }
     let logs = cx.notes.iter().any(|n| n == arithmetic::LOG_SOFTMAX);
     cx.notes.retain(|n| n != arithmetic::LOG_SOFTMAX);
+    if logs {
+        report.ending = Ending::LogSoftmax;
+    }
     report.notes.append(&mut cx.notes);
     let mut net = cx.net;
     let inner = net.live(node);
@@ -279,6 +294,7 @@ fn import(
     }
     let (graph, weights) = emit::emit(net, node)?;
     report.shape = graph.input_dims();
+    report.bytes = input.bytes;
     report.output = shape.dims();
     report.dynamic = report::dynamic_layers(&graph);
     Ok(Imported { graph, weights, tau, report, metadata: BTreeMap::new() })
