@@ -30,6 +30,20 @@ impl Slot {
     }
 }
 
+/// A value in the arena: a map whose pixels are `step` elements apart, from the first element of the first pixel to the
+/// last element of the last one. A vector is one pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) slot: Slot,
+    pub(crate) step: usize,
+}
+
+impl View {
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
+        self.slot.range()
+    }
+}
+
 /// The slot of each value, and the number of elements of the arena that holds them all.
 pub(crate) fn place(lives: &[Life]) -> (Vec<Slot>, usize) {
     let mut order: Vec<usize> = (0..lives.len()).collect();
