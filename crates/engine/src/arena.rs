@@ -18,7 +18,7 @@ pub(crate) struct Life {
 }
 
 /// A range of the arena, in elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot {
     pub(crate) offset: usize,
     pub(crate) len: usize,

@@ -1,5 +1,7 @@
 //! Compilation of a network: which kernels run, in which order, on which slots of one arena.
 
+use std::collections::BTreeSet;
+
 use dyconv_graph::{Graph, Op, Parameter, Shape, TensorSource};
 use dyconv_kernels::{Isa, PrefetchRange, Storage, advise_huge_pages};
 
@@ -273,23 +275,25 @@ fn tail(kernels: &[Kernel], shapes: &[Shape]) -> usize {
 
 /// Slots that steps from `tail` on, or the output, read before one of these steps has written them.
 fn carried(steps: &[PlanStep], tail: usize, output: Slot) -> Vec<Slot> {
-    let mut carried: Vec<Slot> = Vec::new();
-    let mut written: Vec<Slot> = Vec::new();
-    let mut reads = |slot: Slot, written: &[Slot]| {
-        if slot.len > 0 && !written.contains(&slot) && !carried.contains(&slot) {
-            carried.push(slot);
+    let mut carried: BTreeSet<Slot> = BTreeSet::new();
+    let mut written: BTreeSet<Slot> = BTreeSet::new();
+    let mut reads = |slot: Slot, written: &BTreeSet<Slot>| {
+        if slot.len > 0 && !written.contains(&slot) {
+            carried.insert(slot);
         }
     };
     for step in &steps[tail..] {
         step.inputs.iter().for_each(|view| reads(view.slot, &written));
-        written.push(step.output.slot);
+        written.insert(step.output.slot);
         match step.kernel {
             Kernel::Mean { .. } => reads(step.sums, &written),
-            _ => written.push(step.sums),
+            _ => {
+                written.insert(step.sums);
+            }
         }
     }
     reads(output, &written);
-    carried
+    carried.into_iter().collect()
 }
 
 /// Lifetimes of the partial sums: until the last mean of them is computed.

@@ -8,6 +8,9 @@
 use crate::kernel::Kernel;
 use crate::lowered::{Lowered, Step};
 
+/// How many concatenations are tried as home of a value: a limit for graphs that only cost time.
+const TRIES: usize = 16;
+
 /// Where a value lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Home {
@@ -20,14 +23,23 @@ pub(crate) struct Home {
 /// Where the value of each step lives.
 pub(crate) fn homes(lowered: &Lowered, kernels: &[Kernel]) -> Vec<Home> {
     let steps = &lowered.steps;
-    let mut readers = vec![Vec::new(); steps.len()];
+    let mut readers: Vec<Vec<(usize, usize)>> = vec![Vec::new(); steps.len()];
     for (i, step) in steps.iter().enumerate() {
         for (position, input) in step.inputs.iter().enumerate() {
-            readers[*input].push((i, position));
+            // How often a concatenation reads a value does not matter.
+            if position < 4 || readers[*input].last().is_none_or(|(reader, _)| *reader != i) {
+                readers[*input].push((i, position));
+            }
         }
     }
-    let mut choice =
-        Choice { lowered, kernels, readers, sliced: vec![None; steps.len()], home: vec![None; steps.len()] };
+    let mut choice = Choice {
+        lowered,
+        kernels,
+        readers,
+        sliced: vec![None; steps.len()],
+        home: vec![None; steps.len()],
+        tries: vec![TRIES; steps.len()],
+    };
     choice.slice();
     choice.concatenate();
     (0..steps.len()).map(|i| choice.of(i)).collect()
@@ -41,6 +53,8 @@ struct Choice<'a> {
     /// For slices that are not copied: their first channel. Their input is not one of them.
     sliced: Vec<Option<usize>>,
     home: Vec<Option<Home>>,
+    /// How many more concatenations may be tried as home.
+    tries: Vec<usize>,
 }
 
 impl Choice<'_> {
@@ -96,9 +110,10 @@ impl Choice<'_> {
             let Home { root, mut channel } = self.of(i);
             for (position, channels) in channels.iter().enumerate() {
                 let input = self.step(i).inputs[position];
-                if self.may_live_in(input, root) {
+                if self.tries[input] > 0 && self.may_live_in(input, root) {
                     self.home[input] = Some(Home { root, channel });
                 }
+                self.tries[input] = self.tries[input].saturating_sub(1);
                 channel += channels;
             }
         }
