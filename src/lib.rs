@@ -16,8 +16,9 @@
 //!
 //! The modules give access to the parts: [`graph`] describes networks, [`models`] has the architectures, [`file`](mod@file) the
 //! model file, [`engine`] compiles and runs, [`data`] loads images, [`metrics`] scores. With the feature `train`, `nn` has the
-//! Burn layers and `train` the training loop; only these two show types of Burn, whose version is pinned. Without default
-//! features nothing that only the program needs is built.
+//! Burn layers and `train` the training loop; only these two show types of Burn, whose version is pinned. With the features
+//! `torch` and `onnx`, the modules of these names read and write state dicts of PyTorch and ONNX files. Without default features
+//! nothing that only the program needs is built.
 #![forbid(unsafe_code)]
 
 pub use dyconv_predict::{
@@ -34,6 +35,10 @@ pub use dyconv_metrics as metrics;
 pub use dyconv_models as models;
 #[cfg(feature = "train")]
 pub use dyconv_nn as nn;
+#[cfg(feature = "onnx")]
+pub use dyconv_onnx as onnx;
 pub use dyconv_task as task;
+#[cfg(feature = "torch")]
+pub use dyconv_torch as torch;
 #[cfg(feature = "train")]
 pub use dyconv_train as train;

@@ -2,10 +2,10 @@
 
     python compare.py [--dyconv PATH] [--networks mobilenet_v2_x1_0,…] [--threads 1] [--batch 1] [--rounds 10] [--json OUT]
 
-Needs safetensors, numpy, onnx, onnxruntime and openvino. Every candidate's answer is compared with dyconv's oracle before
-it is timed. A round gives each candidate a short burst, in an order that is reversed from round to round; a cell is the
-median over the rounds of the burst's median, with the fastest burst in brackets, in milliseconds for one image of the
-batch.
+Needs numpy, onnxruntime and openvino, which read what `dyconv export` writes. Every candidate's answer is compared with
+dyconv's oracle before it is timed. A round gives each candidate a short burst, in an order that is reversed from round
+to round; a cell is the median over the rounds of the burst's median, with the fastest burst in brackets, in
+milliseconds for one image of the batch.
 """
 import argparse
 import json
@@ -22,7 +22,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--dyconv", default="target/release/dyconv")
 parser.add_argument("--networks", default="mobilenet_v2_x1_0,mobilenet_v3_small,resnet18")
 parser.add_argument("--threads", type=int, default=1)
-parser.add_argument("--batch", type=int, default=1, help="images at a time; above 1 the peers get a grouped convolution")
+parser.add_argument("--batch", type=int, default=1, help="images at a time; above 1 the peers get only the portable form")
 parser.add_argument("--rounds", type=int, default=10)
 parser.add_argument("--seconds", type=float, default=0.25, help="length of a burst")
 parser.add_argument("--json", default=None)
@@ -30,11 +30,8 @@ arguments = parser.parse_args()
 os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
 
 import numpy as np
-import onnx
 import onnxruntime
 import openvino
-
-from model_to_onnx import convert
 
 SIDE = 224
 
@@ -90,10 +87,12 @@ def candidates(name, folder, x):
         expected = np.load(folder / "y.npy")
         found["dyconv f32", kind] = lambda model=model: dyconv_burst(model, "f32")
         found["dyconv bf16", kind] = lambda model=model: dyconv_burst(model, "bf16")
-        for mix in ["matmul"] if kind == "static" or arguments.batch > 1 else ["matmul", "sum"]:
-            path = str(folder / f"{network}-{mix}.onnx")
-            convert(str(model), path, mix, arguments.batch)
-            suffix = " (sum)" if mix == "sum" else ""
+        # A static network has one form; the exact form of a dynamic one is for one image.
+        forms = [None] if kind == "static" else ["portable"] if arguments.batch > 1 else ["exact", "portable"]
+        for form in forms:
+            path = str(folder / f"{network}-{form}.onnx")
+            dyconv("export", model, "--onnx", path, "--batch", arguments.batch, *(["--form", form] if form else []))
+            suffix = " (portable)" if form == "portable" else ""
             for label, run, tolerance in [
                 ("ONNX Runtime" + suffix, ort(path), 1e-4),
                 ("OpenVINO f32" + suffix, ov(path, "f32"), 1e-4),

@@ -2,15 +2,22 @@
 
 use arbitrary::{Result, Unstructured};
 use dyconv::graph::{
-    Activation, Builder, Conv2d, ConvTranspose2d, Gate, Graph, GraphError, Linear, MixConv, MixLinear, NodeId, Op,
-    Pool2d, Router, Shape,
+    Activation, AvgPool2d, Builder, Conv2d, ConvTranspose2d, Gate, Graph, GraphError, Linear, MixConv, MixLinear,
+    NodeId, Op, Pool2d, Router, Shape, UpsampleMode,
 };
 
 /// Sizes on both sides of sixteen lanes.
 const CHANNELS: [usize; 17] = [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 24, 31, 32, 33, 40, 64, 65];
 const SIDES: [usize; 13] = [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 16, 19, 24];
-const ACTIVATIONS: [Activation; 5] =
-    [Activation::Relu, Activation::Relu6, Activation::HardSwish, Activation::HardSigmoid, Activation::Sigmoid];
+const ACTIVATIONS: [Activation; 7] = [
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::HardSwish,
+    Activation::HardSigmoid,
+    Activation::Sigmoid,
+    Activation::Silu,
+    Activation::Gelu,
+];
 
 /// A network of up to twelve nodes and what joins their ends; none where the bytes fit no network.
 pub fn graph(u: &mut Unstructured) -> Result<Option<Graph>> {
@@ -62,7 +69,7 @@ fn map(
     [channels, height, width]: [usize; 3],
     live: &[NodeId],
 ) -> Result<Option<NodeId>> {
-    let op = match u.int_in_range(0..=13u8)? {
+    let op = match u.int_in_range(0..=21u8)? {
         0 | 1 => Op::Conv(conv(u, channels, height, width)?),
         2 | 3 => {
             let kernels = u.int_in_range(1..=9)?;
@@ -90,9 +97,23 @@ fn map(
             let kernel = [u.int_in_range(1..=4)?, u.int_in_range(1..=4)?];
             let stride = [u.int_in_range(1..=3)?, u.int_in_range(1..=3)?];
             let padding = [u.int_in_range(0..=kernel[0] / 2)?, u.int_in_range(0..=kernel[1] / 2)?];
-            Op::MaxPool(Pool2d { kernel, stride, padding })
+            let end_padding = end_padding(u, padding, [kernel[0] - 1, kernel[1] - 1])?;
+            let pool = Pool2d { kernel, stride, padding, end_padding };
+            match u.int_in_range(0..=2u8)? {
+                0 => Op::MaxPool(pool),
+                n => Op::AvgPool(AvgPool2d { pool, count_padding: n == 1 }),
+            }
         }
-        12 => Op::Upsample { scale: u.int_in_range(1..=4)? },
+        12 => {
+            let mode = if u.arbitrary()? { UpsampleMode::Bilinear } else { UpsampleMode::Nearest };
+            Op::Upsample { scale: u.int_in_range(1..=4)?, mode }
+        }
+        13 => Op::LeakyRelu { slope: 0.25 },
+        14 => return Ok(b.push(name, Op::Mul, &[x, alike(u, b, x, live)?]).ok()),
+        15 | 16 => return concat(u, b, name, x, live),
+        17 | 18 => slice(u, channels)?,
+        19 => Op::ChannelShuffle { groups: u.int_in_range(1..=4)? },
+        20 => Op::Flatten,
         _ => Op::Dropout { rate: 0.2 },
     };
     Ok(b.push(name, op, &[x]).ok())
@@ -100,7 +121,7 @@ fn map(
 
 /// A node behind a vector.
 fn vector(u: &mut Unstructured, b: &mut Builder, name: &str, x: NodeId, live: &[NodeId]) -> Result<Option<NodeId>> {
-    let op = match u.int_in_range(0..=4u8)? {
+    let op = match u.int_in_range(0..=8u8)? {
         0 => Op::Linear(Linear { out_features: u.int_in_range(1..=70)?, bias: u.arbitrary()? }),
         1 => {
             let kernels = u.int_in_range(1..=6)?;
@@ -111,6 +132,10 @@ fn vector(u: &mut Unstructured, b: &mut Builder, name: &str, x: NodeId, live: &[
         }
         2 => Op::Softmax,
         3 => Op::Activation(*u.choose(&ACTIVATIONS)?),
+        4 => Op::LeakyRelu { slope: -0.5 },
+        5 => return Ok(b.push(name, Op::Mul, &[x, alike(u, b, x, live)?]).ok()),
+        6 => return concat(u, b, name, x, live),
+        7 => slice(u, b.shape(x).channels())?,
         _ => return Ok(b.push(name, Op::Add, &[x, alike(u, b, x, live)?]).ok()),
     };
     Ok(b.push(name, op, &[x]).ok())
@@ -120,6 +145,34 @@ fn vector(u: &mut Unstructured, b: &mut Builder, name: &str, x: NodeId, live: &[
 fn alike(u: &mut Unstructured, b: &Builder, x: NodeId, live: &[NodeId]) -> Result<NodeId> {
     let same: Vec<NodeId> = live.iter().copied().filter(|y| b.shape(*y) == b.shape(x)).collect();
     u.choose(&same).copied()
+}
+
+/// Two to four nodes of equal height and width behind each other.
+fn concat(u: &mut Unstructured, b: &mut Builder, name: &str, x: NodeId, live: &[NodeId]) -> Result<Option<NodeId>> {
+    let sides = |y: NodeId| match b.shape(y) {
+        Shape::Map([_, height, width]) => Some([height, width]),
+        Shape::Vector(_) => None,
+    };
+    let fitting: Vec<NodeId> = live.iter().copied().filter(|y| sides(*y) == sides(x)).collect();
+    let mut inputs = vec![x];
+    for _ in 0..u.int_in_range(1..=3)? {
+        inputs.push(*u.choose(&fitting)?);
+    }
+    Ok(b.push(name, Op::Concat, &inputs).ok())
+}
+
+fn slice(u: &mut Unstructured, of: usize) -> Result<Op> {
+    let start = u.int_in_range(0..=of - 1)?;
+    Ok(Op::Slice { start, channels: u.int_in_range(1..=of - start)? })
+}
+
+/// Padding at the end that differs from that at the beginning, or nothing.
+fn end_padding(u: &mut Unstructured, padding: [usize; 2], most: [usize; 2]) -> Result<Option<[usize; 2]>> {
+    if u.ratio(3, 4)? {
+        return Ok(None);
+    }
+    let end = [u.int_in_range(0..=most[0])?, u.int_in_range(0..=most[1])?];
+    Ok((end != padding).then_some(end))
 }
 
 fn conv(u: &mut Unstructured, channels: usize, height: usize, width: usize) -> Result<Conv2d> {
@@ -144,11 +197,14 @@ fn conv(u: &mut Unstructured, channels: usize, height: usize, width: usize) -> R
         4 => Ok(2),
         _ => u.int_in_range(1..=5),
     };
+    let padding = [u.int_in_range(0..=4)?, u.int_in_range(0..=4)?];
+    let end_padding = end_padding(u, padding, [4, 4])?;
     Ok(Conv2d {
         out_channels,
         kernel,
         stride: [step(u)?, step(u)?],
-        padding: [u.int_in_range(0..=4)?, u.int_in_range(0..=4)?],
+        padding,
+        end_padding,
         dilation: [step(u)?, step(u)?],
         groups,
         bias: u.arbitrary()?,

@@ -115,6 +115,7 @@ every_model! {
     resnet10: "resnet10",
     resnet18: "resnet18",
     resnet50: "resnet50",
+    efficientnet_lite0: "efficientnet_lite0",
 }
 
 macro_rules! every_pose_network {
@@ -154,6 +155,8 @@ every_pose_network! {
     pose_resnet18_b: "resnet18_b",
     pose_resnet50_a: "resnet50_a",
     pose_resnet50_b: "resnet50_b",
+    pose_efficientnet_lite0_a: "efficientnet_lite0_a",
+    pose_efficientnet_lite0_b: "efficientnet_lite0_b",
 }
 
 #[test]

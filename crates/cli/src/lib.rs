@@ -6,15 +6,18 @@
 
 #[cfg(feature = "train")]
 mod ablate;
+mod answers;
 mod bank;
 mod bench;
 #[cfg(feature = "train")]
 mod compare;
 mod cost;
 mod eval;
+mod export;
 mod file_size;
 mod held_out;
 mod hints;
+mod import;
 #[cfg(feature = "train")]
 mod inspect;
 #[cfg(feature = "train")]
@@ -39,6 +42,8 @@ mod recipes;
 mod run;
 #[cfg(feature = "train")]
 mod scores;
+mod settings;
+mod skeleton;
 mod stream;
 mod table;
 mod text;
@@ -72,6 +77,8 @@ use crate::text::printable;
   dyconv ablate --data photos --grid kernels=1,2,4 --seeds 5 --out runs/kernels
   dyconv compare runs/kernels runs/warm         finished runs over seeds, with Welch's t and p
   dyconv make-figures --out figures             persons with joints, to train a keypoint network on
+  dyconv import resnet18.pth --out resnet18.safetensors         a network of PyTorch, timm or ONNX
+  dyconv export resnet18.safetensors --onnx resnet18.onnx       and back
   dyconv models                                 every architecture with its cost
 
 Results go to standard output, progress to standard error. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
@@ -88,6 +95,8 @@ enum Verb {
     Eval(eval::Args),
     Predict(predict::Args),
     Run(run::Args),
+    Import(import::Args),
+    Export(export::Args),
     Models(models::Args),
     #[cfg(feature = "train")]
     Ablate(ablate::Args),
@@ -120,6 +129,8 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Eval(args) => eval::run(&args),
         Verb::Predict(args) => predict::run(&args),
         Verb::Run(args) => run::run(&args),
+        Verb::Import(args) => import::run(&args),
+        Verb::Export(args) => export::run(&args),
         Verb::Models(args) => models::run(&args),
         #[cfg(feature = "train")]
         Verb::Ablate(args) => ablate::run(&args),

@@ -1,10 +1,12 @@
 //! Architecture options as flags.
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use clap::Args;
 use dyconv_graph::Graph;
 use dyconv_models::{ModelName, Options, build};
 use toml::{Table, Value};
+
+use crate::settings;
 
 /// Architecture options that `cost`, `new` and `bench` share. Those that are also in a recipe are shorthands for `--set
 /// model.KEY=VALUE`.
@@ -88,14 +90,8 @@ impl ModelArgs {
             ("head_width", self.head_width.map(Value::from)),
         ];
         let mut model: Table = flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
-        for table in &self.set {
-            match table.iter().next() {
-                Some((key, Value::Table(given))) if key == "model" => overlay(&mut model, given),
-                Some((key, _)) => bail!("--set {key}: only options of the network can be set here: model.KEY=VALUE"),
-                None => {}
-            }
-        }
-        Value::Table(model).try_into().map_err(|e| anyhow!("--set: {}", e.to_string().trim_end().replace('\n', " ")))
+        settings::apply(&mut model, &self.set, "model", "options of the network")?;
+        Value::Table(model).try_into().map_err(|e| anyhow!("--set: {}", settings::one_line(&e)))
     }
 }
 
@@ -104,24 +100,12 @@ fn whole(n: usize) -> Value {
     Value::Integer(i64::try_from(n).unwrap_or(i64::MAX))
 }
 
-/// Overrides the values of `base` with those of `change`, table by table.
-fn overlay(base: &mut Table, change: &Table) {
-    for (key, value) in change {
-        match (base.get_mut(key), value) {
-            (Some(Value::Table(base)), Value::Table(change)) => overlay(base, change),
-            (_, value) => drop(base.insert(key.clone(), value.clone())),
-        }
-    }
-}
-
-/// Parses `model.gate=sigmoid` to a table; a bare word is a string.
 fn setting(text: &str) -> Result<Table, String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, e.g. model.min_hidden=8")?;
-    let parsed = format!("{key} = {value}").parse().or_else(|_| format!("{key} = {}", Value::from(value)).parse());
-    parsed.map_err(|_| format!("`{key}` is no key of a recipe"))
+    settings::parse(text, "model.min_hidden=8")
 }
 
-fn image_size(text: &str) -> Result<[usize; 2], String> {
+/// Parses `224` or `128x96`.
+pub fn image_size(text: &str) -> Result<[usize; 2], String> {
     let side = |text: &str| text.parse::<usize>().map_err(|_| format!("`{text}` is no number of pixels"));
     match text.split_once('x') {
         Some((height, width)) => Ok([side(height)?, side(width)?]),

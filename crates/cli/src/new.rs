@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use dyconv_file::{MAX_FILE_BYTES, Model, Provenance};
 use dyconv_graph::{Init, RouterInit, cost, init};
 use dyconv_models::ModelName;
@@ -11,6 +11,7 @@ use dyconv_task::{Preprocessing, Skeleton, Task};
 use crate::memory;
 use crate::model_args::ModelArgs;
 use crate::output::{print, thousands};
+use crate::skeleton;
 
 /// Write an untrained model file that other tools can fill with weights
 #[derive(clap::Args)]
@@ -57,13 +58,7 @@ impl Args {
         }
         let skeleton = match &self.skeleton {
             None => Skeleton::coco(),
-            Some(path) => {
-                let text =
-                    std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-                let skeleton: Skeleton = toml::from_str(&text).with_context(|| path.display().to_string())?;
-                skeleton.check().map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
-                skeleton
-            }
+            Some(path) => skeleton::read(path)?,
         };
         let (given, asked) = (skeleton.joints.len(), self.model.joints);
         ensure!(given == asked, "the skeleton has {given} joints, --joints asks for {asked}; give both");

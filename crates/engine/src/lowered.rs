@@ -4,8 +4,10 @@
 //! the factors to multiply into it.
 
 use dyconv_graph::{
-    Activation, Conv2d, ConvTranspose2d, Cost, Graph, Linear, Node, Op, Pool2d, Shape, TensorSource, WeightsError, cost,
+    Activation, AvgPool2d, Conv2d, ConvTranspose2d, Cost, Graph, Linear, Node, Op, Pool2d, Shape, TensorSource,
+    UpsampleMode, WeightsError, cost,
 };
+use dyconv_kernels::chw_to_hwc;
 
 /// A network as a list of steps in execution order; step 0 is the input.
 #[derive(Debug, Clone)]
@@ -52,7 +54,15 @@ impl Step {
             | StepOp::GlobalAvgPool
             | StepOp::Mean
             | StepOp::MaxPool(_)
+            | StepOp::AvgPool(_)
             | StepOp::Upsample { .. }
+            | StepOp::LeakyRelu { .. }
+            | StepOp::Mul { .. }
+            | StepOp::Concat
+            | StepOp::Slice { .. }
+            | StepOp::Flatten
+            | StepOp::ChannelShuffle { .. }
+            | StepOp::Interleave
             | StepOp::Dropout => Ok(()),
         }
     }
@@ -72,7 +82,15 @@ impl Step {
             | StepOp::GlobalAvgPool
             | StepOp::Mean
             | StepOp::MaxPool(_)
+            | StepOp::AvgPool(_)
             | StepOp::Upsample { .. }
+            | StepOp::LeakyRelu { .. }
+            | StepOp::Mul { .. }
+            | StepOp::Concat
+            | StepOp::Slice { .. }
+            | StepOp::Flatten
+            | StepOp::ChannelShuffle { .. }
+            | StepOp::Interleave
             | StepOp::Dropout => {}
         }
     }
@@ -106,10 +124,30 @@ pub(crate) enum StepOp {
     /// The global average pool of a step that writes its partial sums.
     Mean,
     MaxPool(Pool2d),
+    AvgPool(AvgPool2d),
     Upsample {
         scale: usize,
+        mode: UpsampleMode,
         activation: Option<Activation>,
     },
+    LeakyRelu {
+        slope: f32,
+    },
+    Mul {
+        activation: Option<Activation>,
+    },
+    Concat,
+    /// Some of the channels.
+    Slice {
+        start: usize,
+        channels: usize,
+    },
+    Flatten,
+    ChannelShuffle {
+        groups: usize,
+    },
+    /// The channels of two inputs in turn.
+    Interleave,
     Dropout,
 }
 
@@ -139,6 +177,8 @@ pub(crate) struct Layer<S> {
     pub(crate) scaled: bool,
     /// Whether it reads a residual.
     pub(crate) residual: bool,
+    /// Channels and pixels of its input, if it is a linear layer that reads a map as if it were flattened.
+    pub(crate) flattens: Option<[usize; 2]>,
 }
 
 impl<S> Layer<S> {
@@ -183,7 +223,16 @@ impl Layer<Conv2d> {
 impl Layer<Linear> {
     fn load(&mut self, weights: &dyn TensorSource, room: &mut Vec<f32>) -> Result<(), WeightsError> {
         let runs = self.kernels * self.spec.out_features;
-        self.read(weights, room, 1, |len| len / runs)
+        self.read(weights, room, 1, |len| len / runs)?;
+        if let Some([channels, pixels]) = self.flattens {
+            // Weights are in the order `[C, H, W]`, and the map is `[H, W, C]`.
+            let mut row = vec![0.0; channels * pixels];
+            for weights in self.weight.chunks_exact_mut(channels * pixels) {
+                chw_to_hwc(channels, weights, &mut row);
+                weights.copy_from_slice(&row);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -255,7 +304,14 @@ fn lower_op(node: &Node, weights: &dyn TensorSource) -> Result<StepOp, WeightsEr
         Op::Scale => StepOp::Scale { activation: None },
         Op::GlobalAvgPool => StepOp::GlobalAvgPool,
         Op::MaxPool(pool) => StepOp::MaxPool(pool.clone()),
-        Op::Upsample { scale } => StepOp::Upsample { scale: *scale, activation: None },
+        Op::AvgPool(pool) => StepOp::AvgPool(pool.clone()),
+        Op::Upsample { scale, mode } => StepOp::Upsample { scale: *scale, mode: *mode, activation: None },
+        Op::LeakyRelu { slope } => StepOp::LeakyRelu { slope: *slope },
+        Op::Mul => StepOp::Mul { activation: None },
+        Op::Concat => StepOp::Concat,
+        Op::Slice { start, channels } => StepOp::Slice { start: *start, channels: *channels },
+        Op::Flatten => StepOp::Flatten,
+        Op::ChannelShuffle { groups } => StepOp::ChannelShuffle { groups: *groups },
         Op::Dropout { .. } => StepOp::Dropout,
     })
 }
@@ -281,5 +337,6 @@ fn layer<S>(spec: S, kernels: usize, tensor: String, mixes: bool) -> Layer<S> {
         mixes,
         scaled: false,
         residual: false,
+        flattens: None,
     }
 }

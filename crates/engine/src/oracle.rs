@@ -3,7 +3,9 @@
 //! The compiled plan is tested against this, so they share no code. The mixed kernel of a dynamic layer is computed
 //! explicitly for every sample.
 
-use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Graph, Node, Op, Pool2d, Shape, Weights};
+use dyconv_graph::{
+    Activation, AvgPool2d, Conv2d, ConvTranspose2d, Graph, Node, Op, Pool2d, Shape, UpsampleMode, Weights,
+};
 
 use crate::error::{EngineError, check_len, check_tau};
 use crate::memory::check_memory;
@@ -65,17 +67,18 @@ fn evaluate(
                 let len = graph.node(input).shape.elements();
                 (&values[input.index()][n * len..][..len], graph.node(input).shape)
             };
-            let second = if node.inputs.len() > 1 { sample(1).0 } else { &[] };
-            let (x, shape) = sample(0);
-            value.extend(apply(node, weights, f64::from(tau), x, shape, second));
+            let inputs: Vec<(&[f64], Shape)> = (0..node.inputs.len()).map(sample).collect();
+            value.extend(apply(node, weights, f64::from(tau), &inputs));
         }
         values[i] = value;
     }
     Ok(values)
 }
 
-/// Computes one node for one sample: first input `x` of shape `shape`, second input `z`.
-fn apply(node: &Node, weights: &Weights, tau: f64, x: &[f64], shape: Shape, z: &[f64]) -> Vec<f64> {
+/// Computes one node for one sample of its inputs.
+fn apply(node: &Node, weights: &Weights, tau: f64, inputs: &[(&[f64], Shape)]) -> Vec<f64> {
+    let (x, shape) = inputs[0];
+    let z = inputs.get(1).map_or(&[][..], |(z, _)| z);
     let tensor = |name: &str| -> Vec<f64> {
         weights.get(&format!("{}.{name}", node.name)).data.iter().map(|v| f64::from(*v)).collect()
     };
@@ -113,7 +116,24 @@ fn apply(node: &Node, weights: &Weights, tau: f64, x: &[f64], shape: Shape, z: &
             x.chunks(shape.pixels()).map(|map| map.iter().sum::<f64>() / shape.pixels() as f64).collect()
         }
         Op::MaxPool(pool) => max_pool(pool, x, shape, node.shape),
-        Op::Upsample { scale } => upsample(*scale, x, shape),
+        Op::AvgPool(pool) => avg_pool(pool, x, shape, node.shape),
+        Op::Upsample { scale, mode: UpsampleMode::Bilinear } => upsample(*scale, x, shape),
+        Op::Upsample { scale, mode: UpsampleMode::Nearest } => {
+            let [c, h, w] = sides(shape);
+            let pixel = |channel, oy: usize, ox: usize| x[(channel * h + oy / scale) * w + ox / scale];
+            let row = |channel, oy| (0..w * scale).map(move |ox| pixel(channel, oy, ox));
+            (0..c).flat_map(|channel| (0..h * scale).flat_map(move |oy| row(channel, oy))).collect()
+        }
+        Op::LeakyRelu { slope } => x.iter().map(|v| if *v < 0.0 { v * f64::from(*slope) } else { *v }).collect(),
+        Op::Mul => x.iter().zip(z).map(|(a, b)| a * b).collect(),
+        Op::Concat => inputs.iter().flat_map(|(x, _)| x.iter().copied()).collect(),
+        Op::Slice { start, channels } => x[start * shape.pixels()..(start + channels) * shape.pixels()].to_vec(),
+        Op::Flatten => x.to_vec(),
+        Op::ChannelShuffle { groups } => {
+            let (pixels, members) = (shape.pixels(), shape.channels() / groups);
+            let from = |o: usize| (o % groups) * members + o / groups;
+            (0..shape.channels()).flat_map(|o| x[from(o) * pixels..][..pixels].iter().copied()).collect()
+        }
         Op::Dropout { .. } => x.to_vec(),
     }
 }
@@ -233,12 +253,28 @@ fn linear(weight: &[f64], bias: &[f64], x: &[f64], outputs: usize) -> Vec<f64> {
 }
 
 fn max_pool(pool: &Pool2d, x: &[f64], input: Shape, output: Shape) -> Vec<f64> {
+    let larger = |best: f64, v: f64| if v > best || v.is_nan() { v } else { best };
+    windows(pool, x, input, output, &|values| values.iter().copied().fold(f64::NEG_INFINITY, larger))
+}
+
+fn avg_pool(spec: &AvgPool2d, x: &[f64], input: Shape, output: Shape) -> Vec<f64> {
+    let [kh, kw] = spec.pool.kernel;
+    let mean = |values: &[f64]| {
+        let count = if spec.count_padding { kh * kw } else { values.len() };
+        values.iter().sum::<f64>() / count as f64
+    };
+    windows(&spec.pool, x, input, output, &mean)
+}
+
+/// Calls `of` with the values of each window that lie inside the map.
+fn windows(pool: &Pool2d, x: &[f64], input: Shape, output: Shape, of: &dyn Fn(&[f64]) -> f64) -> Vec<f64> {
     let ([_, h, w], [c, oh, ow]) = (sides(input), sides(output));
     let mut y = Vec::with_capacity(c * oh * ow);
+    let mut values = Vec::new();
     for channel in 0..c {
         for oy in 0..oh {
             for ox in 0..ow {
-                let mut best = f64::NEG_INFINITY;
+                values.clear();
                 for iy in oy * pool.stride[0]..oy * pool.stride[0] + pool.kernel[0] {
                     for ix in ox * pool.stride[1]..ox * pool.stride[1] + pool.kernel[1] {
                         let inside = iy >= pool.padding[0]
@@ -246,14 +282,11 @@ fn max_pool(pool: &Pool2d, x: &[f64], input: Shape, output: Shape) -> Vec<f64> {
                             && iy < h + pool.padding[0]
                             && ix < w + pool.padding[1];
                         if inside {
-                            let v = x[(channel * h + iy - pool.padding[0]) * w + ix - pool.padding[1]];
-                            if v > best || v.is_nan() {
-                                best = v;
-                            }
+                            values.push(x[(channel * h + iy - pool.padding[0]) * w + ix - pool.padding[1]]);
                         }
                     }
                 }
-                y.push(best);
+                y.push(of(&values));
             }
         }
     }
@@ -268,6 +301,8 @@ fn activation(function: Activation, x: f64) -> f64 {
         Activation::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
         Activation::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
         Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Gelu => 0.5 * x * libm::erfc(-x / std::f64::consts::SQRT_2),
     }
 }
 
@@ -310,7 +345,7 @@ mod tests {
 
         let mut b = Builder::new([1, 1, 2]).unwrap();
         let x = b.input();
-        let y = b.push("up", Op::Upsample { scale: 2 }, &[x]).unwrap();
+        let y = b.push("up", Op::Upsample { scale: 2, mode: UpsampleMode::Bilinear }, &[x]).unwrap();
         let graph = b.finish(y).unwrap();
         let answer = run(&graph, &Weights::default(), 1.0, &[0.0, 4.0], 1).unwrap();
         assert_eq!(answer, [0.0, 1.0, 3.0, 4.0, 0.0, 1.0, 3.0, 4.0]);

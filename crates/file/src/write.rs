@@ -17,16 +17,7 @@ impl Model {
     /// If the weights do not fit the graph, or the header would exceed 16 MiB: such a file could not be read.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ModelFileErrorKind> {
         self.weights.check(&self.graph)?;
-        let header = Header {
-            version: VERSION,
-            tau: self.tau,
-            preprocessing: self.preprocessing.clone(),
-            task: self.task.clone(),
-            provenance: self.provenance.clone(),
-            graph: self.graph.clone(),
-        };
-        header.check()?;
-        let json = serde_json::to_string(&header).map_err(|e| ModelFileErrorKind::Header(e.to_string()))?;
+        let json = self.header_json()?;
         let tensors: Vec<(&String, &Vec<usize>, Vec<u8>)> = self
             .weights
             .0
@@ -42,5 +33,24 @@ impl Model {
             .map_err(|e| ModelFileErrorKind::Container(e.to_string()))?;
         check_header_length(&bytes)?;
         Ok(bytes)
+    }
+}
+
+impl<W> Model<W> {
+    /// The JSON that describes the model in its file: everything but the weights, which are not looked at.
+    ///
+    /// # Errors
+    /// If it describes an impossible model.
+    pub fn header_json(&self) -> Result<String, ModelFileErrorKind> {
+        let header = Header {
+            version: VERSION,
+            tau: self.tau,
+            preprocessing: self.preprocessing.clone(),
+            task: self.task.clone(),
+            provenance: self.provenance.clone(),
+            graph: self.graph.clone(),
+        };
+        header.check()?;
+        serde_json::to_string(&header).map_err(|e| ModelFileErrorKind::Header(e.to_string()))
     }
 }

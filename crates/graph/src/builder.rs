@@ -41,11 +41,12 @@ impl Builder {
         self.nodes[id.0].shape
     }
 
-    /// Adds a node.
+    /// Adds a node. An `end_padding` equal to the `padding` is left out, so that equal ops compare equal.
     ///
     /// # Errors
     /// If the name is taken or empty, the shapes do not fit the op, or one sample would take absurdly many operations.
     pub fn push(&mut self, name: &str, op: Op, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
+        let op = op.normalized();
         if name.is_empty()
             || name.len() > 200
             || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
@@ -87,7 +88,7 @@ impl Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::{Activation, Conv2d, ConvTranspose2d, Linear, MixConv, Pool2d};
+    use crate::op::{Activation, Conv2d, ConvTranspose2d, Linear, MixConv, Pool2d, UpsampleMode};
     use proptest::prelude::*;
 
     fn message(op: Op, input: [usize; 3]) -> String {
@@ -109,9 +110,9 @@ mod tests {
         assert!(message(Op::BatchNorm { eps: f32::NAN }, [3, 8, 8]).contains("eps must be positive"));
         assert!(message(Op::Dropout { rate: 1.0 }, [3, 8, 8]).contains("rate"));
         assert!(message(Op::Add, [3, 8, 8]).contains("takes 2 inputs, got 1"));
-        let pool = Pool2d { kernel: [2, 2], stride: [2, 2], padding: [2, 2] };
-        assert!(message(Op::MaxPool(pool), [3, 8, 8]).contains("more than half the window"));
-        let pool = Pool2d { kernel: [2, 2], stride: [2, 2], padding: [0, usize::MAX] };
+        let pool = Pool2d { padding: [2, 2], ..Pool2d::new(2, 2) };
+        assert!(message(Op::MaxPool(pool), [3, 8, 8]).contains("padding 2 is not smaller than the window 2"));
+        let pool = Pool2d { padding: [0, usize::MAX], ..Pool2d::new(2, 2) };
         assert!(message(Op::MaxPool(pool), [3, 8, 8]).contains("padding must be at most"));
         let deconv = |c: ConvTranspose2d| message(Op::ConvTranspose(c), [6, 8, 8]);
         let two = ConvTranspose2d { stride: [2, 2], ..ConvTranspose2d::new(4, [2, 2]) };
@@ -126,15 +127,44 @@ mod tests {
         assert!(deconv(large).contains("is too large"));
         let large = Conv2d { padding: [256; 2], stride: [256; 2], ..Conv2d::new(65_536, [256; 2]) };
         assert!(conv(large).contains("a bank of 1 kernels of 12884901888 weights is too large"));
-        assert!(message(Op::Upsample { scale: 0 }, [3, 8, 8]).contains("scale must lie in"));
-        assert!(message(Op::Upsample { scale: 2049 }, [3, 8, 8]).contains("output side must lie in"));
-        assert!(message(Op::Upsample { scale: 2000 }, [60_000, 8, 8]).contains("too large"));
+        let upsample = |scale| Op::Upsample { scale, mode: UpsampleMode::Nearest };
+        assert!(message(upsample(0), [3, 8, 8]).contains("scale must lie in"));
+        assert!(message(upsample(2049), [3, 8, 8]).contains("output side must lie in"));
+        assert!(message(upsample(2000), [60_000, 8, 8]).contains("too large"));
+        assert!(message(Op::LeakyRelu { slope: f32::INFINITY }, [3, 8, 8]).contains("slope must be finite"));
+        assert!(message(Op::Slice { start: 2, channels: 2 }, [3, 8, 8]).contains("do not lie within 3 channels"));
+        assert!(message(Op::Slice { start: usize::MAX, channels: 2 }, [3, 8, 8]).contains("within 3 channels"));
+        assert!(message(Op::Slice { start: 0, channels: 0 }, [3, 8, 8]).contains("within 3 channels"));
+        assert!(message(Op::ChannelShuffle { groups: 2 }, [3, 8, 8]).contains("groups 2 must divide the 3 channels"));
+        assert!(message(Op::ChannelShuffle { groups: 0 }, [3, 8, 8]).contains("groups 0 must divide"));
+        assert!(message(Op::Flatten, [16, 256, 256]).contains("features must lie in"));
+        assert!(message(Op::Concat, [3, 8, 8]).contains("takes two or more inputs, got 1"));
+        assert!(message(Op::Mul, [3, 8, 8]).contains("takes 2 inputs, got 1"));
+        let late = Conv2d { end_padding: Some([0, usize::MAX]), ..Conv2d::new(4, [1, 1]) };
+        assert!(conv(late).contains("padding must be at most"));
+        let lost = Conv2d { end_padding: Some([16_384; 2]), stride: [64; 2], ..Conv2d::new(4, [1, 1]) };
+        assert!(conv(lost).contains("nearly all of it zeros"));
         let mut b = Builder::new([3, 8, 8]).unwrap();
         let x = b.input();
         let pooled = b.push("gap", Op::GlobalAvgPool, &[x]).unwrap();
         let mix = MixConv { kernels: 4, conv: Conv2d::new(4, [1, 1]) };
         let error = b.push("mix", Op::MixConv(mix), &[x, pooled]).unwrap_err().to_string();
         assert_eq!(error, "node `mix`: expects one coefficient for each of its 4 kernels, got [3]");
+        let error = b.push("both", Op::Concat, &[x, pooled]).unwrap_err().to_string();
+        assert_eq!(error, "node `both`: expects maps of equal height and width, or vectors, got [3, 8, 8] and [3]");
+        assert!(b.push("mul", Op::Mul, &[x, pooled]).unwrap_err().to_string().contains("expects equal shapes"));
+    }
+
+    #[test]
+    fn the_end_is_padded_as_the_beginning_unless_it_differs() {
+        let mut b = Builder::new([3, 8, 8]).unwrap();
+        let x = b.input();
+        let conv = |end| Op::Conv(Conv2d { padding: [1, 0], end_padding: end, ..Conv2d::new(4, [3, 3]) });
+        let y = b.push("same", conv(Some([1, 0])), &[x]).unwrap();
+        let z = b.push("end", conv(Some([0, 2])), &[y]).unwrap();
+        assert_eq!((b.shape(y), b.shape(z)), (Shape::Map([4, 8, 6]), Shape::Map([4, 7, 6])));
+        let graph = b.finish(z).unwrap();
+        assert_eq!((&graph.node(y).op, &graph.node(z).op), (&conv(None), &conv(Some([0, 2]))));
     }
 
     #[test]
@@ -158,10 +188,10 @@ mod tests {
 
     #[test]
     fn the_time_of_a_node_is_bounded() {
-        let pool = |kernel, padding| Op::MaxPool(Pool2d { kernel: [kernel; 2], stride: [1, 1], padding: [padding; 2] });
+        let pool = |kernel, padding| Op::MaxPool(Pool2d { padding: [padding; 2], ..Pool2d::new(kernel, 1) });
         let error = message(pool(2048, 1024), [3, 2048, 2048]);
         let count = 2048u64 * 2048 * 2049 * 2049 * 3;
-        let expected = format!("windows [3, 2048, 2048] at {} places compare {count} values", 2049 * 2049);
+        let expected = format!("windows [3, 2048, 2048] at {} places read {count} values", 2049 * 2049);
         assert!(error.starts_with("node `n`: ") && error.contains(&expected), "{error}");
         let error = message(Op::Conv(Conv2d { padding: [1; 2], ..Conv2d::new(1024, [3, 3]) }), [1024, 1024, 1024]);
         assert!(error.contains("takes 9895604649984 multiply-adds for one sample, more than 4398046511104"), "{error}");

@@ -123,7 +123,14 @@ fn madds(graph: &Graph, id: NodeId, router: bool) -> Madds {
         | Op::Add
         | Op::Scale
         | Op::MaxPool(_)
+        | Op::AvgPool(_)
         | Op::Upsample { .. }
+        | Op::LeakyRelu { .. }
+        | Op::Mul
+        | Op::Concat
+        | Op::Slice { .. }
+        | Op::Flatten
+        | Op::ChannelShuffle { .. }
         | Op::Dropout { .. } => {}
     }
     madds

@@ -57,7 +57,14 @@ impl Node {
             | Op::Scale
             | Op::GlobalAvgPool
             | Op::MaxPool(_)
+            | Op::AvgPool(_)
             | Op::Upsample { .. }
+            | Op::LeakyRelu { .. }
+            | Op::Mul
+            | Op::Concat
+            | Op::Slice { .. }
+            | Op::Flatten
+            | Op::ChannelShuffle { .. }
             | Op::Dropout { .. } => return None,
         };
         Some(Mixture { kernels, attention: self.inputs[Self::ATTENTION] })

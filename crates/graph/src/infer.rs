@@ -3,7 +3,7 @@
 //! The limits keep all sizes in a graph small enough to compute with, whatever a file claims. They bound the time of a
 //! node and the memory that padding adds.
 
-use crate::op::{Conv2d, ConvTranspose2d, Linear, Op, Pool2d};
+use crate::op::{AvgPool2d, Conv2d, ConvTranspose2d, Linear, Op, Pool2d};
 use crate::shape::Shape;
 
 /// Largest channel count, feature count or kernel-bank size in a graph.
@@ -22,17 +22,21 @@ const MAX_PADDED: usize = 9;
 /// Maximum number of operations of one node for one sample: a minute on a fast CPU. The largest convolutions of
 /// published networks have a fortieth of this.
 const MAX_NODE_OPERATIONS: u64 = 1 << 42;
-/// Maximum number of values that a pool may compare for one sample: three times as many as 3 × 3 windows on the largest
+/// Maximum number of values that a pool may read for one sample: three times as many as 3 × 3 windows on the largest
 /// possible map.
-const MAX_COMPARISONS: u64 = 1 << 36;
+const MAX_POOLED: u64 = 1 << 36;
 /// Maximum number of operations of a whole graph for one sample.
 pub(crate) const MAX_OPERATIONS: u64 = 1 << 46;
 
 impl Op {
     /// Output shape for these input shapes, or a message that says what is wrong with them.
     pub(crate) fn infer(&self, inputs: &[Shape]) -> Result<Shape, String> {
-        if inputs.len() != self.arity() {
-            return Err(format!("`{}` takes {} inputs, got {}", self.name(), self.arity(), inputs.len()));
+        let (expected, fits) = match self.arity() {
+            Some(n) => (n.to_string(), inputs.len() == n),
+            None => ("two or more".into(), inputs.len() >= 2),
+        };
+        if !fits {
+            return Err(format!("`{}` takes {expected} inputs, got {}", self.name(), inputs.len()));
         }
         match self {
             Op::Input => Err("`input` is written by the graph itself".into()),
@@ -58,11 +62,11 @@ impl Op {
                 Shape::Vector(_) => Ok(inputs[0]),
                 other => Err(format!("expects a vector, got {other}")),
             },
-            Op::Add => {
+            Op::Add | Op::Mul => {
                 if inputs[0] == inputs[1] {
                     Ok(inputs[0])
                 } else {
-                    Err(format!("adds equal shapes, got {} and {}", inputs[0], inputs[1]))
+                    Err(format!("expects equal shapes, got {} and {}", inputs[0], inputs[1]))
                 }
             }
             Op::Scale => {
@@ -75,7 +79,37 @@ impl Op {
             }
             Op::GlobalAvgPool => map(inputs[0]).map(|[channels, ..]| Shape::Vector(channels)),
             Op::MaxPool(pool) => pool.infer(inputs[0]),
-            Op::Upsample { scale } => {
+            Op::AvgPool(pool) => pool.pool.infer(inputs[0]),
+            Op::LeakyRelu { slope } => {
+                if slope.is_finite() {
+                    Ok(inputs[0])
+                } else {
+                    Err(format!("slope must be finite, got {slope}"))
+                }
+            }
+            Op::Concat => concat(inputs),
+            Op::Slice { start, channels } => {
+                let of = inputs[0].channels();
+                match start.checked_add(*channels) {
+                    Some(end) if *channels > 0 && end <= of => Ok(with_channels(inputs[0], *channels)),
+                    _ => Err(format!("channels {start}.. ({channels} of them) do not lie within {of} channels")),
+                }
+            }
+            Op::Flatten => {
+                let map = map(inputs[0])?;
+                let features = map.iter().product();
+                check_count("features", features)?;
+                Ok(Shape::Vector(features))
+            }
+            Op::ChannelShuffle { groups } => {
+                let [channels, ..] = map(inputs[0])?;
+                if *groups > 0 && channels.is_multiple_of(*groups) {
+                    Ok(inputs[0])
+                } else {
+                    Err(format!("groups {groups} must divide the {channels} channels"))
+                }
+            }
+            Op::Upsample { scale, .. } => {
                 let map = map(inputs[0])?;
                 check_side("scale", *scale)?;
                 resized(map, map[0], |_, size| check_side("output side", size * scale))
@@ -97,10 +131,11 @@ impl Conv2d {
         let map = map(input)?;
         check_channels(map[0], self.out_channels, self.groups)?;
         let shape = resized(map, self.out_channels, |axis, size| {
-            window(size, self.kernel[axis], self.stride[axis], self.padding[axis], self.dilation[axis])
+            let padding = [self.padding[axis], self.end_padding()[axis]];
+            window(size, self.kernel[axis], self.stride[axis], padding, self.dilation[axis])
         })?;
         check_bank(kernels, self.weights(map[0]))?;
-        check_padded(map, self.padding)?;
+        check_padded(map, self.padding, self.end_padding())?;
         Ok(shape)
     }
 }
@@ -135,10 +170,12 @@ impl Pool2d {
     fn infer(&self, input: Shape) -> Result<Shape, String> {
         let map = map(input)?;
         resized(map, map[0], |axis, size| {
-            let (kernel, padding) = (self.kernel[axis], self.padding[axis]);
-            check_padding(padding)?;
-            if 2 * padding > kernel {
-                return Err(format!("padding {padding} is more than half the window {kernel}"));
+            let (kernel, padding) = (self.kernel[axis], [self.padding[axis], self.end_padding()[axis]]);
+            for padding in padding {
+                check_padding(padding)?;
+                if padding >= kernel && padding > 0 {
+                    return Err(format!("padding {padding} is not smaller than the window {kernel}"));
+                }
             }
             window(size, kernel, self.stride[axis], padding, 1)
         })
@@ -185,13 +222,35 @@ fn resized(
     checked(Shape::Map([channels, side(0, input[1])?, side(1, input[2])?]))
 }
 
-/// Number of positions of a sliding window along one axis.
-fn window(size: usize, kernel: usize, stride: usize, padding: usize, dilation: usize) -> Result<usize, String> {
+/// One map or vector with the channels of all.
+fn concat(inputs: &[Shape]) -> Result<Shape, String> {
+    let first = inputs[0];
+    let mut channels = 0;
+    for shape in inputs {
+        if with_channels(*shape, 1) != with_channels(first, 1) {
+            return Err(format!("expects maps of equal height and width, or vectors, got {first} and {shape}"));
+        }
+        channels += shape.channels();
+    }
+    check_count("channels", channels)?;
+    checked(with_channels(first, channels))
+}
+
+/// The shape with another number of channels.
+fn with_channels(shape: Shape, channels: usize) -> Shape {
+    match shape {
+        Shape::Map([_, height, width]) => Shape::Map([channels, height, width]),
+        Shape::Vector(_) => Shape::Vector(channels),
+    }
+}
+
+/// Number of positions of a sliding window along one axis, for the padding at its beginning and its end.
+fn window(size: usize, kernel: usize, stride: usize, padding: [usize; 2], dilation: usize) -> Result<usize, String> {
     for (what, n) in [("kernel", kernel), ("stride", stride), ("dilation", dilation)] {
         check_side(what, n)?;
     }
-    check_padding(padding)?;
-    let padded = size + 2 * padding;
+    padding.into_iter().try_for_each(check_padding)?;
+    let padded = size + padding[0] + padding[1];
     let reach = dilation * (kernel - 1) + 1;
     if reach > padded {
         return Err(format!(
@@ -202,8 +261,8 @@ fn window(size: usize, kernel: usize, stride: usize, padding: usize, dilation: u
 }
 
 /// Checks that padding does not enlarge a map excessively.
-fn check_padded(map: [usize; 3], padding: [usize; 2]) -> Result<(), String> {
-    let padded = [map[0], map[1] + 2 * padding[0], map[2] + 2 * padding[1]];
+fn check_padded(map: [usize; 3], padding: [usize; 2], end: [usize; 2]) -> Result<(), String> {
+    let padded = [map[0], map[1] + padding[0] + end[0], map[2] + padding[1] + end[1]];
     let elements: usize = padded.iter().product();
     if elements <= MAX_PADDED_ELEMENTS.max(MAX_PADDED * map.iter().product::<usize>()) {
         Ok(())
@@ -213,7 +272,7 @@ fn check_padded(map: [usize; 3], padding: [usize; 2]) -> Result<(), String> {
     }
 }
 
-/// Number of multiply-adds of a node for one sample (comparisons for a pool), or of elements if that is larger.
+/// Number of multiply-adds of a node for one sample (values read for a pool), or of elements if that is larger.
 pub(crate) fn operations(op: &Op, input: Shape, output: Shape) -> Result<u64, String> {
     let (channels, pixels) = (input.channels(), output.pixels() as u64);
     let elements = input.elements().max(output.elements()) as u64;
@@ -223,13 +282,13 @@ pub(crate) fn operations(op: &Op, input: Shape, output: Shape) -> Result<u64, St
         Op::ConvTranspose(conv) => conv.weights(channels) as u64 * input.pixels() as u64,
         Op::Linear(linear) => (channels * linear.out_features) as u64,
         Op::MixLinear(mix) => (channels * mix.linear.out_features) as u64 * (1 + mix.kernels as u64),
-        Op::MaxPool(pool) => {
+        Op::MaxPool(pool) | Op::AvgPool(AvgPool2d { pool, .. }) => {
             let [height, width] = pool.kernel;
             let count = output.elements() as u64 * (height * width) as u64;
-            if count > MAX_COMPARISONS {
+            if count > MAX_POOLED {
                 let at = Shape::Map([channels, height, width]);
                 return Err(format!(
-                    "windows {at} at {pixels} places compare {count} values for one sample, more than {MAX_COMPARISONS}"
+                    "windows {at} at {pixels} places read {count} values for one sample, more than {MAX_POOLED}"
                 ));
             }
             count
@@ -242,6 +301,12 @@ pub(crate) fn operations(op: &Op, input: Shape, output: Shape) -> Result<u64, St
         | Op::Scale
         | Op::GlobalAvgPool
         | Op::Upsample { .. }
+        | Op::LeakyRelu { .. }
+        | Op::Mul
+        | Op::Concat
+        | Op::Slice { .. }
+        | Op::Flatten
+        | Op::ChannelShuffle { .. }
         | Op::Dropout { .. } => elements,
     };
     if count > MAX_NODE_OPERATIONS {

@@ -89,7 +89,14 @@ fn draw(
         | Op::Scale
         | Op::GlobalAvgPool
         | Op::MaxPool(_)
+        | Op::AvgPool(_)
         | Op::Upsample { .. }
+        | Op::LeakyRelu { .. }
+        | Op::Mul
+        | Op::Concat
+        | Op::Slice { .. }
+        | Op::Flatten
+        | Op::ChannelShuffle { .. }
         | Op::Dropout { .. }) => unreachable!("`{}` has no tensors", op.name()),
     }
 }

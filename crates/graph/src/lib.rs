@@ -23,6 +23,7 @@
 
 mod builder;
 mod cost;
+mod dynamic;
 mod error;
 mod graph;
 mod infer;
@@ -38,11 +39,12 @@ pub mod words;
 
 pub use builder::Builder;
 pub use cost::{Cost, Madds, NetworkCost, cost};
+pub use dynamic::{bank, to_dynamic};
 pub use error::GraphError;
 pub use graph::{Graph, Mixture, Node, NodeId, Parameter};
 pub use init::{Init, RouterInit, init};
 pub use json::{GraphJson, NodeJson};
-pub use op::{Activation, Conv2d, ConvTranspose2d, Linear, MixConv, MixLinear, Op, Pool2d};
+pub use op::{Activation, AvgPool2d, Conv2d, ConvTranspose2d, Linear, MixConv, MixLinear, Op, Pool2d, UpsampleMode};
 pub use router::{Gate, Router, RouterStep};
 pub use shape::Shape;
 pub use weights::{Tensor, TensorSource, Weights, WeightsError, check_shapes, check_values};

@@ -18,9 +18,13 @@ pub struct Conv2d {
     /// Distance between adjacent outputs.
     #[serde(default = "ones")]
     pub stride: [usize; 2],
-    /// Zeros added on both sides of each axis.
+    /// Zeros added on both sides of each axis, or at its beginning (top, left) if [`end_padding`](Self::end_padding) is
+    /// set.
     #[serde(default)]
     pub padding: [usize; 2],
+    /// Zeros added at the end of each axis (bottom, right), if they differ from `padding`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_padding: Option<[usize; 2]>,
     /// Distance between adjacent kernel taps.
     #[serde(default = "ones")]
     pub dilation: [usize; 2],
@@ -43,7 +47,21 @@ fn one() -> usize {
 impl Conv2d {
     /// A convolution with stride 1, no padding, no dilation, one group and no bias.
     pub fn new(out_channels: usize, kernel: [usize; 2]) -> Self {
-        Self { out_channels, kernel, stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1, bias: false }
+        Self {
+            out_channels,
+            kernel,
+            stride: [1, 1],
+            padding: [0, 0],
+            end_padding: None,
+            dilation: [1, 1],
+            groups: 1,
+            bias: false,
+        }
+    }
+
+    /// Zeros added at the end of each axis.
+    pub fn end_padding(&self) -> [usize; 2] {
+        self.end_padding.unwrap_or(self.padding)
     }
 
     /// Number of weights of one kernel for `in_channels` input channels.
@@ -106,9 +124,59 @@ pub struct Pool2d {
     pub kernel: [usize; 2],
     /// Distance between adjacent windows.
     pub stride: [usize; 2],
-    /// Border that is never the maximum, at most half the window.
+    /// Pixels outside the map that windows may cover on both sides of each axis, or at its beginning (top, left) if
+    /// [`end_padding`](Self::end_padding) is set; smaller than the window. A maximum ignores them.
     #[serde(default)]
     pub padding: [usize; 2],
+    /// The same at the end of each axis (bottom, right), if it differs from `padding`. So the last window can start
+    /// where PyTorch's `ceil_mode` starts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_padding: Option<[usize; 2]>,
+}
+
+impl Pool2d {
+    /// Square windows of `kernel` pixels without padding.
+    pub fn new(kernel: usize, stride: usize) -> Self {
+        Self { kernel: [kernel; 2], stride: [stride; 2], padding: [0, 0], end_padding: None }
+    }
+
+    /// Pixels outside the map that windows may cover at the end of each axis.
+    pub fn end_padding(&self) -> [usize; 2] {
+        self.end_padding.unwrap_or(self.padding)
+    }
+}
+
+/// The mean of each window of a map.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AvgPool2d {
+    /// The windows.
+    pub pool: Pool2d,
+    /// Whether pixels outside the map count as zeros. If not, the sum is divided by the number of pixels inside.
+    pub count_padding: bool,
+}
+
+/// How an upsampling computes its pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpsampleMode {
+    /// From the four nearest pixels, with the semantics of `torch.nn.functional.interpolate` in mode `bilinear`
+    /// without aligned corners. Output pixel o is at (o + ½) / scale − ½ of the input; beyond the outermost pixel
+    /// centres the border pixels are repeated.
+    #[default]
+    Bilinear,
+    /// Every pixel is repeated.
+    Nearest,
+}
+
+impl UpsampleMode {
+    /// Name as in the JSON form.
+    pub fn name(self) -> &'static str {
+        match self {
+            UpsampleMode::Bilinear => "bilinear",
+            UpsampleMode::Nearest => "nearest",
+        }
+    }
 }
 
 /// A fully connected layer over a vector. Weight `[out_features, in_features]`.
@@ -159,6 +227,10 @@ pub enum Activation {
     HardSigmoid,
     /// 1 / (1 + exp(-x))
     Sigmoid,
+    /// x · sigmoid(x), also called swish (EfficientNet)
+    Silu,
+    /// x · Φ(x), with the distribution function Φ of the standard normal distribution: (1 + erf(x / √2)) / 2
+    Gelu,
 }
 
 impl Activation {
@@ -170,6 +242,8 @@ impl Activation {
             Activation::HardSwish => "hard_swish",
             Activation::HardSigmoid => "hard_sigmoid",
             Activation::Sigmoid => "sigmoid",
+            Activation::Silu => "silu",
+            Activation::Gelu => "gelu",
         }
     }
 
@@ -188,6 +262,8 @@ impl Activation {
             Activation::HardSwish => x * ((x + 3.0).clamp(0.0, 6.0) / 6.0),
             Activation::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
             Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Activation::Silu => x / (1.0 + (-x).exp()),
+            Activation::Gelu => (0.5 * f64::from(x) * libm::erfc(-f64::from(x) / std::f64::consts::SQRT_2)) as f32,
         }
     }
 }
@@ -225,12 +301,39 @@ pub enum Op {
     GlobalAvgPool,
     /// Maximum of each window: map → map.
     MaxPool(Pool2d),
-    /// Bilinear upsampling by an integer factor: map → map, with the semantics of `torch.nn.functional.interpolate` in
-    /// mode `bilinear` without aligned corners. Output pixel o is at (o + ½) / scale − ½ of the input; beyond the
-    /// outermost pixel centres the border pixels are repeated.
+    /// Mean of each window: map → map.
+    AvgPool(AvgPool2d),
+    /// Upsampling by an integer factor: map → map.
     Upsample {
         /// Output pixels per input pixel on each axis.
         scale: usize,
+        /// How its pixels are computed.
+        #[serde(default)]
+        mode: UpsampleMode,
+    },
+    /// x for x ≥ 0, slope · x below: of a map or a vector.
+    LeakyRelu {
+        /// Factor of negative values.
+        slope: f32,
+    },
+    /// Element-wise product of two inputs of equal shape.
+    Mul,
+    /// Two or more maps of equal height and width, or vectors, one behind the other along the channels.
+    Concat,
+    /// Consecutive channels of a map or a vector.
+    Slice {
+        /// The first one.
+        start: usize,
+        /// How many.
+        channels: usize,
+    },
+    /// All values of a map as a vector, in the order `[C, H, W]`: map → vector.
+    Flatten,
+    /// Transposes the channels seen as a matrix of `groups` rows: output channel i·groups + g is input channel
+    /// g·(C / groups) + i, for g < groups (ShuffleNet).
+    ChannelShuffle {
+        /// Number of rows; divides the number of channels.
+        groups: usize,
     },
     /// Zeroes elements with the given probability in training; the identity in evaluation.
     Dropout {
@@ -256,14 +359,32 @@ impl Op {
             Op::Scale => "scale",
             Op::GlobalAvgPool => "global_avg_pool",
             Op::MaxPool(_) => "max_pool",
+            Op::AvgPool(_) => "avg_pool",
             Op::Upsample { .. } => "upsample",
+            Op::LeakyRelu { .. } => "leaky_relu",
+            Op::Mul => "mul",
+            Op::Concat => "concat",
+            Op::Slice { .. } => "slice",
+            Op::Flatten => "flatten",
+            Op::ChannelShuffle { .. } => "channel_shuffle",
             Op::Dropout { .. } => "dropout",
         }
     }
 
-    /// Number of inputs of the op.
-    pub fn arity(&self) -> usize {
-        match self {
+    /// The op without an `end_padding` that says nothing.
+    pub(crate) fn normalized(mut self) -> Self {
+        let (padding, end) = match &mut self {
+            Op::Conv(conv) | Op::MixConv(MixConv { conv, .. }) => (conv.padding, &mut conv.end_padding),
+            Op::MaxPool(pool) | Op::AvgPool(AvgPool2d { pool, .. }) => (pool.padding, &mut pool.end_padding),
+            _ => return self,
+        };
+        *end = end.filter(|end| *end != padding);
+        self
+    }
+
+    /// Number of inputs of the op; `None` if it takes two or more.
+    pub fn arity(&self) -> Option<usize> {
+        Some(match self {
             Op::Input => 0,
             Op::Conv(_)
             | Op::ConvTranspose(_)
@@ -273,10 +394,16 @@ impl Op {
             | Op::Softmax
             | Op::GlobalAvgPool
             | Op::MaxPool(_)
+            | Op::AvgPool(_)
             | Op::Upsample { .. }
+            | Op::LeakyRelu { .. }
+            | Op::Slice { .. }
+            | Op::Flatten
+            | Op::ChannelShuffle { .. }
             | Op::Dropout { .. } => 1,
-            Op::MixConv(_) | Op::MixLinear(_) | Op::Add | Op::Scale => 2,
-        }
+            Op::MixConv(_) | Op::MixLinear(_) | Op::Add | Op::Scale | Op::Mul => 2,
+            Op::Concat => return None,
+        })
     }
 
     /// Names and shapes of the op's tensors for an input with `in_channels` channels; `true` marks a trained parameter,
@@ -315,7 +442,14 @@ impl Op {
             | Op::Scale
             | Op::GlobalAvgPool
             | Op::MaxPool(_)
+            | Op::AvgPool(_)
             | Op::Upsample { .. }
+            | Op::LeakyRelu { .. }
+            | Op::Mul
+            | Op::Concat
+            | Op::Slice { .. }
+            | Op::Flatten
+            | Op::ChannelShuffle { .. }
             | Op::Dropout { .. } => Vec::new(),
         }
     }

@@ -24,7 +24,14 @@ impl Gate {
         match op {
             Op::Softmax => Some(Gate::Softmax),
             Op::Activation(Activation::Sigmoid) => Some(Gate::Sigmoid),
-            Op::Activation(Activation::Relu | Activation::Relu6 | Activation::HardSwish | Activation::HardSigmoid)
+            Op::Activation(
+                Activation::Relu
+                | Activation::Relu6
+                | Activation::HardSwish
+                | Activation::HardSigmoid
+                | Activation::Silu
+                | Activation::Gelu,
+            )
             | Op::Input
             | Op::Conv(_)
             | Op::MixConv(_)
@@ -36,7 +43,14 @@ impl Gate {
             | Op::Scale
             | Op::GlobalAvgPool
             | Op::MaxPool(_)
+            | Op::AvgPool(_)
             | Op::Upsample { .. }
+            | Op::LeakyRelu { .. }
+            | Op::Mul
+            | Op::Concat
+            | Op::Slice { .. }
+            | Op::Flatten
+            | Op::ChannelShuffle { .. }
             | Op::Dropout { .. } => None,
         }
     }

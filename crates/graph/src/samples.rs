@@ -5,7 +5,7 @@
 use crate::builder::Builder;
 use crate::error::GraphError;
 use crate::graph::{Graph, NodeId};
-use crate::op::{Activation, Conv2d, ConvTranspose2d, Linear, MixConv, MixLinear, Op, Pool2d};
+use crate::op::{Activation, AvgPool2d, Conv2d, ConvTranspose2d, Linear, MixConv, MixLinear, Op, Pool2d, UpsampleMode};
 use crate::router::{Gate, Router};
 
 /// Defines a function that lists the samples from `pattern => sample` pairs, whose patterns must cover the type.
@@ -40,8 +40,17 @@ samples! {
         Op::Add => Op::Add,
         Op::Scale => Op::Scale,
         Op::GlobalAvgPool => Op::GlobalAvgPool,
-        Op::MaxPool(_) => Op::MaxPool(Pool2d { kernel: [3, 3], stride: [2, 2], padding: [1, 1] }),
-        Op::Upsample { .. } => Op::Upsample { scale: 2 },
+        Op::MaxPool(_) => Op::MaxPool(Pool2d { padding: [1, 1], ..Pool2d::new(3, 2) }),
+        Op::AvgPool(_) => Op::AvgPool(AvgPool2d {
+            pool: Pool2d { padding: [1, 1], ..Pool2d::new(3, 2) }, count_padding: false
+        }),
+        Op::Upsample { .. } => Op::Upsample { scale: 2, mode: UpsampleMode::Bilinear },
+        Op::LeakyRelu { .. } => Op::LeakyRelu { slope: 0.1 },
+        Op::Mul => Op::Mul,
+        Op::Concat => Op::Concat,
+        Op::Slice { .. } => Op::Slice { start: 1, channels: 2 },
+        Op::Flatten => Op::Flatten,
+        Op::ChannelShuffle { .. } => Op::ChannelShuffle { groups: 2 },
         Op::Dropout { .. } => Op::Dropout { rate: 0.25 },
     }
 }
@@ -53,6 +62,8 @@ samples! {
         Activation::HardSwish => Activation::HardSwish,
         Activation::HardSigmoid => Activation::HardSigmoid,
         Activation::Sigmoid => Activation::Sigmoid,
+        Activation::Silu => Activation::Silu,
+        Activation::Gelu => Activation::Gelu,
     }
 }
 
@@ -89,6 +100,15 @@ pub fn networks() -> Vec<(String, Graph)> {
     for op in ops() {
         add(op.name().to_owned(), &|b, x| one(b, x, &op));
     }
+    for (name, op) in settings() {
+        add(name.to_owned(), &|b, x| one(b, x, &op));
+    }
+    for op in [Op::Mul, Op::Concat, Op::LeakyRelu { slope: -0.5 }, Op::Slice { start: 3, channels: 1 }] {
+        add(format!("{} of vectors", op.name()), &|b, x| {
+            let v = b.push("pool", Op::GlobalAvgPool, &[x])?;
+            b.push("op", op.clone(), &vec![v; op.arity().unwrap_or(2)])
+        });
+    }
     for activation in activations() {
         let op = || Op::Activation(activation);
         add(format!("{} of a vector", activation.name()), &|b, x| {
@@ -117,6 +137,21 @@ pub fn networks() -> Vec<(String, Graph)> {
     all
 }
 
+/// Settings that change how an op is computed, beyond those of `ops`.
+fn settings() -> Vec<(&'static str, Op)> {
+    let one_sided = || Conv2d { padding: [0, 1], end_padding: Some([1, 0]), stride: [2, 2], ..conv() };
+    let windows = || Pool2d { end_padding: Some([1, 2]), ..Pool2d::new(3, 2) };
+    vec![
+        ("conv padded on one side", Op::Conv(one_sided())),
+        ("depthwise conv padded on one side", Op::Conv(Conv2d { groups: 4, ..one_sided() })),
+        ("mix_conv padded on one side", Op::MixConv(MixConv { kernels: 3, conv: one_sided() })),
+        ("max_pool padded on one side", Op::MaxPool(windows())),
+        ("avg_pool padded on one side", Op::AvgPool(AvgPool2d { pool: windows(), count_padding: false })),
+        ("avg_pool that counts padding", Op::AvgPool(AvgPool2d { pool: windows(), count_padding: true })),
+        ("nearest upsample", Op::Upsample { scale: 3, mode: UpsampleMode::Nearest }),
+    ]
+}
+
 /// Adds the op, with the nodes it needs before it.
 fn one(b: &mut Builder, x: NodeId, op: &Op) -> Result<NodeId, GraphError> {
     let inputs = match op {
@@ -127,9 +162,15 @@ fn one(b: &mut Builder, x: NodeId, op: &Op) -> Result<NodeId, GraphError> {
         | Op::Activation(_)
         | Op::GlobalAvgPool
         | Op::MaxPool(_)
+        | Op::AvgPool(_)
         | Op::Upsample { .. }
+        | Op::LeakyRelu { .. }
+        | Op::Slice { .. }
+        | Op::Flatten
+        | Op::ChannelShuffle { .. }
         | Op::Dropout { .. } => vec![x],
-        Op::Add => vec![x, x],
+        Op::Add | Op::Mul => vec![x, x],
+        Op::Concat => vec![x, b.push("relu", Op::Activation(Activation::Relu), &[x])?, x],
         Op::Linear(_) | Op::Softmax => vec![b.push("pool", Op::GlobalAvgPool, &[x])?],
         Op::Scale => vec![x, b.push("pool", Op::GlobalAvgPool, &[x])?],
         Op::MixConv(mix) => vec![x, b.router("router", x, &Router { kernels: mix.kernels, ..Router::default() })?],

@@ -100,7 +100,8 @@ mod tests {
 
     fn geometry(side: usize, [c, o]: [usize; 2]) -> ConvGeometry {
         let (kernel, stride, padding, dilation) = ([3, 3], [1, 1], [1, 1], [1, 1]);
-        ConvGeometry { input: [side, side, c], out_channels: o, kernel, stride, padding, dilation, groups: 1 }
+        let input = [side, side, c];
+        ConvGeometry { input, out_channels: o, kernel, stride, padding, end_padding: padding, dilation, groups: 1 }
     }
 
     /// The choice for the layers of ResNet-18, with a static kernel and with banks of four.
@@ -115,7 +116,7 @@ mod tests {
         }
         let g = geometry(56, [3, 64]);
         assert!(!winograd_pays(&ConvGeometry { stride: [2, 2], ..g }, isa, 0));
-        assert!(!winograd_pays(&ConvGeometry { padding: [0, 0], ..geometry(3, [1, 1]) }, isa, 0));
+        assert!(!winograd_pays(&ConvGeometry { padding: [0, 0], end_padding: [0, 0], ..geometry(3, [1, 1]) }, isa, 0));
     }
 
     #[test]

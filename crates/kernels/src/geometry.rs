@@ -11,8 +11,10 @@ pub struct ConvGeometry {
     pub kernel: [usize; 2],
     /// Distance between adjacent outputs, in pixels.
     pub stride: [usize; 2],
-    /// Zeros added on both sides of each axis, in pixels.
+    /// Zeros added at the beginning of each axis (top, left), in pixels.
     pub padding: [usize; 2],
+    /// Zeros added at the end of each axis (bottom, right), in pixels.
+    pub end_padding: [usize; 2],
     /// Distance between adjacent taps, in pixels.
     pub dilation: [usize; 2],
     /// Independent groups of channels; divides both channel counts.
@@ -25,10 +27,19 @@ impl ConvGeometry {
     /// # Panics
     /// If the kernel does not fit into the padded input, or a stride is zero.
     pub fn output(&self) -> [usize; 3] {
-        let side = |a: usize| {
-            (self.input[a] + 2 * self.padding[a] - self.dilation[a] * (self.kernel[a] - 1) - 1) / self.stride[a] + 1
-        };
+        let side = |a: usize| (self.padded()[a] - self.dilation[a] * (self.kernel[a] - 1) - 1) / self.stride[a] + 1;
         [side(0), side(1), self.out_channels]
+    }
+
+    /// Padded input `[H, W, C]`.
+    pub fn padded(&self) -> [usize; 3] {
+        let ([height, width, channels], begin, end) = (self.input, self.padding, self.end_padding);
+        [height + begin[0] + end[0], width + begin[1] + end[1], channels]
+    }
+
+    /// Whether zeros are added anywhere.
+    pub fn pads(&self) -> bool {
+        [self.padding, self.end_padding] != [[0, 0]; 2]
     }
 
     /// Number of input values.

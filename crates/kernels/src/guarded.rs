@@ -4,10 +4,11 @@
 use dyconv_simd::testing::values;
 
 use crate::{
-    Activation, Bank, ConvGeometry, ConvRun, ConvTranspose, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, Pool,
-    PoolGeometry, PrefetchRange, Storage, TransposedGeometry, Upsample, WinogradConv, activate, add, affine,
-    chw_to_hwc, global_avg_pool, hwc_to_chw, linear, linear_bf16, max_pool, mean_of_sums, mix, mix_linear,
-    pack_linear_bank, pack_linear_bf16, scale, softmax,
+    Activation, Bank, ConvGeometry, ConvRun, ConvTranspose, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, PixelSteps,
+    Pool, PoolGeometry, PrefetchRange, Storage, TransposedGeometry, Upsample, Upsampling, WinogradConv, activate, add,
+    affine, affine_from, avg_pool, chw_to_hwc, copy_channels, global_avg_pool, hwc_to_chw, interleave_channels,
+    leaky_relu, linear, linear_bf16, max_pool, mean_of_sums, mix, mix_linear, multiply, pack_linear_bank,
+    pack_linear_bf16, scale, shuffle_channels, softmax,
 };
 
 const PAGE: usize = 4096;
@@ -50,6 +51,7 @@ fn convolutions_stay_inside_their_buffers() {
             kernel: [kernel; 2],
             stride: [stride; 2],
             padding: [pad; 2],
+            end_padding: [pad; 2],
             dilation: [1; 2],
             groups,
         };
@@ -71,8 +73,9 @@ fn convolutions_stay_inside_their_buffers() {
                     bank,
                     coefficients,
                     input_scale: &[],
-                    epilogue: Epilogue { bias, activation: None },
+                    epilogue: Epilogue { bias, activation: (groups == 1).then_some(Activation::Silu) },
                     residual,
+                    steps: PixelSteps::default(),
                     x,
                     y,
                     sums: guarded(&vec![0.0; sums]),
@@ -132,21 +135,24 @@ fn what_enlarges_maps_stays_inside_its_buffers() {
         };
         let (x, bias) = (guarded(&values(input.iter().product(), 1)), guarded(&values(out_channels, 2)));
         let (weight, y) = (values(g.weight_len(), 3), guarded(&vec![f32::NAN; g.output().iter().product()]));
-        let upsample = Upsample::new(input, stride);
+        let upsample = Upsample::new(input, stride, Upsampling::Bilinear);
         let large = guarded(&vec![f32::NAN; upsample.output().iter().product()]);
         for isa in Isa::available() {
             let exec = Exec { isa, pool: &pool };
             let rounding = (groups == 1).then(|| ConvTranspose::rounding(g, isa));
             for conv in [Some(ConvTranspose::new(g, isa)), rounding].iter().flatten() {
                 y.fill(f32::NAN);
-                let end = Epilogue { bias, activation: Some(Activation::Relu) };
+                let end = Epilogue { bias, activation: Some(Activation::Silu) };
                 let scratch = guarded(&vec![0.0; conv.scratch_len()]);
                 conv.run(exec, &conv.pack(&weight), end, x, y, scratch, [PrefetchRange::default(); 2]);
                 assert!(y.iter().all(|v| v.is_finite()), "{} {g:?}", isa.name());
             }
-            large.fill(f32::NAN);
-            upsample.run(exec, None, x, large, guarded(&vec![0.0; upsample.sums_len()]));
-            assert!(large.iter().all(|v| v.is_finite()), "{} {input:?}", isa.name());
+            for how in [Upsampling::Bilinear, Upsampling::Nearest] {
+                let upsample = Upsample::new(input, stride, how);
+                large.fill(f32::NAN);
+                upsample.run(exec, None, x, large, guarded(&vec![0.0; upsample.sums_len()]));
+                assert!(large.iter().all(|v| v.is_finite()), "{} {input:?}", isa.name());
+            }
         }
     }
 }
@@ -188,7 +194,13 @@ fn linear_layers_stay_inside_their_buffers() {
 #[test]
 fn what_works_on_channels_stays_inside_its_buffers() {
     for channels in lengths() {
-        let g = PoolGeometry { input: [5, 4, channels], kernel: [3, 2], stride: [2, 1], padding: [1, 1] };
+        let g = PoolGeometry {
+            input: [5, 4, channels],
+            kernel: [3, 2],
+            stride: [2, 1],
+            padding: [1, 1],
+            end_padding: [1, 1],
+        };
         let x = guarded(&values(20 * channels, 1));
         let largest = guarded(&vec![f32::NAN; g.output().iter().product()]);
         let (each, sums) = (guarded(&vec![f32::NAN; channels]), guarded(&values(3 * channels.next_multiple_of(16), 2)));
@@ -199,15 +211,17 @@ fn what_works_on_channels_stays_inside_its_buffers() {
                 assert!(to.iter().all(|v| v.is_finite()), "{what} {} {channels}", isa.name());
                 to.fill(f32::NAN);
             };
-            max_pool(isa, &g, x, largest);
+            max_pool(isa, &g, [0, 0], x, largest);
             finite("max_pool", largest);
+            avg_pool(isa, &g, false, [0, 0], x, largest);
+            finite("avg_pool", largest);
             global_avg_pool(isa, x, each);
             finite("global_avg_pool", each);
             mean_of_sums(isa, sums, 20, each);
             finite("mean_of_sums", each);
             mix(isa, &PI, bank, each);
             finite("mix", each);
-            for activation in [None, Some(Activation::HardSwish), Some(Activation::Sigmoid)] {
+            for activation in [None, Some(Activation::HardSwish), Some(Activation::Silu)] {
                 let mut on_y = |what: &str, run: &mut dyn FnMut(&mut [f32])| {
                     y.fill(0.5);
                     run(y);
@@ -216,9 +230,20 @@ fn what_works_on_channels_stays_inside_its_buffers() {
                 on_y("add", &mut |y| add(isa, y, x, activation));
                 on_y("scale", &mut |y| scale(isa, y, factors, activation));
                 on_y("affine", &mut |y| affine(isa, y, factors, shifts, activation));
+                on_y("multiply", &mut |y| multiply(isa, y, x, activation));
+                on_y("affine_from", &mut |y| affine_from(isa, x, channels, y, factors, shifts, activation));
+                on_y("leaky_relu", &mut |y| leaky_relu(isa, 0.1, y));
                 on_y("activate", &mut |y| activate(isa, activation.unwrap_or(Activation::Relu6), y));
             }
         }
+        let pair = guarded(&vec![f32::NAN; 2 * x.len()]);
+        for isa in Isa::available() {
+            pair.fill(f32::NAN);
+            interleave_channels(isa, channels, [channels; 2], x, y, pair);
+            assert!(pair.iter().all(|v| v.is_finite()), "{} {channels}", isa.name());
+        }
+        copy_channels(channels, [2 * channels, channels], &pair[channels..], y);
+        shuffle_channels(channels, channels, x, y);
         softmax(each, 1.0);
         chw_to_hwc(channels, x, y);
         hwc_to_chw(channels, x, y);

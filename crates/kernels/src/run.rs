@@ -10,8 +10,36 @@ use crate::prefetch::PrefetchRange;
 pub struct Epilogue<'a> {
     /// One value per output channel, or empty for none.
     pub bias: &'a [f32],
-    /// Applied last. Convolutions support only [short](Activation::is_short) ones.
+    /// Applied last.
     pub activation: Option<Activation>,
+}
+
+/// Distances in values between adjacent pixels of maps whose pixels do not lie side by side, since they are some channels
+/// of a larger map. Zero, the default, stands for pixels side by side. Such a map is a slice from the first value of
+/// its first pixel to the last value of its last pixel.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PixelSteps {
+    /// Of the input.
+    pub x: usize,
+    /// Of the residual.
+    pub residual: usize,
+    /// Of the output.
+    pub y: usize,
+}
+
+impl PixelSteps {
+    /// Of input, residual and output, without zeros.
+    pub(crate) fn of(self, g: &ConvGeometry) -> [usize; 3] {
+        let (inputs, outputs) = (g.input[2], g.out_channels);
+        [(self.x, inputs), (self.residual, outputs), (self.y, outputs)]
+            .map(|(step, n)| if step == 0 { n } else { step })
+    }
+}
+
+/// Length of the slice that holds `len` values, `channels` for each pixel, of pixels `step` values apart.
+pub(crate) fn span(len: usize, channels: usize, step: usize) -> usize {
+    assert!(step >= channels, "pixels do not overlap");
+    (len / channels - 1) * step + channels
 }
 
 /// One run of a convolution: its inputs and outputs.
@@ -31,6 +59,8 @@ pub struct ConvRun<'a> {
     pub x: &'a [f32],
     /// `[H', W', O]`
     pub y: &'a mut [f32],
+    /// Where the pixels of `x`, `residual` and `y` lie.
+    pub steps: PixelSteps,
     /// Receives partial sums over the pixels of `y`, from which [`mean_of_sums`](crate::mean_of_sums) computes the
     /// means. May be empty.
     pub sums: &'a mut [f32],
@@ -46,20 +76,18 @@ impl ConvRun<'_> {
     /// # Panics
     /// If a length does not match.
     pub(crate) fn check(&self, g: &ConvGeometry, vectors: usize, sums: usize, scratch: usize) {
-        assert_eq!(self.x.len(), g.input_len(), "input of the convolution");
-        assert_eq!(self.y.len(), g.output_len(), "output of the convolution");
+        let [x, residual, y] = self.steps.of(g);
+        assert_eq!(self.x.len(), span(g.input_len(), g.input[2], x), "input of the convolution");
+        assert_eq!(self.y.len(), span(g.output_len(), g.out_channels, y), "output of the convolution");
         assert_eq!(self.bank.vectors(), vectors, "packed kernels");
         let fixed = self.coefficients.is_empty() && self.bank.single().or(self.bank.rounded()).is_some();
         assert!(fixed || self.coefficients.len() == self.bank.kernels(), "one coefficient per kernel");
         let fits = |len: usize, whole: usize| len == 0 || len == whole;
         assert!(fits(self.epilogue.bias.len(), g.out_channels), "one bias per channel or none");
         assert!(fits(self.input_scale.len(), g.input[2]), "one factor per input channel or none");
-        assert!(fits(self.residual.len(), g.output_len()), "a residual like the output or none");
+        let residual = span(g.output_len(), g.out_channels, residual);
+        assert!(fits(self.residual.len(), residual), "a residual like the output or none");
         assert!(fits(self.sums.len(), sums), "room for the sums or none");
-        assert!(
-            self.epilogue.activation.is_none_or(Activation::is_short),
-            "a convolution ends with a short activation"
-        );
         assert!(self.scratch.len() >= scratch, "working memory of the convolution");
     }
 }

@@ -1,4 +1,4 @@
-//! Bilinear upsampling of channels-last maps by an integer factor.
+//! Upsampling of channels-last maps by an integer factor, bilinear or by repeating pixels.
 //!
 //! Memory bound: the output is written once, and each output row reads two input rows. Along a row, the two input
 //! columns around an output change only every few outputs. A column is interpolated between its two rows once and then
@@ -40,7 +40,16 @@ impl Between {
     }
 }
 
-/// A bilinear upsampling of fixed sizes.
+/// How pixels are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upsampling {
+    /// From the four nearest pixels; see [`Between::axis`].
+    Bilinear,
+    /// Every pixel is repeated.
+    Nearest,
+}
+
+/// An upsampling of fixed sizes.
 #[derive(Debug, Clone)]
 pub struct Upsample {
     /// `[H, W, C]`
@@ -54,9 +63,15 @@ impl Upsample {
     ///
     /// # Panics
     /// If a size or the scale is zero.
-    pub fn new(input: [usize; 3], scale: usize) -> Self {
+    pub fn new(input: [usize; 3], scale: usize, how: Upsampling) -> Self {
         assert!(scale > 0 && input.iter().all(|n| *n > 0), "sizes above zero");
-        Self { input, rows: Between::axis(input[0], scale), columns: Between::axis(input[1], scale) }
+        let axis = |size| match how {
+            Upsampling::Bilinear => Between::axis(size, scale),
+            Upsampling::Nearest => {
+                (0..size * scale).map(|o| Between { low: o / scale, high: o / scale, share: 0.0 }).collect()
+            }
+        };
+        Self { input, rows: axis(input[0]), columns: axis(input[1]) }
     }
 
     /// Output `[H', W', C]`.
@@ -151,10 +166,10 @@ impl Line<'_> {
         let (mut left, mut right) = (self.column(l, low, at, n), self.column(l, high, at, n));
         for (column, pixel) in self.columns.iter().zip(to.chunks_exact_mut(self.channels)) {
             if column.low != low {
-                left = right;
+                left = if column.low == high { right } else { self.column(l, column.low, at, n) };
             }
             if column.high != high {
-                right = self.column(l, column.high, at, n);
+                right = if column.high == column.low { left } else { self.column(l, column.high, at, n) };
             }
             (low, high) = (column.low, column.high);
             let v = blend(l, left, right, column.share);
@@ -219,12 +234,12 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(96))]
         #[test]
-        fn agrees_with_the_definition(h in 1usize..9, w in 1usize..9, c in 1usize..40, scale in 1usize..6, which in 0usize..6) {
+        fn agrees_with_the_definition(h in 1usize..9, w in 1usize..9, c in 1usize..40, scale in 1usize..6, which in 0usize..8) {
             let activation = ALL.get(which).copied();
             let x: Vec<f32> = values(h * w * c, 7).iter().map(|v| 4.0 * v).collect();
             let end = |v: &f64| activation.map_or(*v, |a| naive(a, *v));
             let expected: Vec<f64> = naive_upsample([h, w, c], scale, &x).iter().map(end).collect();
-            let upsample = Upsample::new([h, w, c], scale);
+            let upsample = Upsample::new([h, w, c], scale, Upsampling::Bilinear);
             for (isa, threads) in Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, 2)]) {
                 let (mut y, mut sums) = (vec![f32::NAN; expected.len()], vec![f32::NAN; upsample.sums_len()]);
                 let exec = Exec { isa, pool: &Pool::new(threads) };
@@ -254,8 +269,29 @@ mod tests {
     }
 
     #[test]
+    fn nearest_repeats_pixels() {
+        let ([h, w, c], scale) = ([3, 4, 18], 3);
+        let x = values(h * w * c, 5);
+        let upsample = Upsample::new([h, w, c], scale, Upsampling::Nearest);
+        let value = |i: usize| {
+            let (pixel, j) = (i / c, i % c);
+            x[(pixel / (w * scale) / scale * w + pixel % (w * scale) / scale) * c + j]
+        };
+        let expected: Vec<f32> = (0..x.len() * scale * scale).map(value).collect();
+        for isa in Isa::available() {
+            let (mut y, mut sums) = (vec![f32::NAN; expected.len()], vec![f32::NAN; upsample.sums_len()]);
+            upsample.run(Exec { isa, pool: &Pool::new(2) }, None, &x, &mut y, &mut sums);
+            assert_eq!(y, expected, "{}", isa.name());
+            let mut means = vec![f32::NAN; c];
+            mean_of_sums(isa, &sums, expected.len() / c, &mut means);
+            let mean = |j: usize| x.iter().skip(j).step_by(c).map(|v| f64::from(*v)).sum::<f64>() / (h * w) as f64;
+            assert_close(&means, &(0..c).map(mean).collect::<Vec<_>>(), 1e-6, isa.name());
+        }
+    }
+
+    #[test]
     fn two_pixels_by_hand() {
-        let upsample = Upsample::new([1, 2, 1], 2);
+        let upsample = Upsample::new([1, 2, 1], 2, Upsampling::Bilinear);
         let mut y = vec![f32::NAN; 8];
         let exec = Exec { isa: Isa::detect(), pool: &Pool::new(1) };
         upsample.run(exec, None, &[0.0, 4.0], &mut y, &mut []);

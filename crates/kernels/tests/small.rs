@@ -4,9 +4,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dyconv_kernels::{
-    Activation, Bank, ConvGeometry, ConvRun, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, Pool, PoolGeometry,
-    PrefetchRange, Storage, WinogradConv, activate, add, affine, chw_to_hwc, global_avg_pool, hwc_to_chw, linear,
-    linear_bf16, max_pool, mean_of_sums, mix, mix_linear, pack_linear_bank, pack_linear_bf16, scale, softmax,
+    Activation, Bank, ConvGeometry, ConvRun, DepthwiseConv, Epilogue, Exec, Isa, PanelConv, PixelSteps, Pool,
+    PoolGeometry, PrefetchRange, Storage, WinogradConv, activate, add, affine, affine_from, avg_pool, chw_to_hwc,
+    copy_channels, global_avg_pool, hwc_to_chw, interleave_channels, leaky_relu, linear, linear_bf16, max_pool,
+    mean_of_sums, mix, mix_linear, multiply, pack_linear_bank, pack_linear_bf16, scale, shuffle_channels, softmax,
 };
 
 /// f32 sums of at most a few hundred products, compared with f64.
@@ -74,6 +75,7 @@ fn check(
                 input_scale: &[],
                 epilogue: Epilogue { bias: &bias, activation: Some(Activation::Relu) },
                 residual: &residual,
+                steps: PixelSteps::default(),
                 x: &x,
                 y: &mut y,
                 sums: &mut sums,
@@ -102,6 +104,7 @@ const DENSE: ConvGeometry = ConvGeometry {
     kernel: [3, 3],
     stride: [1, 1],
     padding: [1, 1],
+    end_padding: [1, 1],
     dilation: [1, 1],
     groups: 1,
 };
@@ -165,17 +168,21 @@ fn linear_layers() {
 #[test]
 fn what_works_on_pixels_and_channels() {
     const C: usize = 18;
-    let geometry = PoolGeometry { input: [3, 4, C], kernel: [3, 3], stride: [2, 2], padding: [1, 1] };
+    let geometry =
+        PoolGeometry { input: [3, 4, C], kernel: [3, 3], stride: [2, 2], padding: [1, 1], end_padding: [1, 1] };
     let (x, factors) = (values(3 * 4 * C, 1), values(C, 2));
     for isa in Isa::available() {
         let mut y = vec![f32::NAN; 2 * 2 * C];
-        max_pool(isa, &geometry, &x, &mut y);
+        max_pool(isa, &geometry, [0, 0], &x, &mut y);
         let largest = |o: usize| {
             let (cy, cx, c) = (o / C / 2 * 2, o / C % 2 * 2, o % C);
             let near = (0..12).filter(|p| (p / 4usize).abs_diff(cy) <= 1 && (p % 4usize).abs_diff(cx) <= 1);
             near.map(|p| f64::from(x[p * C + c])).fold(f64::NEG_INFINITY, f64::max)
         };
         assert_close(&y, &(0..y.len()).map(largest).collect::<Vec<_>>(), 0.0, "max pool");
+        let mut means = vec![f32::NAN; y.len()];
+        avg_pool(isa, &geometry, true, [0, 0], &x, &mut means);
+        assert!(means.iter().zip(&y).all(|(mean, largest)| mean <= largest || *largest < 0.0), "pool of means");
         let mut means = vec![f32::NAN; C];
         global_avg_pool(isa, &x, &mut means);
         let mean = |c| x.iter().skip(c).step_by(C).map(|v| f64::from(*v)).sum::<f64>() / 12.0;
@@ -195,7 +202,22 @@ fn what_works_on_pixels_and_channels() {
         let mut y = x.clone();
         activate(isa, Activation::Relu, &mut y);
         assert_close(&y, &x.iter().map(|v| f64::from(v.max(0.0))).collect::<Vec<_>>(), 0.0, "ReLU");
+        multiply(isa, &mut y, &x, Some(Activation::Silu));
+        let silu = |v: f64| v / (1.0 + (-v).exp());
+        let square = |v: &f32| silu(f64::from(v.max(0.0)) * f64::from(*v));
+        assert_close(&y, &x.iter().map(square).collect::<Vec<_>>(), 1e-6, "product");
+        leaky_relu(isa, 0.5, &mut y);
+        affine_from(isa, &x, C, &mut y, &factors, &factors, None);
+        let value = |i: usize| f64::from(factors[i % C]) * (f64::from(x[i]) + 1.0);
+        assert_close(&y, &(0..x.len()).map(value).collect::<Vec<_>>(), EXACT, "scale and shift of another map");
+        let mut pair = vec![f32::NAN; 2 * x.len()];
+        interleave_channels(isa, C, [C, C], &x, &y, &mut pair);
+        assert!(pair[0] == x[0] && pair[2 * C + 1] == y[C]);
     }
+    let (mut part, mut shuffled) = (vec![f32::NAN; 12 * 5], vec![f32::NAN; x.len()]);
+    copy_channels(5, [C, 5], &x[2..x.len() - C + 7], &mut part);
+    shuffle_channels(C, 3, &x, &mut shuffled);
+    assert!(part[5] == x[C + 2] && shuffled[C + 1] == x[C + 6]);
     let (mut turned, mut back) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
     hwc_to_chw(C, &x, &mut turned);
     chw_to_hwc(C, &turned, &mut back);

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod blocks;
+pub mod efficientnet_lite;
 mod error;
 mod families;
 pub mod mobilenet_v2;

@@ -25,7 +25,7 @@ pub struct ModelName {
 impl ModelName {
     /// The usual height and width of the input images, in pixels.
     pub fn image_size(&self) -> [usize; 2] {
-        if self.head.is_some() { [256, 192] } else { [224, 224] }
+        if self.head.is_some() { [256, 192] } else { [self.family.image_size; 2] }
     }
 }
 

@@ -13,7 +13,7 @@
 //! `layer_kernels` selects what is dynamic: `"up.*": 1` makes the head static, `"blocks.*": 1` (MobileNets) or
 //! `"layer*": 1` (ResNets) the backbone.
 
-use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Graph, NodeId, Op};
+use dyconv_graph::{Activation, Conv2d, ConvTranspose2d, Graph, NodeId, Op, UpsampleMode};
 
 use crate::blocks::{InvertedResidual, Net, make_divisible, refuse};
 use crate::error::ModelError;
@@ -66,7 +66,7 @@ fn deconvolutions(net: &mut Net<'_>, mut x: NodeId) -> Result<NodeId, ModelError
 fn bottlenecks(net: &mut Net<'_>, mut x: NodeId) -> Result<NodeId, ModelError> {
     let width = net.options.head_width;
     for (stage, blocks) in BOTTLENECKS.iter().enumerate() {
-        x = net.builder.push(&format!("up.{stage}"), Op::Upsample { scale: 2 }, &[x])?;
+        x = net.builder.push(&format!("up.{stage}"), Op::Upsample { scale: 2, mode: UpsampleMode::Bilinear }, &[x])?;
         for (block, channels) in blocks.iter().enumerate() {
             let [expanded, out] = [channels.0, channels.1].map(|c| make_divisible(c as f64 * width));
             let residual = InvertedResidual { kernel: 3, expanded, out, stride: 1, se: false, act: Activation::Relu6 };

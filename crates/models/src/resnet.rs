@@ -73,7 +73,7 @@ pub(crate) fn features<'a>(table: &Table, width: f64, dynamic: bool, options: &'
         net.conv("stem", x, stem)?
     } else {
         let x = net.conv("stem", x, stem)?;
-        let pool = Pool2d { kernel: [3, 3], stride: [2, 2], padding: [1, 1] };
+        let pool = Pool2d { padding: [1, 1], ..Pool2d::new(3, 2) };
         net.builder.push("stem.pool", Op::MaxPool(pool), &[x])?
     };
     for (stage, depth) in table.depths.iter().enumerate() {

@@ -3,7 +3,7 @@
 //! follow from the layer shapes; several equal published counts to the last digit.
 
 use dyconv_graph::{NetworkCost, cost};
-use dyconv_models::{ALL, DynamicParts, Options, build, dynamic_form, pose_names};
+use dyconv_models::{ALL, DynamicParts, ModelName, Options, build, dynamic_form, pose_names};
 
 struct Row {
     name: &'static str,
@@ -29,6 +29,7 @@ const ROWS: &[Row] = &[
     Row { name: "resnet10",                 static_params:  5_418_792, static_madds:   889_229_312, dynamic_layers:  8, dynamic_params: 19_686_008, attention_params:   111_440, mixing: 18_874_368, attention:   111_040, pooling:   928_256 },
     Row { name: "resnet18",                 static_params: 11_689_512, static_madds: 1_814_073_344, dynamic_layers: 16, dynamic_params: 44_933_880, attention_params:   287_952, mixing: 43_941_888, attention:   287_040, pooling: 1_680_896 },
     Row { name: "resnet50",                 static_params: 25_557_032, static_madds: 4_089_184_256, dynamic_layers: 48, dynamic_params: 92_223_960, attention_params: 4_637_104, mixing: 82_706_432, attention: 4_631_744, pooling: 8_906_240 },
+    Row { name: "efficientnet_lite0",       static_params:  4_652_008, static_madds:   385_187_552, dynamic_layers: 47, dynamic_params: 17_244_904, attention_params: 3_837_312, mixing: 11_674_112, attention: 3_832_272, pooling: 6_659_296 },
 ];
 
 fn count(name: &str, options: &Options) -> NetworkCost {
@@ -64,6 +65,26 @@ fn counts_are_exact() {
         assert_eq!(dynamic.total.pooling, row.pooling, "{name}");
         let total = row.static_madds + row.mixing + row.attention + row.pooling / 2;
         assert_eq!(dynamic.total.total(), total, "{name}");
+    }
+}
+
+/// Parameters of all five EfficientNet-Lite, and their multiply-adds at their own image sizes: the published numbers are 4.7 M and
+/// 407 M, 5.4 M and 631 M, 6.1 M and 899 M, 8.2 M and 1.44 G, 13.0 M and 2.64 G; that counter
+/// adds about three operations for each output of a convolution, which ours leaves out.
+#[test]
+fn the_five_efficientnet_lites_have_the_published_counts() {
+    let rows: [(usize, u64, u64); 5] = [
+        (224, 4_652_008, 385_187_552),
+        (240, 5_416_680, 600_185_232),
+        (260, 6_092_072, 859_736_272),
+        (280, 8_197_096, 1_383_321_872),
+        (300, 13_006_568, 2_553_034_336),
+    ];
+    for (i, (side, params, madds)) in rows.into_iter().enumerate() {
+        let name = format!("efficientnet_lite{i}");
+        assert_eq!(name.parse::<ModelName>().unwrap().image_size(), [side; 2], "{name}");
+        let counted = count(&name, &Options { image_size: [side; 2], ..Options::default() });
+        assert_eq!((counted.params, counted.total.total()), (params, madds), "{name}");
     }
 }
 

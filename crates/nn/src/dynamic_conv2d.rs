@@ -87,7 +87,7 @@ impl DynamicConv2dConfig {
             weight: Param::from_tensor(Tensor::random(shape, Distribution::Normal(0.0, std), device)),
             bias: self.bias.then(|| Param::from_tensor(Tensor::zeros([self.kernels, c_out], device))),
             attention: Attention::new(c_in, &router, init, device),
-            geometry: ConvGeometry { stride, padding, dilation, groups },
+            geometry: ConvGeometry { stride, padding, end_padding: padding, dilation, groups },
         }
     }
 }

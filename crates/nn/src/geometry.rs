@@ -9,8 +9,10 @@ use dyconv_train_kernels::BatchConv;
 pub struct ConvGeometry {
     /// Distance between adjacent outputs.
     pub stride: [usize; 2],
-    /// Zeros added on both sides of each axis.
+    /// Zeros added at the beginning of each axis (top, left).
     pub padding: [usize; 2],
+    /// Zeros added at its end (bottom, right).
+    pub end_padding: [usize; 2],
     /// Distance between adjacent kernel taps.
     pub dilation: [usize; 2],
     /// Independent groups of channels.
@@ -19,21 +21,36 @@ pub struct ConvGeometry {
 
 impl From<&Conv2d> for ConvGeometry {
     fn from(conv: &Conv2d) -> Self {
-        let Conv2d { out_channels: _, kernel: _, stride, padding, dilation, groups, bias: _ } = *conv;
-        Self { stride, padding, dilation, groups }
+        let Conv2d { out_channels: _, kernel: _, stride, padding, end_padding: _, dilation, groups, bias: _ } = *conv;
+        Self { stride, padding, end_padding: conv.end_padding(), dilation, groups }
     }
 }
 
 impl ConvGeometry {
     pub(crate) fn options(self) -> ConvOptions<2> {
-        ConvOptions::new(self.stride, self.padding, self.dilation, self.groups)
+        ConvOptions::new_with_padding(
+            self.stride,
+            both_ends(self.padding, self.end_padding),
+            self.dilation,
+            self.groups,
+        )
     }
 
     /// The convolution of `x` `[N, C, H, W]` with a kernel `[O, C / groups, kh, kw]`.
     pub(crate) fn over(self, x: [usize; 4], kernel: [usize; 4]) -> BatchConv {
-        let Self { stride, padding, dilation, groups } = self;
+        let Self { stride, padding, end_padding, dilation, groups } = self;
         let ([batch, c, h, w], [out_channels, _, kh, kw]) = (x, kernel);
-        BatchConv { batch, input: [c, h, w], out_channels, kernel: [kh, kw], stride, padding, dilation, groups }
+        BatchConv {
+            batch,
+            input: [c, h, w],
+            out_channels,
+            kernel: [kh, kw],
+            stride,
+            padding,
+            end_padding,
+            dilation,
+            groups,
+        }
     }
 }
 
@@ -64,7 +81,8 @@ impl TransposedGeometry {
 
     /// The convolution in the opposite direction, from the output's size to the input's.
     pub(crate) fn convolution(self) -> ConvGeometry {
-        ConvGeometry { stride: self.stride, padding: self.padding, dilation: [1, 1], groups: self.groups }
+        let Self { stride, padding, groups, .. } = self;
+        ConvGeometry { stride, padding, end_padding: padding, dilation: [1, 1], groups }
     }
 
     /// [That convolution](Self::convolution) for an input `x` `[N, C, H, W]` of the transposed one and a kernel `[C, O
@@ -84,7 +102,17 @@ impl TransposedGeometry {
     }
 }
 
+/// The padding of each axis, as Burn takes it.
+pub(crate) fn both_ends(begin: [usize; 2], end: [usize; 2]) -> [(usize, usize); 2] {
+    [0, 1].map(|a| (begin[a], end[a]))
+}
+
 /// Bilinear upsampling, corners not aligned.
 pub(crate) fn bilinear() -> InterpolateOptions {
     InterpolateOptions::new(InterpolateMode::Bilinear).with_align_corners(false)
+}
+
+/// Upsampling that repeats pixels.
+pub(crate) fn nearest() -> InterpolateOptions {
+    InterpolateOptions::new(InterpolateMode::Nearest)
 }

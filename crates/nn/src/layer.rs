@@ -76,7 +76,14 @@ impl Layer {
             | Op::Scale
             | Op::GlobalAvgPool
             | Op::MaxPool(_)
+            | Op::AvgPool(_)
             | Op::Upsample { .. }
+            | Op::LeakyRelu { .. }
+            | Op::Mul
+            | Op::Concat
+            | Op::Slice { .. }
+            | Op::Flatten
+            | Op::ChannelShuffle { .. }
             | Op::Dropout { .. } => return None,
         })
     }

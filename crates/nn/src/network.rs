@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use burn::module::{Module, Param};
 use burn::nn::DropoutConfig;
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
-use dyconv_graph::{Graph, Node, NodeId, Op, Pool2d, Weights, WeightsError};
+use dyconv_graph::{Graph, Node, NodeId, Op, Weights, WeightsError};
 use dyconv_train_kernels::{Isa, start_threads};
 
 use crate::layer::Layer;
@@ -235,15 +233,23 @@ impl Network {
                 })
             }
             Op::Activation(_) if fused.is_some() => next(),
-            Op::Activation(a) => match next() {
-                Value::Map(x) => Value::Map(ops::activation(*a, x)),
-                Value::Vector(x) => Value::Vector(ops::activation(*a, x)),
-            },
+            Op::Activation(a) => next().each(|x| ops::activation(*a, x), |x| ops::activation(*a, x)),
+            Op::LeakyRelu { slope } => next().each(|x| ops::leaky_relu(x, *slope), |x| ops::leaky_relu(x, *slope)),
             Op::Softmax => Value::Vector(ops::softmax(next().vector(), self.tau)),
             Op::Add => match (next(), next()) {
                 (Value::Map(a), Value::Map(b)) => Value::Map(a + b),
                 (a, b) => Value::Vector(a.vector() + b.vector()),
             },
+            Op::Mul => match (next(), next()) {
+                (Value::Map(a), Value::Map(b)) => Value::Map(a * b),
+                (a, b) => Value::Vector(a.vector() * b.vector()),
+            },
+            Op::Concat => concat(inputs.collect()),
+            Op::Slice { start, channels } => {
+                next().each(|x| x.narrow(1, *start, *channels), |x| x.narrow(1, *start, *channels))
+            }
+            Op::Flatten => Value::Vector(next().map().flatten(1, 3)),
+            Op::ChannelShuffle { groups } => Value::Map(ops::channel_shuffle(next().map(), *groups)),
             Op::Scale => {
                 let (x, s) = (next().map(), next().vector());
                 let [n, c] = s.dims();
@@ -254,14 +260,12 @@ impl Network {
             } else {
                 self.operations.global_avg_pool(next().map())
             }),
-            Op::MaxPool(pool) => Value::Map(max_pool(next().map(), pool)),
-            Op::Upsample { scale } => Value::Map(self.operations.upsample(next().map(), *scale)),
+            Op::MaxPool(pool) => Value::Map(ops::max_pool(next().map(), pool)),
+            Op::AvgPool(pool) => Value::Map(ops::avg_pool(next().map(), pool)),
+            Op::Upsample { scale, mode } => Value::Map(self.operations.upsample(next().map(), *scale, *mode)),
             Op::Dropout { rate } => {
                 let dropout = DropoutConfig::new(f64::from(*rate)).init();
-                match next() {
-                    Value::Map(x) => Value::Map(dropout.forward(x)),
-                    Value::Vector(x) => Value::Vector(dropout.forward(x)),
-                }
+                next().each(|x| dropout.forward(x), |x| dropout.forward(x))
             }
         }
     }
@@ -277,13 +281,14 @@ impl Network {
     }
 }
 
-fn mismatch(node: &Node) -> ! {
-    unreachable!("`Layer::load` gave `{}` the tensors of another op", node.name)
+/// Maps or vectors, one behind the other along the channels.
+fn concat(inputs: Vec<Value>) -> Value {
+    match inputs.first() {
+        Some(Value::Map(_)) => Value::Map(Tensor::cat(inputs.into_iter().map(Value::map).collect(), 1)),
+        _ => Value::Vector(Tensor::cat(inputs.into_iter().map(Value::vector).collect(), 1)),
+    }
 }
 
-fn max_pool(x: Tensor<4>, pool: &Pool2d) -> Tensor<4> {
-    let mut options = MaxPoolOptions::new(pool.kernel);
-    options.stride = pool.stride;
-    options.padding = pool.padding.map(|p| (p, p));
-    max_pool2d(x, options)
+fn mismatch(node: &Node) -> ! {
+    unreachable!("`Layer::load` gave `{}` the tensors of another op", node.name)
 }

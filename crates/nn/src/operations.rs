@@ -1,7 +1,7 @@
 //! Choice between the two implementations of the operations of a network.
 
 use burn::tensor::Tensor;
-use dyconv_graph::Activation;
+use dyconv_graph::{Activation, UpsampleMode};
 
 use crate::geometry::{ConvGeometry, TransposedGeometry};
 use crate::{ops, reference};
@@ -55,10 +55,10 @@ impl Operations {
     }
 
     /// As [`ops::upsample`].
-    pub fn upsample(self, x: Tensor<4>, scale: usize) -> Tensor<4> {
+    pub fn upsample(self, x: Tensor<4>, scale: usize, mode: UpsampleMode) -> Tensor<4> {
         match self {
-            Operations::Custom => ops::upsample(x, scale),
-            Operations::Reference => reference::upsample(x, scale),
+            Operations::Custom => ops::upsample(x, scale, mode),
+            Operations::Reference => reference::upsample(x, scale, mode),
         }
     }
 

@@ -1,13 +1,18 @@
 //! Dynamic convolution and the other layers as functions on tensors. On the CPU the expensive ones are custom
 //! operations; elsewhere they are composed of Burn's.
 
+use std::f64::consts::SQRT_2;
+
 use burn::tensor::Tensor;
-use burn::tensor::activation::{hard_sigmoid, relu, sigmoid};
-use dyconv_graph::Activation;
+use burn::tensor::activation::{hard_sigmoid, relu, sigmoid, silu};
+use burn::tensor::module::{avg_pool2d, max_pool2d};
+use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
+use dyconv_graph::{Activation, AvgPool2d, Pool2d, UpsampleMode};
 use dyconv_train_kernels::NormActivation;
 pub use dyconv_train_kernels::SgdRule;
 
 use crate::custom_ops;
+use crate::geometry::both_ends;
 pub use crate::geometry::{ConvGeometry, TransposedGeometry};
 
 /// Static convolution: `x` `[N, C_in, H, W]`, `weight` `[C_out, C_in / groups, kh, kw]`, `bias` `[C_out]`.
@@ -68,9 +73,16 @@ pub fn conv_transpose(
     }
 }
 
-/// Bilinear upsampling by an integer factor, corners not aligned: `[N, C, H, W]` → `[N, C, scale · H, scale · W]`.
-pub fn upsample(x: Tensor<4>, scale: usize) -> Tensor<4> {
-    custom_ops::upsample(x, scale)
+/// Upsampling by an integer factor: `[N, C, H, W]` → `[N, C, scale · H, scale · W]`.
+pub fn upsample(x: Tensor<4>, scale: usize, mode: UpsampleMode) -> Tensor<4> {
+    match mode {
+        UpsampleMode::Bilinear => custom_ops::upsample(x, scale),
+        UpsampleMode::Nearest => {
+            let [n, c, h, w] = x.dims();
+            let repeated = x.reshape([n, c, h, 1, w, 1]).expand([n, c, h, scale, w, scale]);
+            repeated.reshape([n, c, scale * h, scale * w])
+        }
+    }
 }
 
 /// Linear layer: `x` `[N, I]`, `weight` `[O, I]`, `bias` `[O]`; the result is `[N, O]`.
@@ -103,7 +115,43 @@ pub fn activation<const D: usize>(activation: Activation, x: Tensor<D>) -> Tenso
         Activation::HardSwish => x.clone() * hard_sigmoid(x, 1.0 / 6.0, 0.5),
         Activation::HardSigmoid => hard_sigmoid(x, 1.0 / 6.0, 0.5),
         Activation::Sigmoid => sigmoid(x),
+        Activation::Silu => silu(x),
+        Activation::Gelu => gelu(x),
     }
+}
+
+/// x · Φ(x). Burn's own function has an approximate gradient on some devices.
+fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let twice = x.clone().div_scalar(SQRT_2).erf().add_scalar(1.0);
+    (x * twice).mul_scalar(0.5)
+}
+
+/// x for x ≥ 0, slope · x below.
+pub fn leaky_relu<const D: usize>(x: Tensor<D>, slope: f32) -> Tensor<D> {
+    burn::tensor::activation::leaky_relu(x, f64::from(slope))
+}
+
+/// Transposes the channels of `[N, C, H, W]` seen as a matrix of `groups` rows.
+pub fn channel_shuffle(x: Tensor<4>, groups: usize) -> Tensor<4> {
+    let [n, c, h, w] = x.dims();
+    x.reshape([n, groups, c / groups, h * w]).swap_dims(1, 2).reshape([n, c, h, w])
+}
+
+/// Maximum of each window of `[N, C, H, W]`.
+pub fn max_pool(x: Tensor<4>, pool: &Pool2d) -> Tensor<4> {
+    let mut options = MaxPoolOptions::new(pool.kernel);
+    options.stride = pool.stride;
+    options.padding = both_ends(pool.padding, pool.end_padding());
+    max_pool2d(x, options)
+}
+
+/// Mean of each window of `[N, C, H, W]`.
+pub fn avg_pool(x: Tensor<4>, AvgPool2d { pool, count_padding }: &AvgPool2d) -> Tensor<4> {
+    let mut options = AvgPoolOptions::new(pool.kernel);
+    options.stride = pool.stride;
+    options.padding = both_ends(pool.padding, pool.end_padding());
+    options.count_include_pad = *count_padding;
+    avg_pool2d(x, options)
 }
 
 /// Mean over all pixels: `[N, C, H, W]` → `[N, C]`.
@@ -130,7 +178,9 @@ pub(crate) fn norm_act(
         Some(Activation::Relu) => (NormActivation::Relu, None),
         Some(Activation::Relu6) => (NormActivation::Relu6, None),
         Some(Activation::HardSwish) => (NormActivation::HardSwish, None),
-        Some(Activation::HardSigmoid | Activation::Sigmoid) => (NormActivation::None, activation),
+        Some(Activation::HardSigmoid | Activation::Sigmoid | Activation::Silu | Activation::Gelu) => {
+            (NormActivation::None, activation)
+        }
     };
     let (y, mean, variance) = custom_ops::norm_act(x, scale, shift, eps, fused);
     (activated(y, after), mean, variance)

@@ -2,9 +2,9 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::module::{batch_norm_train, conv_transpose2d, conv2d, interpolate};
-use dyconv_graph::Activation;
+use dyconv_graph::{Activation, UpsampleMode};
 
-use crate::geometry::{ConvGeometry, TransposedGeometry, bilinear};
+use crate::geometry::{ConvGeometry, TransposedGeometry, bilinear, nearest};
 use crate::ops;
 
 /// As [`crate::ops::conv`].
@@ -23,9 +23,13 @@ pub(crate) fn conv_transpose(
 }
 
 /// As [`crate::ops::upsample`].
-pub(crate) fn upsample(x: Tensor<4>, scale: usize) -> Tensor<4> {
+pub(crate) fn upsample(x: Tensor<4>, scale: usize, mode: UpsampleMode) -> Tensor<4> {
     let [_, _, h, w] = x.dims();
-    interpolate(x, bilinear().with_output_size([scale * h, scale * w]))
+    let options = match mode {
+        UpsampleMode::Bilinear => bilinear(),
+        UpsampleMode::Nearest => nearest(),
+    };
+    interpolate(x, options.with_output_size([scale * h, scale * w]))
 }
 
 /// As [`crate::ops::mix_conv`].
@@ -67,7 +71,7 @@ pub(crate) fn norm_act(
 
 fn is_pointwise(bank: &Tensor<5>, g: ConvGeometry) -> bool {
     let [_, _, _, kh, kw] = bank.dims();
-    (kh, kw, g.groups) == (1, 1, 1) && g.stride == [1, 1] && g.padding == [0, 0]
+    (kh, kw, g.groups) == (1, 1, 1) && g.stride == [1, 1] && [g.padding, g.end_padding] == [[0, 0]; 2]
 }
 
 fn mix_then_multiply(x: Tensor<4>, pi: Tensor<2>, bank: Tensor<5>) -> Tensor<4> {

@@ -29,6 +29,18 @@ impl Value {
         }
     }
 
+    /// Applies one of two functions.
+    pub(crate) fn each(
+        self,
+        map: impl FnOnce(Tensor<4>) -> Tensor<4>,
+        vector: impl FnOnce(Tensor<2>) -> Tensor<2>,
+    ) -> Self {
+        match self {
+            Value::Map(x) => Value::Map(map(x)),
+            Value::Vector(x) => Value::Vector(vector(x)),
+        }
+    }
+
     pub(crate) fn map(self) -> Tensor<4> {
         match self {
             Value::Map(x) => x,

@@ -64,6 +64,10 @@ pub trait Lanes: Copy {
     fn maximum(self, a: Self::V, b: Self::V) -> Self::V;
     /// The smaller one; `b` if either is NaN.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a / b
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// v · 2ⁿ, for normal v and whole numbers n for which the result is normal too. NaN of v stays NaN.
+    fn times_two_to(self, v: Self::V, n: Self::V) -> Self::V;
 
     /// Unpacks lanes that hold words of two bf16: the low halves and the high halves, as f32.
     fn unpack_bf16(self, words: Self::V) -> [Self::V; 2];

@@ -200,4 +200,17 @@ impl Lanes for Neon {
             ]
         }
     }
+
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(a, b, |a, b| vdivq_f32(a, b))
+    }
+
+    #[inline(always)]
+    fn times_two_to(self, v: Self::V, n: Self::V) -> Self::V {
+        each!(v, n, |v, n| {
+            let exponent = vshlq_n_s32::<23>(vcvtq_s32_f32(n));
+            vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(v), exponent))
+        })
+    }
 }

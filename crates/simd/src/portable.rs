@@ -131,4 +131,14 @@ impl Lanes for Portable {
     fn min(self, a: Self::V, b: Self::V) -> Self::V {
         each(a, b, |a, b| if a < b { a } else { b })
     }
+
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        each(a, b, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    fn times_two_to(self, v: Self::V, n: Self::V) -> Self::V {
+        each(v, n, |v, n| f32::from_bits(v.to_bits().wrapping_add((n as i32 as u32) << 23)))
+    }
 }

@@ -36,6 +36,17 @@ impl<const BF16: bool> Avx512<BF16> {
     }
 }
 
+/// All ones, then zeros: sixteen values from `LANES - n` on are a mask of the first `n` lanes.
+static MASKS: [i32; 2 * LANES] = {
+    let mut masks = [0; 2 * LANES];
+    let mut i = 0;
+    while i < LANES {
+        masks[i] = -1;
+        i += 1;
+    }
+    masks
+};
+
 impl Lanes for Avx2 {
     const TILE_ROWS: [usize; 3] = [6, 0, 0];
     type V = (__m256, __m256);
@@ -81,9 +92,8 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn load_partial(self, from: &[f32]) -> Self::V {
-        let mut whole = [0.0; LANES];
-        whole[..from.len()].copy_from_slice(from);
-        self.load(&whole)
+        // SAFETY: the slice has the values.
+        unsafe { self.read_partial(from.as_ptr(), from.len()) }
     }
 
     #[inline(always)]
@@ -98,8 +108,8 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn store_partial(self, v: Self::V, to: &mut [f32]) {
-        let whole = self.to_array(v);
-        to.copy_from_slice(&whole[..to.len()]);
+        // SAFETY: the slice has room for the values.
+        unsafe { self.write_partial(v, to.as_mut_ptr(), to.len()) }
     }
 
     #[inline(always)]
@@ -110,8 +120,19 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn read_partial(self, from: *const f32, n: usize) -> Self::V {
-        // SAFETY: `n` values by the caller's promise.
-        self.load_partial(unsafe { std::slice::from_raw_parts(from, n) })
+        assert!(n <= LANES);
+        // SAFETY: the token proves AVX; the masks read `n` values, which the caller promises. Sixteen values from `LANES - n`
+        // on lie inside the table.
+        unsafe {
+            if n == LANES {
+                return self.read(from);
+            }
+            let masks = MASKS.as_ptr().add(LANES - n).cast::<__m256i>();
+            (
+                _mm256_maskload_ps(from, _mm256_loadu_si256(masks)),
+                _mm256_maskload_ps(from.wrapping_add(8), _mm256_loadu_si256(masks.add(1))),
+            )
+        }
     }
 
     #[inline(always)]
@@ -125,9 +146,31 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn write_partial(self, v: Self::V, to: *mut f32, n: usize) {
-        let whole = self.to_array(v);
-        // SAFETY: `n` values by the caller's promise, and the array has as many.
-        unsafe { std::ptr::copy_nonoverlapping(whole[..n].as_ptr(), to, n) }
+        assert!(n <= LANES);
+        // Pieces of eight, four, two values and one are faster than a masked write on some CPUs.
+        // SAFETY: the token proves AVX; the pieces are `n` values together, which the caller promises.
+        unsafe {
+            if n == LANES {
+                return self.write(v, to);
+            }
+            let (mut rest, mut to) = (v.0, to);
+            if n >= 8 {
+                _mm256_storeu_ps(to, v.0);
+                (rest, to) = (v.1, to.wrapping_add(8));
+            }
+            let mut four = _mm256_castps256_ps128(rest);
+            if n & 4 != 0 {
+                _mm_storeu_ps(to, four);
+                (four, to) = (_mm256_extractf128_ps::<1>(rest), to.wrapping_add(4));
+            }
+            if n & 2 != 0 {
+                _mm_storel_pd(to.cast(), _mm_castps_pd(four));
+                (four, to) = (_mm_movehl_ps(four, four), to.wrapping_add(2));
+            }
+            if n & 1 != 0 {
+                _mm_store_ss(to, four);
+            }
+        }
     }
 
     #[inline(always)]
@@ -199,6 +242,22 @@ impl Lanes for Avx2 {
     fn min(self, a: Self::V, b: Self::V) -> Self::V {
         // SAFETY: the token proves AVX.
         unsafe { (_mm256_min_ps(a.0, b.0), _mm256_min_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves AVX.
+        unsafe { (_mm256_div_ps(a.0, b.0), _mm256_div_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn times_two_to(self, v: Self::V, n: Self::V) -> Self::V {
+        // SAFETY: the token proves AVX2.
+        let scaled = |v, n| unsafe {
+            let exponent = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n));
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(v), exponent))
+        };
+        (scaled(v.0, n.0), scaled(v.1, n.1))
     }
 }
 
@@ -442,5 +501,20 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
     fn min(self, a: Self::V, b: Self::V) -> Self::V {
         // SAFETY: the token proves AVX-512F.
         unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn times_two_to(self, v: Self::V, n: Self::V) -> Self::V {
+        // SAFETY: the token proves AVX-512F.
+        unsafe {
+            let exponent = _mm512_slli_epi32::<23>(_mm512_cvtps_epi32(n));
+            _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(v), exponent))
+        }
     }
 }

@@ -68,6 +68,7 @@ mod tests {
             kernel: [taps; 2],
             stride: [1; 2],
             padding: [taps / 2; 2],
+            end_padding: [taps / 2; 2],
             dilation: [1; 2],
             groups: 1,
         };

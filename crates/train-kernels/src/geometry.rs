@@ -15,8 +15,10 @@ pub struct BatchConv {
     pub kernel: [usize; 2],
     /// Distance between adjacent outputs, in pixels.
     pub stride: [usize; 2],
-    /// Zeros added on both sides of each axis, in pixels.
+    /// Zeros added at the beginning of each axis (top, left), in pixels.
     pub padding: [usize; 2],
+    /// Zeros added at its end (bottom, right), in pixels.
+    pub end_padding: [usize; 2],
     /// Distance between adjacent taps, in pixels.
     pub dilation: [usize; 2],
     /// Independent groups of channels.
@@ -30,7 +32,8 @@ impl BatchConv {
     /// If the kernel does not fit into the padded input, or a stride is zero.
     pub fn output(&self) -> [usize; 2] {
         let side = |a: usize| {
-            (self.input[a + 1] + 2 * self.padding[a] - self.dilation[a] * (self.kernel[a] - 1) - 1) / self.stride[a] + 1
+            let padded = self.input[a + 1] + self.padding[a] + self.end_padding[a];
+            (padded - self.dilation[a] * (self.kernel[a] - 1) - 1) / self.stride[a] + 1
         };
         [side(0), side(1)]
     }
@@ -52,7 +55,7 @@ impl BatchConv {
 
     /// Whether the pixels themselves are the columns of the product.
     pub(crate) fn is_pointwise(&self) -> bool {
-        self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0]
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.end_padding == [0, 0]
     }
 
     /// Number of pixels of an input map.

@@ -135,13 +135,15 @@ proptest! {
     #[test]
     fn dense_and_grouped_of_any_geometry(
         batch in 1usize..6, groups in 1usize..4, cg in 1usize..20, og in 1usize..20, kernel in [1usize..4, 1usize..4],
-        stride in [1usize..4, 1usize..4], padding in [0usize..3, 0usize..3], dilation in [1usize..3, 1usize..3],
-        extra in [0usize..9, 0usize..9], kernels in 1usize..5, seed in 0u64..1000,
+        stride in [1usize..4, 1usize..4], padding in [0usize..3, 0usize..3], end_padding in [0usize..3, 0usize..3],
+        dilation in [1usize..3, 1usize..3], extra in [0usize..9, 0usize..9], kernels in 1usize..5, seed in 0u64..1000,
     ) {
-        let side = |a: usize| (dilation[a] * (kernel[a] - 1) + 1).saturating_sub(2 * padding[a]).max(1) + extra[a];
+        let side = |a: usize| {
+            (dilation[a] * (kernel[a] - 1) + 1).saturating_sub(padding[a] + end_padding[a]).max(1) + extra[a]
+        };
         let c = BatchConv {
-            batch, input: [groups * cg, side(0), side(1)], out_channels: groups * og, kernel, stride, padding, dilation,
-            groups,
+            batch, input: [groups * cg, side(0), side(1)], out_channels: groups * og, kernel, stride, padding, end_padding,
+            dilation, groups,
         };
         check(&c, kernels, seed)?;
     }
@@ -149,12 +151,12 @@ proptest! {
     #[test]
     fn winograd_of_any_map(
         batch in 1usize..6, channels in [16usize..40, 16usize..40], size in [1usize..14, 1usize..14], padding in [0usize..3, 0usize..3],
-        kernels in 1usize..5, seed in 0u64..1000,
+        end_padding in [0usize..3, 0usize..3], kernels in 1usize..5, seed in 0u64..1000,
     ) {
-        let side = |a: usize| size[a] + if padding[a] == 0 { 2 } else { 0 };
+        let side = |a: usize| size[a] + 2usize.saturating_sub(padding[a] + end_padding[a]);
         let c = BatchConv {
             batch, input: [channels[0], side(0), side(1)], out_channels: channels[1], kernel: [3, 3], stride: [1, 1], padding,
-            dilation: [1, 1], groups: 1,
+            end_padding, dilation: [1, 1], groups: 1,
         };
         check(&c, kernels, seed)?;
     }
@@ -162,13 +164,15 @@ proptest! {
     #[test]
     fn depthwise_of_any_geometry(
         batch in 1usize..4, channels in 1usize..20, kernel in [1usize..6, 1usize..6], stride in [1usize..4, 1usize..4],
-        padding in [0usize..4, 0usize..4], dilation in [1usize..3, 1usize..3], extra in [0usize..12, 0usize..12],
+        padding in [0usize..4, 0usize..4], end_padding in [0usize..4, 0usize..4], dilation in [1usize..3, 1usize..3], extra in [0usize..12, 0usize..12],
         kernels in 1usize..5, seed in 0u64..1000,
     ) {
-        let side = |a: usize| (dilation[a] * (kernel[a] - 1) + 1).saturating_sub(2 * padding[a]).max(1) + extra[a];
+        let side = |a: usize| {
+            (dilation[a] * (kernel[a] - 1) + 1).saturating_sub(padding[a] + end_padding[a]).max(1) + extra[a]
+        };
         let c = BatchConv {
-            batch, input: [channels, side(0), side(1)], out_channels: channels, kernel, stride, padding, dilation,
-            groups: channels,
+            batch, input: [channels, side(0), side(1)], out_channels: channels, kernel, stride, padding, end_padding,
+            dilation, groups: channels,
         };
         check(&c, kernels, seed)?;
     }
@@ -193,6 +197,7 @@ fn large_shapes() {
             kernel: [k; 2],
             stride: [s; 2],
             padding: [p; 2],
+            end_padding: [p; 2],
             dilation: [1; 2],
             groups: 1,
         };
@@ -209,10 +214,11 @@ fn one_thread_and_many_give_the_same_bits() {
         kernel: [1; 2],
         stride: [1; 2],
         padding: [0; 2],
+        end_padding: [0; 2],
         dilation: [1; 2],
         groups: 1,
     };
-    let dense = BatchConv { kernel: [3; 2], padding: [1; 2], ..base };
+    let dense = BatchConv { kernel: [3; 2], padding: [1; 2], end_padding: [1; 2], ..base };
     let small = BatchConv { input: [24, 2, 2], ..dense };
     let many = BatchConv { batch: 90, input: [24, 12, 12], ..dense };
     let depthwise = BatchConv { out_channels: 24, groups: 24, ..dense };

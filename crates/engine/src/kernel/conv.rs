@@ -8,7 +8,7 @@ use dyconv_kernels::{
     Bank, ConvAlgorithm, ConvDemand, ConvRun, DepthwiseConv, Exec, Isa, PanelConv, Storage, WinogradConv,
 };
 
-use crate::convert;
+use crate::convert::{self, is_pointwise};
 use crate::lowered::Layer;
 use crate::options::{Options, Precision, weight_bytes};
 
@@ -22,9 +22,8 @@ pub(crate) enum Conv {
 
 /// Whether a convolution is a matrix-vector product.
 pub(super) fn is_linear(layer: &Layer<Conv2d>, input: Shape, output: Shape) -> bool {
-    let Conv2d { kernel, padding, groups, .. } = layer.spec;
     let pixels = (input.pixels(), output.pixels());
-    kernel == [1, 1] && padding == [0, 0] && groups == 1 && pixels == (1, 1) && !layer.residual
+    is_pointwise(&layer.spec) && layer.spec.groups == 1 && pixels == (1, 1) && !layer.residual
 }
 
 impl Conv {
@@ -61,6 +60,14 @@ impl Conv {
             Conv::Panel(conv) => conv.sums_len(),
             Conv::Depthwise(conv) => conv.sums_len(),
             Conv::Winograd(conv) => conv.sums_len(),
+        }
+    }
+
+    /// Whether the pixels of the input may lie apart.
+    pub(super) fn reads_apart(&self) -> bool {
+        match self {
+            Conv::Panel(conv) => conv.reads_apart(),
+            Conv::Depthwise(_) | Conv::Winograd(_) => true,
         }
     }
 

@@ -53,7 +53,37 @@ pub(crate) enum Kernel {
         pixels: usize,
     },
     MaxPool(PoolGeometry),
+    /// And whether pixels outside the map count.
+    AvgPool(PoolGeometry, bool),
     Upsample(Upsample, Option<Activation>),
+    LeakyRelu {
+        slope: f32,
+    },
+    Multiply {
+        activation: Option<Activation>,
+    },
+    /// The number of channels of each input.
+    Concat {
+        channels: Vec<usize>,
+    },
+    /// Consecutive channels of a map with `of` channels.
+    Slice {
+        start: usize,
+        channels: usize,
+        of: usize,
+    },
+    /// Of a map with this number of channels.
+    Flatten {
+        channels: usize,
+    },
+    ChannelShuffle {
+        channels: usize,
+        groups: usize,
+    },
+    /// Two maps of this number of channels.
+    Interleave {
+        channels: usize,
+    },
 }
 
 /// The weights of a linear layer.
@@ -74,8 +104,9 @@ impl LinearWeights {
 }
 
 impl Kernel {
-    /// Chooses a kernel for a step whose input has this shape, and packs its weights.
-    pub(crate) fn new(step: &Step, input: Shape, tau: f32, isa: Isa, options: Options) -> Self {
+    /// Chooses a kernel for a step whose inputs have these shapes, and packs its weights.
+    pub(crate) fn new(step: &Step, inputs: &[Shape], tau: f32, isa: Isa, options: Options) -> Self {
+        let input = inputs.first().copied().unwrap_or(step.shape);
         match &step.op {
             StepOp::Input => Kernel::Input,
             StepOp::Conv(layer) => Self::conv(layer, input, step.shape, isa, options),
@@ -93,9 +124,19 @@ impl Kernel {
             StepOp::GlobalAvgPool => Kernel::GlobalAvgPool,
             StepOp::Mean => Kernel::Mean { pixels: input.pixels() },
             StepOp::MaxPool(pool) => Kernel::MaxPool(convert::pool(pool, input)),
-            StepOp::Upsample { scale, activation: a } => {
-                Kernel::Upsample(Upsample::new(hwc(input), *scale), a.map(activation))
+            StepOp::AvgPool(pool) => Kernel::AvgPool(convert::pool(&pool.pool, input), pool.count_padding),
+            StepOp::Upsample { scale, mode, activation: a } => {
+                Kernel::Upsample(Upsample::new(hwc(input), *scale, convert::upsampling(*mode)), a.map(activation))
             }
+            StepOp::LeakyRelu { slope } => Kernel::LeakyRelu { slope: *slope },
+            StepOp::Mul { activation: a } => Kernel::Multiply { activation: a.map(activation) },
+            StepOp::Concat => Kernel::Concat { channels: inputs.iter().map(|shape| shape.channels()).collect() },
+            StepOp::Slice { start, channels } => {
+                Kernel::Slice { start: *start, channels: *channels, of: input.channels() }
+            }
+            StepOp::Flatten => Kernel::Flatten { channels: input.channels() },
+            StepOp::ChannelShuffle { groups } => Kernel::ChannelShuffle { channels: input.channels(), groups: *groups },
+            StepOp::Interleave => Kernel::Interleave { channels: input.channels() },
             StepOp::Dropout => unreachable!("dropout was dropped"),
         }
     }
@@ -127,7 +168,7 @@ impl Kernel {
         } else {
             LinearWeights::F32(pack_linear_bank(layer.kernels, output.channels(), &layer.weight))
         };
-        Kernel::Linear(Packed::new(layer, input), rows)
+        Kernel::Linear(Packed { inputs: input.elements(), ..Packed::new(layer, input) }, rows)
     }
 
     /// Whether the output may overwrite the first input.
@@ -137,7 +178,9 @@ impl Kernel {
             | Kernel::Activate(_)
             | Kernel::Softmax { .. }
             | Kernel::Add { .. }
-            | Kernel::Scale { .. } => true,
+            | Kernel::Scale { .. }
+            | Kernel::LeakyRelu { .. }
+            | Kernel::Multiply { .. } => true,
             Kernel::Input
             | Kernel::Conv(..)
             | Kernel::ConvTranspose { .. }
@@ -145,7 +188,70 @@ impl Kernel {
             | Kernel::GlobalAvgPool
             | Kernel::Mean { .. }
             | Kernel::MaxPool(_)
-            | Kernel::Upsample(..) => false,
+            | Kernel::AvgPool(..)
+            | Kernel::Upsample(..)
+            | Kernel::Concat { .. }
+            | Kernel::Slice { .. }
+            | Kernel::Flatten { .. }
+            | Kernel::Interleave { .. }
+            | Kernel::ChannelShuffle { .. } => false,
+        }
+    }
+
+    /// Whether the pixels of the input in this position may lie apart.
+    pub(crate) fn reads_apart(&self, position: usize) -> bool {
+        match self {
+            // The other inputs are vectors, and a residual.
+            Kernel::Conv(conv, ..) => position > 0 || conv.reads_apart(),
+            Kernel::Affine { .. }
+            | Kernel::MaxPool(_)
+            | Kernel::AvgPool(..)
+            | Kernel::Concat { .. }
+            | Kernel::Slice { .. }
+            | Kernel::Interleave { .. }
+            // It reads sums.
+            | Kernel::Mean { .. } => true,
+            // Their first input is copied first.
+            Kernel::Activate(_)
+            | Kernel::Add { .. }
+            | Kernel::Scale { .. }
+            | Kernel::LeakyRelu { .. }
+            | Kernel::Multiply { .. } => position == 0,
+            Kernel::Input
+            | Kernel::ConvTranspose { .. }
+            | Kernel::Linear(..)
+            | Kernel::Softmax { .. }
+            | Kernel::GlobalAvgPool
+            | Kernel::Upsample(..)
+            | Kernel::Flatten { .. }
+            | Kernel::ChannelShuffle { .. } => false,
+        }
+    }
+
+    /// Whether the pixels of the output may lie apart.
+    pub(crate) fn writes_apart(&self) -> bool {
+        match self {
+            Kernel::Conv(..)
+            | Kernel::MaxPool(_)
+            | Kernel::AvgPool(..)
+            | Kernel::Concat { .. }
+            | Kernel::Slice { .. } => true,
+            Kernel::Input
+            | Kernel::ConvTranspose { .. }
+            | Kernel::Linear(..)
+            | Kernel::Affine { .. }
+            | Kernel::Activate(_)
+            | Kernel::Softmax { .. }
+            | Kernel::Add { .. }
+            | Kernel::Scale { .. }
+            | Kernel::GlobalAvgPool
+            | Kernel::Mean { .. }
+            | Kernel::Upsample(..)
+            | Kernel::LeakyRelu { .. }
+            | Kernel::Multiply { .. }
+            | Kernel::Interleave { .. }
+            | Kernel::Flatten { .. }
+            | Kernel::ChannelShuffle { .. } => false,
         }
     }
 
@@ -166,6 +272,14 @@ impl Kernel {
             | Kernel::GlobalAvgPool
             | Kernel::Mean { .. }
             | Kernel::MaxPool(_)
+            | Kernel::AvgPool(..)
+            | Kernel::LeakyRelu { .. }
+            | Kernel::Multiply { .. }
+            | Kernel::Concat { .. }
+            | Kernel::Slice { .. }
+            | Kernel::Flatten { .. }
+            | Kernel::ChannelShuffle { .. }
+            | Kernel::Interleave { .. }
             | Kernel::Upsample(..) => 0,
         }
     }
@@ -185,6 +299,14 @@ impl Kernel {
             | Kernel::Scale { .. }
             | Kernel::GlobalAvgPool
             | Kernel::Mean { .. }
+            | Kernel::AvgPool(..)
+            | Kernel::LeakyRelu { .. }
+            | Kernel::Multiply { .. }
+            | Kernel::Concat { .. }
+            | Kernel::Slice { .. }
+            | Kernel::Flatten { .. }
+            | Kernel::ChannelShuffle { .. }
+            | Kernel::Interleave { .. }
             | Kernel::MaxPool(_) => 0,
         }
     }
@@ -205,6 +327,14 @@ impl Kernel {
             | Kernel::GlobalAvgPool
             | Kernel::Mean { .. }
             | Kernel::MaxPool(_)
+            | Kernel::AvgPool(..)
+            | Kernel::LeakyRelu { .. }
+            | Kernel::Multiply { .. }
+            | Kernel::Concat { .. }
+            | Kernel::Slice { .. }
+            | Kernel::Flatten { .. }
+            | Kernel::ChannelShuffle { .. }
+            | Kernel::Interleave { .. }
             | Kernel::Upsample(..) => 0,
         }
     }
@@ -223,6 +353,14 @@ impl Kernel {
             | Kernel::GlobalAvgPool
             | Kernel::Mean { .. }
             | Kernel::MaxPool(_)
+            | Kernel::AvgPool(..)
+            | Kernel::LeakyRelu { .. }
+            | Kernel::Multiply { .. }
+            | Kernel::Concat { .. }
+            | Kernel::Slice { .. }
+            | Kernel::Flatten { .. }
+            | Kernel::ChannelShuffle { .. }
+            | Kernel::Interleave { .. }
             | Kernel::Upsample(..) => None,
         }
     }
@@ -240,6 +378,14 @@ impl Kernel {
             | Kernel::GlobalAvgPool
             | Kernel::Mean { .. }
             | Kernel::MaxPool(_)
+            | Kernel::AvgPool(..)
+            | Kernel::LeakyRelu { .. }
+            | Kernel::Multiply { .. }
+            | Kernel::Concat { .. }
+            | Kernel::Slice { .. }
+            | Kernel::Flatten { .. }
+            | Kernel::ChannelShuffle { .. }
+            | Kernel::Interleave { .. }
             | Kernel::Upsample(..) => None,
         }
     }
@@ -261,7 +407,15 @@ impl Kernel {
             Kernel::GlobalAvgPool => ("global_avg_pool", None),
             Kernel::Mean { .. } => ("mean", None),
             Kernel::MaxPool(_) => ("max_pool", None),
+            Kernel::AvgPool(..) => ("avg_pool", None),
             Kernel::Upsample(_, activation) => ("upsample", *activation),
+            Kernel::LeakyRelu { .. } => ("leaky_relu", None),
+            Kernel::Multiply { activation } => ("mul", *activation),
+            Kernel::Concat { .. } => ("concat", None),
+            Kernel::Slice { .. } => ("slice", None),
+            Kernel::Flatten { .. } => ("flatten", None),
+            Kernel::ChannelShuffle { .. } => ("channel_shuffle", None),
+            Kernel::Interleave { .. } => ("interleave", None),
         };
         let packed = self.packed();
         let mix = if packed.is_some_and(|p| p.mixes) { "mix_" } else { "" };
@@ -285,5 +439,7 @@ fn activation_name(function: Activation) -> &'static str {
         Activation::HardSwish => "hard_swish",
         Activation::HardSigmoid => "hard_sigmoid",
         Activation::Sigmoid => "sigmoid",
+        Activation::Silu => "silu",
+        Activation::Gelu => "gelu",
     }
 }

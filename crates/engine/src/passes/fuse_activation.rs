@@ -1,29 +1,33 @@
 //! Fuses an activation into the step before it, if that step can end with one.
 
 use super::absorb;
-use crate::convert::is_short;
 use crate::lowered::{Lowered, StepOp};
 
 pub(crate) fn fuse_activation(lowered: Lowered) -> Lowered {
     absorb(lowered, |producer, step, sole| {
         let StepOp::Activation(function) = step.op else { return false };
         let slot = match &mut producer.op {
-            // Convolutions end only with activations of a few instructions.
-            StepOp::Conv(layer) if is_short(function) => &mut layer.activation,
-            StepOp::ConvTranspose(layer) if is_short(function) => &mut layer.activation,
+            StepOp::Conv(layer) => &mut layer.activation,
+            StepOp::ConvTranspose(layer) => &mut layer.activation,
             StepOp::Linear(layer) => &mut layer.activation,
             StepOp::Affine { activation, .. }
             | StepOp::Add { activation }
             | StepOp::Scale { activation }
+            | StepOp::Mul { activation }
             | StepOp::Upsample { activation, .. } => activation,
-            StepOp::Conv(_)
-            | StepOp::ConvTranspose(_)
-            | StepOp::Input
+            StepOp::Input
             | StepOp::Activation(_)
             | StepOp::Softmax
             | StepOp::GlobalAvgPool
             | StepOp::Mean
             | StepOp::MaxPool(_)
+            | StepOp::AvgPool(_)
+            | StepOp::LeakyRelu { .. }
+            | StepOp::Concat
+            | StepOp::Slice { .. }
+            | StepOp::Flatten
+            | StepOp::ChannelShuffle { .. }
+            | StepOp::Interleave
             | StepOp::Dropout => return false,
         };
         if !sole || slot.is_some() {

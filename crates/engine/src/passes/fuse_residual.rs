@@ -1,7 +1,6 @@
 //! Fuses a sum whose later summand is a convolution into the end of that convolution, so its map is written once.
 
 use super::remove;
-use crate::convert::is_short;
 use crate::lowered::{Lowered, StepOp};
 
 pub(crate) fn fuse_residual(mut lowered: Lowered) -> Lowered {
@@ -21,7 +20,7 @@ pub(crate) fn fuse_residual(mut lowered: Lowered) -> Lowered {
         let name = lowered.steps[i].name.clone();
         let step = &mut lowered.steps[late];
         let StepOp::Conv(layer) = &mut step.op else { continue };
-        if layer.activation.is_some() || layer.residual || !activation.is_none_or(is_short) {
+        if layer.activation.is_some() || layer.residual {
             continue;
         }
         layer.residual = true;

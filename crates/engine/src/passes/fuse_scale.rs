@@ -2,6 +2,7 @@
 //! of the scaled map becomes the scaled pool: mean(f·x) = f·mean(x). The map itself is never scaled.
 
 use super::remove;
+use crate::convert::pads_nothing;
 use crate::lowered::{Lowered, StepOp};
 
 pub(crate) fn fuse_scale(mut lowered: Lowered) -> Lowered {
@@ -20,7 +21,7 @@ pub(crate) fn fuse_scale(mut lowered: Lowered) -> Lowered {
         let takes = |r: &usize| match &lowered.steps[*r].op {
             StepOp::Conv(layer) => {
                 let only_worked_on = lowered.steps[*r].inputs.iter().filter(|j| **j == i).count() == 1;
-                let plain = layer.spec.groups == 1 && layer.spec.padding == [0, 0] && !layer.scaled;
+                let plain = layer.spec.groups == 1 && pads_nothing(&layer.spec) && !layer.scaled;
                 plain && only_worked_on && lowered.steps[*r].inputs[0] == i && lowered.steps[i].shape.pixels() > 1
             }
             StepOp::GlobalAvgPool => pool_of_x(*r).is_some(),

@@ -3,9 +3,10 @@
 //! stays after the upsampling. A pool of an upsampled map equals the pool of the map, since all pixels have the same
 //! weight in it. With twice the height and width, this takes a fourth of the products.
 
-use dyconv_graph::{Conv2d, Shape};
+use dyconv_graph::{Conv2d, Shape, UpsampleMode};
 
 use super::remove;
+use crate::convert::is_pointwise;
 use crate::lowered::{Layer, Lowered, Step, StepOp};
 
 /// Minimum number of input channels for which a convolution costs more than upsampling its output.
@@ -18,7 +19,7 @@ pub(crate) fn work_before_upsample(lowered: Lowered) -> Lowered {
     for mut step in old {
         step.inputs.iter_mut().for_each(|i| *i = moved[*i]);
         let from = step.inputs.first().copied();
-        if let Some((from, x, scale)) = from.and_then(|from| upsampled(&steps, from)) {
+        if let Some((from, x, scale, mode)) = from.and_then(|from| upsampled(&steps, from)) {
             let small = steps[x].shape;
             match &mut step.op {
                 StepOp::GlobalAvgPool => step.inputs[0] = x,
@@ -34,7 +35,7 @@ pub(crate) fn work_before_upsample(lowered: Lowered) -> Lowered {
                     step.partial = true;
                     let (inputs, router) = (vec![steps.len()], step.router);
                     steps.push(step);
-                    let op = StepOp::Upsample { scale, activation };
+                    let op = StepOp::Upsample { scale, mode, activation };
                     step = Step { name, op, inputs, sums: false, shape: large, router, madds: 0, partial: false };
                 }
                 _ => {}
@@ -52,17 +53,16 @@ pub(crate) fn work_before_upsample(lowered: Lowered) -> Lowered {
     remove(lowered, &gone)
 }
 
-/// The step itself, its input and its factor, if it is a plain upsampling.
-fn upsampled(steps: &[Step], from: usize) -> Option<(usize, usize, usize)> {
+/// The step itself, its input, its factor and its mode, if it is a plain upsampling.
+fn upsampled(steps: &[Step], from: usize) -> Option<(usize, usize, usize, UpsampleMode)> {
     match steps[from].op {
-        StepOp::Upsample { scale, activation: None } => Some((from, steps[from].inputs[0], scale)),
+        StepOp::Upsample { scale, mode, activation: None } => Some((from, steps[from].inputs[0], scale, mode)),
         _ => None,
     }
 }
 
 fn pointwise(layer: &Layer<Conv2d>, input: Shape) -> bool {
-    let Conv2d { kernel, stride, padding, .. } = layer.spec;
-    let plain = (kernel, stride, padding) == ([1, 1], [1, 1], [0, 0]) && !layer.residual && !layer.scaled;
+    let plain = is_pointwise(&layer.spec) && layer.spec.stride == [1, 1] && !layer.residual && !layer.scaled;
     plain && input.channels() / layer.spec.groups >= WORTH
 }
 
@@ -84,7 +84,7 @@ mod tests {
     fn network(channels: usize, kernel: usize, with_sum: bool) -> Graph {
         let mut b = Builder::new([channels, 3, 3]).unwrap();
         let x = b.input();
-        let up = b.push("up", Op::Upsample { scale: 2 }, &[x]).unwrap();
+        let up = b.push("up", Op::Upsample { scale: 2, mode: UpsampleMode::Bilinear }, &[x]).unwrap();
         let conv = Conv2d { padding: [kernel / 2; 2], ..Conv2d::new(channels, [kernel; 2]) };
         let y = b.push("conv", Op::Conv(conv), &[up]).unwrap();
         let y = b.push("relu", Op::Activation(Activation::Relu), &[y]).unwrap();
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(names(&lowered), ["input", "relu before up", "relu", "mean", "scaled"]);
         assert_eq!(lowered.steps[1].shape, Shape::Map([16, 3, 3]));
         assert_eq!(lowered.steps[1].madds, 16 * 16 * 9);
-        assert!(matches!(lowered.steps[2].op, StepOp::Upsample { scale: 2, activation: Some(Activation::Relu) }));
+        assert!(matches!(lowered.steps[2].op, StepOp::Upsample { scale: 2, activation: Some(Activation::Relu), .. }));
         assert_eq!((&lowered.steps[3].inputs[..], &lowered.steps[4].inputs[..]), (&[0][..], &[2, 3][..]));
     }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use dyconv_engine::{Isa, Options, Plan, Session, Storage, oracle};
 use dyconv_graph::{
-    Activation, Builder, Conv2d, Gate, Graph, Linear, MixConv, MixLinear, NodeId, Op, Pool2d, Router, Tensor, Weights,
+    Activation, AvgPool2d, Builder, Conv2d, Gate, Graph, Linear, MixConv, MixLinear, NodeId, Op, Pool2d, Router,
+    Tensor, UpsampleMode, Weights,
 };
 
 /// Tolerance for f32 sums of up to a few thousand products, through a few layers, compared with f64.
@@ -132,7 +133,7 @@ pub fn every_op(input: [usize; 3], gate: Gate) -> Graph {
     let x = b.push("stem", Op::Conv(Conv2d { stride: [2, 2], bias: true, ..conv(20, 3) }), &[x]).unwrap();
     let x = bn(&mut b, "stem_bn", x);
     let x = act(&mut b, "stem_act", Activation::HardSwish, x);
-    let x = b.push("pool", Op::MaxPool(Pool2d { kernel: [3, 3], stride: [1, 2], padding: [1, 1] }), &[x]).unwrap();
+    let x = b.push("pool", Op::MaxPool(Pool2d { stride: [1, 2], padding: [1, 1], ..Pool2d::new(3, 1) }), &[x]).unwrap();
 
     let pi = b.router("expand.router", x, &router).unwrap();
     let y = b.push("expand", Op::MixConv(MixConv { kernels: 4, conv: conv(40, 1) }), &[x, pi]).unwrap();
@@ -156,9 +157,41 @@ pub fn every_op(input: [usize; 3], gate: Gate) -> Graph {
     let x = bn(&mut b, "residual_bn", x);
     let x = act(&mut b, "residual_act", Activation::Relu, x);
 
+    // Channels go apart and together: a shuffled half, and a dense block.
+    let left = b.push("left", Op::Slice { start: 0, channels: 10 }, &[x]).unwrap();
+    let right = b.push("right", Op::Slice { start: 10, channels: 10 }, &[x]).unwrap();
+    let right = b.push("right_conv", Op::Conv(conv(10, 1)), &[right]).unwrap();
+    let right = act(&mut b, "right_act", Activation::Silu, right);
+    let one_sided = Conv2d { padding: [0, 1], end_padding: Some([2, 1]), groups: 10, ..Conv2d::new(10, [3, 3]) };
+    let right = b.push("right_depthwise", Op::Conv(one_sided), &[right]).unwrap();
+    let x = b.push("halves", Op::Concat, &[left, right]).unwrap();
+    let x = b.push("shuffle", Op::ChannelShuffle { groups: 2 }, &[x]).unwrap();
+    let mut dense = vec![x];
+    for (i, activation) in [Activation::Gelu, Activation::Relu, Activation::Silu].into_iter().enumerate() {
+        let y = match dense[..] {
+            [one] => one,
+            _ => b.push(&format!("dense{i}.all"), Op::Concat, &dense).unwrap(),
+        };
+        let y = bn(&mut b, &format!("dense{i}.bn"), y);
+        let y = act(&mut b, &format!("dense{i}.act"), activation, y);
+        let y = b.push(&format!("dense{i}.conv"), Op::Conv(conv(12, 1 + i / 2 * 2)), &[y]).unwrap();
+        dense.push(y);
+    }
+    let x = b.push("dense.all", Op::Concat, &dense).unwrap();
+    let x = bn(&mut b, "dense.bn", x);
+    let pool = Pool2d { end_padding: Some([1, 0]), ..Pool2d::new(2, 2) };
+    let x = b.push("avg_pool", Op::AvgPool(AvgPool2d { pool, count_padding: false }), &[x]).unwrap();
+    let small = b.push("small", Op::LeakyRelu { slope: 0.1 }, &[x]).unwrap();
+    let x = b.push("repeat", Op::Upsample { scale: 2, mode: UpsampleMode::Nearest }, &[small]).unwrap();
+    let gate = act(&mut b, "repeat_gate", Activation::HardSigmoid, x);
+    let x = b.push("gated", Op::Mul, &[x, gate]).unwrap();
+    let flat = b.push("flat", Op::Flatten, &[small]).unwrap();
+    let flat = b.push("flat_fc", Op::Linear(Linear { out_features: 6, bias: true }), &[flat]).unwrap();
+
     let x = b.push("head", Op::Conv(Conv2d { groups: 2, ..conv(36, 3) }), &[x]).unwrap();
     let x = b.push("drop", Op::Dropout { rate: 0.2 }, &[x]).unwrap();
     let x = b.push("gap", Op::GlobalAvgPool, &[x]).unwrap();
+    let x = b.push("vectors", Op::Concat, &[x, flat]).unwrap();
     let pi = b.router("fc.router", x, &router).unwrap();
     let linear = Linear { out_features: 17, bias: true };
     let x = b.push("fc", Op::MixLinear(MixLinear { kernels: 4, linear }), &[x, pi]).unwrap();

@@ -45,6 +45,7 @@ fn read_case(case: &Value, file: &SafeTensors<'_>) -> Case {
         kernel: pair("k"),
         stride: pair("stride"),
         padding: pair("padding"),
+        end_padding: None,
         dilation: pair("dilation"),
         groups: n("groups"),
         bias: case["bias"].as_bool().unwrap(),

@@ -36,8 +36,8 @@ fn every_instruction_set_agrees_with_the_oracle() {
 #[test]
 fn activations_alone_in_pairs_and_on_vectors() {
     use Activation::*;
-    for f in [Relu, Relu6, HardSwish, HardSigmoid, Sigmoid] {
-        for g in [Relu, Relu6, HardSwish, HardSigmoid, Sigmoid] {
+    for f in [Relu, Relu6, HardSwish, HardSigmoid, Sigmoid, Silu, Gelu] {
+        for g in [Relu, Relu6, HardSwish, HardSigmoid, Sigmoid, Silu, Gelu] {
             let mut b = Builder::new([5, 3, 4]).unwrap();
             let x = b.input();
             let x = b.push("f", Op::Activation(f), &[x]).unwrap();

@@ -3,7 +3,9 @@
 
 use crate::common::{check, relative_error, single, values, weights};
 use dyconv_engine::{Isa, Options, Plan, Precision, Session, oracle};
-use dyconv_graph::{Activation, Builder, Conv2d, ConvTranspose2d, Graph, MixConv, NodeId, Op, Router, Tensor, Weights};
+use dyconv_graph::{
+    Activation, Builder, Conv2d, ConvTranspose2d, Graph, MixConv, NodeId, Op, Router, Tensor, UpsampleMode, Weights,
+};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -29,7 +31,7 @@ fn oracle_and_plan_agree_with_pytorch() {
             Tensor::new(view.shape(), data)
         };
         let op = match case.get("scale") {
-            Some(_) => Op::Upsample { scale: n("scale") },
+            Some(_) => Op::Upsample { scale: n("scale"), mode: UpsampleMode::Bilinear },
             None => Op::ConvTranspose(ConvTranspose2d {
                 out_channels: n("cout"),
                 kernel: pair("kernel"),
@@ -88,7 +90,7 @@ proptest! {
 
     #[test]
     fn upsamplings(h in 1usize..9, w in 1usize..9, c in 1usize..40, scale in 1usize..5) {
-        let graph = single([c, h, w], Op::Upsample { scale });
+        let graph = single([c, h, w], Op::Upsample { scale, mode: UpsampleMode::Bilinear });
         check(&graph, &Weights::default(), 1.0, &sample(&graph, 2, 3), 2);
     }
 }
@@ -150,7 +152,7 @@ fn in_bf16_transposed_convolutions_deviate_a_little_and_say_so() {
 fn upsampled(channels: usize, with_sum: bool) -> Graph {
     let mut b = Builder::new([channels, 5, 3]).unwrap();
     let x = b.input();
-    let up = b.push("up", Op::Upsample { scale: 2 }, &[x]).unwrap();
+    let up = b.push("up", Op::Upsample { scale: 2, mode: UpsampleMode::Bilinear }, &[x]).unwrap();
     let pi = b.router("expand.router", up, &Router::default()).unwrap();
     let conv = Conv2d { bias: true, ..Conv2d::new(36, [1, 1]) };
     let y = b.push("expand", Op::MixConv(MixConv { kernels: 4, conv }), &[up, pi]).unwrap();
@@ -161,7 +163,7 @@ fn upsampled(channels: usize, with_sum: bool) -> Graph {
     let y = b.push("depthwise", Op::MixConv(MixConv { kernels: 4, conv }), &[y, pi]).unwrap();
     let y = b.push("project", Op::Conv(Conv2d::new(channels, [1, 1])), &[y]).unwrap();
     let y = if with_sum { b.push("sum", Op::Add, &[up, y]).unwrap() } else { y };
-    let y = b.push("again", Op::Upsample { scale: 3 }, &[y]).unwrap();
+    let y = b.push("again", Op::Upsample { scale: 3, mode: UpsampleMode::Nearest }, &[y]).unwrap();
     let y = act(&mut b, "again_act", Activation::HardSigmoid, y);
     b.finish(y).unwrap()
 }

@@ -2,19 +2,19 @@
 
 use crate::common::{check, dynamic, single, values, weights};
 use dyconv_engine::{Plan, Session};
-use dyconv_graph::{Conv2d, Gate, Graph, Op, Pool2d, Router, Tensor, Weights};
+use dyconv_graph::{Activation, AvgPool2d, Builder, Conv2d, Gate, Graph, Op, Pool2d, Router, Tensor, Weights};
 use proptest::prelude::*;
 
 prop_compose! {
     /// An input and a convolution that fits into it.
     fn convolution()(
         size in [1usize..12, 1usize..12], kernel in [1usize..6, 1usize..6], stride in [1usize..4, 1usize..4],
-        padding in [0usize..4, 0usize..4], dilation in [1usize..3, 1usize..3], bias in any::<bool>(),
+        padding in [0usize..4, 0usize..4], end in [0usize..4, 0usize..4], dilation in [1usize..3, 1usize..3], bias in any::<bool>(),
         layout in 0usize..4, groups in 1usize..5, cin in 1usize..36, cout in 1usize..40,
     ) -> ([usize; 3], Conv2d) {
         let mut kernel = kernel;
         for axis in 0..2 {
-            while dilation[axis] * (kernel[axis] - 1) + 1 > size[axis] + 2 * padding[axis] {
+            while dilation[axis] * (kernel[axis] - 1) + 1 > size[axis] + padding[axis] + end[axis] {
                 kernel[axis] -= 1;
             }
         }
@@ -24,7 +24,8 @@ prop_compose! {
             2 => (cin, cin * 2, cin),
             _ => (cin.div_ceil(4) * groups, cout.div_ceil(4) * groups, groups),
         };
-        ([cin, size[0], size[1]], Conv2d { out_channels, kernel, stride, padding, dilation, groups, bias })
+        let end_padding = Some(end);
+        ([cin, size[0], size[1]], Conv2d { out_channels, kernel, stride, padding, end_padding, dilation, groups, bias })
     }
 }
 
@@ -51,10 +52,48 @@ proptest! {
     }
 
     #[test]
-    fn max_pools(h in 1usize..9, w in 1usize..9, c in 1usize..20, k in 1usize..4, s in 1usize..4) {
-        let k = k.min(h).min(w);
-        let graph = single([c, h, w], Op::MaxPool(Pool2d { kernel: [k, k], stride: [s, s], padding: [k / 2, k / 2] }));
+    fn pools(
+        size in [1usize..9, 1usize..9], c in 1usize..20, kernel in [1usize..4, 1usize..4], s in 1usize..4,
+        padding in [0usize..3, 0usize..3], end in [0usize..3, 0usize..3], which in 0usize..3,
+    ) {
+        let kernel = [kernel[0].min(size[0]), kernel[1].min(size[1])];
+        let within = |p: [usize; 2]| [p[0].min(kernel[0] - 1), p[1].min(kernel[1] - 1)];
+        let pool = Pool2d { kernel, stride: [s, s], padding: within(padding), end_padding: Some(within(end)) };
+        let op = match which {
+            0 => Op::MaxPool(pool),
+            _ => Op::AvgPool(AvgPool2d { pool, count_padding: which == 1 }),
+        };
+        let graph = single([c, size[0], size[1]], op);
         check(&graph, &Weights::default(), 1.0, &sample(&graph, 1, 3), 1);
+    }
+
+    /// Parts of a map, some of them computed, behind each other and shuffled: concatenations of concatenations, of slices,
+    /// of one value twice, and of values that are read otherwise.
+    #[test]
+    fn channels_move(
+        size in [1usize..6, 1usize..6], c in 2usize..40, at in 1usize..39, widths in [1usize..40, 1usize..40],
+        kernel in 0usize..2, again in any::<bool>(), groups in 1usize..4, seed in 0u64..100,
+    ) {
+        let at = at.min(c - 1);
+        let mut b = Builder::new([c, size[0], size[1]]).unwrap();
+        let x = b.input();
+        let conv = |o: usize| Op::Conv(Conv2d { padding: [kernel; 2], ..Conv2d::new(o, [2 * kernel + 1; 2]) });
+        let first = b.push("first", Op::Slice { start: 0, channels: at }, &[x]).unwrap();
+        let second = b.push("second", Op::Slice { start: at, channels: c - at }, &[x]).unwrap();
+        let y = b.push("y", conv(widths[0]), &[second]).unwrap();
+        let y = b.push("silu", Op::Activation(Activation::Silu), &[y]).unwrap();
+        let inner = b.push("inner", Op::Concat, &[first, y]).unwrap();
+        let z = b.push("z", conv(widths[1]), &[inner]).unwrap();
+        let z = b.push("leaky", Op::LeakyRelu { slope: 0.1 }, &[z]).unwrap();
+        let outer = b.push("outer", Op::Concat, &[inner, z, if again { z } else { x }]).unwrap();
+        let normed = b.push("bn", Op::BatchNorm { eps: 1e-3 }, &[outer]).unwrap();
+        let w = b.push("w", conv(groups * 5), &[normed]).unwrap();
+        let w = b.push("gelu", Op::Activation(Activation::Gelu), &[w]).unwrap();
+        let w = b.push("shuffled", Op::ChannelShuffle { groups }, &[w]).unwrap();
+        let last = b.push("last", Op::Concat, &[first, y, z, w]).unwrap();
+        let square = b.push("square", Op::Mul, &[last, last]).unwrap();
+        let graph = b.finish(square).unwrap();
+        check(&graph, &weights(&graph, seed), 1.0, &sample(&graph, 2, seed), 2);
     }
 
     /// With equal kernels and coefficients that sum to one, the attention has no effect.

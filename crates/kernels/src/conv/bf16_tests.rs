@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 use super::tests::{geometry, naive_conv};
 use crate::activation::tests::naive;
-use crate::{Activation, ConvGeometry, ConvRun, Epilogue, Exec, Isa, PanelConv, Pool, PrefetchRange, Storage};
+use crate::{
+    Activation, ConvGeometry, ConvRun, Epilogue, Exec, Isa, PanelConv, PixelSteps, Pool, PrefetchRange, Storage,
+};
 
 /// f32 sums of bf16 products, which are exact in f32, compared with sums in f64. The CPU may round a sum of two
 /// products once or twice.
@@ -35,6 +37,7 @@ fn extreme_kernels_stay_finite() {
         kernel: [1; 2],
         stride: [1; 2],
         padding: [0; 2],
+        end_padding: [0; 2],
         dilation: [1; 2],
         groups: 1,
     };
@@ -49,6 +52,7 @@ fn extreme_kernels_stay_finite() {
                 coefficients: pi,
                 input_scale: &[],
                 residual: &[],
+                steps: PixelSteps::default(),
                 x: &[0.5, 0.25],
                 y: &mut y,
                 sums: &mut [],
@@ -110,6 +114,7 @@ fn check(g: ConvGeometry, kernels: usize) {
                         coefficients,
                         input_scale,
                         residual: &residual,
+                        steps: PixelSteps::default(),
                         y: &mut y,
                         x: &x,
                         sums: &mut sums,
@@ -169,6 +174,7 @@ fn every_order_of_the_loops() {
             kernel: [kernel; 2],
             stride: [stride; 2],
             padding,
+            end_padding: padding,
             dilation: [1; 2],
             groups: 1,
         };
@@ -190,6 +196,7 @@ fn a_fixed_kernel_is_not_mixed() {
         kernel: [1; 2],
         stride: [1; 2],
         padding: [0; 2],
+        end_padding: [0; 2],
         dilation: [1; 2],
         groups: 1,
     };
@@ -200,6 +207,7 @@ fn a_fixed_kernel_is_not_mixed() {
         coefficients: &[0.5],
         input_scale: &[],
         residual: &[],
+        steps: PixelSteps::default(),
         y: &mut [0.0],
         x: &[1.0, 1.0],
         sums: &mut [],

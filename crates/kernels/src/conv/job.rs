@@ -28,8 +28,13 @@ pub(super) struct Job<'a> {
     pub(super) activation: Option<Activation>,
     /// The padded input.
     pub(super) x: &'a [f32],
-    /// Same layout as the output, or null.
+    /// Distance in values between the pixels of the input.
+    pub(super) x_step: usize,
+    /// Pixels `residual_step` values apart, or null.
     pub(super) residual: *const f32,
+    pub(super) residual_step: usize,
+    /// Distances in values from an output pixel to its right neighbour, and from a row of outputs to the next.
+    pub(super) out: [usize; 2],
     pub(super) y: *mut f32,
     /// `[chunks, O rounded up]`, or null.
     pub(super) sums: *mut f32,
@@ -199,7 +204,8 @@ impl Job<'_> {
             weights: weights.as_ptr(),
             bias,
             activation: self.activation,
-            out_step: shape.out[0],
+            out_step: self.out[0],
+            residual_step: self.residual_step,
             last: outputs.channels - (N - 1) * LANES,
         };
         assert!(
@@ -207,14 +213,14 @@ impl Job<'_> {
             "weights of the panel"
         );
         // Distances in values from one pixel to its right neighbour, and from one row of pixels to the next.
-        let step = g.stride[1] * shape.padded[2];
-        let row_step = g.stride[0] * shape.padded[1] * shape.padded[2];
+        let step = g.stride[1] * self.x_step;
+        let row_step = g.stride[0] * shape.padded[1] * self.x_step;
         let Range { start: first, end } = shape.chunks[chunk]..shape.chunks[chunk + 1];
         let mut pixel = first;
         let (mut ox, oy) = (pixel % ow, pixel / ow);
         let mut row_start = outputs.group * (shape.padded[2] / g.groups) + oy * row_step;
         // Whether the distance between outputs is the same across rows.
-        let dense = shape.out[1] == ow * shape.out[0];
+        let dense = self.out[1] == ow * self.out[0];
         let (mut run, mut tiles, mut i) = (pixel..pixel, 0, 0);
         while pixel < end {
             if pixel == run.end {
@@ -234,14 +240,15 @@ impl Job<'_> {
                     start = self.x.as_ptr().wrapping_add(row_start);
                 }
             }
-            let at = if dense { pixel * shape.out[0] } else { pixel / ow * shape.out[1] + pixel % ow * shape.out[0] };
+            let at = if dense { pixel * self.out[0] } else { pixel / ow * self.out[1] + pixel % ow * self.out[0] };
             let at = at + outputs.channel;
+            let beside = pixel * self.residual_step + outputs.channel;
             let sums_step = o.next_multiple_of(LANES);
             let offset = |p: *const f32, n: usize| if p.is_null() { p } else { p.wrapping_add(n) };
             let place = Place {
                 starts,
                 y: self.y.wrapping_add(at),
-                residual: offset(self.residual, at),
+                residual: offset(self.residual, beside),
                 sums: offset(self.sums, chunk * sums_step + outputs.channel).cast_mut(),
                 first: pixel == first,
             };

@@ -3,7 +3,7 @@
 use dyconv_simd::{Isa, LANES};
 
 use super::job::Job;
-use super::pad::pad;
+use super::pad::{Padded, pad};
 use super::rounding::round_map;
 use super::shape::Shape;
 use crate::bank::{Bank, Packer, Storage};
@@ -25,7 +25,7 @@ impl PanelConv {
     /// If the groups do not divide the channels.
     pub fn new(geometry: ConvGeometry, isa: Isa) -> Self {
         let [_, ow, o] = geometry.output();
-        Self { isa, shape: Shape::new(geometry, isa, false, Self::padded(&geometry), [o, ow * o]) }
+        Self { isa, shape: Shape::new(geometry, isa, false, geometry.padded(), [o, ow * o]) }
     }
 
     /// Like [`new`](Self::new), but rounds input and kernels to bf16. Products are summed in f32.
@@ -35,12 +35,13 @@ impl PanelConv {
     pub fn rounding(geometry: ConvGeometry, isa: Isa) -> Self {
         assert_eq!(geometry.groups, 1, "products of bf16 only without groups");
         let [_, ow, o] = geometry.output();
-        Self { isa, shape: Shape::new(geometry, isa, true, Self::padded(&geometry), [o, ow * o]) }
+        Self { isa, shape: Shape::new(geometry, isa, true, geometry.padded(), [o, ow * o]) }
     }
 
-    /// The padded input `[H, W, C]`.
-    fn padded(g: &ConvGeometry) -> [usize; 3] {
-        [g.input[0] + 2 * g.padding[0], g.input[1] + 2 * g.padding[1], g.input[2]]
+    /// Whether the pixels of the input may lie apart: [`PixelSteps::x`](crate::PixelSteps::x).
+    pub fn reads_apart(&self) -> bool {
+        let g = &self.shape.geometry;
+        g.kernel == [1, 1] || g.pads() || self.shape.rounds
     }
 
     /// Whether input and kernels are rounded to bf16.
@@ -103,16 +104,19 @@ impl PanelConv {
         assert!(run.input_scale.is_empty() || g.groups == 1, "input factors only without groups");
         assert!(run.bank.rounded().is_none() || !mixes, "a kernel that is never mixed");
         assert_eq!(self.isa.name(), exec.isa.name(), "the instruction set that the panels are made for");
+        let [x_step, residual_step, y_step] = run.steps.of(g);
+        assert!(x_step == g.input[2] || self.reads_apart(), "the pixels of the input lie side by side");
+        let map = Padded { map: g.input, step: x_step, begin: g.padding, whole: [g.padded()[0], g.padded()[1]] };
         let (padded, mixed) = run.scratch.split_at_mut(self.shape.padded_len().next_multiple_of(LANES));
-        let x = if self.shape.rounds {
+        let (x, x_step) = if self.shape.rounds {
             let to = &mut padded[..self.shape.padded_len()];
-            round_map(exec, g.input, g.padding, run.input_scale, run.x, to);
-            &*to
+            round_map(exec, map, run.input_scale, run.x, to);
+            (&*to, self.shape.padded[2])
         } else if self.shape.pads() {
-            pad(exec, g.input, g.padding, run.x, padded);
-            &padded[..self.shape.padded_len()]
+            pad(exec, map, run.x, padded);
+            (&padded[..self.shape.padded_len()], self.shape.padded[2])
         } else {
-            run.x
+            (run.x, x_step)
         };
         let job = Job {
             shape: &self.shape,
@@ -125,6 +129,9 @@ impl PanelConv {
             bias: run.epilogue.bias,
             activation: run.epilogue.activation,
             x,
+            x_step,
+            residual_step,
+            out: [y_step, g.output()[1] * y_step],
             residual: if run.residual.is_empty() { std::ptr::null() } else { run.residual.as_ptr() },
             y: run.y.as_mut_ptr(),
             sums: if run.sums.is_empty() { std::ptr::null_mut() } else { run.sums.as_mut_ptr() },

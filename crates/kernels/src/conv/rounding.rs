@@ -5,14 +5,13 @@
 
 use dyconv_simd::{LANES, Lanes, dispatch_bf16};
 
+use super::pad::Padded;
 use crate::exec::Exec;
 use crate::threads::share;
 
-/// Converts a feature map `[H, W, C]` to `[H + 2·top, W + 2·left, ⌈C/2⌉]` words.
+/// Converts a feature map `[H, W, C]` to a padded one of ⌈C/2⌉ words.
 struct Job<'a> {
-    input: [usize; 3],
-    /// Zeros above and below, and left and right, in pixels.
-    padding: [usize; 2],
+    input: Padded,
     /// A factor per channel, or empty.
     scale: &'a [f32],
     x: &'a [f32],
@@ -27,44 +26,37 @@ unsafe impl Sync for Job<'_> {}
 ///
 /// # Panics
 /// If a length does not match.
-pub(super) fn round_map(
-    exec: Exec<'_>,
-    input: [usize; 3],
-    padding: [usize; 2],
-    scale: &[f32],
-    x: &[f32],
-    to: &mut [f32],
-) {
-    let ([h, w, c], [top, left]) = (input, padding);
-    assert_eq!(x.len(), h * w * c, "a map [H, W, C]");
-    assert_eq!(to.len(), (h + 2 * top) * (w + 2 * left) * c.div_ceil(2), "a padded map of words");
+pub(super) fn round_map(exec: Exec<'_>, input: Padded, scale: &[f32], x: &[f32], to: &mut [f32]) {
+    let Padded { map: [h, w, c], step, whole, .. } = input;
+    assert_eq!(x.len(), (h * w - 1) * step + c, "a map [H, W, C]");
+    assert_eq!(to.len(), whole[0] * whole[1] * c.div_ceil(2), "a padded map of words");
     assert!(scale.is_empty() || scale.len() == c, "one factor per channel or none");
     let parts = exec.pool.threads();
-    let job = &Job { input, padding, scale, x, to: to.as_mut_ptr(), parts };
+    let job = &Job { input, scale, x, to: to.as_mut_ptr(), parts };
     exec.pool.run(parts, &|part| dispatch_bf16!(exec.isa, body(job: &Job<'_>, part: usize)));
 }
 
 #[inline(always)]
 fn body<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
-    let ([h, w, c], [top, left]) = (job.input, job.padding);
+    let Padded { map: [h, w, c], step, begin: [top, left], whole } = job.input;
     let words = c.div_ceil(2);
-    let row = (w + 2 * left) * words;
-    for y in share(h + 2 * top, part, job.parts) {
+    let row = whole[1] * words;
+    for y in share(whole[0], part, job.parts) {
         // SAFETY: row `y` lies inside the padded map, whose length was checked, and no other part has it.
         let to = unsafe { std::slice::from_raw_parts_mut(job.to.add(y * row), row) };
         let Some(y) = y.checked_sub(top).filter(|y| *y < h) else {
             to.fill(0.0);
             continue;
         };
-        let from = &job.x[y * w * c..][..w * c];
+        let from = &job.x[y * w * step..][..(w - 1) * step + c];
         to[..left * words].fill(0.0);
         to[(left + w) * words..].fill(0.0);
         let to = &mut to[left * words..];
-        if c.is_multiple_of(2) && job.scale.is_empty() {
+        if c.is_multiple_of(2) && step == c && job.scale.is_empty() {
             round(l, from, &[], to);
         } else {
-            for (i, from) in from.chunks_exact(c).enumerate() {
-                round(l, from, job.scale, &mut to[i * words..]);
+            for (i, from) in from.chunks(step).enumerate() {
+                round(l, &from[..c], job.scale, &mut to[i * words..]);
             }
         }
     }
@@ -133,7 +125,8 @@ mod tests {
             }
             for (isa, threads) in Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, 2)]) {
                 let mut to = vec![f32::NAN; expected.len()];
-                round_map(Exec { isa, pool: &Pool::new(threads) }, input, padding, scale, &x, &mut to);
+                let map = Padded { map: input, step: c, begin: padding, whole: [h + 2 * top, w + 2 * left] };
+                round_map(Exec { isa, pool: &Pool::new(threads) }, map, scale, &x, &mut to);
                 assert_eq!(to.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), expected, "{} {input:?}", isa.name());
             }
         }

@@ -133,7 +133,7 @@ impl Shape {
     }
 
     pub(super) fn pads(&self) -> bool {
-        self.geometry.padding != [0, 0]
+        self.geometry.pads()
     }
 
     pub(super) fn padded_len(&self) -> usize {

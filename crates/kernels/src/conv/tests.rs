@@ -4,7 +4,10 @@ use dyconv_simd::testing::{assert_close, values};
 use proptest::prelude::*;
 
 use crate::activation::tests::naive;
-use crate::{Activation, Bank, ConvGeometry, ConvRun, Epilogue, Exec, Isa, PanelConv, Pool, PrefetchRange, Storage};
+use crate::{
+    Activation, Bank, ConvGeometry, ConvRun, Epilogue, Exec, Isa, PanelConv, PixelSteps, Pool, PrefetchRange, Storage,
+    copy_channels,
+};
 
 /// The definition: x `[H, W, C]`, weight `[O, C/groups, kh, kw]` → `[H', W', O]`.
 pub(super) fn naive_conv(g: &ConvGeometry, weight: &[f64], bias: &[f32], x: &[f32]) -> Vec<f64> {
@@ -33,6 +36,8 @@ pub(crate) struct Sizes {
     pub(crate) scratch: usize,
     /// Number of sums, or zero if they are not supported.
     pub(crate) sums: usize,
+    /// Whether the pixels of the input may lie apart.
+    pub(crate) apart: bool,
     /// Tolerated rounding error, relative to the largest value.
     pub(crate) tolerance: f64,
 }
@@ -75,6 +80,7 @@ pub(crate) fn check_against_naive(
                         bank,
                         coefficients,
                         residual,
+                        steps: PixelSteps::default(),
                         y,
                         input_scale: &[],
                         x: &x,
@@ -103,6 +109,50 @@ pub(crate) fn check_against_naive(
             assert_close(y, &added, sizes.tolerance, &what);
         }
         assert_eq!(y, other, "two threads give the same bits: {what}");
+        for (pool, activation) in pools.iter().zip([Activation::Silu, Activation::Gelu]) {
+            let expected: Vec<f64> =
+                expected.iter().zip(&residual).map(|(v, r)| naive(activation, v + f64::from(*r))).collect();
+            let run = |steps, x: &[f32], residual: &[f32], y: &mut [f32], sums: &mut [f32]| {
+                let run = ConvRun {
+                    bank: &packed,
+                    coefficients: &pi,
+                    residual,
+                    steps,
+                    y,
+                    input_scale: &[],
+                    x,
+                    sums,
+                    scratch: &mut vec![f32::NAN; sizes.scratch],
+                    epilogue: Epilogue { bias: &bias, activation: Some(activation) },
+                    prefetch: [PrefetchRange::default(); 2],
+                };
+                conv(Exec { isa, pool }, run);
+            };
+            y.fill(f32::NAN);
+            let mut sums = vec![f32::NAN; sizes.sums];
+            run(PixelSteps::default(), &x, &residual, &mut y, &mut sums);
+            assert_close(&y, &expected, 2.0 * sizes.tolerance, &what);
+            if !sums.is_empty() {
+                let (c, pixels) = (g.out_channels, g.output_len() / g.out_channels);
+                let mut means = vec![f32::NAN; c];
+                crate::mean_of_sums(isa, &sums, pixels, &mut means);
+                let mean = |j| (0..pixels).map(|p| f64::from(y[p * c + j])).sum::<f64>() / pixels as f64;
+                assert_close(&means, &(0..c).map(mean).collect::<Vec<_>>(), 1e-5, &what);
+            }
+            // The same with pixels that lie apart, and nothing written between them.
+            let (c, o) = (g.input[2], g.out_channels);
+            let steps = PixelSteps { x: if sizes.apart { c + 3 } else { c }, residual: o + 1, y: o + 5 };
+            let spread = |from: &[f32], channels: usize, step: usize| {
+                let mut to = vec![f32::NAN; (from.len() / channels - 1) * step + channels];
+                copy_channels(channels, [channels, step], from, &mut to);
+                to
+            };
+            let mut apart = vec![f32::NAN; (g.output_len() / o - 1) * steps.y + o];
+            let (x, residual) = (spread(&x, c, steps.x), spread(&residual, o, steps.residual));
+            run(steps, &x, &residual, &mut apart, &mut sums);
+            assert_eq!(apart.chunks(steps.y).flat_map(|p| p[..o].to_vec()).collect::<Vec<_>>(), y, "{what}");
+            assert!(apart.chunks(steps.y).all(|p| p[o..].iter().all(|v| v.is_nan())), "{what}");
+        }
         // A weight of a narrow bank is off by at most half a unit, and a sum has this many products of values below
         // one.
         let terms = (kernels * n / g.out_channels) as f64;
@@ -115,6 +165,7 @@ pub(crate) fn check_against_naive(
                     bank: &bank,
                     coefficients: &pi,
                     residual: &[],
+                    steps: PixelSteps::default(),
                     y: &mut y,
                     input_scale: &[],
                     x: &x,
@@ -134,17 +185,18 @@ prop_compose! {
     /// Any convolution that fits its map: odd sizes, rectangular kernels, groups.
     pub(crate) fn geometry()(
         size in [1usize..12, 1usize..12], kernel in [1usize..6, 1usize..6], stride in [1usize..4, 1usize..4],
-        padding in [0usize..4, 0usize..4], dilation in [1usize..4, 1usize..4], groups in 1usize..4,
+        padding in [0usize..4, 0usize..4], end_padding in [0usize..4, 0usize..4], dilation in [1usize..4, 1usize..4], groups in 1usize..4,
         channels in [1usize..8, 1usize..16],
     ) -> ConvGeometry {
         let mut kernel = kernel;
         for axis in 0..2 {
-            while dilation[axis] * (kernel[axis] - 1) + 1 > size[axis] + 2 * padding[axis] {
+            while dilation[axis] * (kernel[axis] - 1) + 1 > size[axis] + padding[axis] + end_padding[axis] {
                 kernel[axis] -= 1;
             }
         }
         let input = [size[0], size[1], channels[0] * groups];
-        ConvGeometry { input, out_channels: channels[1] * groups, kernel, stride, padding, dilation, groups }
+        let out_channels = channels[1] * groups;
+        ConvGeometry { input, out_channels, kernel, stride, padding, end_padding, dilation, groups }
     }
 }
 
@@ -157,6 +209,7 @@ fn check(g: ConvGeometry, kernels: usize) {
         |isa| Sizes {
             scratch: of(isa).scratch_len(true, 2),
             sums: if g.groups == 1 { of(isa).sums_len() } else { 0 },
+            apart: of(isa).reads_apart(),
             tolerance: 1e-5,
         },
         |w, storage, isa| of(isa).pack(kernels, w, storage),
@@ -187,6 +240,7 @@ fn every_number_of_pixels() {
             kernel: [1, 1],
             stride: [1, 1],
             padding: [0, 0],
+            end_padding: [0, 0],
             dilation: [1, 1],
             groups: 1,
         };
@@ -206,6 +260,7 @@ fn small_kernels_on_large_maps() {
             kernel: [1, 1],
             stride: [stride; 2],
             padding: [0, 0],
+            end_padding: [0, 0],
             dilation: [1, 1],
             groups: 1,
         };
@@ -226,6 +281,7 @@ fn small_kernels_on_large_maps() {
                     bank: &bank,
                     coefficients: &[],
                     residual: &[],
+                    steps: PixelSteps::default(),
                     y: &mut y,
                     input_scale: &factors,
                     x: &x,
@@ -249,6 +305,7 @@ fn a_narrow_output_of_many_channels() {
         kernel: [1, 1],
         stride: [1, 1],
         padding: [0, 0],
+        end_padding: [0, 0],
         dilation: [1, 1],
         groups: 1,
     };
@@ -273,6 +330,7 @@ fn long_kernels_in_blocks() {
             kernel: [kernel; 2],
             stride: [1, 1],
             padding: [kernel / 2 * dilation; 2],
+            end_padding: [kernel / 2 * dilation; 2],
             dilation: [dilation; 2],
             groups,
         };

@@ -3,7 +3,7 @@
 
 use dyconv_simd::{LANES, Lanes, Part};
 
-use crate::activation::{Activation, finish};
+use crate::activation::{ActivateRows, Activation, finish};
 use crate::prefetch::PrefetchRange;
 
 /// Maximum number of pixels of a tile on any instruction set.
@@ -33,8 +33,9 @@ pub(super) struct Panel<'a> {
     /// Bias of the N·16 output channels, zero-padded.
     pub(super) bias: [[f32; LANES]; 3],
     pub(super) activation: Option<Activation>,
-    /// Distance in values from one output pixel to the next.
+    /// Distances in values from one output pixel to the next, and from one pixel of the residual to the next.
     pub(super) out_step: usize,
+    pub(super) residual_step: usize,
     /// Number of output channels in the last vector.
     pub(super) last: usize,
 }
@@ -58,7 +59,8 @@ pub(super) struct Place {
 ///
 /// # Safety
 /// For every pixel, segment and value: `starts[pixel] + segment + value` is readable; the weights are; for every pixel
-/// `y` (and `residual`) + pixel · `out_step` are valid for (N - 1) · 16 + `last` values; `sums` for N · 16 values.
+/// `y` + pixel · `out_step` and `residual` + pixel · `residual_step` are valid for (N - 1) · 16 + `last` values; `sums`
+/// for N · 16 values.
 #[inline(always)]
 pub(super) unsafe fn run_tile<L: Lanes, const N: usize, const PAIRS: bool>(
     l: L,
@@ -123,7 +125,7 @@ unsafe fn run<L: Lanes, const N: usize, const M: usize, const PAIRS: bool>(
         }
     } else {
         // SAFETY: by the caller's promise; the block before has written all of it.
-        unsafe { add_rows(l, place.y, panel, &mut sums) };
+        unsafe { add_rows(l, place.y, panel.out_step, panel.last, &mut sums) };
     }
     let mut w = panel.weights;
     // SAFETY: the pointers stay in the ranges that the caller promises; prefetching may point anywhere.
@@ -163,11 +165,21 @@ unsafe fn run<L: Lanes, const N: usize, const M: usize, const PAIRS: bool>(
             return;
         }
         if !place.residual.is_null() {
-            add_rows(l, place.residual, panel, &mut sums);
+            add_rows(l, place.residual, panel.residual_step, panel.last, &mut sums);
         }
         let sums = finish(l, panel.activation, sums);
         write_rows(l, place.y, panel, &sums);
-        if !place.sums.is_null() {
+        if let Some(activation) = panel.activation.filter(|a| !a.is_short()) {
+            l.outlined(ActivateRows {
+                activation,
+                y: place.y,
+                rows: M,
+                step: panel.out_step,
+                lanes: (N - 1) * LANES + panel.last,
+                sums: place.sums,
+                first: place.first,
+            });
+        } else if !place.sums.is_null() {
             for j in 0..N {
                 let mut total = sums[0][j];
                 for sums in &sums[1..] {
@@ -183,18 +195,19 @@ unsafe fn run<L: Lanes, const N: usize, const M: usize, const PAIRS: bool>(
 /// Adds one row of at most N·16 values to the sums of each pixel.
 ///
 /// # Safety
-/// `from` + pixel · `out_step` is valid for reading (N - 1) · 16 + `last` values.
+/// `from` + pixel · `step` is valid for reading (N - 1) · 16 + `last` values.
 #[inline(always)]
 unsafe fn add_rows<L: Lanes, const N: usize, const M: usize>(
     l: L,
     from: *const f32,
-    panel: &Panel<'_>,
+    step: usize,
+    last: usize,
     sums: &mut [[L::V; N]; M],
 ) {
     for (m, sums) in sums.iter_mut().enumerate() {
         for (j, sum) in sums.iter_mut().enumerate() {
-            let from = from.wrapping_add(m * panel.out_step + j * LANES);
-            let n = if j + 1 < N { LANES } else { panel.last };
+            let from = from.wrapping_add(m * step + j * LANES);
+            let n = if j + 1 < N { LANES } else { last };
             // SAFETY: vector `j` of pixel `m` lies in the promised values.
             *sum = l.add(*sum, unsafe { l.read_partial(from, n) });
         }
@@ -204,7 +217,7 @@ unsafe fn add_rows<L: Lanes, const N: usize, const M: usize>(
 /// Writes the sums of each pixel.
 ///
 /// # Safety
-/// As [`add_rows`], for writing.
+/// `to` + pixel · `out_step` is valid for writing (N - 1) · 16 + `last` values.
 #[inline(always)]
 unsafe fn write_rows<L: Lanes, const N: usize, const M: usize>(
     l: L,

@@ -9,7 +9,7 @@
 use dyconv_simd::Isa;
 
 use super::job::Job;
-use super::pad::pad;
+use super::pad::{Padded, pad};
 use super::rounding::round_map;
 use super::shape::Shape;
 use crate::activation::activate;
@@ -154,6 +154,7 @@ impl ConvTranspose {
                 kernel: [rows.taps, columns.taps],
                 stride: [1, 1],
                 padding: [0, 0],
+                end_padding: [0, 0],
                 dilation: [1, 1],
                 groups: g.groups,
             };
@@ -222,8 +223,7 @@ impl ConvTranspose {
     /// memory that will be read next.
     ///
     /// # Panics
-    /// If a length does not match, the activation is not a [short](crate::Activation::is_short) one, or the instruction
-    /// set is not that of [`new`](Self::new).
+    /// If a length does not match, or the instruction set is not that of [`new`](Self::new).
     #[expect(clippy::too_many_arguments, reason = "what a convolution reads and writes")]
     pub fn run(
         &self,
@@ -241,19 +241,21 @@ impl ConvTranspose {
         assert_eq!(y.len(), g.output().iter().product::<usize>(), "output of the transposed convolution");
         assert!(end.bias.is_empty() || end.bias.len() == o, "one bias per channel or none");
         assert!(scratch.len() >= self.scratch_len(), "working memory of the transposed convolution");
-        assert!(end.activation.is_none_or(|a| a.is_short()), "a convolution ends with a short activation");
         assert_eq!(self.isa.name(), exec.isa.name(), "the instruction set that the panels are made for");
         let kernel = if self.rounds { bank.rounded() } else { bank.single() }.expect("a kernel as `pack` makes it");
         let vectors: usize = self.phases.iter().map(|p| p.shape.vectors()).sum();
         assert_eq!(bank.vectors(), vectors, "the kernels of all phases");
         let map = &mut scratch[..self.padded_len()];
+        let [h, w, c] = g.input;
+        let whole = [h + 2 * self.border[0], w + 2 * self.border[1]];
+        let input = Padded { map: g.input, step: c, begin: self.border, whole };
         let x = if self.rounds {
-            round_map(exec, g.input, self.border, &[], x, map);
+            round_map(exec, input, &[], x, map);
             &*map
         } else if self.border == [0, 0] {
             x
         } else {
-            pad(exec, g.input, self.border, x, map);
+            pad(exec, input, x, map);
             &*map
         };
         if self.gaps {
@@ -282,7 +284,10 @@ impl ConvTranspose {
                 bias: end.bias,
                 activation: end.activation,
                 x,
+                x_step: shape.padded[2],
                 residual: std::ptr::null(),
+                residual_step: 0,
+                out: shape.out,
                 y: y.as_mut_ptr(),
                 sums: std::ptr::null_mut(),
                 mixed: std::ptr::null_mut(),

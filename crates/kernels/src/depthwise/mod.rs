@@ -141,6 +141,7 @@ impl DepthwiseConv {
             bias: run.epilogue.bias,
             activation: run.epilogue.activation,
             x: run.x,
+            steps: run.steps.of(g),
             residual: if run.residual.is_empty() { std::ptr::null() } else { run.residual.as_ptr() },
             y: run.y.as_mut_ptr(),
             sums: if run.sums.is_empty() { std::ptr::null_mut() } else { run.sums.as_mut_ptr() },
@@ -159,7 +160,9 @@ struct Job<'a> {
     bias: &'a [f32],
     activation: Option<Activation>,
     x: &'a [f32],
-    /// Same layout as the output, or null.
+    /// Distances in values between the pixels of input, residual and output.
+    steps: [usize; 3],
+    /// Or null.
     residual: *const f32,
     y: *mut f32,
     /// `[chunks, C rounded up]`, or null.
@@ -221,12 +224,15 @@ impl Job<'_> {
                 let ox = outputs.first;
                 // This is before the map if the first output lacks taps; those taps are not read.
                 let x0 = (ox * g.stride[1]).wrapping_sub(g.padding[1]);
-                let at = (oy * ow + ox) * c + channel;
+                let [x_step, residual_step, out_step] = self.steps;
+                let pixel = oy * ow + ox;
+                let first = (y0 * w).wrapping_add(x0).wrapping_mul(x_step).wrapping_add(channel);
+                let residual = self.residual.wrapping_add(pixel * residual_step + channel);
                 let strip = Strip {
-                    x: self.x.as_ptr().wrapping_add((y0 * w).wrapping_add(x0).wrapping_mul(c).wrapping_add(channel)),
-                    row: g.dilation[0] * w * c,
-                    column: g.dilation[1] * c,
-                    step: g.stride[1] * c,
+                    x: self.x.as_ptr().wrapping_add(first),
+                    row: g.dilation[0] * w * x_step,
+                    column: g.dilation[1] * x_step,
+                    step: g.stride[1] * x_step,
                     weights: weights.as_ptr().wrapping_add(taps_y.start * g.kernel[1] * LANES),
                     weight_row: g.kernel[1] * LANES,
                     taps: [taps_y.len(), g.kernel[1]],
@@ -234,9 +240,10 @@ impl Job<'_> {
                     right: outputs.right,
                     bias: bias.as_ptr(),
                     activation: self.activation,
-                    residual: if self.residual.is_null() { self.residual } else { self.residual.wrapping_add(at) },
-                    y: self.y.wrapping_add(at),
-                    out_step: c,
+                    residual: if self.residual.is_null() { self.residual } else { residual },
+                    residual_step,
+                    y: self.y.wrapping_add(pixel * out_step + channel),
+                    out_step,
                     lanes,
                 };
                 // SAFETY: the taps that an output does not lack lie inside the map, the first row of them being y0; the
@@ -264,7 +271,7 @@ mod tests {
         fn agrees_with_naive_loops(g in geometry(), c in 1usize..40, kernels in 1usize..5) {
             let g = ConvGeometry { input: [g.input[0], g.input[1], c], out_channels: c, groups: c, ..g };
             let conv = DepthwiseConv::new(g);
-            let sizes = |_| Sizes { scratch: conv.scratch_len(2), sums: conv.sums_len(), tolerance: 1e-5 };
+            let sizes = |_| Sizes { scratch: conv.scratch_len(2), sums: conv.sums_len(), apart: true, tolerance: 1e-5 };
             check_against_naive(&g, kernels, sizes, |w, storage, _| conv.pack(kernels, w, storage), |exec, run| conv.run(exec, run));
         }
     }

@@ -6,7 +6,7 @@
 
 use dyconv_simd::{LANES, Lanes};
 
-use crate::activation::{Activation, finish};
+use crate::activation::{ActivateRows, Activation, finish};
 
 /// Maximum number of outputs of a strip.
 pub(super) const MAX: usize = 8;
@@ -36,8 +36,9 @@ pub(super) struct Strip {
     /// Sixteen values.
     pub(super) bias: *const f32,
     pub(super) activation: Option<Activation>,
-    /// Same layout as `y`, or null.
+    /// For the first output, or null; distance in values from one output to the next.
     pub(super) residual: *const f32,
+    pub(super) residual_step: usize,
     /// The first output.
     pub(super) y: *mut f32,
     /// Distance in values from one output to the next.
@@ -98,7 +99,7 @@ unsafe fn run<L: Lanes, const N: usize, const TAPS: usize, const FULL: bool>(l: 
         }
         if !strip.residual.is_null() {
             for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = l.add(*sum, l.read_partial(strip.residual.wrapping_add(i * strip.out_step), strip.lanes));
+                *sum = l.add(*sum, l.read_partial(strip.residual.wrapping_add(i * strip.residual_step), strip.lanes));
             }
         }
         let [sums] = finish(l, strip.activation, [sums]);
@@ -109,6 +110,13 @@ unsafe fn run<L: Lanes, const N: usize, const TAPS: usize, const FULL: bool>(l: 
             } else {
                 l.write_partial(*sum, to, strip.lanes);
             }
+        }
+        if let Some(activation) = strip.activation.filter(|a| !a.is_short()) {
+            let mut total = [0.0; LANES];
+            let (y, step, lanes) = (strip.y, strip.out_step, strip.lanes);
+            let sums = total.as_mut_ptr();
+            l.outlined(ActivateRows { activation, y, rows: N, step, lanes, sums, first: true });
+            return l.load(&total);
         }
         sums
     };

@@ -8,7 +8,7 @@ use dyconv_simd::{LANES, Lanes};
 use super::gemm::{Sizes, gemm};
 use super::shape::{POINTS, REACH, SIDE, Shape, TAPS};
 use super::{small_maps, transform_2d};
-use crate::activation::{Activation, finish};
+use crate::activation::{ActivateRows, Activation, finish};
 use crate::bank::{Bank, mix_vectors};
 use crate::panel::PanelShape;
 use crate::prefetch::{PrefetchRange, Prefetcher};
@@ -32,7 +32,9 @@ pub(super) struct Job<'a> {
     pub(super) x: &'a [f32],
     /// Values outside the map, for all channels.
     pub(super) zeros: &'a [f32],
-    /// Same layout as the output, or null.
+    /// Distances in values between the pixels of input, residual and output.
+    pub(super) pixel_steps: [usize; 3],
+    /// Or null.
     pub(super) residual: *const f32,
     pub(super) y: *mut f32,
     /// `[rows of tiles, O rounded up]`, or null.
@@ -206,13 +208,13 @@ impl Job<'_> {
         blocks: Range<usize>,
     ) {
         let shape = self.shape;
-        let ([h, w, c], padding) = (shape.geometry.input, shape.geometry.padding);
+        let ([h, w, _], padding) = (shape.geometry.input, shape.geometry.padding);
         let mut pixels = [self.zeros.as_ptr(); POINTS];
         for (i, pixel) in pixels.iter_mut().enumerate() {
             let y = (SIDE * row + i / REACH).checked_sub(padding[0]).filter(|y| *y < h);
             let x = (SIDE * column + i % REACH).checked_sub(padding[1]).filter(|x| *x < w);
             if let (Some(y), Some(x)) = (y, x) {
-                *pixel = self.x[(y * w + x) * c..].as_ptr();
+                *pixel = self.x[(y * w + x) * self.pixel_steps[0]..].as_ptr();
             }
         }
         let point_step = shape.steps()[0];
@@ -314,16 +316,20 @@ impl Job<'_> {
         let bias = if self.bias.is_empty() { l.splat(0.0) } else { l.load_partial(&self.bias[channel..][..n]) };
         let rows = SIDE.min(oh - SIDE * row);
         let mut total = l.splat(0.0);
+        let long = self.activation.filter(|a| !a.is_short());
+        let mut activated = [0.0; LANES];
+        let sums = activated.as_mut_ptr();
         for column in 0..self.shape.tiles[1] {
             let columns = SIDE.min(ow - SIDE * column);
             // SAFETY: `m` holds a vector for every tile and point.
             let mut out = unsafe { transform_2d::output(l, m.wrapping_add(column * tile_step), point_step) };
-            let at = (SIDE * row * ow + SIDE * column) * o + channel;
+            let pixel = SIDE * row * ow + SIDE * column;
+            let [_, residual_step, step] = self.pixel_steps;
             for (y, line) in out.iter_mut().enumerate() {
                 for (x, v) in line.iter_mut().enumerate() {
                     *v = l.add(*v, bias);
                     if !self.residual.is_null() && y < rows && x < columns {
-                        let from = self.residual.wrapping_add(at + (y * ow + x) * o);
+                        let from = self.residual.wrapping_add((pixel + y * ow + x) * residual_step + channel);
                         // SAFETY: the pixel lies inside the map, and `n` channels from this one on exist.
                         *v = l.add(*v, unsafe { if n == LANES { l.read(from) } else { l.read_partial(from, n) } });
                     }
@@ -332,12 +338,19 @@ impl Job<'_> {
             let out = finish(l, self.activation, out);
             for (y, line) in out.iter().enumerate().take(rows) {
                 for (x, v) in line.iter().enumerate().take(columns) {
-                    let to = self.y.wrapping_add(at + (y * ow + x) * o);
+                    let to = self.y.wrapping_add((pixel + y * ow + x) * step + channel);
                     // SAFETY: as above; this part alone writes these channels of this row of tiles.
                     unsafe { if n == LANES { l.write(*v, to) } else { l.write_partial(*v, to, n) } };
                     total = l.add(total, *v);
                 }
+                if let Some(activation) = long {
+                    let y = self.y.wrapping_add((pixel + y * ow) * step + channel);
+                    l.outlined(ActivateRows { activation, y, rows: columns, step, lanes: n, sums, first: false });
+                }
             }
+        }
+        if long.is_some() {
+            total = l.load(&activated);
         }
         if !self.sums.is_null() {
             let to = self.sums.wrapping_add(row * o.next_multiple_of(LANES) + channel);

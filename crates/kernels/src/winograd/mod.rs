@@ -129,6 +129,7 @@ impl WinogradConv {
             bias: run.epilogue.bias,
             activation: run.epilogue.activation,
             x: run.x,
+            pixel_steps: run.steps.of(g),
             zeros,
             residual: if run.residual.is_empty() { std::ptr::null() } else { run.residual.as_ptr() },
             y: run.y.as_mut_ptr(),

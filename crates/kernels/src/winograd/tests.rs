@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::conv::tests::{Sizes as Wanted, check_against_naive};
-use crate::{Epilogue, Pool};
+use crate::{Epilogue, PixelSteps, Pool};
 
 /// Relative to values that ReLU6 has reduced to a sixth of their size or less; hence several times the tolerance of the
 /// direct convolution.
@@ -18,6 +18,7 @@ fn geometry([h, w]: [usize; 2], [c, o]: [usize; 2], padding: [usize; 2]) -> Conv
         kernel: [3, 3],
         stride: [1, 1],
         padding,
+        end_padding: padding,
         dilation: [1, 1],
         groups: 1,
     }
@@ -29,7 +30,12 @@ fn check(g: ConvGeometry, kernels: usize) {
     check_against_naive(
         &g,
         kernels,
-        |isa| Wanted { scratch: of(isa).scratch_len(true, 2), sums: of(isa).sums_len(), tolerance: TOLERANCE },
+        |isa| Wanted {
+            scratch: of(isa).scratch_len(true, 2),
+            sums: of(isa).sums_len(),
+            apart: true,
+            tolerance: TOLERANCE,
+        },
         |w, storage, isa| of(isa).pack(kernels, w, storage),
         |exec, run| of(exec.isa).run(exec, run),
     );
@@ -40,9 +46,9 @@ proptest! {
     #[test]
     fn agrees_with_naive_loops(
         size in [3usize..14, 3usize..14], channels in [1usize..40, 1usize..70], padding in [0usize..3, 0usize..3],
-        kernels in 1usize..6,
+        end_padding in [0usize..3, 0usize..3], kernels in 1usize..6,
     ) {
-        check(geometry(size, channels, padding), kernels);
+        check(ConvGeometry { end_padding, ..geometry(size, channels, padding) }, kernels);
     }
 }
 
@@ -84,6 +90,7 @@ fn threads_do_not_change_a_bit() {
                         input_scale: &[],
                         epilogue: Epilogue::default(),
                         residual: &[],
+                        steps: PixelSteps::default(),
                         x: &x,
                         y: &mut y,
                         sums: &mut sums,

@@ -29,7 +29,13 @@ fn generic_mixtures_agree() {
     // Input channels, output channels, kernel, stride, padding, groups.
     let cases = [(6, 10, [1, 1], 1, 0, 1), (6, 9, [3, 2], 2, 1, 3), (5, 5, [3, 3], 1, 1, 5), (4, 6, [3, 3], 1, 2, 1)];
     for (i, o, kernel, stride, padding, groups) in cases {
-        let g = ConvGeometry { stride: [stride; 2], padding: [padding; 2], dilation: [1; 2], groups };
+        let g = ConvGeometry {
+            stride: [stride; 2],
+            padding: [padding; 2],
+            end_padding: [padding; 2],
+            dilation: [1; 2],
+            groups,
+        };
         let (x, pi) = (noise(&[3, i, 7, 6], 1), noise(&[3, 4], 2));
         let bank = noise(&[4, o, i / groups, kernel[0], kernel[1]], 3);
         let y = Flex::mix_conv(x.clone(), pi.clone(), bank.clone(), g);

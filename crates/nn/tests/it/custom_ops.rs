@@ -45,11 +45,12 @@ fn shapes() -> impl Strategy<Value = Shape> {
         (1usize..4, 1usize..12, 1usize..12).prop_map(|(g, i, o)| (g, [g * i, g * o])),
         (1usize..24).prop_map(|c| (c, [c, c])),
     ];
-    let geometry = (channels, pair(1..6), pair(1..3), pair(0..3), pair(1..3));
+    let geometry = (channels, pair(1..6), pair(1..3), pair(0..3), pair(0..3), pair(1..3));
     (1usize..6, geometry, pair(0..9), 1usize..5).prop_map(
-        |(n, (c, kernel, stride, padding, dilation), extra, kernels)| {
-            let side = |a: usize| (dilation[a] * (kernel[a] - 1) + 1).saturating_sub(2 * padding[a]).max(1) + extra[a];
-            let geometry = ConvGeometry { stride, padding, dilation, groups: c.0 };
+        |(n, (c, kernel, stride, padding, end_padding, dilation), extra, kernels)| {
+            let padded = |a: usize| padding[a] + end_padding[a];
+            let side = |a: usize| (dilation[a] * (kernel[a] - 1) + 1).saturating_sub(padded(a)).max(1) + extra[a];
+            let geometry = ConvGeometry { stride, padding, end_padding, dilation, groups: c.0 };
             Shape { n, channels: c.1, side: [side(0), side(1)], kernel, geometry, kernels }
         },
     )

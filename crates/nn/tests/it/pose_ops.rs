@@ -3,7 +3,7 @@
 
 use crate::common::{GOLDEN, LAYER, floats, noise, normal, relative_error};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
-use dyconv_graph::{Init, init};
+use dyconv_graph::{Init, UpsampleMode, init};
 use dyconv_models::{Options, build};
 use dyconv_nn::ops::{TransposedGeometry, conv_transpose, upsample};
 use dyconv_nn::{Network, Operations, Value};
@@ -34,7 +34,7 @@ fn forward_and_every_gradient_equal_pytorch() {
         let x = Tensor::<4>::from_data(data("x"), &device).require_grad();
         let dy = Tensor::<4>::from_data(data("dy"), &device);
         if let Some(scale) = case.get("scale") {
-            let y = upsample(x.clone(), scale.as_u64().unwrap() as usize);
+            let y = upsample(x.clone(), scale.as_u64().unwrap() as usize, UpsampleMode::Bilinear);
             near("y", y.clone().into_data());
             near("grad.x", x.grad(&(y * dy).sum().backward()).unwrap().into_data());
             continue;
@@ -97,11 +97,12 @@ proptest! {
     }
 
     #[test]
-    fn upsamplings_agree_with_burn(n in 1usize..4, c in 1usize..20, h in 1usize..9, w in 1usize..9, scale in 1usize..5) {
+    fn upsamplings_agree_with_burn(n in 1usize..4, c in 1usize..20, h in 1usize..9, w in 1usize..9, scale in 1usize..5, nearest in any::<bool>()) {
+        let mode = if nearest { UpsampleMode::Nearest } else { UpsampleMode::Bilinear };
         let device = Device::flex().autodiff();
         let (x, dy) = (normal([n, c, h, w], &device), normal([n, c, scale * h, scale * w], &device).detach());
         let run = |operations: Operations| {
-            let y = operations.upsample(x.clone(), scale);
+            let y = operations.upsample(x.clone(), scale, mode);
             let grads = (y.clone() * dy.clone()).sum().backward();
             [y.into_data(), x.grad(&grads).unwrap().into_data()].map(floats)
         };

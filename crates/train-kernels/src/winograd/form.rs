@@ -20,7 +20,7 @@ pub(super) enum Form {
 impl Form {
     /// The form with the fewest products.
     pub(super) fn of(c: &BatchConv) -> Self {
-        if c.input[1..] == [2, 2] && c.padding == [1, 1] {
+        if c.input[1..] == [2, 2] && c.padding == [1, 1] && c.end_padding == [1, 1] {
             return Self::Whole;
         }
         if Self::Two.products(c) < Self::Four.products(c) { Self::Two } else { Self::Four }

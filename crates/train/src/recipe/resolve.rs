@@ -62,11 +62,15 @@ impl Recipe {
         settings: &[(String, String)],
     ) -> Result<(Self, Option<FineTuning>), RecipeError> {
         let plain = Self::resolve_from(model, None, None, settings)?;
-        if model.provenance.recipe.is_empty() || joints != model.skeleton().is_some() {
+        if !model.provenance.is_trained() || joints != model.skeleton().is_some() {
             return Ok((plain, None));
         }
-        let dynamic = static_twin(&plain.model.name).is_some();
-        let new_routers = dynamic && model.graph.dynamic_layers() == 0;
+        let has_routers = model.graph.dynamic_layers() > 0;
+        let own = own(model)?;
+        let name = own.get("model").and_then(|m| m.get("name")).and_then(Value::as_str);
+        let same = name.unwrap_or(&model.provenance.model) == plain.model.name;
+        let dynamic = static_twin(&plain.model.name).is_some() || (same && has_routers);
+        let new_routers = dynamic && !has_routers;
         let below = fine_tuning(model, joints, new_routers)?;
         let recipe = layered(below, None, None, settings)?;
         Ok((recipe, Some(FineTuning { dynamic, new_routers })))

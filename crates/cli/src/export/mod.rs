@@ -1,0 +1,42 @@
+//! `dyconv export`: writes a model for other programs.
+
+mod args;
+mod frozen;
+mod onnx;
+mod report;
+mod torch;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::ensure;
+use dyconv_file::Model;
+
+use crate::bank::refuse;
+
+pub use args::Args;
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let frozen = args.form == Some(args::Form::Frozen);
+    refuse(&[("--data", args.data.is_some() && !frozen)], "another form than --form frozen")?;
+    let (file, folder) = (args.onnx.as_deref().or(args.torch.as_deref()), args.hub.as_deref());
+    if let Some(path) = file {
+        ensure!(!path.exists(), "{} exists already; choose another file", path.display());
+    }
+    if let Some(path) = folder {
+        ensure!(is_free(path), "{} exists already and is not empty; choose another folder", path.display());
+    }
+    let model = Model::read(&args.model)?;
+    let report = match (&args.onnx, &args.torch, &args.hub) {
+        (Some(path), ..) => onnx::export(args, &model, path)?,
+        (_, Some(path), _) => torch::export(args, &model, path)?,
+        (.., Some(folder)) => torch::export_hub(args, &model, folder)?,
+        (None, None, None) => unreachable!("one of the three is required"),
+    };
+    report.print(args.json)
+}
+
+/// Whether a folder can be written: there is none, or it is empty.
+fn is_free(folder: &Path) -> bool {
+    !folder.exists() || fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
