@@ -9,5 +9,5 @@ pub mod proto;
 pub mod read;
 pub mod write;
 
-pub use error::OnnxError;
-pub use read::{Imported, ReadOptions, Report, read, read_with};
+pub use error::{OnnxError, Problem};
+pub use read::{DynamicLayer, Ending, Imported, ReadOptions, Report, read, read_tensor, read_with};

@@ -208,8 +208,9 @@ fn notes(found: &Found, bank: Option<&Bank>, eps: f32) -> Vec<String> {
     let mut notes = vec![format!("the names are those of {}; batch norm uses the epsilon {eps}", found.dialect.name)];
     if let Some(bank) = bank {
         notes.push(format!(
-            "dynamic layers are stored as `{}` stores them; the temperature is not in such a file, and 1 is assumed",
-            bank.name
+            "dynamic layers are stored as `{}` stores them{}",
+            bank.name,
+            if bank.flat { "" } else { "; the temperature is not in such a file, and 1 is assumed" }
         ));
     }
     notes

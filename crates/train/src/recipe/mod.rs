@@ -9,7 +9,7 @@ mod resolve;
 use std::collections::BTreeMap;
 
 use dyconv_data::RandAugment;
-use dyconv_task::Orientation;
+use dyconv_task::{CropMode, Interpolation, Orientation};
 use serde::{Deserialize, Serialize};
 
 pub use built_in::{BUILT_IN, BuiltIn};
@@ -47,6 +47,10 @@ pub struct DataRecipe {
     pub max_broken: usize,
     /// Whether the EXIF orientation of photographs is applied.
     pub orientation: Orientation,
+    /// The filter with which evaluation resizes images.
+    pub interpolation: Interpolation,
+    /// How evaluation brings images to the shape of the input.
+    pub crop: CropMode,
     /// Largest image that is read, in millions of pixels.
     pub max_megapixels: f64,
     /// Number of decoding threads; 0 means one per processor.

@@ -61,11 +61,15 @@ impl Recipe {
         settings: &[(String, String)],
     ) -> Result<(Self, Option<FineTuning>), RecipeError> {
         let plain = Self::resolve_from(model, None, None, settings)?;
-        if model.provenance.recipe.is_empty() || joints != model.skeleton().is_some() {
+        if !model.provenance.is_trained() || joints != model.skeleton().is_some() {
             return Ok((plain, None));
         }
-        let dynamic = static_twin(&plain.model.name).is_some();
-        let new_routers = dynamic && model.graph.dynamic_layers() == 0;
+        let has_routers = model.graph.dynamic_layers() > 0;
+        let own = own(model)?;
+        let name = own.get("model").and_then(|m| m.get("name")).and_then(Value::as_str);
+        let same = name.unwrap_or(&model.provenance.model) == plain.model.name;
+        let dynamic = static_twin(&plain.model.name).is_some() || (same && has_routers);
+        let new_routers = dynamic && !has_routers;
         let below = fine_tuning(model, joints, new_routers)?;
         let recipe = layered(below, None, None, settings)?;
         Ok((recipe, Some(FineTuning { dynamic, new_routers })))
@@ -211,6 +215,8 @@ fn base(model: &Model) -> Result<Table, RecipeError> {
         ("mean".to_owned(), numbers(&p.mean)),
         ("std".to_owned(), numbers(&p.std)),
         ("orientation".to_owned(), Value::try_from(p.orientation).expect("a word")),
+        ("interpolation".to_owned(), Value::try_from(p.interpolation).expect("a word")),
+        ("crop".to_owned(), Value::try_from(p.crop).expect("a word")),
     ]);
     // The same images are held out, if the data are the same.
     let fraction = own.get("data").and_then(|d| d.get("val_fraction"));
