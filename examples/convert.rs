@@ -7,6 +7,8 @@
 //! The source may also be a hub folder, or `hub:owner/name` in the local Hugging Face cache. The written file is read
 //! back, and both networks answer a test input.
 
+#![allow(clippy::print_stdout, reason = "an example says what it found")]
+
 use std::path::Path;
 
 use dyconv::engine::{Plan, Session};
