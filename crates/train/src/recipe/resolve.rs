@@ -65,8 +65,9 @@ impl Recipe {
             return Ok((plain, None));
         }
         let has_routers = model.graph.dynamic_layers() > 0;
-        let same = own(model)?.get("model").and_then(|m| m.get("name")).and_then(Value::as_str);
-        let same = same.unwrap_or(&model.provenance.model) == plain.model.name;
+        let own = own(model)?;
+        let name = own.get("model").and_then(|m| m.get("name")).and_then(Value::as_str);
+        let same = name.unwrap_or(&model.provenance.model) == plain.model.name;
         let dynamic = static_twin(&plain.model.name).is_some() || (same && has_routers);
         let new_routers = dynamic && !has_routers;
         let below = fine_tuning(model, joints, new_routers)?;
