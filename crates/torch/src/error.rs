@@ -83,10 +83,7 @@ pub enum FileProblem {
         file: u64,
     },
     /// A tensor that is not read: quantized, sparse, complex.
-    #[error(
-        "tensor `{}` is {dtype}, and only dense float tensors are read; save the float model",
-        short_name(name)
-    )]
+    #[error("tensor `{}` is {dtype}, and only dense float tensors are read; save the float model", short_name(name))]
     Dtype {
         /// Its name.
         name: String,
