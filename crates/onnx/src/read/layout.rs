@@ -196,7 +196,9 @@ fn slice_channels(cx: &mut Context, x: &Computed, at: usize, start: usize, count
     let shape = cx.net.shape(x.node);
     let dims = x.axes.dims();
     let refuse = || {
-        format!("takes {count} positions from {start} of axis {at} of {dims:?}; only channels are cut, not the batch or pixels")
+        format!(
+            "takes {count} positions from {start} of axis {at} of {dims:?}; only channels are cut, not the batch or pixels"
+        )
     };
     let [atom] = x.axes.0[at].as_slice() else { return Err(refuse()) };
     let outermost = atom.origin == Origin::Channel && atom.below * atom.size == shape.channels();
@@ -264,8 +266,7 @@ pub(super) fn gather(cx: &mut Context, node: &NodeView) -> Outputs {
     let (Some(start), true) = (list.first().copied(), list.windows(2).all(|w| w[0] + 1 == w[1])) else {
         return Err("picks positions that are not consecutive".into());
     };
-    let mut value =
-        if list.len() == dim { x } else { slice_channels(cx, &x, at, start, list.len())? };
+    let mut value = if list.len() == dim { x } else { slice_channels(cx, &x, at, start, list.len())? };
     match indices.dims.len() {
         0 => {
             value.axes.0.remove(at);
@@ -301,8 +302,8 @@ pub(super) fn concat(cx: &mut Context, node: &NodeView) -> Outputs {
     let shapes: Vec<Shape> = all.iter().map(|x| cx.net.shape(x.node)).collect();
     // The whole channel axis of each, or a new axis around it.
     let whole = all.iter().zip(&shapes).all(|(x, s)| size(&x.axes.0[at]) == s.channels());
-    let around = all.iter().all(|x| x.axes.0[at].is_empty() && x.axes == all[0].axes)
-        && shapes.iter().all(|s| *s == shapes[0]);
+    let around =
+        all.iter().all(|x| x.axes.0[at].is_empty() && x.axes == all[0].axes) && shapes.iter().all(|s| *s == shapes[0]);
     if whole && all.iter().all(|x| others(x) == others(&all[0])) {
         let natural = |x: &Computed| x.axes.0[at].len() <= 1;
         let plain: Vec<usize> = if all.iter().all(natural) {

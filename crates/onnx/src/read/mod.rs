@@ -121,7 +121,8 @@ pub fn read_with(bytes: &[u8], dir: Option<&Path>, options: &ReadOptions) -> Res
 /// If the bytes are not a tensor, or of a type that is not read.
 pub fn read_tensor(bytes: &[u8]) -> Result<Tensor, OnnxError> {
     let tensor = TensorProto::decode(bytes).map_err(|e| OnnxError::Invalid(e.to_string()))?;
-    let constant = tensor::decode(&tensor, None).map_err(|message| OnnxError::Invalid(format!("the tensor {message}")))?;
+    let constant =
+        tensor::decode(&tensor, None).map_err(|message| OnnxError::Invalid(format!("the tensor {message}")))?;
     Ok(Tensor::new(&constant.dims, constant.to_floats().to_vec()))
 }
 
@@ -167,7 +168,10 @@ fn input<'a>(
     let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(|i| !is_constant(value_name(i))).collect();
     let [value] = inputs.as_slice() else {
         let names: Vec<String> = inputs.iter().take(8).map(|i| short_name(value_name(i))).collect();
-        return unsupported(format!("it has {} inputs {names:?}; networks with one image as input are read", inputs.len()));
+        return unsupported(format!(
+            "it has {} inputs {names:?}; networks with one image as input are read",
+            inputs.len()
+        ));
     };
     let name = value_name(value);
     let shown = short_name(name);
@@ -328,7 +332,8 @@ fn last_node(cx: &mut Context, output: &Computed, name: &str) -> Result<(usize, 
     let shape = cx.net.shape(output.node);
     let four = output.axes.0.len() == 4 && matches!(shape, Shape::Map(_));
     let node = if four { cx.map(output) } else { cx.vector(output) };
-    let node = node.map_err(|message| OnnxError::Unsupported(format!("the output `{}` {message}", short_name(name))))?;
+    let node =
+        node.map_err(|message| OnnxError::Unsupported(format!("the output `{}` {message}", short_name(name))))?;
     if node == 0 {
         return Err(OnnxError::Unsupported("it returns its input".into()));
     }
