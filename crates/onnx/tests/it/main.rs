@@ -2,4 +2,5 @@
 
 mod networks;
 mod onnxruntime;
+mod round_trip;
 mod write;
