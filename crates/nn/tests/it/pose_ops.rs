@@ -122,7 +122,7 @@ fn gradients_equal_finite_differences() {
     let geometry = TransposedGeometry { stride: [2, 2], padding: [1, 1], output_padding: [0, 0], groups: 1 };
     // The loss is not linear in x or weight, so that the gradient depends on both.
     let loss = |x: Tensor<4>, weight: Tensor<4>| {
-        let y = upsample(conv_transpose(x, weight, None, geometry), 2);
+        let y = upsample(conv_transpose(x, weight, None, geometry), 2, UpsampleMode::Bilinear);
         (y.clone() * y).mean()
     };
     let grads = loss(x.clone(), weight.clone()).backward();
