@@ -259,3 +259,72 @@ fn a_name_that_occurs_twice_is_named() {
     shell.write("twice.safetensors", &safetensors(header, &[0; 8]));
     shell.says("import twice.safetensors --out out.safetensors", "tensor `a.weight` occurs twice");
 }
+
+fn onnx(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/onnx").join(name).display().to_string()
+}
+
+#[test]
+fn every_onnx_file_answers_as_in_pytorch() {
+    let shell = Shell::new();
+    let list = fs::read_to_string(onnx("LIST")).unwrap();
+    let mut dynamic = 0;
+    for line in list.lines() {
+        let [file, input, output] = line.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let import = format!("import {} --out {file}.safetensors --json", onnx(file));
+        let report = parsed(&shell.ok(&format!("{import} --check {} {}", onnx(input), onnx(output))));
+        let difference = report["check"]["largest_relative_difference"].as_f64().unwrap();
+        assert!(difference <= 1e-4, "{file}: {difference}");
+        assert_eq!((&report["kind"], &report["written"]), (&json!("ONNX"), &json!(true)), "{file}");
+        let is_dynamic = ["golden_", "kaijieshi7_", "tardelean_", "timm_condconv_"].iter().any(|f| file.starts_with(f));
+        assert_eq!(report["dynamic_layers"].as_u64().unwrap() > 0, is_dynamic, "{file}: {report}");
+        dynamic += usize::from(is_dynamic);
+    }
+    assert!(dynamic >= 10 && list.lines().count() >= 40, "{dynamic} of {}", list.lines().count());
+}
+
+/// An array in NumPy's form as a tensor in ONNX's.
+fn tensor(npy: &str, dims: &[u8]) -> Vec<u8> {
+    let bytes = fs::read(npy).unwrap();
+    let data = &bytes[10 + usize::from(bytes[8]) + 256 * usize::from(bytes[9])..];
+    // dims (field 1), data_type (field 2) FLOAT, raw_data (field 9) with its length.
+    let mut tensor: Vec<u8> = dims.iter().flat_map(|d| [0x08, *d]).chain([0x10, 1, 0x4a]).collect();
+    let mut length = data.len();
+    while length >= 0x80 {
+        tensor.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    tensor.push(length as u8);
+    tensor.extend(data);
+    tensor
+}
+
+#[test]
+fn the_test_data_beside_an_onnx_file_are_compared() {
+    let shell = Shell::new();
+    let (file, input, output) =
+        ("tv_resnet_basic-torchscript.onnx", "pictures_2x3x32x32.npy", "tv_resnet_basic.out.npy");
+    let bytes = fs::read(onnx(file)).unwrap();
+    shell.write("zoo/model", &bytes);
+    shell.write("zoo/test_data_set_0/input_0.pb", &tensor(&onnx(input), &[2, 3, 32, 32]));
+    shell.write("zoo/test_data_set_0/output_0.pb", &tensor(&onnx(output), &[2, 5]));
+    // The file is recognized by its content.
+    let said = shell.ok("import zoo/model --out a.safetensors");
+    assert!(said.starts_with("answers compared with test_data_set_0: largest relative difference "), "{said}");
+    shell.write("zoo/test_data_set_0/output_0.pb", &tensor(&onnx("tv_vgg.out.npy"), &[2, 5]));
+    shell.says("import zoo/model --out b.safetensors", "does not answer as the original");
+    shell.write("zoo/test_data_set_0/output_0.pb", &tensor(&onnx(output), &[1, 10]));
+    shell.says("import zoo/model --out b.safetensors", "output_0.pb: has shape [1, 10], the network answers 2 × [5]");
+    shell.write("zoo/test_data_set_0/output_0.pb", b"\x08");
+    shell.says("import zoo/model --out b.safetensors", "output_0.pb: not a valid ONNX model");
+
+    for part in [1, 100, bytes.len() / 2, bytes.len() - 1] {
+        shell.write("cut.onnx", &bytes[..part]);
+        let error = shell.error("import cut.onnx --out b.safetensors");
+        assert!(error.contains("cut.onnx: "), "cut to {part}: {error}");
+    }
+    shell.write("words.onnx", b"these are words");
+    shell.says("import words.onnx --out b.safetensors", "words.onnx: not a valid ONNX model");
+    shell.says("import zoo/model --out b.safetensors --arch resnet18", "--arch: means nothing for an ONNX file");
+    assert!(!shell.path("b.safetensors").exists());
+}

@@ -13,6 +13,7 @@ mod every_model;
 mod export;
 mod facade;
 mod figures;
+mod from_pytorch;
 mod golden_networks;
 mod held_out;
 mod import;

@@ -41,7 +41,7 @@ def strip(path):
     onnx.save(model, path)
 
 
-def write(name, model, side, batch, free_batch, folder):
+def write(name, model, side, batch, free_batch, exporters, folder):
     seed(f"{batch} {side}")  # networks of one size share their pictures
     x = pictures(batch, side)
     shared = f"pictures_{batch}x3x{side}x{side}.npy"
@@ -50,7 +50,7 @@ def write(name, model, side, batch, free_batch, folder):
         y = model(x).numpy()
     np.save(folder / f"{name}.out.npy", y)
     texts, lines = [], []
-    for exporter in EXPORTERS:
+    for exporter in exporters:
         path = folder / f"{name}-{exporter}.onnx"
         export_onnx(model, x, path, exporter, free_batch)
         strip(path)
@@ -79,13 +79,16 @@ def main():
         if wanted and name not in wanted:
             continue
         seed(name)
+        exporters = small_networks.EXPORTERS.get(name, EXPORTERS)
         model = randomise(make(), side, batches=4, batch=8)
         if not batches:
-            lines += write(name, model, side, 2, True, folder)
+            lines += write(name, model, side, 2, True, exporters, folder)
         for batch in batches[0] if batches else []:
-            lines += write(f"{name}_b{batch}", model, side, batch, False, folder)
-    if not wanted:
-        (folder / "LIST").write_text("".join(lines))
+            lines += write(f"{name}_b{batch}", model, side, batch, False, exporters, folder)
+    index = folder / "LIST"
+    kept = index.read_text().splitlines(keepends=True) if wanted and index.exists() else []
+    new = {line.split()[0] for line in lines}
+    index.write_text("".join(sorted([line for line in kept if line.split()[0] not in new] + lines)))
     versions = [f"{m.__name__} {m.__version__}\n" for m in (torch, torchvision, timm, onnx, onnxruntime)]
     (folder / "VERSIONS").write_text("".join(versions))
 

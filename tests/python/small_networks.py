@@ -231,3 +231,6 @@ DYNAMIC = {  # name: (make, side, batches)
     "tardelean_resnet": (lambda: dynamic_layers.TArdeleanResNet((1, 1), 4, CLASSES, tau=10.0, kernels=3), 16, [2]),
     "timm_condconv": (timm_condconv, 32, [1, 2]),
 }
+
+# The TorchScript exporter loses the shapes behind "same" padding, which the mixed kernel's reshape needs.
+EXPORTERS = {"timm_condconv": ["dynamo"]}

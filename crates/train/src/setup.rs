@@ -8,7 +8,7 @@ use dyconv_graph::words::matches;
 use dyconv_graph::{Graph, Init, Shape, Weights, init};
 use dyconv_models::{ModelError, build};
 use dyconv_nn::Isa;
-use dyconv_task::{Preprocessing, Skeleton, Task};
+use dyconv_task::{CropMode, Preprocessing, Skeleton, Task};
 
 use crate::loss::Loss;
 use crate::objective::Objective;
@@ -121,7 +121,9 @@ pub fn setup_with(recipe: &Recipe, dataset: &Dataset, network: Option<&Graph>) -
     let usual = if people.is_some() { PERSON } else { [PHOTO_SIDE, PHOTO_SIDE] };
     let size = m.image_size.map(crate::recipe::ImageSize::sides).or(native).unwrap_or(usual);
     let side = size[0].max(size[1]);
-    let (kept, crop_pct) = if native.is_some() { (size[0].min(size[1]), 1.0) } else { (side, CROP_PCT) };
+    let center = recipe.data.crop == CropMode::Center;
+    let kept = if native.is_some() && center { size[0].min(size[1]) } else { side };
+    let crop_pct = if native.is_some() { 1.0 } else { CROP_PCT };
     // Rounded down, with a tolerance for the rounding error of the division.
     let resize = (kept as f64 / recipe.data.crop_pct.unwrap_or(crop_pct) + 1e-6) as usize;
     let sizes = Sizes {

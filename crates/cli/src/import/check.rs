@@ -11,12 +11,19 @@ use dyconv_onnx::Ending;
 use serde::Serialize;
 
 use super::args::Args;
-use super::source::Onnx;
 use crate::answers::{Difference, answers};
 use crate::npy;
 
 /// Largest relative difference from the original.
 pub const BOUND: f64 = 1e-3;
+
+/// What a comparison with an ONNX file needs.
+pub struct Onnx {
+    /// The folder of the file, where its test data lie.
+    pub folder: PathBuf,
+    /// What the file computes of the answers of the graph.
+    pub ending: Ending,
+}
 
 /// The outcome of a comparison.
 #[derive(Debug, Serialize)]

@@ -2,16 +2,17 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use dyconv_file::{Model, Provenance};
 use dyconv_graph::{Graph, GraphJson, Weights};
-use dyconv_onnx::{Ending, ReadOptions};
+use dyconv_onnx::ReadOptions;
 use dyconv_task::{Preprocessing, Task};
 use dyconv_torch as torch;
 
 use super::args::Args;
+use super::check::Onnx;
 use super::metadata;
 use super::preprocessing::usual;
 use super::report::Findings;
@@ -41,14 +42,6 @@ pub struct Found {
     pub provenance: Option<Provenance>,
     pub findings: Findings,
     pub onnx: Option<Onnx>,
-}
-
-/// What a comparison with an ONNX file needs.
-pub struct Onnx {
-    /// The folder of the file, where its test data lie.
-    pub folder: PathBuf,
-    /// What the file computes of the answers of the graph.
-    pub ending: Ending,
 }
 
 /// Reads the source of an import.

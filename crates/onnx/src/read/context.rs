@@ -30,6 +30,8 @@ pub(super) struct Computed {
     pub axes: Axes,
     /// The ONNX node that arranged the axes, if they are not those of the node's own value.
     pub layout: Option<Origins>,
+    /// The only sample that it is of, where the file computes samples one by one; then no axis is the batch.
+    pub sample: Option<usize>,
 }
 
 /// A factor of a product, broadcast to the axes of the product.
@@ -43,6 +45,8 @@ pub(super) enum Factor {
 #[derive(Debug, Clone)]
 pub(super) struct Product {
     pub factors: [Factor; 2],
+    /// As of a [`Computed`].
+    pub sample: Option<usize>,
 }
 
 impl Factor {
@@ -107,7 +111,7 @@ impl Context {
     /// A node's value in the order of its own axes.
     pub fn plain(&self, node: usize) -> Value {
         let axes = Axes::of(self.batch, self.net.shape(node));
-        Value::Computed(Computed { node, axes, layout: None })
+        Value::Computed(Computed { node, axes, layout: None, sample: None })
     }
 
     /// A node that took the place of another of the same shape, with the axes of the other.

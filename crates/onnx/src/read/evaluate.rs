@@ -162,7 +162,39 @@ impl<'a> Evaluation<'a> {
             self.cx.count("constants");
             return outputs;
         }
-        read(&mut self.cx, node)
+        if node.op() == "Concat"
+            && let Some(joined) = layout::join_samples(&self.cx, node)
+        {
+            return Ok(vec![Value::Computed(joined)]);
+        }
+        let samples: Vec<Option<usize>> = node
+            .inputs
+            .iter()
+            .flatten()
+            .filter_map(|value| match value {
+                Value::Computed(x) => Some(x.sample),
+                Value::Product(product) => Some(product.sample),
+                Value::Constant(_) | Value::Unknown => None,
+            })
+            .collect();
+        match samples.iter().find_map(|s| *s) {
+            None => read(&mut self.cx, node),
+            Some(sample) if samples.iter().all(|s| *s == Some(sample)) => {
+                // Each sample is read as if it were alone; equal nodes are one, so all samples have the same ones.
+                let batch = std::mem::replace(&mut self.cx.batch, 1);
+                let outputs = read(&mut self.cx, node);
+                self.cx.batch = batch;
+                outputs.map(|mut values| {
+                    for value in &mut values {
+                        if let Value::Computed(x) = value {
+                            x.sample = Some(sample);
+                        }
+                    }
+                    values
+                })
+            }
+            Some(_) => Err("computes with several samples of the batch".into()),
+        }
     }
 
     /// Reads the body of a function in place of the node that calls it.

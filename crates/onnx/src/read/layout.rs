@@ -19,7 +19,7 @@ pub(super) struct Cut {
 /// The value of `x` with other axes.
 fn arranged(cx: &Context, x: &Computed, axes: Axes) -> Outputs {
     let layout = Some(cx.origins.clone());
-    Ok(vec![Value::Computed(Computed { node: x.node, axes, layout })])
+    Ok(vec![Value::Computed(Computed { node: x.node, axes, layout, sample: None })])
 }
 
 pub(super) fn reshape(cx: &mut Context, node: &NodeView) -> Outputs {
@@ -201,6 +201,11 @@ fn slice_channels(cx: &mut Context, x: &Computed, at: usize, start: usize, count
         )
     };
     let [atom] = x.axes.0[at].as_slice() else { return Err(refuse()) };
+    if atom.origin == Origin::Batch && count == 1 && atom.size == cx.batch {
+        let mut axes = x.axes.clone();
+        axes.0[at] = Axis::new();
+        return Ok(Computed { axes, sample: Some(start), ..x.clone() });
+    }
     let outermost = atom.origin == Origin::Channel && atom.below * atom.size == shape.channels();
     if !outermost {
         return Err(refuse());
@@ -210,7 +215,7 @@ fn slice_channels(cx: &mut Context, x: &Computed, at: usize, start: usize, count
     let node = cx.push(op, &[x.node], Vec::new())?;
     let mut axes = x.axes.clone();
     axes.0[at] = if count == 1 { Axis::new() } else { vec![Atom { origin: Origin::Channel, below, size: count }] };
-    Ok(Computed { node, axes, layout: x.layout.clone() })
+    Ok(Computed { node, axes, layout: x.layout.clone(), sample: None })
 }
 
 /// The sizes into which a `Split` cuts an axis.
@@ -317,7 +322,7 @@ pub(super) fn concat(cx: &mut Context, node: &NodeView) -> Outputs {
         axes.0[at] = super::axes::whole(Origin::Channel, cx.net.shape(joined).channels());
         let same = Axes::of(cx.batch, cx.net.shape(joined));
         let layout = if same == axes { None } else { all[0].layout.clone() };
-        return Ok(vec![Value::Computed(Computed { node: joined, axes, layout })]);
+        return Ok(vec![Value::Computed(Computed { node: joined, axes, layout, sample: None })]);
     }
     if around {
         let nodes: Vec<usize> = all.iter().map(|x| x.node).collect();
@@ -326,10 +331,32 @@ pub(super) fn concat(cx: &mut Context, node: &NodeView) -> Outputs {
         let mut axes = all[0].axes.clone();
         axes.0[at] = merged(vec![Atom { origin: Origin::Channel, below, size: all.len() }]);
         let layout = Some(cx.origins.clone());
-        return Ok(vec![Value::Computed(Computed { node: joined, axes, layout })]);
+        return Ok(vec![Value::Computed(Computed { node: joined, axes, layout, sample: None })]);
     }
     let dims: Vec<Vec<usize>> = all.iter().take(4).map(|x| x.axes.dims()).collect();
     Err(format!("joins {dims:?} along axis {at}; only whole channel axes of equal maps are joined"))
+}
+
+/// The samples of a batch that were computed one by one, joined again.
+pub(super) fn join_samples(cx: &Context, node: &NodeView) -> Option<Computed> {
+    let all: Vec<&Computed> = node
+        .inputs
+        .iter()
+        .flatten()
+        .map(|value| match value {
+            Value::Computed(x) => Some(x),
+            Value::Constant(_) | Value::Product(_) | Value::Unknown => None,
+        })
+        .collect::<Option<_>>()?;
+    let first = *all.first()?;
+    let at = axis(node.int("axis").unwrap_or(1), first.axes.0.len()).ok()?;
+    let same = |(i, x): (usize, &&Computed)| x.sample == Some(i) && x.node == first.node && x.axes == first.axes;
+    if all.len() != cx.batch || !first.axes.0[at].is_empty() || !all.iter().enumerate().all(same) {
+        return None;
+    }
+    let mut axes = first.axes.clone();
+    axes.0[at] = super::axes::whole(Origin::Batch, cx.batch);
+    Some(Computed { axes, sample: None, ..first.clone() })
 }
 
 /// Nodes that are all maps or all vectors: maps of one pixel become vectors where others are vectors.

@@ -114,7 +114,7 @@ fn plain_linear(
     weight: &Constant,
     bias: Option<&Constant>,
 ) -> Result<Option<Computed>, String> {
-    let value = Computed { node: x, axes: Axes(axes.to_vec()), layout: None };
+    let value = Computed { node: x, axes: Axes(axes.to_vec()), layout: None, sample: None };
     let Ok(input) = cx.vector(&value) else { return Ok(None) };
     let features = cx.net.shape(input).channels();
     let [outputs, inputs] = [weight.dims[0], weight.dims[1]];
@@ -126,7 +126,7 @@ fn plain_linear(
     let op = Op::Linear(Linear { out_features: outputs, bias: bias.is_some() });
     let node = cx.push_layer(op, &[input], tensors, weight.name.as_ref())?;
     let axes = Axes(vec![axes[0].clone(), whole(Origin::Channel, outputs)]);
-    Ok(Some(Computed { node, axes, layout: None }))
+    Ok(Some(Computed { node, axes, layout: None, sample: None }))
 }
 
 /// Two factors with named axes: `nk,koihw->noihw`.
@@ -208,7 +208,7 @@ pub(super) fn arrange_product(node: &NodeView, product: &Product) -> Outputs {
         _ => return Err(PRODUCT.into()),
     };
     let factors = product.factors.each_ref().map(|f| spread(f, &order));
-    Ok(vec![Value::Product(Rc::new(Product { factors }))])
+    Ok(vec![Value::Product(Rc::new(Product { factors, sample: product.sample }))])
 }
 
 // ------------------------------------------------------------------------------------------------ factors
@@ -276,7 +276,7 @@ fn with_bank(
         && summed(&x_axes) == flat
     {
         let at = reduced.iter().position(|r| *r).unwrap_or(0);
-        let value = Computed { node: x, axes: Axes(x_axes.clone()), layout: None };
+        let value = Computed { node: x, axes: Axes(x_axes.clone()), layout: None, sample: None };
         x = cx.vector(&value)?;
         x_axes[at] = whole(Origin::Channel, cx.net.shape(x).channels());
     }
@@ -353,7 +353,7 @@ fn with_bank(
             None => x_axes[i].clone(),
         })
         .collect();
-    Ok(Computed { node, axes: Axes(axes), layout: Some(cx.origins.clone()) })
+    Ok(Computed { node, axes: Axes(axes), layout: Some(cx.origins.clone()), sample: None })
 }
 
 fn factors_is_one(factor: f64) -> bool {
@@ -556,7 +556,7 @@ fn mix_outputs(cx: &mut Context, pi: Side, y: Side, reduced: &[bool]) -> Result<
     }
     let tensors = mixed_tensors(shape, bank, kernels, biased.then_some(bias));
     let node = cx.push_layer(op, &[all.input, pi.0], tensors, all.name.as_ref())?;
-    Ok(Computed { node, axes: Axes(axes), layout: Some(cx.origins.clone()) })
+    Ok(Computed { node, axes: Axes(axes), layout: Some(cx.origins.clone()), sample: None })
 }
 
 fn kernels_len(kernel_of: &[(usize, usize)]) -> usize {
@@ -665,7 +665,7 @@ fn mix_weight(cx: &mut Context, mix: Mixture, w: &[Axis], x: Side, reduced: &[bo
         axes[i] = whole(Origin::Channel, size(&w[i]));
         axes[i].iter_mut().for_each(|a| a.below = below);
     }
-    Ok(Computed { node, axes: Axes(axes), layout: Some(cx.origins.clone()) })
+    Ok(Computed { node, axes: Axes(axes), layout: Some(cx.origins.clone()), sample: None })
 }
 
 /// A convolution with a mixed weight, of one sample or with the batch in its groups.
@@ -755,7 +755,7 @@ pub(super) fn conv(cx: &mut Context, node: &NodeView, x: &Computed, weight: &Com
     let flat = [std::mem::take(&mut axes[0]), std::mem::take(&mut axes[1])].concat();
     axes[1] = flat;
     let layout = Some(cx.origins.clone());
-    Ok(vec![Value::Computed(Computed { node: done, axes: Axes(axes), layout })])
+    Ok(vec![Value::Computed(Computed { node: done, axes: Axes(axes), layout, sample: None })])
 }
 
 /// A dynamic layer without a bias, and the bias that was added to it: mixed by the same π.

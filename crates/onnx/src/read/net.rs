@@ -1,5 +1,6 @@
 //! The network while it is read: nodes of our graph, and a few that exist only until they are merged into others.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use dyconv_graph::{Activation, AvgPool2d, Conv2d, ConvTranspose2d, Linear, MixConv, MixLinear, Op, Pool2d, Shape};
@@ -62,10 +63,14 @@ impl NetNode {
 #[derive(Debug, Clone)]
 pub(super) struct Net {
     pub nodes: Vec<NetNode>,
+    /// Nodes by what they read, to find equal ones.
+    by_inputs: HashMap<Vec<usize>, Vec<usize>>,
 }
 
 /// More nodes than a graph may have, as some are merged or never read.
 const MAX_NODES: usize = 20_000;
+/// Nodes that read the same and are compared with a new one.
+const MAX_ALIKE: usize = 64;
 
 impl Net {
     pub fn new(input: [usize; 3]) -> Self {
@@ -76,7 +81,7 @@ impl Net {
             shape: Shape::Map(input),
             origins: Origins { node: "input".into(), ..Origins::default() },
         };
-        Self { nodes: vec![node] }
+        Self { nodes: vec![node], by_inputs: HashMap::new() }
     }
 
     pub fn shape(&self, node: usize) -> Shape {
@@ -90,7 +95,7 @@ impl Net {
         }
     }
 
-    /// Adds a node.
+    /// Adds a node, or finds an equal one.
     pub fn push(
         &mut self,
         kind: Kind,
@@ -98,6 +103,11 @@ impl Net {
         tensors: Vec<Named>,
         origins: Origins,
     ) -> Result<usize, String> {
+        let alike = self.by_inputs.get(inputs).map(Vec::as_slice).unwrap_or_default();
+        let equal = |i: &&usize| self.nodes[**i].kind == kind && self.nodes[**i].tensors == tensors;
+        if let Some(found) = alike.iter().take(MAX_ALIKE).find(equal) {
+            return Ok(*found);
+        }
         if self.nodes.len() >= MAX_NODES {
             return Err(format!("more than {MAX_NODES} operations"));
         }
@@ -107,6 +117,7 @@ impl Net {
         if elements.is_none_or(|n| n > 1 << 40) {
             return Err("a value is too large".into());
         }
+        self.by_inputs.entry(inputs.to_vec()).or_default().push(self.nodes.len());
         self.nodes.push(NetNode { kind, inputs: inputs.to_vec(), tensors, shape, origins });
         Ok(self.nodes.len() - 1)
     }

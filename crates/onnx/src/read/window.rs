@@ -197,7 +197,7 @@ fn pixel(
 pub(super) fn pixel_value(cx: &Context, node: usize) -> Value {
     let mut axes = super::axes::Axes::of(cx.batch, cx.net.shape(node));
     axes.0.resize(4, Vec::new());
-    Value::Computed(Computed { node, axes, layout: None })
+    Value::Computed(Computed { node, axes, layout: None, sample: None })
 }
 
 pub(super) fn conv_transpose(cx: &mut Context, node: &NodeView) -> Outputs {
@@ -368,7 +368,7 @@ pub(super) fn reduce_pixels(cx: &mut Context, node: &NodeView) -> Outputs {
     let left = (0..rank).filter(|i| keep || !gone.contains(i));
     let all = left.map(|i| if gone.contains(&i) { Vec::new() } else { x.axes.0[i].clone() }).collect();
     let axes = super::axes::Axes(all);
-    Ok(vec![Value::Computed(Computed { node: reduced, axes, layout: x.layout })])
+    Ok(vec![Value::Computed(Computed { node: reduced, axes, layout: x.layout, sample: None })])
 }
 
 /// Nearest and bilinear upsampling by one whole number.

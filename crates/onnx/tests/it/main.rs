@@ -1,5 +1,11 @@
 //! The tests of this crate from outside.
 
+mod golden;
+mod models;
 mod networks;
 mod onnxruntime;
+mod read;
+mod read_again;
+mod refused;
+mod round_trip;
 mod write;
