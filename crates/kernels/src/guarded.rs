@@ -237,6 +237,7 @@ fn what_works_on_channels_stays_inside_its_buffers() {
             }
         }
         let pair = guarded(&vec![f32::NAN; 2 * x.len()]);
+        y.fill(0.5);
         for isa in Isa::available() {
             pair.fill(f32::NAN);
             interleave_channels(isa, channels, [channels; 2], x, y, pair);
