@@ -20,8 +20,8 @@ impl Writer<'_> {
             Form::Portable => self.all_kernels(id, mix, x, to),
             Form::Frozen => {
                 let pi = self.constant_attention(id, mix.kernels)?;
+                let weight = self.weight(id, 1, Some(pi.clone()));
                 let bias = self.frozen_bias(id, &pi)?;
-                let weight = self.weight(id, 1, Some(pi));
                 self.conv(&self.graph.node(id).name, &mix.conv, [x, &weight], bias.as_deref(), to);
                 Ok(())
             }
@@ -51,8 +51,8 @@ impl Writer<'_> {
             }
             Form::Frozen => {
                 let pi = self.constant_attention(id, kernels)?;
+                let weight = self.weight(id, 1, Some(pi.clone()));
                 let bias = self.frozen_bias(id, &pi)?;
-                let weight = self.weight(id, 1, Some(pi));
                 let all: Vec<&str> = [x, &weight].into_iter().chain(bias.as_deref()).collect();
                 self.out.node(name, "Gemm", &all, to, gemm);
             }
@@ -209,8 +209,10 @@ impl Writer<'_> {
     /// The biases of all kernels.
     fn bank_bias(&mut self, id: NodeId, dims: &[usize], regroup: Option<Regroup>) -> Result<Option<String>, OnnxError> {
         let Some(values) = self.bias_values(id)? else { return Ok(None) };
-        let floats: Vec<f32> = values.iter().map(|v| *v as f32).collect();
-        let floats = regroup.map_or_else(|| floats.clone(), |regroup| regroup.apply(&floats));
+        let mut floats: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+        if let Some(regroup) = regroup {
+            floats = regroup.apply(&floats);
+        }
         let name = format!("{}.bias", self.graph.node(id).name);
         Ok(Some(self.out.constant(name, dims, Values::Floats(floats))))
     }

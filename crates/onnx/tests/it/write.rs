@@ -113,3 +113,20 @@ fn options_that_do_not_fit_are_errors() {
     let error = write(&graph, &dyconv_graph::Weights::default(), TAU, &WriteOptions::default()).unwrap_err();
     assert!(error.to_string().contains("is missing"), "{error}");
 }
+
+#[test]
+fn texts_and_the_temperature_travel_in_the_file() {
+    let graph = dynamic().remove(0).1;
+    let metadata = [("names", "{0: 'a'}"), ("tau", "4")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    let options = WriteOptions { metadata, ..WriteOptions::default() };
+    let bytes = |tau| write(&graph, &weights(&graph), tau, &options).unwrap().model;
+    let model = ModelProto::decode(bytes(TAU).as_slice()).unwrap();
+    let found: Vec<(&str, &str)> = model.metadata_props.iter().map(|p| (p.key(), p.value())).collect();
+    assert_eq!(found, [("names", "{0: 'a'}"), ("tau", "4")]);
+    let count = |tau: f32| {
+        let graph = ModelProto::decode(bytes(tau).as_slice()).unwrap().graph.unwrap();
+        graph.node.iter().filter(|node| node.op_type() == "Div").count()
+    };
+    assert_eq!((count(TAU), count(1.0)), (1, 0));
+    assert_eq!(bytes(TAU), bytes(TAU));
+}
