@@ -178,7 +178,7 @@ proptest! {
     fn the_nearest_is_the_naive_loop_where_no_centre_lies_between_pixels(
         w in 1usize..90, h in 1usize..90, to_w in 1usize..90, to_h in 1usize..90, seed: u64,
     ) {
-        let between = |source: usize, whole: usize| (0..whole).any(|i| (2 * i + 1) * source % (2 * whole) == 0);
+        let between = |source: usize, whole: usize| (0..whole).any(|i| ((2 * i + 1) * source).is_multiple_of(2 * whole));
         prop_assume!(!between(w, to_w) && !between(h, to_h));
         let image = noise(w, h, 3, seed);
         prop_assert_eq!(whole(&image, to_w, to_h, I::Nearest), naive(&image, to_w, to_h, I::Nearest));
