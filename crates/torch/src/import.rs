@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dyconv_graph::words::suggest;
-use dyconv_graph::{Graph, GraphJson, Tensor, Weights};
+use dyconv_graph::{Graph, GraphJson, Tensor, Weights, WeightsError, check_values};
 use dyconv_models::ModelName;
 
 use crate::adapt::{BANKS, adapt};
@@ -146,7 +146,7 @@ fn fill(
     let tensor = |name: &str| names.get(name).and_then(|original| dict.tensors.get(original));
     let layout = Layout::new(family, &graph);
     let mut report = Report { notes: dict.notes.clone(), ..Report::default() };
-    let matched = convert(&graph, &layout, dialect, bank, &tensor, &mut report);
+    let matched = convert(&graph, &layout, dialect, bank, &tensor, &mut report)?;
     let used: BTreeSet<&String> = matched.used.iter().filter_map(|name| names.get(name)).collect();
     for (name, tensor) in &dict.tensors {
         if !used.contains(name) {
@@ -169,7 +169,7 @@ fn convert<'a>(
     bank: &Bank,
     tensor: &dyn Fn(&str) -> Option<&'a Tensor>,
     report: &mut Report,
-) -> Matched {
+) -> Result<Matched, WeightsError> {
     let mut matched = Matched { weights: Weights::default(), used: BTreeSet::new() };
     for parameter in graph.parameters() {
         let node = graph.node(parameter.node);
@@ -196,10 +196,19 @@ fn convert<'a>(
             continue;
         }
         let data = form.values_in(&parameter.shape, &found.data);
+        check_values(&parameter.name, &data).map_err(|error| renamed(error, &name))?;
         matched.weights.0.insert(parameter.name, Tensor { shape: parameter.shape, data });
         report.matched += 1;
     }
-    matched
+    Ok(matched)
+}
+
+/// The error with the name that the tensor has in the file.
+fn renamed(mut error: WeightsError, foreign: &str) -> WeightsError {
+    if let WeightsError::NotFinite { name, .. } | WeightsError::NegativeVariance { name, .. } = &mut error {
+        foreign.clone_into(name);
+    }
+    error
 }
 
 /// Whether a 1×1 convolution may stand for the linear layer, or the other way round.

@@ -141,7 +141,11 @@ fn ten_thousand_damaged_files() {
         // Most of a file is numbers; what describes them is at both ends.
         let window = if random.below(2) == 0 { bytes.len() } else { bytes.len().min(3000) };
         for _ in 0..=random.below(4) {
-            let at = if random.below(3) == 0 { bytes.len() - 1 - random.below(window) } else { random.below(window) };
+            let at = if random.below(3) == 0 {
+                bytes.len().saturating_sub(1 + random.below(window))
+            } else {
+                random.below(window)
+            };
             let Some(last) = bytes.len().checked_sub(1) else { break };
             let at = at.min(last);
             match random.below(5) {
