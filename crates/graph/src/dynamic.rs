@@ -171,9 +171,13 @@ fn follow(graph: &Graph, readers: &[Vec<NodeId>], mut id: NodeId) -> NodeId {
     id
 }
 
-/// Whether only the last pool reads the map of this layer.
+/// Whether only the last pool reads the map of this layer, perhaps behind a squeeze-and-excitation.
 fn is_head(graph: &Graph, readers: &[Vec<NodeId>], id: NodeId) -> bool {
-    let end = follow(graph, readers, id);
+    let mut end = follow(graph, readers, id);
+    let scales = |id: &NodeId| graph.node(*id).op == Op::Scale && graph.node(*id).inputs[0] == end;
+    if let Some(scale) = readers[end.index()].iter().copied().find(scales) {
+        end = scale;
+    }
     matches!(readers[end.index()][..], [pool] if graph.node(pool).op == Op::GlobalAvgPool)
 }
 
