@@ -17,9 +17,9 @@ def draw_bank(weight, bias=None):
         nn.init.normal_(bias, std=0.1)
 
 
-def draw_router(first, second, tau):
+def draw_router(first, second, tau, sharpness):
     """Attention that differs from picture to picture at this temperature, without making the network chaotic."""
-    for layer, std in [(first, (2 / first.weight[0].numel()) ** 0.5), (second, 0.4 * tau / second.weight[0].numel() ** 0.5)]:
+    for layer, std in [(first, (2 / first.weight[0].numel()) ** 0.5), (second, sharpness * tau / second.weight[0].numel() ** 0.5)]:
         nn.init.normal_(layer.weight, std=std)
         if layer.bias is not None:
             nn.init.normal_(layer.bias, std=0.3)
@@ -33,10 +33,10 @@ class Golden(nn.Module):
     """
 
     def __init__(self, inputs, outputs, kernel, stride=1, padding=0, groups=1, bias=False, kernels=4, tau=4.0,
-                 hidden=None, mix="sum", form="one"):
+                 hidden=None, mix="sum", form="one", sharpness=0.4):
         super().__init__()
         self.settings = dict(stride=stride, padding=padding)
-        self.groups, self.tau, self.mix, self.form = groups, tau, mix, form
+        self.groups, self.tau, self.mix, self.form, self.sharpness = groups, tau, mix, form, sharpness
         hidden = hidden or max(1, inputs // 4)
         self.weight = nn.Parameter(torch.empty(kernels, outputs, inputs // groups, kernel, kernel))
         self.bias = nn.Parameter(torch.empty(kernels, outputs)) if bias else None
@@ -44,7 +44,7 @@ class Golden(nn.Module):
 
     def draw(self):
         draw_bank(self.weight, self.bias)
-        draw_router(self.router["fc1"], self.router["fc2"], self.tau)
+        draw_router(self.router["fc1"], self.router["fc2"], self.tau, self.sharpness)
 
     def attention(self, x):
         scores = self.router["fc2"](F.relu(self.router["fc1"](x.mean((2, 3)))))
@@ -91,10 +91,10 @@ class KaijieShi7(nn.Module):
             return F.softmax(scores / self.tau, 1)
 
     def __init__(self, inputs, outputs, kernel, stride=1, padding=0, groups=1, bias=False, kernels=4, tau=4, ratio=0.25,
-                 second_bias=True):
+                 second_bias=True, sharpness=0.4):
         super().__init__()
         self.settings = dict(stride=stride, padding=padding, dilation=1)
-        self.groups = groups
+        self.groups, self.sharpness = groups, sharpness
         hidden = kernels if inputs == 3 else int(inputs * ratio) + 1
         self.attention = self.Attention(inputs, hidden, kernels, tau, second_bias)
         self.weight = nn.Parameter(torch.empty(kernels, outputs, inputs // groups, kernel, kernel))
@@ -102,7 +102,7 @@ class KaijieShi7(nn.Module):
 
     def draw(self):
         draw_bank(self.weight, self.bias)
-        draw_router(self.attention.fc1, self.attention.fc2, self.attention.tau)
+        draw_router(self.attention.fc1, self.attention.fc2, self.attention.tau, self.sharpness)
 
     def forward(self, x):
         attention = self.attention(x)
@@ -126,17 +126,17 @@ class TArdelean(nn.Module):
         def forward(self, x, tau):
             return F.softmax(self.to_scores(self.global_pooling(x)) / tau, dim=-1)
 
-    def __init__(self, inputs, outputs, kernel, stride=1, padding=0, groups=1, bias=False, kernels=4, tau=10.0, reduce=4):
+    def __init__(self, inputs, outputs, kernel, stride=1, padding=0, groups=1, bias=False, kernels=4, tau=10.0, reduce=4, sharpness=0.4):
         super().__init__()
         self.settings = dict(stride=stride, padding=padding, dilation=1)
-        self.groups, self.tau = groups, tau
+        self.groups, self.tau, self.sharpness = groups, tau, sharpness
         self.attention = self.Attention(inputs, max(1, inputs // reduce), kernels)
         self.kernels_weights = nn.Parameter(torch.empty(kernels, outputs, inputs // groups, kernel, kernel))
         self.kernels_bias = nn.Parameter(torch.empty(kernels, outputs)) if bias else None
 
     def draw(self):
         draw_bank(self.kernels_weights, self.kernels_bias)
-        draw_router(self.attention.to_scores[0], self.attention.to_scores[2], self.tau)
+        draw_router(self.attention.to_scores[0], self.attention.to_scores[2], self.tau, self.sharpness)
 
     def forward(self, x):
         batch = x.shape[0]
@@ -170,13 +170,13 @@ def resnet18(layer, classes=1000, **settings):
     keep = {"conv1"}
     if layer == "golden":
         keep |= {f"layer{i}.0.downsample.0" for i in (2, 3, 4)}
-    return replace(model, LAYERS[layer], keep, **settings)
+    return replace(model, LAYERS[layer], keep, sharpness=0.2, **settings)
 
 
 def mobilenet_v2(layer, classes=1000, **settings):
     """torchvision's names; the first and the last convolution stay static."""
     model = torchvision.models.mobilenet_v2(num_classes=classes)
-    return replace(model, LAYERS[layer], {"features.0.0", "features.18.0"}, **settings)
+    return replace(model, LAYERS[layer], {"features.0.0", "features.18.0"}, sharpness=0.2, **settings)
 
 
 class TArdeleanResNet(nn.Module):

@@ -2,7 +2,7 @@
 torchscript.onnx, dynamo.onnx (with its weights beside it in dynamo.onnx.data, as PyTorch does by default), input.npy and
 logits.npy. Networks whose batch is part of the graph also get b4.*, with a batch of four.
 
-    python make_networks.py FOLDER [--only NAME,NAME…] [--list] [--exact]
+    python make_networks.py FOLDER [--only NAME,NAME…] [--list] [--exporter NAME] [--exact]
 
 Needs torch, torchvision, timm, onnx, onnxscript, onnxruntime and safetensors. Nothing is downloaded. All weights come from
 a seed that is the name's checksum.
@@ -13,6 +13,7 @@ import pathlib
 import sys
 import time
 
+from making import EXPORTERS, pictures, randomise, seed, write
 from networks import BY_NAME, NETWORKS
 
 
@@ -21,6 +22,7 @@ def main():
     parser.add_argument("folder", nargs="?")
     parser.add_argument("--only", default=None)
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--exporter", choices=EXPORTERS, default=None, help="only the files of this one")
     parser.add_argument("--exact", action="store_true", help="also say how far PyTorch's f32 is from its f64 (slow)")
     arguments = parser.parse_args()
     if arguments.list:
@@ -33,20 +35,18 @@ def main():
     if unknown := [name for name in names if name not in BY_NAME]:
         sys.exit(f"unknown network: {', '.join(unknown)}; see --list")
     for name in names:
-        make(BY_NAME[name], pathlib.Path(arguments.folder), arguments.exact)
+        make(BY_NAME[name], pathlib.Path(arguments.folder), [arguments.exporter] if arguments.exporter else EXPORTERS, arguments.exact)
 
 
-def make(network, root, exact):
-    from making import pictures, randomise, seed, write
-
+def make(network, root, exporters, exact):
     start = time.perf_counter()
     seed(network.name)
     model = randomise(network.make(), network.side)
     folder = root / network.name
     x = pictures(network.batch, network.side)
-    logits, found = write(model, x, folder, free_batch=network.free_batch, external=True, exact=exact)
+    logits, found = write(model, x, folder, exporters=exporters, free_batch=network.free_batch, external=True, exact=exact)
     for batch in network.extra_batches:
-        _, more = write(model, pictures(batch, network.side), folder, f"b{batch}.", free_batch=False, states=False, external=True)
+        _, more = write(model, pictures(batch, network.side), folder, f"b{batch}.", exporters, free_batch=False, states=False, external=True)
         found |= {f"b{batch}.{who}": value for who, value in more.items()}
     facts = dict(name=network.name, input=list(x.shape), classes=logits.shape[1], arch=network.arch, tau=network.tau)
     (folder / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
