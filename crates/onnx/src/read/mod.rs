@@ -229,6 +229,7 @@ fn import(
         origins: Origins::default(),
         counts: BTreeMap::new(),
         notes: Vec::new(),
+        logarithms: Vec::new(),
     };
     let functions = model
         .functions
@@ -257,15 +258,14 @@ fn import(
     let (mut node, shape) = last_node(&mut cx, &output, name)?;
     // Class probabilities: our outputs are the logits.
     if cx.net.op(node) == Some(&Op::Softmax) {
+        let what = if cx.logarithms.contains(&node) { "log-softmax" } else { "softmax" };
         node = cx.net.nodes[node].inputs[0];
-        report.notes.push("the softmax at the end is left out: outputs are logits".into());
+        report.notes.push(format!("the {what} at the end is left out: outputs are logits"));
     }
-    let logs = cx.notes.iter().any(|n| n == arithmetic::LOG_SOFTMAX);
-    cx.notes.retain(|n| n != arithmetic::LOG_SOFTMAX);
     report.notes.append(&mut cx.notes);
     let mut net = cx.net;
     let inner = net.live(node);
-    if logs && net.nodes.iter().enumerate().any(|(i, n)| inner[i] && n.kind == net::Kind::Op(Op::Softmax)) {
+    if cx.logarithms.iter().any(|i| inner[*i]) {
         return Err(OnnxError::Unsupported("it uses LogSoftmax elsewhere than at its end".into()));
     }
     let tau = settle::temperature(&mut net, node);
