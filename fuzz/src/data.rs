@@ -7,7 +7,7 @@ use dyconv::data::{
     decode, draw_skeleton,
 };
 use dyconv::metrics::{Detection, Pose, keypoint_scores, oks_nms};
-use dyconv::task::Preprocessing;
+use dyconv::task::{CropMode, Interpolation, Preprocessing};
 
 use crate::with_files;
 
@@ -19,8 +19,17 @@ pub fn image(bytes: &[u8]) {
     if image.data.len() > 1 << 20 {
         return;
     }
-    for (channels, size, resize) in [(1, [8, 8], 8), (3, [7, 13], 9), (3, [1, 1], 1)] {
-        let transform = Transform::new(Preprocessing::usual(channels, size, resize)).expect("sound values");
+    use {CropMode as C, Interpolation as I};
+    for (channels, size, resize, crop, interpolation) in [
+        (1, [8, 8], 8, C::Center, I::Bilinear),
+        (3, [7, 13], 9, C::Center, I::Lanczos),
+        (3, [1, 1], 1, C::Squash, I::Bicubic),
+        (3, [9, 5], 12, C::Squash, I::Nearest),
+        (3, [6, 11], 9, C::Border, I::Bicubic),
+        (1, [9, 9], 10, C::Border, I::Bilinear),
+    ] {
+        let usual = Preprocessing::usual(channels, size, resize);
+        let transform = Transform::new(Preprocessing { crop, interpolation, ..usual }).expect("sound values");
         let input = transform.evaluate(&image);
         assert_eq!(input.len(), channels * size[0] * size[1]);
         assert!(input.iter().all(|v| v.is_finite()));

@@ -21,7 +21,8 @@ fn the_documented_example_runs() {
         return skip("no python3 with safetensors >= 0.8; set DYCONV_TEST_PYTHON to one");
     };
     let page = include_str!("../../docs/model-file.md");
-    let script = page.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let (_, example) = page.split_once("## A complete example").unwrap();
+    let script = example.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let shell = Shell::new();
     let path = shell.write("write.py", script.as_bytes());
     let output = Command::new(python).arg(path).current_dir(shell.path("")).output().unwrap();

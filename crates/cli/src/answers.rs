@@ -90,7 +90,11 @@ impl Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inputs = if self.rows == 1 { "input" } else { "inputs" };
-        write!(f, "largest relative difference {:.1e} over {} {inputs}", self.largest_relative_difference, self.rows)?;
+        let largest = match self.largest_relative_difference {
+            0.0 => "0".to_owned(),
+            largest => format!("{largest:.1e}"),
+        };
+        write!(f, "largest relative difference {largest} over {} {inputs}", self.rows)?;
         match self.top1_agrees {
             Some(agree) => write!(f, ", top-1 agrees in {agree} of {}", self.rows),
             None => Ok(()),
@@ -110,7 +114,7 @@ mod tests {
         assert_eq!(difference.to_string(), "largest relative difference 2.5e-1 over 2 inputs, top-1 agrees in 1 of 2");
         assert_eq!(of(&[0.0; 4], &[0.0; 4]).largest_relative_difference, 0.0);
         let map = Difference::of(&[1.0], &[1.0], 1, Shape::Map([1, 1, 1]));
-        assert_eq!(map.to_string(), "largest relative difference 0.0e0 over 1 input");
+        assert_eq!(map.to_string(), "largest relative difference 0 over 1 input");
         assert_eq!(difference.and(of(&[1.0; 4], &[1.0; 4])).top1_agrees, Some(3));
     }
 

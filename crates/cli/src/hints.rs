@@ -3,6 +3,8 @@
 use std::error::Error;
 
 use dyconv_models::ModelError;
+use dyconv_onnx::OnnxError;
+use dyconv_torch::TorchError;
 #[cfg(feature = "train")]
 use dyconv_train::{InspectError, Kept, RecipeError, RecipeErrorKind, SetupError, TrainError};
 
@@ -16,7 +18,14 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
 
 #[cfg(not(feature = "train"))]
 fn of(error: &(dyn Error + 'static)) -> Option<String> {
-    error.downcast_ref().and_then(model)
+    common(error)
+}
+
+/// What every build can meet.
+fn common(error: &(dyn Error + 'static)) -> Option<String> {
+    None.or_else(|| error.downcast_ref().and_then(model))
+        .or_else(|| error.downcast_ref().and_then(torch))
+        .or_else(|| error.downcast_ref().and_then(onnx))
 }
 
 #[cfg(feature = "train")]
@@ -25,7 +34,7 @@ fn of(error: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| error.downcast_ref().and_then(setup))
         .or_else(|| error.downcast_ref().and_then(inspect))
         .or_else(|| error.downcast_ref().and_then(recipe))
-        .or_else(|| error.downcast_ref().and_then(model))
+        .or_else(|| common(error))
 }
 
 #[cfg(feature = "train")]
@@ -74,6 +83,29 @@ fn recipe(error: &RecipeError) -> Option<String> {
     match error.kind() {
         RecipeErrorKind::SeedAxis => Some("; see --seeds".to_owned()),
         RecipeErrorKind::UnknownRecipe => Some(" (`dyconv recipes` lists all)".to_owned()),
+        _ => None,
+    }
+}
+
+fn torch(error: &TorchError) -> Option<String> {
+    match error {
+        TorchError::Architecture { .. } => Some(" (`dyconv models` lists all)".to_owned()),
+        TorchError::Unrecognized(message) if message.contains("name the architecture") => {
+            Some("; see --arch and `dyconv models`".to_owned())
+        }
+        TorchError::Model(error) => model(error),
+        _ => None,
+    }
+}
+
+fn onnx(error: &OnnxError) -> Option<String> {
+    match error {
+        OnnxError::Unsupported(message) if message.contains("height or width free") => {
+            Some("; see --image-size".to_owned())
+        }
+        OnnxError::Options(message) if message.contains("needs a batch of 1") => {
+            Some("; --form portable takes any".to_owned())
+        }
         _ => None,
     }
 }

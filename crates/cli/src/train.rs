@@ -8,11 +8,11 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use dyconv_data::Dataset;
 use dyconv_file::Model;
-use dyconv_graph::cost;
+use dyconv_graph::{Graph, cost};
 use dyconv_nn::{keep_freed_memory, start_threads, wanted_threads};
 use dyconv_train::{
-    Claim, DeviceKind, Event, FineTuning, Recipe, RunFolder, Setup, TemperatureSchedule, TrainError, World, devices,
-    open, setup, static_twin, task, train, warm_start,
+    Claim, DeviceKind, Event, FineTuning, Recipe, RecipeError, RunFolder, Setup, TemperatureSchedule, TrainError,
+    World, devices, open, own_network, setup_with, static_twin, task, train, warm_start,
 };
 
 use crate::chain;
@@ -125,13 +125,15 @@ struct Job {
 /// One run; only the leader process has its folder.
 struct Task {
     recipe: Recipe,
+    /// The network, if it is not one of our architectures.
+    network: Option<Graph>,
     folder: Option<RunFolder>,
     setup: Setup,
 }
 
 impl Task {
-    fn new(folder: RunFolder, setup: Setup) -> Self {
-        Self { recipe: folder.recipe().clone(), folder: Some(folder), setup }
+    fn new(folder: RunFolder, network: Option<Graph>, setup: Setup) -> Self {
+        Self { recipe: folder.recipe().clone(), network, folder: Some(folder), setup }
     }
 }
 
@@ -176,7 +178,7 @@ fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
     unlocked.for_each(|text| note(format_args!("note: {text}")));
     job.dataset.people().iter().flat_map(|p| &p.notes).for_each(|note| say(format!("note: {note}")));
     let mut files = Vec::new();
-    for Task { recipe, folder, setup } in &job.runs {
+    for Task { recipe, folder, setup, .. } in &job.runs {
         let params = thousands(cost(&setup.graph).params);
         let [h, w] = setup.preprocessing.image_size;
         say(format!("{}: {params} parameters, {h} × {w} pixels, {} epochs", recipe.model.name, recipe.train.epochs));
@@ -212,19 +214,20 @@ fn run_as(args: &Args, world: &World) -> anyhow::Result<()> {
 impl Job {
     /// Sends the other processes what [`follow`] needs.
     fn announce(&self, world: &World) {
-        let recipes: Vec<String> = self.runs.iter().map(|r| r.recipe.to_toml()).collect();
-        world.from_leader(serde_json::to_vec(&(&self.data, recipes)).expect("plain text"));
+        let runs: Vec<_> = self.runs.iter().map(|r| (r.recipe.to_toml(), &r.network)).collect();
+        world.from_leader(serde_json::to_vec(&(&self.data, runs)).expect("plain text"));
     }
 }
 
 /// The job of the leader, without folders.
 fn follow(world: &World) -> anyhow::Result<Job> {
-    let (data, recipes): (String, Vec<String>) = serde_json::from_slice(&world.from_leader(Vec::new()))?;
-    let recipes = recipes.iter().map(|text| Recipe::resolve(None, Some(text), &[])).collect::<Result<Vec<_>, _>>()?;
-    let dataset = open(&data, recipes.first().context("the leading process has nothing to do")?)?;
-    let runs = recipes.into_iter().map(|recipe| {
-        let setup = setup(&recipe, &dataset)?;
-        Ok(Task { recipe, folder: None, setup })
+    let (data, runs): (String, Vec<(String, Option<Graph>)>) = serde_json::from_slice(&world.from_leader(Vec::new()))?;
+    let recipe = |(text, network): &(String, _)| Ok((Recipe::resolve(None, Some(text), &[])?, Clone::clone(network)));
+    let runs = runs.iter().map(recipe).collect::<Result<Vec<_>, RecipeError>>()?;
+    let dataset = open(&data, &runs.first().context("the leading process has nothing to do")?.0)?;
+    let runs = runs.into_iter().map(|(recipe, network): (Recipe, Option<Graph>)| {
+        let setup = setup_with(&recipe, &dataset, network.as_ref())?;
+        Ok(Task { recipe, network, folder: None, setup })
     });
     let runs = runs.collect::<anyhow::Result<_>>()?;
     Ok(Job { data, dataset, runs })
@@ -243,14 +246,15 @@ fn begin(args: &Args) -> anyhow::Result<Job> {
     if args.twin && twin.is_none() {
         bail!("--twin: `{}` is static itself; name a `dy_` network", recipe.model.name);
     }
-    let mut first = setup(&recipe, &dataset)?;
+    let own = from.as_ref().map(|model| own_network(model, &recipe)).transpose()?.flatten();
+    let mut first = setup_with(&recipe, &dataset, own.as_ref())?;
     if let Some((model, path)) = from.as_ref().zip(args.from.as_ref()) {
         go_on(&mut first, model, path, &recipe, &dataset, args.quiet)?;
         if let Some(how) = fine_tuning.filter(|_| !args.quiet) {
             note(fine_tuned(how, &recipe));
         }
     }
-    let second = twin.map(|twin| setup(&twin, &dataset).map(|setup| (twin, setup))).transpose()?;
+    let second = twin.map(|twin| setup_with(&twin, &dataset, None).map(|setup| (twin, setup))).transpose()?;
     let path = match &args.out {
         Some(path) => path.clone(),
         None => new_folder(&data)?,
@@ -263,12 +267,15 @@ fn begin(args: &Args) -> anyhow::Result<Job> {
         (second.is_some() || RunFolder::has_twin(&path)).then(|| Claim::take(&inside, replace)).transpose()?;
     whole.clear()?;
     twin.as_mut().map_or(Ok(()), Claim::clear)?;
-    let make = |claim: Claim, recipe: &Recipe| claim.begin(recipe, &data, &dataset, args.from.as_deref());
+    let make = |claim: Claim, recipe: &Recipe, network: Option<&Graph>| {
+        claim.begin(recipe, &data, &dataset, args.from.as_deref(), network)
+    };
     // The main folder is created last, so a folder that can be resumed is complete.
-    let second = second.zip(twin).map(|((twin, setup), claim)| make(claim, &twin).map(|f| (f.part_of(&path), setup)));
+    let second =
+        second.zip(twin).map(|((twin, setup), claim)| make(claim, &twin, None).map(|f| (f.part_of(&path), setup)));
     let second = second.transpose()?;
-    let runs = [(make(whole, &recipe)?, first)].into_iter().chain(second);
-    let runs = runs.map(|(folder, setup)| Task::new(folder, setup)).collect();
+    let main = Task::new(make(whole, &recipe, own.as_ref())?, own, first);
+    let runs = [main].into_iter().chain(second.map(|(folder, setup)| Task::new(folder, None, setup))).collect();
     Ok(Job { data, dataset, runs })
 }
 
@@ -282,8 +289,9 @@ fn resume(args: &Args, path: &Path) -> anyhow::Result<Job> {
     folder.check_data(&dataset)?;
     let twin = RunFolder::open_twin(path)?;
     let runs = [folder].into_iter().chain(twin).map(|folder| {
-        let setup = setup(folder.recipe(), &dataset)?;
-        Ok(Task::new(folder, setup))
+        let network = folder.network()?;
+        let setup = setup_with(folder.recipe(), &dataset, network.as_ref())?;
+        Ok(Task::new(folder, network, setup))
     });
     let runs = runs.collect::<anyhow::Result<_>>()?;
     Ok(Job { data, dataset, runs })

@@ -58,11 +58,40 @@ impl Image {
         Self { width: rect.width, height: rect.height, channels: self.channels, data }
     }
 
-    /// A black canvas of `width` × `height` with this image's top left corner at (`x`, `y`); pixels outside the canvas
-    /// are lost.
-    pub(crate) fn placed(&self, width: usize, height: usize, x: isize, y: isize) -> Self {
+    /// A grey image as three equal channels; an RGB image is returned unchanged.
+    pub(crate) fn to_rgb(&self) -> Self {
+        if self.channels == 3 {
+            return self.clone();
+        }
+        Self { channels: 3, data: self.data.iter().flat_map(|&v| [v; 3]).collect(), ..*self }
+    }
+
+    /// The means of blocks of `columns` × `rows` pixels, smaller blocks at the right and lower edge.
+    pub(crate) fn averaged(&self, columns: usize, rows: usize) -> Self {
+        let (width, height) = (self.width.div_ceil(columns), self.height.div_ceil(rows));
+        let (c, stride) = (self.channels, self.width * self.channels);
+        let mut data = Vec::with_capacity(width * height * c);
+        let mut sums = vec![0u64; width * c];
+        for band in self.data.chunks(rows * stride) {
+            sums.fill(0);
+            for (x, pixel) in band.chunks_exact(stride).flat_map(|line| line.chunks_exact(c).enumerate()) {
+                let sum = &mut sums[x / columns * c..][..c];
+                sum.iter_mut().zip(pixel).for_each(|(sum, v)| *sum += u64::from(*v));
+            }
+            let lines = band.len() / stride;
+            for (x, sum) in sums.chunks_exact(c).enumerate() {
+                let count = (lines * columns.min(self.width - x * columns)) as u64;
+                data.extend(sum.iter().map(|sum| ((sum + count / 2) / count) as u8));
+            }
+        }
+        Self { width, height, channels: c, data }
+    }
+
+    /// A canvas of `width` × `height` with this image's top left corner at (`x`, `y`); pixels outside the canvas are
+    /// lost. The rest has the value that `color` holds for each channel.
+    pub(crate) fn placed(&self, width: usize, height: usize, x: isize, y: isize, color: &[u8]) -> Self {
         let c = self.channels;
-        let mut data = vec![0; width * height * c];
+        let mut data = color[..c].repeat(width * height);
         let (left, right) = overlap(self.width, width, x);
         let (top, bottom) = overlap(self.height, height, y);
         let rows = if left < right { top..bottom } else { 0..0 };
@@ -88,7 +117,7 @@ impl Image {
     pub(crate) fn shifted(&self, by: usize, rng: &mut impl Rng) -> Self {
         let by = by as i64;
         let [x, y] = [rng.random_range(-by..=by), rng.random_range(-by..=by)];
-        self.placed(self.width, self.height, x as isize, y as isize)
+        self.placed(self.width, self.height, x as isize, y as isize, &[0; 3])
     }
 }
 
@@ -133,18 +162,27 @@ mod tests {
     }
 
     #[test]
-    fn placing_pads_with_black_and_cuts_what_is_outside() {
+    fn placing_pads_with_the_color_and_cuts_what_is_outside() {
         let image = numbered(2, 2, 1);
-        assert_eq!(image.placed(3, 3, 1, 0).data, vec![0, 1, 2, 0, 3, 4, 0, 0, 0]);
-        assert_eq!(image.placed(2, 2, -1, 1).data, vec![0, 0, 2, 0]);
-        assert_eq!(image.placed(2, 2, 5, -5).data, vec![0; 4]);
-        assert_eq!(image.placed(2, 2, -5, 0).data, vec![0; 4]);
-        assert_eq!(numbered(1, 1, 3).placed(2, 1, 1, 0).data, vec![0, 0, 0, 1, 2, 3]);
+        assert_eq!(image.placed(3, 3, 1, 0, &[0; 3]).data, vec![0, 1, 2, 0, 3, 4, 0, 0, 0]);
+        assert_eq!(image.placed(2, 2, -1, 1, &[0; 3]).data, vec![0, 0, 2, 0]);
+        assert_eq!(image.placed(2, 2, 5, -5, &[0; 3]).data, vec![0; 4]);
+        assert_eq!(image.placed(2, 2, -5, 0, &[0; 3]).data, vec![0; 4]);
+        assert_eq!(numbered(1, 1, 3).placed(2, 1, 1, 0, &[7, 8, 9]).data, vec![7, 8, 9, 1, 2, 3]);
+    }
+
+    #[test]
+    fn blocks_are_averaged_and_the_last_ones_are_smaller() {
+        let image = Image::new(3, 3, 1, vec![1, 2, 30, 3, 4, 31, 100, 101, 255]);
+        assert_eq!(image.averaged(2, 2), Image::new(2, 2, 1, vec![3, 31, 101, 255]));
+        assert_eq!(image.averaged(1, 1), image);
+        assert_eq!(numbered(2, 1, 3).averaged(2, 1), Image::new(1, 1, 3, vec![3, 4, 5]));
+        assert_eq!(image.averaged(9, 9).data, vec![59]);
     }
 
     #[test]
     fn shifts_stay_in_range_and_reach_both_ends() {
-        let image = Image::new(1, 1, 1, vec![9]).placed(5, 5, 2, 2);
+        let image = Image::new(1, 1, 1, vec![9]).placed(5, 5, 2, 2, &[0; 3]);
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let mut seen = [0usize; 25];
         for _ in 0..400 {

@@ -1,17 +1,22 @@
 //! From a decoded image to a network's input.
 
-use dyconv_task::Preprocessing;
+use std::borrow::Cow;
+
+use dyconv_task::{CropMode, Preprocessing};
 
 use crate::crop::PersonCrop;
 use crate::error::DataError;
 use crate::image::Image;
 use crate::limits::DecodeOptions;
-use crate::resize::{Window, resize_window};
+use crate::resize::{Cut, resize};
+
+/// Longest side that is resized as it is, if the whole of it is: the longest of a JPEG.
+const MOST_RESIZED: usize = 65_535;
 
 /// A checked [`Preprocessing`] that can be applied.
 ///
-/// The same steps as torchvision's `Resize(resize)`, `CenterCrop(image_size)`, `ToTensor()`, `Normalize(mean, std)` on
-/// a Pillow image: the result differs by at most one grey level.
+/// The steps of timm's transform for evaluation on a Pillow image, by default torchvision's `Resize(resize)`,
+/// `CenterCrop(image_size)`, `ToTensor()`, `Normalize(mean, std)`: the result differs by at most one grey level.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transform {
     description: Preprocessing,
@@ -54,7 +59,7 @@ impl Transform {
         self.shape().iter().product()
     }
 
-    /// The input for a trained network: resize, centre crop, normalise. `[channels, height, width]`.
+    /// The input for a trained network: resize, crop, normalise. `[channels, height, width]`.
     pub fn evaluate(&self, image: &Image) -> Vec<f32> {
         self.normalise(&self.centre(&self.recoloured(image)))
     }
@@ -67,37 +72,66 @@ impl Transform {
 
     /// Converts to grey if one channel is wanted. (One channel becomes three in [`Self::normalise`], where it costs
     /// nothing.)
-    pub(crate) fn recoloured<'a>(&self, image: &'a Image) -> std::borrow::Cow<'a, Image> {
+    pub(crate) fn recoloured<'a>(&self, image: &'a Image) -> Cow<'a, Image> {
         if self.description.channels == 1 && image.channels == 3 {
-            std::borrow::Cow::Owned(image.to_grey())
+            Cow::Owned(image.to_grey())
         } else {
-            std::borrow::Cow::Borrowed(image)
+            Cow::Borrowed(image)
         }
     }
 
-    /// Resizes the shorter side to `resize` and takes the centre of `image_size`, padded with black if the image is
-    /// smaller.
+    /// Resizes and crops to `image_size`, as the description's crop mode and interpolation say.
     ///
-    /// Only the pixels of the centre are computed, so an image of 1 × 60,000 pixels costs no more than any other.
+    /// Only the pixels that are kept are computed, so an image of 1 × 60,000 pixels costs no more than any other.
     pub(crate) fn centre(&self, image: &Image) -> Image {
-        let [height, width] = self.description.image_size;
-        let (long, short) = (image.width.max(image.height), image.width.min(image.height));
-        let long = self.description.resize * long / short;
-        let (w, h) =
-            if image.width <= image.height { (self.description.resize, long) } else { (long, self.description.resize) };
+        let Preprocessing { image_size: [height, width], interpolation, .. } = self.description;
+        let image = self.shortened(image);
+        let [h, w] = self.resized(image.height, image.width);
         let (x, y) = (Span::centre(w, width), Span::centre(h, height));
-        let (sx, sy) = (image.width as f64 / w as f64, image.height as f64 / h as f64);
-        let window = Window {
-            left: x.start as f64 * sx,
-            top: y.start as f64 * sy,
-            width: x.len as f64 * sx,
-            height: y.len as f64 * sy,
-        };
-        let cut = resize_window(image, window, x.len, y.len);
-        if (cut.width, cut.height) == (width, height) {
-            cut
-        } else {
-            cut.placed(width, height, x.pad as isize, y.pad as isize)
+        let cut = |whole, span: &Span| Cut { whole, start: span.start, len: span.len };
+        let part = resize(&image, cut(w, &x), cut(h, &y), interpolation);
+        if (part.width, part.height) == (width, height) {
+            return part;
+        }
+        match self.description.crop {
+            CropMode::Center | CropMode::Squash => part.placed(width, height, x.pad, y.pad, &[0; 3]),
+            CropMode::Border => {
+                let color = self.description.border_color();
+                // A grey image may get a coloured border.
+                let part = if color.len() > part.channels { part.to_rgb() } else { part };
+                part.placed(width, height, x.pad, y.pad, &color)
+            }
+        }
+    }
+
+    /// Height and width to which an image of this height and width is resized.
+    fn resized(&self, height: usize, width: usize) -> [usize; 2] {
+        match self.description.crop {
+            CropMode::Center => {
+                // Python's int(size * long / short), as in torchvision.
+                let (long, short) = (width.max(height), width.min(height));
+                let (short, long) = (self.description.resize, self.description.resize * long / short);
+                if width <= height { [long, short] } else { [short, long] }
+            }
+            CropMode::Squash => self.description.resize_box(),
+            CropMode::Border => {
+                let target = self.description.resize_box();
+                let ratio = (height as f64 / target[0] as f64).max(width as f64 / target[1] as f64);
+                // Python's round(side / ratio), as in timm.
+                [height, width].map(|side| (side as f64 / ratio).round_ties_even().max(1.0) as usize)
+            }
+        }
+    }
+
+    /// An image of which no side is so long that its filter would take much memory: in modes that shrink the longer side,
+    /// however long it is, every few pixels of a very long side are replaced by their mean first.
+    fn shortened<'a>(&self, image: &'a Image) -> Cow<'a, Image> {
+        let [columns, rows] = [image.width, image.height].map(|side| side.div_ceil(MOST_RESIZED));
+        match self.description.crop {
+            CropMode::Squash | CropMode::Border if (columns, rows) != (1, 1) => {
+                Cow::Owned(image.averaged(columns, rows))
+            }
+            CropMode::Center | CropMode::Squash | CropMode::Border => Cow::Borrowed(image),
         }
     }
 
@@ -117,11 +151,11 @@ impl Transform {
     }
 }
 
-/// The part of a line that is kept, and the width of the black padding before it.
+/// The part of a line that is kept, and the width of the padding before it.
 struct Span {
     start: usize,
     len: usize,
-    pad: usize,
+    pad: isize,
 }
 
 impl Span {
@@ -131,7 +165,7 @@ impl Span {
             let start = ((have - want) as f64 / 2.0).round_ties_even() as usize;
             Self { start, len: want, pad: 0 }
         } else {
-            Self { start: 0, len: have, pad: (want - have) / 2 }
+            Self { start: 0, len: have, pad: ((want - have) / 2) as isize }
         }
     }
 }
@@ -185,6 +219,58 @@ mod tests {
         let image = Image::new(60_000, 1, 1, vec![7; 60_000]);
         let out = grey([224, 224], 256).evaluate(&image);
         assert!(out.iter().all(|&v| v == 7.0 / 255.0));
+    }
+
+    fn mode(crop: CropMode, image_size: [usize; 2], resize: usize) -> Transform {
+        Transform::new(Preprocessing { crop, ..Preprocessing::usual(3, image_size, resize) }).unwrap()
+    }
+
+    #[test]
+    fn resized_sides_are_those_of_torchvision_and_timm() {
+        // Height and width of the image, and what they become.
+        let center = mode(CropMode::Center, [224, 224], 256);
+        assert_eq!([center.resized(375, 500), center.resized(500, 333)], [[256, 341], [384, 256]]);
+        let squash = mode(CropMode::Squash, [256, 192], 292);
+        assert_eq!([squash.resized(375, 500), squash.resized(1, 9)], [[292, 219]; 2]);
+        let border = mode(CropMode::Border, [224, 224], 235);
+        assert_eq!([border.resized(375, 500), border.resized(500, 333)], [[176, 235], [235, 157]]);
+        // 5 / 2 = 2.5 and 7 / 2 = 3.5: halves to even.
+        let small = mode(CropMode::Border, [5, 5], 5);
+        assert_eq!([small.resized(10, 5), small.resized(7, 10)], [[5, 2], [4, 5]]);
+        // A thread keeps one pixel.
+        assert_eq!(border.resized(1, 60_000), [1, 235]);
+    }
+
+    #[test]
+    fn a_grey_image_gets_the_border_of_a_coloured_one() {
+        let border = mode(CropMode::Border, [3, 3], 3);
+        let image = border.centre(&Image::new(3, 1, 1, vec![7, 8, 9]));
+        let line = [124, 116, 104].repeat(3);
+        assert_eq!(image.data, [line.clone(), vec![7, 7, 7, 8, 8, 8, 9, 9, 9], line].concat());
+        // The border is the mean, which is nearly zero for the network.
+        let input = border.evaluate(&Image::new(3, 1, 1, vec![7, 8, 9]));
+        assert!(input[..3].iter().chain(&input[6..12]).all(|v| v.abs() < 0.01), "{input:?}");
+        // Without a border it stays grey, and black is what is missing in other modes.
+        assert_eq!(border.centre(&Image::new(3, 3, 1, vec![5; 9])).channels, 1);
+        let black = mode(CropMode::Squash, [3, 3], 1).centre(&Image::new(2, 2, 3, vec![90; 12]));
+        assert_eq!((black.data[0], black.data[12], black.data[26]), (0, 90, 0));
+    }
+
+    #[test]
+    fn a_thread_of_an_image_costs_little_where_all_of_it_is_seen() {
+        use dyconv_task::Interpolation as I;
+        for (crop, interpolation) in [CropMode::Squash, CropMode::Border]
+            .into_iter()
+            .flat_map(|c| [I::Nearest, I::Bilinear, I::Bicubic, I::Lanczos].map(|i| (c, i)))
+        {
+            for (width, height) in [(10_000_000, 1), (1, 10_000_000)] {
+                let image = Image::new(width, height, 1, vec![7; width * height]);
+                let description = Preprocessing { crop, interpolation, ..Preprocessing::usual(1, [224, 224], 224) };
+                let out = Transform::new(description).unwrap().centre(&image);
+                let seen = out.data.iter().filter(|v| **v == 7).count();
+                assert_eq!(seen, if crop == CropMode::Squash { 224 * 224 } else { 224 }, "{crop:?} {interpolation:?}");
+            }
+        }
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use crate::image::Image;
+use crate::image::{Image, Rect};
 use crate::preprocessing::Transform;
+use crate::resize::tests::levels;
 use crate::{DataError, DecodeOptions, load};
 use dyconv_task::Preprocessing;
 
@@ -84,6 +85,65 @@ fn resize_and_centre_crop_are_pillows() {
         }
     }
     assert!(failed.is_empty(), "{failed:?}");
+}
+
+#[test]
+fn every_interpolation_in_every_crop_mode_is_pillows() {
+    use dyconv_task::{CropMode as C, Interpolation as I};
+    let usual: &[f32] = &[0.485, 0.456, 0.406];
+    // Name, size, height and width of the input, mean.
+    let cases: [(&str, usize, [usize; 2], &[f32]); 12] = [
+        ("down", 32, [28, 28], usual),
+        ("down_tall", 20, [17, 15], usual),
+        ("up", 31, [29, 30], &[0.5, 0.3, 0.1]),
+        ("up_noise", 31, [30, 31], usual),
+        ("sharp", 23, [20, 20], &[0.0, 1.0, 0.7]),
+        ("sharp_up", 25, [24, 24], usual),
+        ("wide_input", 36, [24, 33], usual),
+        ("padded", 10, [17, 16], usual),
+        ("ties", 8, [6, 8], usual),
+        ("far_down", 9, [8, 9], usual),
+        ("grey", 28, [26, 27], &[0.3]),
+        ("one_side", 32, [30, 30], usual),
+    ];
+    let modes = [C::Center, C::Squash, C::Border];
+    let filters = [I::Nearest, I::Bilinear, I::Bicubic, I::Lanczos];
+    let mut differing = [0.0; 4];
+    let mut failed = Vec::new();
+    for (name, resize, image_size, mean) in cases {
+        let (input, expected) = (image(&format!("modes_{name}.in.png")), image(&format!("modes_{name}.out.png")));
+        let [height, width] = image_size;
+        for (i, (crop, (f, interpolation))) in
+            modes.iter().flat_map(|c| filters.iter().enumerate().map(move |f| (c, f))).enumerate()
+        {
+            let pre = Preprocessing {
+                mean: mean.to_vec(),
+                crop: *crop,
+                interpolation: *interpolation,
+                ..Preprocessing::usual(input.channels, image_size, resize)
+            };
+            let got = Transform::new(pre).unwrap().centre(&input);
+            let (most, share) = difference(&got, &expected.cropped(Rect { left: 0, top: i * height, width, height }));
+            differing[f] += share / (cases.len() * modes.len()) as f64;
+            if most > levels(*interpolation) {
+                failed.push(format!("{name}, {crop:?}, {interpolation:?}: {most} levels"));
+            }
+        }
+    }
+    println!("share of differing bytes: {differing:?}");
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn the_naive_resize_is_pillows() {
+    use crate::resize::tests::naive;
+    use dyconv_task::Interpolation as I;
+    // Squash without a crop: the whole picture, resized.
+    let (input, expected) = (image("modes_far_down.in.png"), image("modes_far_down.out.png"));
+    for (row, interpolation) in [(5, I::Bilinear), (6, I::Bicubic), (7, I::Lanczos)] {
+        let got = naive(&input, 9, 8, interpolation);
+        assert_eq!(got, expected.cropped(Rect { left: 0, top: row * 8, width: 9, height: 8 }), "{interpolation:?}");
+    }
 }
 
 #[test]

@@ -1,16 +1,22 @@
 """Makes the files of this folder: tiny pictures, and what Pillow makes of them.
 
-    python -m venv venv && venv/bin/pip install pillow==13.0.0 numpy==2.4.6
+    python -m venv venv && venv/bin/pip install pillow==12.3.0 numpy==2.4.6
     venv/bin/python make_pillow.py
+
+All versions up to 12 resize rows before columns. Version 13 begins with the columns where the height shrinks much more
+than the width, and so gives other pixels where the first of the two passes rounds or clips.
 
 - resize_*: `<case>.in.png` resized and centre-cropped the way torchvision does it -> `<case>.out.png`
   (sizes of the cases are repeated in src/testdata.rs)
+- modes_*: `<case>.in.png` brought to the size of an input with every interpolation in every crop mode, the way timm does
+  it -> `<case>.out.png`, one below the other; `make_pillow.py timm` compares this script with timm and torchvision
 - jpeg_*: a photo-like picture in several kinds of JPEG, and Pillow's decoding of each as PNG
 - augment.in.png changed in every way that RandAugment and ColorJitter know, as torchvision does it on a Pillow image ->
   augment.out.png, one below the other (the order is repeated in src/augment/tests.rs)
 - convert_*: PNG and WebP kinds, and Pillow's `convert("RGB")` or `convert("L")` of each as PNG
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,18 +44,37 @@ def noise(width, height, seed):
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def resize_and_crop(image, size, crop):
-    """torchvision.transforms.Resize(size) and CenterCrop(crop) on a Pillow image, written out. crop is (height, width)."""
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+MODES = ("center", "squash", "border")
+
+
+def resize_and_crop(image, size, crop, interpolation="bilinear", mode="center", mean=(0.0, 0.0, 0.0)):
+    """timm's transform for evaluation on a Pillow image, written out; in mode center torchvision's Resize(size) and
+    CenterCrop(crop). crop is (height, width); size belongs to the shorter side of the image in mode center, else to the
+    longer side of the crop."""
     w, h = image.size
-    short, long = min(w, h), max(w, h)
-    long = int(size * long / short)
-    w, h = (size, long) if w <= h else (long, size)
-    if (w, h) != image.size:
-        image = image.resize((w, h), Image.Resampling.BILINEAR)
     ch, cw = crop
+    box_h, box_w = (side * size // max(crop) for side in crop)
+    if mode == "center":
+        short, long = min(w, h), max(w, h)
+        long = int(size * long / short)
+        w, h = (size, long) if w <= h else (long, size)
+    elif mode == "squash":
+        w, h = box_w, box_h
+    else:
+        ratio = max(h / box_h, w / box_w)
+        w, h = max(round(w / ratio), 1), max(round(h / ratio), 1)
+    if (w, h) != image.size:
+        image = image.resize((w, h), FILTERS[interpolation])
     if cw > w or ch > h:
         left, top = max(cw - w, 0) // 2, max(ch - h, 0) // 2
-        padded = Image.new(image.mode, (max(cw, w), max(ch, h)))
+        fill = tuple(round(255 * v) for v in mean) if mode == "border" else (0, 0, 0)
+        padded = Image.new(image.mode, (max(cw, w), max(ch, h)), fill if image.mode == "RGB" else fill[0])
         padded.paste(image, (left, top))
         image, (w, h) = padded, padded.size
     top, left = int(round((h - ch) / 2.0)), int(round((w - cw) / 2.0))
@@ -69,6 +94,88 @@ def resize_cases():
     yield "padded", picture(20, 14, 10), 10, (17, 16)
     yield "same", noise(32, 32, 11), 32, (32, 32)
     yield "crop_only", noise(37, 33, 12), 33, (24, 24)
+
+
+def mode_cases():
+    """Name, picture, size, crop, mean."""
+    usual = (0.485, 0.456, 0.406)
+    yield "down", picture(61, 47, 40), 32, (28, 28), usual
+    yield "down_tall", noise(43, 90, 41), 20, (17, 15), usual
+    yield "up", picture(20, 13, 42), 31, (29, 30), (0.5, 0.3, 0.1)
+    yield "up_noise", noise(13, 11, 43), 31, (30, 31), usual
+    yield "sharp", noise(37, 29, 44).point(lambda v: 255 * (v > 127)), 23, (20, 20), (0.0, 1.0, 0.7)
+    yield "sharp_up", noise(9, 14, 45).point(lambda v: 255 * (v > 127)), 25, (24, 24), usual
+    yield "wide_input", picture(50, 61, 46), 36, (24, 33), usual
+    yield "padded", picture(20, 14, 47), 10, (17, 16), usual
+    yield "ties", noise(20, 12, 48), 8, (6, 8), usual
+    yield "far_down", noise(127, 101, 49), 9, (8, 9), usual
+    yield "grey", picture(45, 37, 50).convert("L"), 28, (26, 27), (0.3,)
+    yield "one_side", noise(32, 40, 51), 32, (30, 30), usual
+
+
+def every_mode(image, size, crop, mean):
+    return [resize_and_crop(image, size, crop, f, m, mean) for m in MODES for f in FILTERS]
+
+
+def check_page():
+    """The function printed in docs/model-file.md does the same."""
+    page = (HERE.parents[2] / "docs" / "model-file.md").read_text()
+    code = next(block for block in page.split("```python\n")[1:] if "def preprocess" in block).split("```")[0]
+    names = {}
+    exec(code, names)
+    for name, image, size, crop, mean in mode_cases():
+        for made, (mode, kind) in zip(every_mode(image, size, crop, mean), ((m, f) for m in MODES for f in FILTERS)):
+            p = dict(image_size=crop, resize=size, crop=mode, interpolation=kind, mean=mean, std=[0.5] * len(mean))
+            values = names["preprocess"](image, p).transpose(1, 2, 0) * 0.5 + np.float32(mean)
+            pixels = np.asarray(made).reshape(values.shape)
+            assert (np.rint(values * 255) == pixels).all(), (name, mode, kind)
+
+
+def compare_with_timm(trials=3000):
+    """Random sizes through this script and through timm's own transform; center with timm's and torchvision's."""
+    from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
+    from timm.data.transforms_factory import transforms_imagenet_eval
+    from torchvision import transforms
+
+    rng = np.random.default_rng(0)
+    compared = 0
+    for trial in range(trials):
+        w, h = (int(v) for v in rng.integers(1, 80, 2))
+        if max(w, h) > 40 * min(w, h):
+            continue
+        mode, interpolation = MODES[trial % 3], list(FILTERS)[trial // 3 % 4]
+        image, mean = noise(w, h, trial), (0.485, 0.5, 0.3)
+        square = trial % 2 == 0
+        crop = (int(rng.integers(2, 60)),) * 2 if square else tuple(int(v) for v in rng.integers(2, 60, 2))
+        if square:
+            share = float(rng.uniform(0.5, 1.0))
+            size = int(np.floor(crop[0] / share))
+            theirs = transforms_imagenet_eval(
+                crop, crop_pct=share, crop_mode=mode, interpolation=interpolation, mean=mean, use_prefetcher=True
+            )
+        else:
+            # timm has no single size here; the same classes with the sizes of the box.
+            size = int(rng.integers(2, 70))
+            box, how = tuple(max(side * size // max(crop), 1) for side in crop), transforms.InterpolationMode(interpolation)
+            if box != tuple(side * size // max(crop) for side in crop):
+                continue
+            theirs = {
+                "center": [transforms.Resize(size, how), transforms.CenterCrop(crop)],
+                "squash": [transforms.Resize(box, how), transforms.CenterCrop(crop)],
+                "border": [
+                    ResizeKeepRatio(box, interpolation=interpolation, longest=1.0),
+                    CenterCropOrPad(crop, fill=[round(255 * v) for v in mean]),
+                ],
+            }[mode]
+            theirs = transforms.Compose([*theirs, transforms.PILToTensor()])
+        try:
+            theirs = np.asarray(theirs(image)).transpose(1, 2, 0)
+        except ValueError:
+            continue  # a side of 0 pixels, which Pillow refuses
+        ours = np.asarray(resize_and_crop(image, size, crop, interpolation, mode, mean))
+        assert (ours == theirs).all(), (trial, (w, h), size, crop, mode, interpolation)
+        compared += 1
+    print(f"{compared} random sizes: the same pixels as timm and torchvision")
 
 
 def affine(image, matrix):
@@ -116,6 +223,7 @@ def color_jitter_cases(image):
 
 
 def main():
+    check_page()
     image = picture(29, 21, 30)
     image.paste(noise(9, 9, 31), (17, 3))
     image.save(HERE / "augment.in.png", optimize=True)
@@ -125,6 +233,11 @@ def main():
     for name, image, size, crop in resize_cases():
         image.save(HERE / f"resize_{name}.in.png", optimize=True)
         resize_and_crop(image, size, crop).save(HERE / f"resize_{name}.out.png", optimize=True)
+
+    for name, image, size, crop, mean in mode_cases():
+        image.save(HERE / f"modes_{name}.in.png", optimize=True)
+        made = np.concatenate([np.array(case) for case in every_mode(image, size, crop, mean)])
+        Image.fromarray(made).save(HERE / f"modes_{name}.out.png", optimize=True)
 
     photo = picture(75, 50, 20)
     kinds = {
@@ -192,4 +305,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    compare_with_timm() if sys.argv[1:] == ["timm"] else main()

@@ -18,7 +18,7 @@ pub(crate) struct Life {
 }
 
 /// A range of the arena, in elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot {
     pub(crate) offset: usize,
     pub(crate) len: usize,
@@ -27,6 +27,20 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn range(self) -> std::ops::Range<usize> {
         self.offset..self.offset + self.len
+    }
+}
+
+/// A value in the arena: a map whose pixels are `step` elements apart, from the first element of the first pixel to the
+/// last element of the last one. A vector is one pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) slot: Slot,
+    pub(crate) step: usize,
+}
+
+impl View {
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
+        self.slot.range()
     }
 }
 

@@ -38,6 +38,7 @@ pub mod oracle;
 mod passes;
 mod plan;
 mod session;
+mod views;
 
 /// Instruction sets for [`Plan::for_isa`]; thread pools that sessions can share; storage of kernel banks; peak
 /// arithmetic and memory throughput of the machine.

@@ -62,6 +62,7 @@ impl Step {
             | StepOp::Slice { .. }
             | StepOp::Flatten
             | StepOp::ChannelShuffle { .. }
+            | StepOp::Interleave
             | StepOp::Dropout => Ok(()),
         }
     }
@@ -89,6 +90,7 @@ impl Step {
             | StepOp::Slice { .. }
             | StepOp::Flatten
             | StepOp::ChannelShuffle { .. }
+            | StepOp::Interleave
             | StepOp::Dropout => {}
         }
     }
@@ -144,6 +146,8 @@ pub(crate) enum StepOp {
     ChannelShuffle {
         groups: usize,
     },
+    /// The channels of two inputs in turn.
+    Interleave,
     Dropout,
 }
 

@@ -1,15 +1,18 @@
 //! Compilation of a network: which kernels run, in which order, on which slots of one arena.
 
+use std::collections::BTreeSet;
+
 use dyconv_graph::{Graph, Op, Parameter, Shape, TensorSource};
 use dyconv_kernels::{Isa, PrefetchRange, Storage, advise_huge_pages};
 
-use crate::arena::{Life, Slot, place};
+use crate::arena::{Life, Slot, View, place};
 use crate::error::{EngineError, check_tau};
 use crate::kernel::Kernel;
 use crate::lowered::Lowered;
 use crate::memory::check_memory;
 use crate::options::{self, Options};
 use crate::passes::optimise;
+use crate::views::{Home, homes};
 
 /// Maximum number of bytes of working memory (arena and scratch) of a plan.
 const MEMORY_LIMIT: usize = 16 << 30;
@@ -19,7 +22,7 @@ const MEMORY_LIMIT: usize = 16 << 30;
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub(crate) steps: Vec<PlanStep>,
-    pub(crate) output: Slot,
+    pub(crate) output: View,
     /// First step of the tail, which runs step by step for all samples of a group.
     pub(crate) tail: usize,
     /// The values that steps before the tail compute for the tail.
@@ -36,8 +39,8 @@ pub struct Plan {
 pub(crate) struct PlanStep {
     pub(crate) name: String,
     pub(crate) kernel: Kernel,
-    pub(crate) inputs: Vec<Slot>,
-    pub(crate) output: Slot,
+    pub(crate) inputs: Vec<View>,
+    pub(crate) output: View,
     /// The partial sums that it writes or reads.
     pub(crate) sums: Slot,
     pub(crate) shape: Shape,
@@ -121,11 +124,18 @@ impl Plan {
         }
         drop(room);
         advise_huge_pages(kernels.iter().filter_map(Kernel::span).map(PrefetchRange::addresses));
-        let (buffer_of, mut lives) = buffers(&mut lowered, &kernels);
+        let homes = homes(&lowered, &kernels);
+        let (buffer_of, mut lives) = buffers(&mut lowered, &kernels, &homes);
         let outputs = lives.len();
         lives.extend(sum_lives(&lowered, &kernels));
         let (places, arena_len) = place(&lives);
-        let slots: Vec<Slot> = buffer_of.iter().map(|b| places[*b]).collect();
+        let view = |(i, buffer): (usize, &usize)| {
+            let Home { root, channel } = homes[i];
+            let (shape, step) = (shapes[i], shapes[root].channels());
+            let len = (shape.pixels() - 1) * step + shape.channels();
+            View { slot: Slot { offset: places[*buffer].offset + channel, len }, step }
+        };
+        let views: Vec<View> = buffer_of.iter().enumerate().map(view).collect();
         let nothing = Slot { offset: 0, len: 0 };
         // The partial sums are placed after the outputs of all steps, in the order of the steps that write them.
         let mut sums: Vec<Slot> = vec![nothing; lowered.steps.len()];
@@ -140,23 +150,22 @@ impl Plan {
             return Err(EngineError::TooLarge { bytes, limit: MEMORY_LIMIT });
         }
         check_memory(bytes)?;
-        let output = slots[lowered.output];
-        let shapes: Vec<Shape> = lowered.steps.iter().map(|s| s.shape).collect();
+        let output = views[lowered.output];
         let tail = tail(&kernels, &shapes);
         let steps: Vec<PlanStep> = (lowered.steps.into_iter().zip(kernels).enumerate())
             .map(|(i, (step, kernel))| PlanStep {
                 sums: if matches!(kernel, Kernel::Mean { .. }) { sums[step.inputs[0]] } else { sums[i] },
                 name: step.name,
                 kernel,
-                inputs: step.inputs.iter().map(|i| slots[*i]).collect(),
-                output: slots[i],
+                inputs: step.inputs.iter().map(|i| views[*i]).collect(),
+                output: views[i],
                 shape: step.shape,
                 partial: step.partial,
                 madds: step.madds,
             })
             .collect();
         let (input_dims, output_shape) = (graph.input_dims(), graph.output_shape());
-        let carried = carried(&steps, tail, output);
+        let carried = carried(&steps, tail, output.slot);
         let bank = options.bank;
         Ok(Self { steps, output, tail, carried, arena_len, isa, bank, input_dims, output_shape })
     }
@@ -266,23 +275,25 @@ fn tail(kernels: &[Kernel], shapes: &[Shape]) -> usize {
 
 /// Slots that steps from `tail` on, or the output, read before one of these steps has written them.
 fn carried(steps: &[PlanStep], tail: usize, output: Slot) -> Vec<Slot> {
-    let mut carried: Vec<Slot> = Vec::new();
-    let mut written: Vec<Slot> = Vec::new();
-    let mut reads = |slot: Slot, written: &[Slot]| {
-        if slot.len > 0 && !written.contains(&slot) && !carried.contains(&slot) {
-            carried.push(slot);
+    let mut carried: BTreeSet<Slot> = BTreeSet::new();
+    let mut written: BTreeSet<Slot> = BTreeSet::new();
+    let mut reads = |slot: Slot, written: &BTreeSet<Slot>| {
+        if slot.len > 0 && !written.contains(&slot) {
+            carried.insert(slot);
         }
     };
     for step in &steps[tail..] {
-        step.inputs.iter().for_each(|slot| reads(*slot, &written));
-        written.push(step.output);
+        step.inputs.iter().for_each(|view| reads(view.slot, &written));
+        written.insert(step.output.slot);
         match step.kernel {
             Kernel::Mean { .. } => reads(step.sums, &written),
-            _ => written.push(step.sums),
+            _ => {
+                written.insert(step.sums);
+            }
         }
     }
     reads(output, &written);
-    carried
+    carried.into_iter().collect()
 }
 
 /// Lifetimes of the partial sums: until the last mean of them is computed.
@@ -294,9 +305,9 @@ fn sum_lives(lowered: &Lowered, kernels: &[Kernel]) -> Vec<Life> {
     with_sums.map(|i| Life { len: kernels[i].sums_len(), first: i, last: last(i).unwrap_or(i) }).collect()
 }
 
-/// The buffer of each step, and the lifetime of each buffer. A step that can work in place takes over the buffer of an
+/// The buffer of each step, and the lifetime of each buffer. A value lives in the buffer of its home's root. A step that can work in place takes over the buffer of an
 /// input that has no later reader; the inputs of a sum or product are swapped if that makes it possible.
-fn buffers(lowered: &mut Lowered, kernels: &[Kernel]) -> (Vec<usize>, Vec<Life>) {
+fn buffers(lowered: &mut Lowered, kernels: &[Kernel], homes: &[Home]) -> (Vec<usize>, Vec<Life>) {
     let mut last_read: Vec<usize> = (0..lowered.steps.len()).collect();
     for (i, step) in lowered.steps.iter().enumerate() {
         for input in &step.inputs {
@@ -304,24 +315,39 @@ fn buffers(lowered: &mut Lowered, kernels: &[Kernel]) -> (Vec<usize>, Vec<Life>)
         }
     }
     last_read[lowered.output] = lowered.steps.len();
+    // Whether other values live in a step's buffer, or it lives in another one's.
+    let mut shares = vec![false; lowered.steps.len()];
+    for (i, home) in homes.iter().enumerate().filter(|(i, home)| *i != home.root) {
+        (shares[i], shares[home.root]) = (true, true);
+    }
+    let lens: Vec<usize> = lowered.steps.iter().map(|step| step.shape.elements()).collect();
     let mut buffer_of = Vec::with_capacity(lowered.steps.len());
+    let mut buffer_of_root = vec![None; lowered.steps.len()];
     let mut lives: Vec<Life> = Vec::new();
     for (i, step) in lowered.steps.iter_mut().enumerate() {
         let dies = |input: usize| last_read[input] == i;
         if let (Kernel::Add { .. } | Kernel::Multiply { .. }, [a, b]) = (&kernels[i], &mut step.inputs[..])
             && !dies(*a)
             && dies(*b)
+            && !shares[*a]
         {
             std::mem::swap(a, b);
         }
-        let buffer = match step.inputs[..] {
-            [a, ..] if kernels[i].in_place() && dies(a) && step.inputs.get(1) != Some(&a) => buffer_of[a],
+        let root = homes[i].root;
+        let buffer = match (buffer_of_root[root], &step.inputs[..]) {
+            (Some(buffer), _) => buffer,
+            (None, &[a, ..])
+                if root == i && kernels[i].in_place() && dies(a) && step.inputs.get(1) != Some(&a) && !shares[a] =>
+            {
+                buffer_of[a]
+            }
             _ => {
-                lives.push(Life { len: step.shape.elements(), first: i, last: i });
+                lives.push(Life { len: lens[root], first: i, last: i });
                 lives.len() - 1
             }
         };
-        lives[buffer].last = last_read[i];
+        buffer_of_root[root] = Some(buffer);
+        lives[buffer].last = lives[buffer].last.max(last_read[i]);
         buffer_of.push(buffer);
     }
     (buffer_of, lives)

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use dyconv_graph::Shape;
 use dyconv_kernels::{Buffer, Exec, Pool, PrefetchRange, chw_to_hwc, hwc_to_chw};
 
+use crate::arena::View;
 use crate::error::{EngineError, check_len};
 use crate::kernel::Places;
 use crate::memory::{check_memory, zeros};
@@ -117,7 +118,7 @@ impl Session {
         for (x, y) in inputs.zip(output.chunks_mut(shape.elements() * group)) {
             if x.len() == sample {
                 self.run_sample(x, &mut |_, _| {});
-                hwc_to_chw(shape.channels(), &self.arena[self.plan.output.range()], y);
+                channels_first(&self.arena, self.plan.output, shape, y);
             } else {
                 self.run_group(x, y);
             }
@@ -159,12 +160,13 @@ impl Session {
         let each = plan.steps.iter().map(|s| zeros(batch * s.shape.elements()));
         let mut values = each.collect::<Result<Vec<Vec<f32>>, _>>()?;
         for (n, x) in input.chunks_exact(self.sample_len()).enumerate() {
-            self.run_sample(x, &mut |i, value| {
-                let to = &mut values[i][n * value.len()..][..value.len()];
-                hwc_to_chw(plan.steps[i].shape.channels(), value, to);
+            self.run_sample(x, &mut |i, arena| {
+                let step = &plan.steps[i];
+                let to = &mut values[i][n * step.shape.elements()..][..step.shape.elements()];
+                channels_first(arena, step.output, step.shape, to);
             });
             let to = &mut answers[n * shape.elements()..][..shape.elements()];
-            hwc_to_chw(shape.channels(), &self.arena[plan.output.range()], to);
+            channels_first(&self.arena, plan.output, shape, to);
         }
         for (step, value) in plan.steps.iter().zip(&values).filter(|(step, _)| !step.partial) {
             visit(&step.name, step.shape, value);
@@ -195,13 +197,13 @@ impl Session {
         check_len("input", input.len(), batch, Shape::Map(self.plan.input_dims()))
     }
 
-    /// Runs one sample `[C, H, W]`; `visit(step, value)` receives the channels-last value of each step.
+    /// Runs one sample `[C, H, W]`; `visit(step, arena)` is called after each step.
     fn run_sample(&mut self, x: &[f32], visit: &mut dyn FnMut(usize, &[f32])) {
         let Self { plan, pool, arena, scratch, .. } = self;
         let exec = Exec { isa: plan.isa, pool };
         for i in 0..plan.steps.len() {
             run_step(plan, exec, i, x, next_weights(&plan.steps[i + 1..]), arena, scratch);
-            visit(i, &arena[plan.steps[i].output.range()]);
+            visit(i, arena);
         }
     }
 
@@ -236,7 +238,21 @@ impl Session {
             }
         }
         for (tail, y) in tails.iter().zip(y.chunks_exact_mut(outputs)) {
-            hwc_to_chw(plan.output_shape().channels(), &tail[plan.output.range()], y);
+            channels_first(tail, plan.output, plan.output_shape(), y);
+        }
+    }
+}
+
+/// Writes a value of the arena channels first.
+fn channels_first(arena: &[f32], from: View, shape: Shape, to: &mut [f32]) {
+    let (value, channels) = (&arena[from.range()], shape.channels());
+    if value.len() == to.len() {
+        hwc_to_chw(channels, value, to);
+    } else {
+        for (p, pixel) in value.chunks(from.step).enumerate() {
+            for (c, v) in pixel[..channels].iter().enumerate() {
+                to[c * shape.pixels() + p] = *v;
+            }
         }
     }
 }

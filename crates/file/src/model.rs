@@ -29,11 +29,21 @@ pub struct Provenance {
     pub producer: String,
     /// Name of the architecture.
     pub model: String,
-    /// The complete training recipe, as TOML; empty for an untrained model.
+    /// The complete training recipe, as TOML; empty for a model that this program did not train.
     pub recipe: String,
     /// Fingerprint of the training data; files of version 1 do not have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Fingerprint>,
+}
+
+impl Provenance {
+    /// The producer of models that were trained by another program.
+    pub const IMPORT: &str = concat!("dyconv import ", env!("CARGO_PKG_VERSION"));
+
+    /// Whether the weights were trained, by this program or before they were imported.
+    pub fn is_trained(&self) -> bool {
+        !self.recipe.is_empty() || self.producer.starts_with("dyconv import")
+    }
 }
 
 impl<W> Model<W> {

@@ -14,7 +14,8 @@ pub struct GraphError {
 }
 
 impl GraphError {
-    pub(crate) fn new(node: &str, message: impl Into<String>) -> Self {
+    /// An error about a node.
+    pub fn new(node: &str, message: impl Into<String>) -> Self {
         Self { node: short_name(node), message: message.into() }
     }
 }

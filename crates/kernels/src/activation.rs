@@ -118,7 +118,7 @@ impl ActivateRows {
     /// # Safety
     /// `y` is valid for the rows, and `sums`, unless null, for `lanes` values rounded up to whole vectors.
     #[inline(always)]
-    unsafe fn run_on<L: Lanes>(&self, l: L, apply: impl Fn(L::V) -> L::V) {
+    unsafe fn run_as<L: Lanes, const SILU: bool>(&self, l: L) {
         for at in (0..self.lanes).step_by(LANES) {
             let n = LANES.min(self.lanes - at);
             let mut total = l.splat(0.0);
@@ -126,7 +126,8 @@ impl ActivateRows {
                 let y = self.y.wrapping_add(row * self.step + at);
                 // SAFETY: `n` values of a row, by the caller's promise.
                 let v = unsafe {
-                    let v = apply(if n == LANES { l.read(y) } else { l.read_partial(y, n) });
+                    let v = if n == LANES { l.read(y) } else { l.read_partial(y, n) };
+                    let v = if SILU { silu(l, v) } else { activated(l, Some(self.activation), v) };
                     if n == LANES {
                         l.write(v, y)
                     } else {
@@ -150,9 +151,10 @@ impl<L: Lanes> Part<L> for ActivateRows {
     fn run(self, l: L) {
         // SAFETY: whoever makes such rows has just stored them, and has room for the sums.
         unsafe {
+            // No closures: they are compiled without the instruction set, and too large to be inlined.
             match self.activation {
-                Activation::Silu => self.run_on(l, |v| silu(l, v)),
-                other => self.run_on(l, |v| activated(l, Some(other), v)),
+                Activation::Silu => self.run_as::<L, true>(l),
+                _ => self.run_as::<L, false>(l),
             }
         }
     }

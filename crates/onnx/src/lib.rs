@@ -10,4 +10,4 @@ pub mod read;
 pub mod write;
 
 pub use error::{OnnxError, Problem};
-pub use read::{DynamicLayer, Imported, ReadOptions, Report, read, read_with};
+pub use read::{DynamicLayer, Ending, Imported, ReadOptions, Report, read, read_tensor, read_with};

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dyconv_data::Transform;
+use dyconv_data::{DataError, Transform};
 use dyconv_engine::{EngineError, Plan, Pool, Session};
 use dyconv_file::Model;
 
@@ -34,6 +34,10 @@ impl Network {
     ) -> Result<Self, Error> {
         assert_eq!(plan.input_dims(), model.graph.input_dims(), "a plan of this model");
         assert_eq!(plan.output_shape(), model.graph.output_shape(), "a plan of this model");
+        model
+            .task
+            .check_preprocessing(&model.preprocessing)
+            .map_err(|message| DataError { name: "preprocessing".into(), message })?;
         let transform = Transform::new(model.preprocessing.clone())?.with_max_pixels(options.max_pixels);
         let pool = Arc::new(Pool::new(options.threads));
         let session = match Session::try_with_pool(Arc::clone(&plan), Arc::clone(&pool)) {

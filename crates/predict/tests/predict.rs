@@ -7,7 +7,7 @@ use dyconv_file::{Model, Provenance};
 use dyconv_graph::{Init, Op, RouterInit, Shape, init};
 use dyconv_models::{Options, build};
 use dyconv_predict::{Bank, Classifier, Error, ModelOptions, PoseEstimator, Predictor};
-use dyconv_task::{Preprocessing, Skeleton, Task};
+use dyconv_task::{CropMode, Interpolation, Preprocessing, Skeleton, Task};
 
 const SIDE: usize = 32;
 
@@ -144,6 +144,42 @@ fn a_keypoint_network_answers_for_each_box() {
     assert!(estimator.predict(&picture, &[]).unwrap().is_empty());
     let error = Classifier::from_bytes(&bytes).unwrap_err();
     assert!(matches!(error, Error::NotAClassifier(17)), "{error}");
+}
+
+#[test]
+fn every_way_to_predict_prepares_the_image_as_the_model_says() {
+    let mut answers = Vec::new();
+    for interpolation in [Interpolation::Bilinear, Interpolation::Lanczos] {
+        for crop in [CropMode::Center, CropMode::Squash, CropMode::Border] {
+            let mut model = model("resnet10_x0_125", classes());
+            (model.preprocessing.interpolation, model.preprocessing.crop) = (interpolation, crop);
+            let input = Transform::new(model.preprocessing.clone()).unwrap().evaluate(&image(2));
+            let classifier = ModelOptions::new().compile(model).unwrap().into_classifier().unwrap();
+            let powers: Vec<f32> = classifier.logits(&input, 1).unwrap().iter().map(|z| z.exp()).collect();
+            let found = classifier.predict(&image(2)).unwrap();
+            for (a, b) in found.probabilities().iter().zip(&powers) {
+                assert!((a - b / powers.iter().sum::<f32>()).abs() < 1e-5, "{:?}", found.probabilities());
+            }
+            let batch = classifier.predict_batch(&[image(0), image(2)]).unwrap();
+            assert_eq!(batch[1].probabilities(), found.probabilities());
+            assert_eq!(classifier.predict_with_attention(&image(2)).unwrap().0.probabilities(), found.probabilities());
+            answers.push(found.probabilities().to_vec());
+        }
+    }
+    for (i, answer) in answers.iter().enumerate() {
+        assert!(!answers[..i].contains(answer), "setting {i} changes nothing");
+    }
+}
+
+#[test]
+fn a_keypoint_network_refuses_another_filter_or_crop() {
+    let mut model = model("pose_dy_resnet10_x0_125_a", Task::Keypoints(Skeleton::coco()));
+    model.preprocessing.interpolation = Interpolation::Bicubic;
+    let error = PoseEstimator::new(model).unwrap_err().to_string();
+    assert!(
+        error.starts_with("preprocessing: interpolation is bicubic, and a keypoint network has none but"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -253,11 +253,14 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn times_two_to(self, v: Self::V, n: Self::V) -> Self::V {
         // SAFETY: the token proves AVX2.
-        let scaled = |v, n| unsafe {
-            let exponent = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n));
-            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(v), exponent))
-        };
-        (scaled(v.0, n.0), scaled(v.1, n.1))
+        unsafe {
+            let n0 = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n.0));
+            let n1 = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n.1));
+            (
+                _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(v.0), n0)),
+                _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(v.1), n1)),
+            )
+        }
     }
 }
 

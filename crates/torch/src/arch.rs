@@ -1,6 +1,7 @@
 //! Names of architectures: ours, torchvision's and timm's.
 
 use dyconv_graph::words::suggest;
+use dyconv_graph::{Graph, Op};
 use dyconv_models::{ALL, FAMILIES, Family, ModelName, dynamic_form};
 
 use crate::dialects::Numerics;
@@ -73,6 +74,27 @@ fn unknown(name: &str, bare: &str) -> TorchError {
     let known = FOREIGN.iter().map(|(foreign, ..)| *foreign).chain(ALL.iter().copied());
     let suggestion = suggest(bare, known.chain(FAMILIES.iter().map(|f| f.name))).unwrap_or(ALL[0]).to_owned();
     TorchError::Architecture { name: name.to_owned(), suggestion }
+}
+
+/// timm's name of a network of ours that it can build, for the same numbers.
+pub(crate) fn timm_name(arch: &str, graph: &Graph) -> Option<String> {
+    let name: ModelName = arch.parse().ok()?;
+    if name.dynamic || name.head.is_some() || graph.dynamic_layers() > 0 {
+        return None;
+    }
+    let family = name.family.name;
+    let same = graph.nodes().iter().any(|n| matches!(&n.op, Op::Conv(conv) if conv.end_padding.is_some()));
+    let plain = match family {
+        "resnet18" | "resnet50" if name.width == 1.0 => family,
+        lite if lite.starts_with("efficientnet_lite") && name.width == 1.0 => lite,
+        _ => {
+            let of_timm = |entry: &&(&'static str, &str, f64)| {
+                entry.0.starts_with("mobilenetv") && entry.1 == family && entry.2 == name.width
+            };
+            FOREIGN.iter().find(of_timm)?.0
+        }
+    };
+    Some(if same { format!("tf_{plain}") } else { plain.to_owned() })
 }
 
 /// Our name of a network.

@@ -98,7 +98,11 @@ fn refuse(dict: &StateDict) -> Result<(), TorchError> {
 /// The module of a tensor; that of the layer for a tensor of its router.
 fn module(name: &str) -> Option<String> {
     let module = name.rsplit_once('.')?.0;
-    Some(module.split_once(".attention").map_or(module, |(layer, _)| layer).to_owned())
+    if module.ends_with(".routing_fn") {
+        return None;
+    }
+    let layer = module.split_once(".attention").or_else(|| module.split_once(".router"));
+    Some(layer.map_or(module, |(layer, _)| layer).to_owned())
 }
 
 /// The modules of a network's layers in a dialect; `None` if the dialect does not have it.
@@ -164,7 +168,11 @@ fn misfits(dict: &StateDict, found: &Found) -> Option<usize> {
             let shape = |name: &str| names.get(name).and_then(|o| dict.tensors.get(o)).map(|t| t.shape.as_slice());
             let expected = plain.form.shape(&p.shape);
             shape(&plain.name) == Some(&expected)
-                || shape(&bank.tensor(module, parameter).name).is_some_and(|s| s.len() == 5 && s[1..] == expected)
+                || shape(&bank.tensor(module, parameter).name).is_some_and(|s| match s {
+                    [_, kernel @ ..] if kernel.len() == 4 => *kernel == *expected,
+                    [_, flat] if bank.flat => *flat == expected.iter().product::<usize>(),
+                    _ => false,
+                })
         })
     };
     let convs = graph.parameters().into_iter().filter(|p| matches!(graph.node(p.node).op, Op::Conv(_)));

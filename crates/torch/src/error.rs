@@ -30,6 +30,14 @@ pub enum TorchError {
         /// The nearest known name.
         suggestion: String,
     },
+    /// Class names for another number of outputs.
+    #[error("{named} class names came with the weights, but the network has {outputs} outputs")]
+    Classes {
+        /// Number of class names.
+        named: usize,
+        /// Number of outputs of the network.
+        outputs: usize,
+    },
     /// No architecture has these tensor names.
     #[error("{0}")]
     Unrecognized(String),
@@ -74,15 +82,12 @@ pub enum FileProblem {
         /// The size of the file.
         file: u64,
     },
-    /// A tensor whose element type is not read.
-    #[error(
-        "tensor `{}` has the element type {dtype}: quantized and complex weights are not read; save the float model",
-        short_name(name)
-    )]
+    /// A tensor that is not read: quantized, sparse, complex.
+    #[error("tensor `{}` is {dtype}, and only dense float tensors are read; save the float model", short_name(name))]
     Dtype {
         /// Its name.
         name: String,
-        /// Its element type.
+        /// What it is.
         dtype: String,
     },
     /// Two tensors of one name.

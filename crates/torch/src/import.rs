@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dyconv_graph::words::suggest;
-use dyconv_graph::{Graph, Tensor, Weights};
+use dyconv_graph::{Graph, GraphJson, Tensor, Weights};
 use dyconv_models::ModelName;
 
 use crate::adapt::{BANKS, adapt};
-use crate::arch::{find, our_name};
+use crate::arch::{find, our_name, timm_name};
 use crate::detect::{Found, detect, graph_of, names_in};
 use crate::dialects::{Bank, Dialect, Foreign, Form, Layout, timm, torchvision};
 use crate::error::TorchError;
@@ -68,8 +68,11 @@ pub fn import(dict: &StateDict, arch: Option<&str>) -> Result<Imported, TorchErr
 /// # Errors
 /// As [`import`].
 pub fn import_at(dict: &StateDict, arch: Option<&str>, image_size: Option<[usize; 2]>) -> Result<Imported, TorchError> {
-    if let (Some(origin), None, None) = (&dict.origin, arch, image_size) {
-        return ours(dict, origin);
+    if let Some(origin) = &dict.origin
+        && arch.is_none_or(|arch| names_origin(arch, origin))
+        && let Some(graph) = at_size(&origin.graph, image_size)
+    {
+        return ours(dict, &origin.arch, &graph);
     }
     let known = arch.map(find).transpose()?;
     let found = detect(dict, known.as_ref(), image_size)?;
@@ -82,17 +85,40 @@ pub fn import_at(dict: &StateDict, arch: Option<&str>, image_size: Option<[usize
     let (graph, bank) = adapt(&base, &layout, found.dialect, numerics, &shape)?;
     let mut imported = fill(dict, graph, found.family.name, found.dialect, bank.unwrap_or(BANKS[0]))?;
     imported.report.notes.extend(notes(&found, bank, numerics.eps));
+    if known.is_none() && found.dialect.name == timm::TIMM.name && !layout.is_resnet() {
+        imported.report.notes.push(format!(
+            "timm's ports from TensorFlow have the same tensor names, but pad otherwise and use the epsilon 0.001: if this is \
+             one, name the architecture with `tf_` in front, as in `tf_{}`",
+            timm_name(&our_name(found.family.name, found.width, false), &base).unwrap_or("efficientnet_lite0".into())
+        ));
+    }
     imported.finish(our_name(found.family.name, found.width, bank.is_some()))
 }
 
 /// A file that [`export`](crate::export) wrote says itself which network it is.
-fn ours(dict: &StateDict, origin: &Origin) -> Result<Imported, TorchError> {
-    let name: ModelName = origin.arch.parse()?;
-    let fills = EXPORTED.map(|dialect| fill(dict, origin.graph.clone(), name.family.name, dialect, BANKS[0]));
+fn ours(dict: &StateDict, arch: &str, graph: &Graph) -> Result<Imported, TorchError> {
+    let name: ModelName = arch.parse()?;
+    let fills = EXPORTED.map(|dialect| fill(dict, graph.clone(), name.family.name, dialect, BANKS[0]));
     let fills = fills.into_iter().collect::<Result<Vec<_>, _>>()?;
     let best = fills.into_iter().max_by_key(|imported| imported.report.matched);
     let best = best.ok_or_else(|| TorchError::Unrecognized("no names".into()))?;
-    best.finish(origin.arch.clone())
+    best.finish(arch.to_owned())
+}
+
+/// Whether this is a name of the network that a file of ours holds: its own, or that of timm for the same numbers.
+fn names_origin(arch: &str, origin: &Origin) -> bool {
+    arch == origin.arch || timm_name(&origin.arch, &origin.graph).is_some_and(|timm| timm == arch)
+}
+
+/// The network for images of another size.
+fn at_size(graph: &Graph, image_size: Option<[usize; 2]>) -> Option<Graph> {
+    let [channels, ..] = graph.input_dims();
+    match image_size {
+        None => Some(graph.clone()),
+        Some([height, width]) => {
+            Graph::try_from(GraphJson { input: [channels, height, width], ..GraphJson::from(graph) }).ok()
+        }
+    }
 }
 
 impl Imported {
@@ -208,8 +234,9 @@ fn notes(found: &Found, bank: Option<&Bank>, eps: f32) -> Vec<String> {
     let mut notes = vec![format!("the names are those of {}; batch norm uses the epsilon {eps}", found.dialect.name)];
     if let Some(bank) = bank {
         notes.push(format!(
-            "dynamic layers are stored as `{}` stores them; the temperature is not in such a file, and 1 is assumed",
-            bank.name
+            "dynamic layers are stored as `{}` stores them{}",
+            bank.name,
+            if bank.flat { "" } else { "; the temperature is not in such a file, and 1 is assumed" }
         ));
     }
     notes

@@ -11,6 +11,7 @@ mod detect;
 mod dialects;
 mod error;
 mod export;
+mod hub;
 mod import;
 mod read;
 mod report;
@@ -18,6 +19,7 @@ mod state_dict;
 
 pub use error::{FileProblem, TorchError};
 pub use export::{Names, export};
+pub use hub::{Source, open, write_hub};
 pub use import::{Imported, import, import_at};
 pub use read::read_state_dict;
 pub use report::{Mismatch, Missing, Report, Unused};

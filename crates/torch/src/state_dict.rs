@@ -9,8 +9,8 @@ use crate::error::FileProblem;
 /// Keys under which training programs store the weights, in the order in which timm looks for them.
 const WRAPPERS: [&str; 4] = ["state_dict_ema", "model_ema", "state_dict", "model"];
 
-/// Prefixes that wrappers of a module add: data parallel training, `torch.compile`.
-const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
+/// Prefixes that wrappers of a module add: data parallel training, `torch.compile`, `transformers`.
+const PREFIXES: [&str; 3] = ["module.", "_orig_mod.", "timm_model."];
 
 /// Named float tensors as they were stored, in row-major order, without wrappers around their names.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -38,13 +38,15 @@ pub(crate) struct Raw {
     pub converted: BTreeMap<&'static str, usize>,
     /// Names of integer tensors, which are no weights.
     pub integers: Vec<String>,
+    /// Classes in a pickle that a state dict does not need.
+    pub classes: Vec<String>,
     pub origin: Option<Origin>,
 }
 
 impl Raw {
     /// Unwraps and strips as timm's loader does.
     pub fn finish(self) -> Result<StateDict, FileProblem> {
-        let Self { tensors, converted, integers, origin } = self;
+        let Self { tensors, converted, integers, classes, origin } = self;
         let mut notes = Vec::new();
         let wrapper = WRAPPERS.iter().find(|w| tensors.iter().any(|(name, _)| inside(name, w).is_some()));
         let mut outside = BTreeSet::new();
@@ -76,9 +78,7 @@ impl Raw {
             notes.push(format!("the weights were under the key `{wrapper}`"));
         }
         if !outside.is_empty() {
-            let first: Vec<String> = outside.iter().take(5).map(|n| format!("`{}`", short_name(n))).collect();
-            let more = if outside.len() > first.len() { ", …" } else { "" };
-            notes.push(format!("tensors outside of it were left out: {}{more}", first.join(", ")));
+            notes.push(format!("tensors outside of it were left out: {}", listed(&outside)));
         }
         for (prefix, count) in stripped {
             notes.push(format!("the prefix `{prefix}` was stripped from {count} names"));
@@ -92,12 +92,21 @@ impl Raw {
             notes.push(format!("{} counters `num_batches_tracked` were skipped", counters.len()));
         }
         if !other.is_empty() {
-            let first: Vec<String> = other.iter().take(5).map(|n| format!("`{}`", short_name(n))).collect();
-            let more = if other.len() > first.len() { ", …" } else { "" };
-            notes.push(format!("{} other integer tensors were skipped: {}{more}", other.len(), first.join(", ")));
+            notes.push(format!("{} other integer tensors were skipped: {}", other.len(), listed(&other)));
+        }
+        if !classes.is_empty() {
+            notes
+                .push(format!("objects of other classes were not made, only their tensors read: {}", listed(&classes)));
         }
         Ok(StateDict { tensors: found, notes, origin })
     }
+}
+
+/// The first few names.
+fn listed<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let mut names = names.into_iter();
+    let first: Vec<String> = names.by_ref().take(5).map(|n| format!("`{}`", short_name(n))).collect();
+    format!("{}{}", first.join(", "), if names.next().is_some() { ", …" } else { "" })
 }
 
 /// The name inside the wrapper, if it is there.

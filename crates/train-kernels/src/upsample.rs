@@ -88,7 +88,7 @@ fn check(planes: usize, size: [usize; 2], scale: usize, len: usize, area: usize)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dyconv_kernels::{Exec, Pool, Upsample};
+    use dyconv_kernels::{Exec, Pool, Upsample, Upsampling};
     use dyconv_simd::Isa;
     use dyconv_simd::testing::{assert_close, values};
     use proptest::prelude::*;
@@ -103,7 +103,7 @@ mod tests {
         ) {
             let (x, dy) = (values(planes * h * w, 1), values(planes * h * w * scale * scale, 2));
             let y = upsample_forward(planes, [h, w], scale, &x);
-            let upsample = Upsample::new([h, w, 1], scale);
+            let upsample = Upsample::new([h, w, 1], scale, Upsampling::Bilinear);
             let exec = Exec { isa: Isa::detect(), pool: &Pool::new(1) };
             for (x, y) in x.chunks_exact(h * w).zip(y.chunks_exact(h * w * scale * scale)) {
                 let mut expected = vec![f32::NAN; y.len()];

@@ -4,6 +4,8 @@
 pub(crate) const RUN: &str = "run.json";
 /// The complete recipe.
 pub(crate) const RECIPE: &str = "recipe.toml";
+/// The graph of a network that is not one of our architectures.
+pub(crate) const NETWORK: &str = "network.json";
 /// The best network so far.
 pub(crate) const MODEL: &str = "model.safetensors";
 /// The scores of that network on the validation images.

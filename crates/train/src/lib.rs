@@ -5,7 +5,7 @@
 //! - [`Recipe`]: everything that determines a run, as layers of TOML over commented defaults;
 //! - a [`Dataset`](dyconv_data::Dataset), opened as the recipe says ([`open`]);
 //! - [`Setup`]: the network, its first weights and its preprocessing ([`setup`]); [`warm_start`] loads the weights of a
-//!   model;
+//!   model, whose network may also be its own ([`own_network`]);
 //! - [`RunFolder`]: the output folder; it is locked while the run writes to it, and a run that was stopped is resumed
 //!   from it;
 //! - [`World`]: the processes and devices that share each batch;
@@ -53,6 +53,7 @@ mod loss;
 mod non_finite;
 mod objective;
 mod optimizer;
+mod own_network;
 mod recipe;
 mod record;
 mod report;
@@ -73,12 +74,13 @@ pub use inspect::{
     Example, InspectError, InspectOptions, Inspection, Layer, REPLACEMENTS, Replacement, Score, SizeScores, inspect,
 };
 pub use journal::{Epoch, Step, Timing, Validation, epochs_done};
+pub use own_network::own_network;
 pub use recipe::{
     AugmentRecipe, BUILT_IN, BuiltIn, DataRecipe, FineTuning, ImageSize, ModelRecipe, OptimizerKind, Recipe,
     RecipeError, RecipeErrorKind, Schedule, TemperatureRecipe, TemperatureSchedule, TrainRecipe, toml_value,
 };
 pub use record::RunRecord;
 pub use run::{Event, Trained, train};
-pub use setup::{Setup, SetupError, open, setup, static_twin, task};
+pub use setup::{Setup, SetupError, open, setup, setup_with, static_twin, task};
 pub use warm_start::{WarmStart, WarmStartError, warm_start};
 pub use world::World;

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use dyconv_data::{DataError, Dataset, HeatMaps, OpenOptions};
 use dyconv_graph::words::matches;
 use dyconv_graph::{Graph, Init, Shape, Weights, init};
-use dyconv_models::{ModelError, Options, build};
+use dyconv_models::{ModelError, build};
 use dyconv_nn::Isa;
-use dyconv_task::{Preprocessing, Skeleton, Task};
+use dyconv_task::{CropMode, Preprocessing, Skeleton, Task};
 
 use crate::loss::Loss;
 use crate::objective::Objective;
-use crate::recipe::{Recipe, RecipeError, SMALL_SIDE};
+use crate::own_network::{Sizes, resized};
+use crate::recipe::{DataRecipe, Recipe, RecipeError};
 
 /// Default side of photographs in pixels.
 const PHOTO_SIDE: usize = 128;
@@ -102,6 +103,15 @@ pub fn task(dataset: &Dataset) -> Task {
 /// what the data contain; if the recipe names a class or layer that does not exist, or has a key that does not apply to
 /// the data; or if the environment variable `DYCONV_ISA` names no instruction set of this CPU.
 pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
+    setup_with(recipe, dataset, None)
+}
+
+/// Like [`setup`], but with a network that is given, for the sizes of the data: that of
+/// [`own_network`](crate::own_network), for a run that starts from a model.
+///
+/// # Errors
+/// As [`setup`].
+pub fn setup_with(recipe: &Recipe, dataset: &Dataset, network: Option<&Graph>) -> Result<Setup, SetupError> {
     Isa::chosen().map_err(SetupError::InstructionSet)?;
     let m = &recipe.model;
     let people = dataset.people();
@@ -111,22 +121,25 @@ pub fn setup(recipe: &Recipe, dataset: &Dataset) -> Result<Setup, SetupError> {
     let usual = if people.is_some() { PERSON } else { [PHOTO_SIDE, PHOTO_SIDE] };
     let size = m.image_size.map(crate::recipe::ImageSize::sides).or(native).unwrap_or(usual);
     let side = size[0].max(size[1]);
-    let (kept, crop_pct) = if native.is_some() { (size[0].min(size[1]), 1.0) } else { (side, CROP_PCT) };
+    let center = recipe.data.crop == CropMode::Center;
+    let kept = if native.is_some() && center { size[0].min(size[1]) } else { side };
+    let crop_pct = if native.is_some() { 1.0 } else { CROP_PCT };
     // Rounded down, with a tolerance for the rounding error of the division.
     let resize = (kept as f64 / recipe.data.crop_pct.unwrap_or(crop_pct) + 1e-6) as usize;
-    let usual = Options::default();
-    let options = Options {
-        classes: if people.is_some() { usual.classes } else { dataset.classes().len() },
-        joints: people.map_or(usual.joints, |people| people.skeleton.joints.len()),
-        in_channels: channels,
-        image_size: size,
-        small_stem: m.small_stem.unwrap_or(side <= SMALL_SIDE),
-        ..m.options.clone()
+    let sizes = Sizes {
+        channels,
+        image: size,
+        classes: people.is_none().then(|| dataset.classes().len()),
+        joints: people.map(|people| people.skeleton.joints.len()),
     };
-    let graph = build(&m.name, &options)?;
+    let graph = match network {
+        Some(network) => resized(network, sizes)?,
+        None => build(&m.name, &sizes.options(m))?,
+    };
     let weights = init(&graph, Init { seed: recipe.seed, router: m.router_init });
     let usual = Preprocessing::usual(channels, size, resize);
-    let mut preprocessing = Preprocessing { orientation: recipe.data.orientation, ..usual };
+    let DataRecipe { orientation, interpolation, crop, .. } = recipe.data;
+    let mut preprocessing = Preprocessing { orientation, interpolation, crop, ..usual };
     for (own, usual) in [(&recipe.data.mean, &mut preprocessing.mean), (&recipe.data.std, &mut preprocessing.std)] {
         if !own.is_empty() {
             usual.clone_from(own);

@@ -3,14 +3,11 @@
 //! shares.
 
 use dyconv_file::Model;
-use dyconv_graph::{Gate, Graph, Parameter, Tensor, Weights};
+use dyconv_graph::{Gate, Graph, Parameter, Tensor, Weights, bank};
 use dyconv_task::Task;
 
+use crate::own_network::last_layer;
 use crate::setup::Setup;
-
-/// Size of the differences between the kernels of a bank at a warm start, relative to the kernels. They must differ for
-/// a router to learn; because the differences have mean zero, uniform attention yields the static kernel.
-const APART: f32 = 0.1;
 
 /// How the tensors of a new network were initialised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,8 +57,8 @@ pub enum WarmStartError {
 /// Loads the weights of `model` into a network that was set up for a task.
 ///
 /// If the model is the static twin of a dynamic network, each bank becomes K copies of the static kernel plus seeded
-/// differences with mean zero, and the last layer of each router becomes zero: attention is uniform, and the network
-/// computes the same function as the static one.
+/// differences with mean zero ([`bank`]), and the last layer of each router becomes zero: attention is uniform, and the
+/// network computes the same function as the static one. [`dyconv_graph::to_dynamic`] does the same to any graph.
 ///
 /// A keypoint network takes the shared backbone from a classifier and keeps its first weights elsewhere.
 ///
@@ -69,7 +66,7 @@ pub enum WarmStartError {
 /// If a tensor differs; the error names the first.
 pub fn warm_start(setup: &mut Setup, model: &Model, task: &Task) -> Result<WarmStart, WarmStartError> {
     let graph = &setup.graph;
-    let routers = graph.router_nodes();
+    let (routers, last) = (graph.router_nodes(), last_layer(graph));
     let backbone = matches!((&model.task, task), (Task::Classification { .. }, Task::Keypoints(_)));
     let other = match (&model.task, task) {
         (Task::Classification { classes: a }, Task::Classification { classes: b }) => a != b,
@@ -84,7 +81,7 @@ pub fn warm_start(setup: &mut Setup, model: &Model, task: &Task) -> Result<WarmS
         let fresh = setup.weights.get(name);
         left.remove(name);
         let tensor = match model.weights.0.get(name) {
-            _ if *node == graph.output() && warm.new_classifier => {
+            _ if *node == last && warm.new_classifier => {
                 warm.fresh += usize::from(backbone);
                 fresh.clone()
             }
@@ -144,19 +141,6 @@ fn is_warm(graph: &Graph, parameter: &Parameter, model: &Model) -> bool {
     let gates = readers[parameter.node.index()].iter().filter(|gate| Gate::of(&graph.node(**gate).op).is_some());
     let mut mixed = gates.flat_map(|gate| &readers[gate.index()]).map(|mix| &graph.node(*mix).name);
     mixed.any(|mix| model.weights.0.contains_key(&format!("{mix}.weight")))
-}
-
-/// K copies of `kernel`, plus differences in the direction of `noise` `[K, …]` (the bank's own first weights), divided
-/// by the sum of coefficients.
-fn bank(kernel: &Tensor, noise: &Tensor, coefficients: f32) -> Tensor {
-    let (n, kernels) = (kernel.data.len(), noise.shape[0]);
-    let size = |values: &[f32]| (values.iter().map(|v| v * v).sum::<f32>() / values.len().max(1) as f32).sqrt();
-    let unit = size(&noise.data);
-    let apart = if unit > 0.0 { APART * size(&kernel.data) / unit } else { 0.0 };
-    let mean = |i: usize| (0..kernels).map(|k| noise.data[k * n + i]).sum::<f32>() / kernels as f32;
-    let means: Vec<f32> = (0..n).map(mean).collect();
-    let value = |at: usize| (kernel.data[at % n] + apart * (noise.data[at] - means[at % n])) / coefficients;
-    Tensor::new(&noise.shape, (0..kernels * n).map(value).collect())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use anyhow::{Context, bail, ensure};
 use dyconv_file::{Model, write_atomically};
 use dyconv_graph::{Graph, Weights};
 use dyconv_onnx::write::{ExternalData, WriteOptions, Written, metadata, write};
+use dyconv_task::Preprocessing;
 
 use super::args::{Args, Batch, Form};
 use super::frozen::{Images, MeanAttention, with_attention};
@@ -46,15 +47,15 @@ pub fn export(args: &Args, model: &Model, path: &Path) -> anyhow::Result<Report>
     };
     let in_file = |e| anyhow::Error::new(e).context(path.display().to_string());
     let written = write(&model.graph, &model.weights, model.tau, &options).map_err(in_file)?;
-    let external = written.external.as_ref().map(|external| External::write(external, &model.weights, path)).transpose()?;
+    let external =
+        written.external.as_ref().map(|external| External::write(external, &model.weights, path)).transpose()?;
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let back = dyconv_onnx::read(&written.model, Some(folder)).map_err(|e| {
-        in_file(e).context("the written file cannot be read back; this is a fault of the program")
-    })?;
-    let back = Network { graph: &back.graph, weights: &back.weights, tau: back.tau };
+    let back = dyconv_onnx::read(&written.model, Some(folder))
+        .map_err(|e| in_file(e).context("the written file cannot be read back; this is a fault of the program"))?;
+    let back = Network { graph: &back.graph, weights: &back.weights, tau: back.tau, takes_bytes: back.report.bytes };
     let checks = compare(model, attention.as_ref(), &back, batch)?;
     let frozen = match (&images, &args.data) {
         (Some(images), Some(data)) => Some(Frozen {
@@ -88,17 +89,41 @@ pub fn export(args: &Args, model: &Model, path: &Path) -> anyhow::Result<Report>
     })
 }
 
-/// A network to run.
+/// A network that was read back.
 struct Network<'a> {
     graph: &'a Graph,
     weights: &'a Weights,
     tau: f32,
+    /// Whether it takes pixels from 0 to 255 and normalizes them itself.
+    takes_bytes: bool,
 }
 
 impl Network<'_> {
     /// The network with everything else of `model`.
     fn as_model(&self, model: &Model) -> Model {
-        Model { graph: self.graph.clone(), weights: self.weights.clone(), tau: self.tau, ..model.clone() }
+        let mut made =
+            Model { graph: self.graph.clone(), weights: self.weights.clone(), tau: self.tau, ..model.clone() };
+        if self.takes_bytes {
+            made.preprocessing.mean.fill(0.0);
+            made.preprocessing.std.fill(1.0 / 255.0);
+        }
+        made
+    }
+
+    /// Random inputs of the model, and the same for this network.
+    fn inputs(&self, model: &Model, rows: usize, seed: u64) -> (Vec<f32>, Vec<f32>) {
+        let [channels, height, width] = model.graph.input_dims();
+        let random = random_inputs([channels, height, width], rows, seed);
+        if !self.takes_bytes {
+            return (random.clone(), random);
+        }
+        let bytes: Vec<f32> = random.iter().map(|v| ((v + 2.0) * 64.0).floor()).collect();
+        let Preprocessing { mean, std, .. } = &model.preprocessing;
+        let normalized = bytes.iter().enumerate().map(|(i, byte)| {
+            let channel = i / (height * width) % channels;
+            (byte / 255.0 - mean[channel]) / std[channel]
+        });
+        (normalized.collect(), bytes)
     }
 }
 
@@ -118,9 +143,9 @@ fn compare(
     };
     let mut checks = Vec::new();
     for batch in batches {
-        let input = random_inputs(model.graph.input_dims(), batch, batch as u64);
+        let (input, same) = back.inputs(model, batch, batch as u64);
         let expected = answers(graph, weights, model.tau, &input, batch)?;
-        let found = answers(back.graph, back.weights, back.tau, &input, batch)?;
+        let found = answers(back.graph, back.weights, back.tau, &same, batch)?;
         let difference = Difference::of(&found, &expected, batch, shape);
         ensure!(
             difference.is_within(BOUND),

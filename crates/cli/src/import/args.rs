@@ -10,8 +10,7 @@ use crate::settings;
 
 /// Import a network from PyTorch, timm, torchvision, the Hugging Face hub or ONNX
 #[derive(clap::Args)]
-#[command(
-    after_help = "SOURCE is one of (its content decides, not its name)
+#[command(after_help = "SOURCE is one of (its content decides, not its name)
   a state dict    .safetensors, or .pth, .pt, .bin of any PyTorch, whole modules too; no code in it is run
   a hub folder    model.safetensors or pytorch_model.bin with config.json, as timm and transformers write it
   hub:OWNER/NAME  the same in the local Hugging Face cache; nothing is downloaded
@@ -27,8 +26,7 @@ Examples:
   dyconv import net.onnx --out net.safetensors --check x.npy y.npy
   dyconv import net.onnx --out net.safetensors --image-size 224      an ONNX file whose height and width are free
   dyconv import weights.pth --arch efficientnet_lite0 --out lite0.safetensors --set preprocessing.interpolation=bicubic
-  dyconv import resnet18.pth --out dynamic.safetensors --to-dynamic 4   with the same answers, to fine-tune"
-)]
+  dyconv import resnet18.pth --out dynamic.safetensors --to-dynamic 4   with the same answers, to fine-tune")]
 pub struct Args {
     /// State dict, hub folder, hub:OWNER/NAME, or ONNX file
     pub source: String,

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
 use dyconv_graph::{Graph, Weights};
+use dyconv_metrics::softmax;
+use dyconv_onnx::Ending;
 use serde::Serialize;
 
 use super::args::Args;
@@ -14,6 +16,14 @@ use crate::npy;
 
 /// Largest relative difference from the original.
 pub const BOUND: f64 = 1e-3;
+
+/// What a comparison with an ONNX file needs.
+pub struct Onnx {
+    /// The folder of the file, where its test data lie.
+    pub folder: PathBuf,
+    /// What the file computes of the answers of the graph.
+    pub ending: Ending,
+}
 
 /// The outcome of a comparison.
 #[derive(Debug, Serialize)]
@@ -33,28 +43,29 @@ struct Pair {
 /// Runs the network on what there is to compare with; `None` if there is nothing.
 pub fn check(
     args: &Args,
-    onnx: Option<&Path>,
+    onnx: Option<&Onnx>,
     graph: &Graph,
     weights: &Weights,
     tau: f32,
 ) -> anyhow::Result<Option<Check>> {
     let (pairs, expected) = match (args.check.as_deref(), onnx) {
         (Some([input, output]), _) => (vec![arrays(input, output)?], output.display().to_string()),
-        (_, Some(folder)) => {
-            let (sets, pairs) = test_data(folder)?;
+        (_, Some(onnx)) => {
+            let (sets, pairs) = test_data(&onnx.folder)?;
             (pairs, sets.join(", "))
         }
         _ => return Ok(None),
     };
+    let ending = onnx.map_or(Ending::Values, |onnx| onnx.ending);
     let mut sum: Option<Difference> = None;
     for pair in &pairs {
-        let difference = compare(pair, graph, weights, tau)?;
+        let difference = compare(pair, graph, weights, tau, ending)?;
         sum = Some(sum.map_or(difference, |sum| sum.and(difference)));
     }
     Ok(sum.map(|difference| Check { expected, difference }))
 }
 
-fn compare(pair: &Pair, graph: &Graph, weights: &Weights, tau: f32) -> anyhow::Result<Difference> {
+fn compare(pair: &Pair, graph: &Graph, weights: &Weights, tau: f32, ending: Ending) -> anyhow::Result<Difference> {
     let (path, shape, input) = &pair.input;
     let [c, h, w] = graph.input_dims();
     ensure!(
@@ -74,7 +85,21 @@ fn compare(pair: &Pair, graph: &Graph, weights: &Weights, tau: f32) -> anyhow::R
         "{}: has shape {found:?}, the network answers {rows} × {each}",
         path.display()
     );
-    Ok(Difference::of(&answers(graph, weights, tau, input, rows)?, expected, rows, each))
+    let found = answers(graph, weights, tau, input, rows)?;
+    let plain = Difference::of(&found, expected, rows, each);
+    let ended = Difference::of(&ended(&found, rows, ending), expected, rows, each);
+    // What is expected may be the answers of the ONNX file, or those of the network that it was exported from.
+    Ok(if ended.largest_relative_difference < plain.largest_relative_difference { ended } else { plain })
+}
+
+/// The answers as an ONNX file with this ending gives them.
+fn ended(answers: &[f32], rows: usize, ending: Ending) -> Vec<f32> {
+    let each = (answers.len() / rows.max(1)).max(1);
+    match ending {
+        Ending::Values => answers.to_vec(),
+        Ending::Softmax => answers.chunks(each).flat_map(softmax).collect(),
+        Ending::LogSoftmax => answers.chunks(each).flat_map(softmax).map(f32::ln).collect(),
+    }
 }
 
 fn arrays(input: &Path, output: &Path) -> anyhow::Result<Pair> {

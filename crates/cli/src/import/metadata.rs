@@ -54,8 +54,7 @@ pub fn read(metadata: &BTreeMap<String, String>, [channels, height, width]: [usi
     if is_theirs && metadata.get("task").is_some_and(|task| task == "classify") {
         // Pixels from 0 to 1, the shorter side at the size of the input.
         let usual = Preprocessing::usual(channels, [height, width], height.min(width));
-        told.preprocessing =
-            Some(Preprocessing { mean: vec![0.0; channels], std: vec![1.0; channels], ..usual });
+        told.preprocessing = Some(Preprocessing { mean: vec![0.0; channels], std: vec![1.0; channels], ..usual });
     }
     told
 }
@@ -141,7 +140,9 @@ mod tests {
         assert_eq!(read(r#"["cat", "dog: it"]"#), expected(&["cat", "dog: it"]));
         assert_eq!(read(r#"{"1": "b", "0": "a"}"#), expected(&["a", "b"]));
         assert_eq!(read("{}"), expected(&[]));
-        for wrong in ["", "cat", "{0: cat}", "{0: 'cat'", "{0: 'cat' 1: 'dog'}", "{1: 'gap'}", "{0: 'a', 0: 'b'}", r"{0: '\x"] {
+        for wrong in
+            ["", "cat", "{0: cat}", "{0: 'cat'", "{0: 'cat' 1: 'dog'}", "{1: 'gap'}", "{0: 'a', 0: 'b'}", r"{0: '\x"]
+        {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }

@@ -11,6 +11,7 @@ mod task;
 use anyhow::{bail, ensure};
 use dyconv_file::{Model, Provenance};
 use dyconv_graph::{Router, to_dynamic};
+use dyconv_models::dynamic_form;
 
 use crate::answers::{Difference, answers, random_inputs};
 use report::{Dynamic, Report};
@@ -20,20 +21,24 @@ pub use args::Args;
 
 /// Inputs on which a static network and the dynamic one made of it are compared.
 const ROWS: usize = 4;
+/// The temperature of new routers.
+const NEW_ROUTERS: f32 = 30.0;
 /// Seed of the routers of `--to-dynamic`.
 const SEED: u64 = 0;
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     ensure!(!args.out.exists(), "{} exists already; choose another file", args.out.display());
     let found = source::read(args)?;
-    let tau = args.tau.or(found.tau).unwrap_or(1.0);
+    // New routers learn at a high temperature first, which fine-tuning lowers; until then τ changes nothing.
+    let usual = if args.to_dynamic.is_some() { NEW_ROUTERS } else { 1.0 };
+    let tau = args.tau.or(found.tau).unwrap_or(usual);
     ensure!(tau.is_finite() && tau > 0.0, "--tau {tau}: expected a positive number");
     let Found { graph, weights, classes, preprocessing, architecture, provenance, mut findings, .. } = found;
     let (task, note) = task::task(args, &graph, classes, found.task)?;
     findings.notes.extend(note);
     let (preprocessing, note) = preprocessing::preprocessing(preprocessing, graph.input_dims(), &args.set)?;
     findings.notes.extend(note);
-    let check = check::check(args, found.onnx.as_deref(), &graph, &weights, tau)?;
+    let check = check::check(args, found.onnx.as_ref(), &graph, &weights, tau)?;
     let (graph, weights, dynamic) = match args.to_dynamic {
         None => (graph, weights, None),
         Some(kernels) => {
@@ -53,8 +58,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         preprocessing,
         task,
         provenance: Provenance {
-            producer: concat!("dyconv ", env!("CARGO_PKG_VERSION")).into(),
-            model: architecture,
+            producer: Provenance::IMPORT.into(),
+            model: if dynamic.is_some() { dynamic_form(&architecture) } else { architecture },
             ..provenance.unwrap_or_default()
         },
     };

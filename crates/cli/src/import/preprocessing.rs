@@ -16,9 +16,8 @@ pub fn preprocessing(
     [channels, height, width]: [usize; 3],
     set: &[Table],
 ) -> anyhow::Result<(Preprocessing, Option<String>)> {
-    let usual = || Preprocessing::usual(channels, [height, width], (height.min(width) * 256 / 224).clamp(1, 16_384));
     let assumed = found.is_none();
-    let mut base = found.unwrap_or_else(usual);
+    let mut base = found.unwrap_or_else(|| usual(channels, [height, width]));
     if base.channels != channels {
         bail!("its preprocessing is for {} channels, but the network's input has {channels}", base.channels);
     }
@@ -45,6 +44,11 @@ pub fn preprocessing(
         )
     });
     Ok((made, note))
+}
+
+/// ImageNet's, with a resize of 8/7 of the input.
+pub fn usual(channels: usize, [height, width]: [usize; 2]) -> Preprocessing {
+    Preprocessing::usual(channels, [height, width], (height.min(width) * 256 / 224).clamp(1, 16_384))
 }
 
 /// Whether one of the settings sets this key.

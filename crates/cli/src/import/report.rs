@@ -1,7 +1,8 @@
 //! The report of an import: how far the answers are from the original's, and what was found.
 
 use dyconv_file::Model;
-use dyconv_graph::cost;
+use dyconv_graph::{Weights, cost};
+use dyconv_onnx as onnx;
 use dyconv_torch as torch;
 use serde::Serialize;
 
@@ -101,14 +102,24 @@ impl Findings {
         }
     }
 
-    pub fn of_onnx(_: &dyconv_onnx::Report) -> Self {
-        Self::default()
+    /// An ONNX file is read whole or not at all, so no tensor is missing or left over.
+    pub fn of_onnx(report: &onnx::Report, weights: &Weights) -> Self {
+        let folded =
+            report.folded.iter().map(|(what, count)| format!("{count} × {what}")).collect::<Vec<_>>().join(", ");
+        let mut notes = vec![format!(
+            "{} nodes, opset {}, IR {}, written by {}",
+            report.nodes, report.opset, report.ir_version, report.producer
+        )];
+        if !folded.is_empty() {
+            notes.push(format!("folded away: {folded}"));
+        }
+        notes.extend(report.notes.iter().cloned());
+        Self { matched: weights.0.len(), notes, ..Self::default() }
     }
 
     /// Counts, and a line for each tensor that did not fit.
     pub fn table(&self) -> String {
-        let kinds =
-            [("missing", &self.missing), ("another shape", &self.mismatched), ("unused", &self.unused)];
+        let kinds = [("missing", &self.missing), ("another shape", &self.mismatched), ("unused", &self.unused)];
         let mut counts = Table::new(&["tensors", "count"]);
         counts.row(vec!["matched".into(), thousands(self.matched as u64)]);
         for (kind, tensors) in kinds {
@@ -194,7 +205,9 @@ impl Report {
         }
         let mut text = format!("{first}\n\n{about}\n{}\n", self.tensors.table());
         if let Some(Dynamic { kernels, layers, difference }) = self.to_dynamic {
-            text += &format!("{layers} layers made dynamic, {kernels} equal kernels each; against the static network: {difference}\n");
+            text += &format!(
+                "{layers} layers made dynamic, {kernels} equal kernels each; against the static network: {difference}\n"
+            );
         }
         for note in &self.tensors.notes {
             text += &format!("note: {}\n", note.replace('\n', " "));

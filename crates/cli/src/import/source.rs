@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use dyconv_file::{Model, Provenance};
@@ -12,7 +12,9 @@ use dyconv_task::{Preprocessing, Task};
 use dyconv_torch as torch;
 
 use super::args::Args;
+use super::check::Onnx;
 use super::metadata;
+use super::preprocessing::usual;
 use super::report::Findings;
 use crate::bank::refuse;
 use crate::output::print;
@@ -39,8 +41,7 @@ pub struct Found {
     pub dialect: Option<String>,
     pub provenance: Option<Provenance>,
     pub findings: Findings,
-    /// The folder of an ONNX file, where its test data lie.
-    pub onnx: Option<PathBuf>,
+    pub onnx: Option<Onnx>,
 }
 
 /// Reads the source of an import.
@@ -101,10 +102,18 @@ fn read_onnx(args: &Args, path: &Path) -> anyhow::Result<Found> {
     let imported = dyconv_onnx::read_with(&bytes, Some(folder), &options)
         .map_err(|error| anyhow::Error::new(error).context(args.source.clone()))?;
     drop(bytes);
-    let mut findings = Findings::of_onnx(&imported.report);
+    let mut findings = Findings::of_onnx(&imported.report, &imported.weights);
     let told = metadata::read(&imported.metadata, imported.graph.input_dims());
     findings.notes.extend(told.notes);
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let [channels, height, width] = imported.graph.input_dims();
+    // Then normalization is part of the network: it takes the pixels as they are.
+    let pixels = Preprocessing {
+        mean: vec![0.0; channels],
+        std: vec![1.0 / 255.0; channels],
+        ..told.preprocessing.clone().unwrap_or_else(|| usual(channels, [height, width]))
+    };
+    let preprocessing = if imported.report.bytes { Some(pixels) } else { told.preprocessing };
     let known = told.provenance.as_ref().map(|p| p.model.clone()).filter(|name| !name.is_empty());
     Ok(Found {
         kind: "ONNX",
@@ -113,12 +122,12 @@ fn read_onnx(args: &Args, path: &Path) -> anyhow::Result<Found> {
         tau: Some(imported.tau),
         task: told.task,
         classes: told.classes,
-        preprocessing: told.preprocessing,
+        preprocessing,
         architecture: known.unwrap_or(stem),
         dialect: None,
         provenance: told.provenance,
         findings,
-        onnx: Some(folder.to_owned()),
+        onnx: Some(Onnx { folder: folder.to_owned(), ending: imported.report.ending }),
     })
 }
 
@@ -160,7 +169,8 @@ fn is_safetensors(head: &[u8]) -> bool {
 fn looks_like_onnx(head: &[u8], named: bool) -> bool {
     let is_pickle = head.first() == Some(&0x80) && head.get(1).is_some_and(|version| *version <= 5);
     let is_torch = head.starts_with(b"PK") || is_pickle || head.get(257..262) == Some(b"ustar");
-    let fields_of_a_model = head.first().is_some_and(|key| matches!(key, 0x08 | 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a));
+    let fields_of_a_model =
+        head.first().is_some_and(|key| matches!(key, 0x08 | 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a));
     !is_torch && !is_safetensors(head) && (named || fields_of_a_model)
 }
 

@@ -25,7 +25,10 @@ pub fn task(
             Ok((Task::Classification { classes }, note))
         }
         Shape::Map([maps, _, _]) => {
-            ensure!(args.classes.is_none(), "--classes: is for classifiers, and the answer of this network is heat maps");
+            ensure!(
+                args.classes.is_none(),
+                "--classes: is for classifiers, and the answer of this network is heat maps"
+            );
             let found = known.and_then(|task| task.skeleton().cloned());
             let (skeleton, note) = skeleton(args, maps, found)?;
             Ok((Task::Keypoints(skeleton), note))

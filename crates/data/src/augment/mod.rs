@@ -119,7 +119,10 @@ impl Augment {
         let [_, height, width] = pre.shape();
         let image = pre.recoloured(image);
         let mut image = match self.random_resized_crop {
-            Some(crop) => resize_part(&image, crop.draw(image.width, image.height, rng), width, height),
+            Some(crop) => {
+                let rect = crop.draw(image.width, image.height, rng);
+                resize_part(&image, rect, width, height, pre.description().interpolation)
+            }
             None => pre.centre(&image),
         };
         if rng.random_bool(f64::from(self.flip)) {

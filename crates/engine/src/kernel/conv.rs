@@ -63,6 +63,14 @@ impl Conv {
         }
     }
 
+    /// Whether the pixels of the input may lie apart.
+    pub(super) fn reads_apart(&self) -> bool {
+        match self {
+            Conv::Panel(conv) => conv.reads_apart(),
+            Conv::Depthwise(_) | Conv::Winograd(_) => true,
+        }
+    }
+
     /// Elements of scratch on `threads` threads; `mixes` and `scaled` are set if the kernel differs from sample to
     /// sample.
     pub(super) fn scratch_len(&self, mixes: bool, scaled: bool, threads: usize) -> usize {

@@ -80,6 +80,10 @@ pub(crate) enum Kernel {
         channels: usize,
         groups: usize,
     },
+    /// Two maps of this number of channels.
+    Interleave {
+        channels: usize,
+    },
 }
 
 /// The weights of a linear layer.
@@ -132,6 +136,7 @@ impl Kernel {
             }
             StepOp::Flatten => Kernel::Flatten { channels: input.channels() },
             StepOp::ChannelShuffle { groups } => Kernel::ChannelShuffle { channels: input.channels(), groups: *groups },
+            StepOp::Interleave => Kernel::Interleave { channels: input.channels() },
             StepOp::Dropout => unreachable!("dropout was dropped"),
         }
     }
@@ -188,6 +193,64 @@ impl Kernel {
             | Kernel::Concat { .. }
             | Kernel::Slice { .. }
             | Kernel::Flatten { .. }
+            | Kernel::Interleave { .. }
+            | Kernel::ChannelShuffle { .. } => false,
+        }
+    }
+
+    /// Whether the pixels of the input in this position may lie apart.
+    pub(crate) fn reads_apart(&self, position: usize) -> bool {
+        match self {
+            // The other inputs are vectors, and a residual.
+            Kernel::Conv(conv, ..) => position > 0 || conv.reads_apart(),
+            Kernel::Affine { .. }
+            | Kernel::MaxPool(_)
+            | Kernel::AvgPool(..)
+            | Kernel::Concat { .. }
+            | Kernel::Slice { .. }
+            | Kernel::Interleave { .. }
+            // It reads sums.
+            | Kernel::Mean { .. } => true,
+            // Their first input is copied first.
+            Kernel::Activate(_)
+            | Kernel::Add { .. }
+            | Kernel::Scale { .. }
+            | Kernel::LeakyRelu { .. }
+            | Kernel::Multiply { .. } => position == 0,
+            Kernel::Input
+            | Kernel::ConvTranspose { .. }
+            | Kernel::Linear(..)
+            | Kernel::Softmax { .. }
+            | Kernel::GlobalAvgPool
+            | Kernel::Upsample(..)
+            | Kernel::Flatten { .. }
+            | Kernel::ChannelShuffle { .. } => false,
+        }
+    }
+
+    /// Whether the pixels of the output may lie apart.
+    pub(crate) fn writes_apart(&self) -> bool {
+        match self {
+            Kernel::Conv(..)
+            | Kernel::MaxPool(_)
+            | Kernel::AvgPool(..)
+            | Kernel::Concat { .. }
+            | Kernel::Slice { .. } => true,
+            Kernel::Input
+            | Kernel::ConvTranspose { .. }
+            | Kernel::Linear(..)
+            | Kernel::Affine { .. }
+            | Kernel::Activate(_)
+            | Kernel::Softmax { .. }
+            | Kernel::Add { .. }
+            | Kernel::Scale { .. }
+            | Kernel::GlobalAvgPool
+            | Kernel::Mean { .. }
+            | Kernel::Upsample(..)
+            | Kernel::LeakyRelu { .. }
+            | Kernel::Multiply { .. }
+            | Kernel::Interleave { .. }
+            | Kernel::Flatten { .. }
             | Kernel::ChannelShuffle { .. } => false,
         }
     }
@@ -216,6 +279,7 @@ impl Kernel {
             | Kernel::Slice { .. }
             | Kernel::Flatten { .. }
             | Kernel::ChannelShuffle { .. }
+            | Kernel::Interleave { .. }
             | Kernel::Upsample(..) => 0,
         }
     }
@@ -242,6 +306,7 @@ impl Kernel {
             | Kernel::Slice { .. }
             | Kernel::Flatten { .. }
             | Kernel::ChannelShuffle { .. }
+            | Kernel::Interleave { .. }
             | Kernel::MaxPool(_) => 0,
         }
     }
@@ -269,6 +334,7 @@ impl Kernel {
             | Kernel::Slice { .. }
             | Kernel::Flatten { .. }
             | Kernel::ChannelShuffle { .. }
+            | Kernel::Interleave { .. }
             | Kernel::Upsample(..) => 0,
         }
     }
@@ -294,6 +360,7 @@ impl Kernel {
             | Kernel::Slice { .. }
             | Kernel::Flatten { .. }
             | Kernel::ChannelShuffle { .. }
+            | Kernel::Interleave { .. }
             | Kernel::Upsample(..) => None,
         }
     }
@@ -318,6 +385,7 @@ impl Kernel {
             | Kernel::Slice { .. }
             | Kernel::Flatten { .. }
             | Kernel::ChannelShuffle { .. }
+            | Kernel::Interleave { .. }
             | Kernel::Upsample(..) => None,
         }
     }
@@ -347,6 +415,7 @@ impl Kernel {
             Kernel::Slice { .. } => ("slice", None),
             Kernel::Flatten { .. } => ("flatten", None),
             Kernel::ChannelShuffle { .. } => ("channel_shuffle", None),
+            Kernel::Interleave { .. } => ("interleave", None),
         };
         let packed = self.packed();
         let mix = if packed.is_some_and(|p| p.mixes) { "mix_" } else { "" };

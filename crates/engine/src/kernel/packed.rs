@@ -3,7 +3,7 @@
 use dyconv_graph::Shape;
 use dyconv_kernels::{Activation, Isa, add, mix};
 
-use crate::arena::Slot;
+use crate::arena::View;
 use crate::convert;
 use crate::lowered::Layer;
 
@@ -56,12 +56,12 @@ impl Packed {
     }
 
     /// Reads coefficients and factors, and mixes the bias.
-    pub(super) fn carve<'a>(&'a self, isa: Isa, arena: &[f32], inputs: &[Slot], scratch: &'a mut [f32]) -> Carved<'a> {
+    pub(super) fn carve<'a>(&'a self, isa: Isa, arena: &[f32], inputs: &[View], scratch: &'a mut [f32]) -> Carved<'a> {
         let mut inputs = inputs[1..].iter();
         let mut copy = |wanted: bool, to: &mut [f32]| {
-            let slot = if wanted { inputs.next() } else { None };
-            if let Some(slot) = slot {
-                to.copy_from_slice(&arena[slot.range()]);
+            let view = if wanted { inputs.next() } else { None };
+            if let Some(view) = view {
+                to.copy_from_slice(&arena[view.range()]);
             }
         };
         let (pi, scratch) = scratch.split_at_mut(self.kernels.next_multiple_of(LINE));

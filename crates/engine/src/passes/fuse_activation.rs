@@ -27,6 +27,7 @@ pub(crate) fn fuse_activation(lowered: Lowered) -> Lowered {
             | StepOp::Slice { .. }
             | StepOp::Flatten
             | StepOp::ChannelShuffle { .. }
+            | StepOp::Interleave
             | StepOp::Dropout => return false,
         };
         if !sole || slot.is_some() {

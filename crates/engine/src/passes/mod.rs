@@ -7,6 +7,7 @@ mod fuse_activation;
 mod fuse_mean;
 mod fuse_residual;
 mod fuse_scale;
+mod interleave;
 mod work_before_upsample;
 
 pub(crate) use drop_dropout::drop_dropout;
@@ -16,6 +17,7 @@ pub(crate) use fuse_activation::fuse_activation;
 pub(crate) use fuse_mean::fuse_mean;
 pub(crate) use fuse_residual::fuse_residual;
 pub(crate) use fuse_scale::fuse_scale;
+pub(crate) use interleave::interleave;
 pub(crate) use work_before_upsample::work_before_upsample;
 
 use crate::lowered::{Lowered, Step};
@@ -23,7 +25,7 @@ use crate::lowered::{Lowered, Step};
 /// Applies all passes in order.
 pub(crate) fn optimise(lowered: Lowered) -> Lowered {
     let lowered = work_before_upsample(fuse_activation(fold_batch_norm(drop_dropout(lowered))));
-    flatten_in_linear(fuse_mean(fuse_scale(fuse_residual(lowered))))
+    interleave(flatten_in_linear(fuse_mean(fuse_scale(fuse_residual(lowered)))))
 }
 
 /// Offers every step to the producer of its first input. If `rule(producer, step, sole)` returns true, the step is

@@ -179,7 +179,7 @@ pub fn every_op(input: [usize; 3], gate: Gate) -> Graph {
     }
     let x = b.push("dense.all", Op::Concat, &dense).unwrap();
     let x = bn(&mut b, "dense.bn", x);
-    let pool = Pool2d { end_padding: Some([1, 0]), ..Pool2d::new(2, 2) };
+    let pool = Pool2d { end_padding: Some([1, 1]), ..Pool2d::new(2, 2) };
     let x = b.push("avg_pool", Op::AvgPool(AvgPool2d { pool, count_padding: false }), &[x]).unwrap();
     let small = b.push("small", Op::LeakyRelu { slope: 0.1 }, &[x]).unwrap();
     let x = b.push("repeat", Op::Upsample { scale: 2, mode: UpsampleMode::Nearest }, &[small]).unwrap();

@@ -4,5 +4,6 @@
 mod common;
 mod custom_ops;
 mod every_variant;
+mod import_ops;
 mod layers;
 mod pose_ops;

@@ -278,10 +278,7 @@ fn multiply(cx: &mut Context, a: &Computed, b: &Computed) -> Outputs {
     }
     let [left, right] = axes;
     Ok(vec![Value::Product(Rc::new(Product {
-        factors: [
-            Factor::Computed { node: a.node, axes: left },
-            Factor::Computed { node: b.node, axes: right },
-        ],
+        factors: [Factor::Computed { node: a.node, axes: left }, Factor::Computed { node: b.node, axes: right }],
         sample: a.sample,
     }))])
 }
@@ -322,8 +319,7 @@ fn outer(cx: &Context, op: &str, x: &Computed, axes: Axes, c: &Constant) -> Outp
     own.extend(&c.dims);
     let fits = dims.iter().zip(&own).all(|(a, b)| a == b || *a == 1 || *b == 1);
     if op == "Mul" && fits && matches!(cx.net.shape(x.node), Shape::Vector(_)) {
-        let factors =
-            [Factor::Computed { node: x.node, axes: axes.0 }, Factor::Constant(c.reshaped(own))];
+        let factors = [Factor::Computed { node: x.node, axes: axes.0 }, Factor::Constant(c.reshaped(own))];
         return Ok(vec![Value::Product(Rc::new(Product { factors, sample: x.sample }))]);
     }
     Err(format!("combines a value {dims:?} with a constant {own:?}, which is not one number per channel"))

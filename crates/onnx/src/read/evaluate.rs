@@ -72,8 +72,7 @@ impl<'a> Evaluation<'a> {
                 return Err(format!("more than {MAX_NODES} nodes"));
             }
             if depth == 0 {
-                self.cx.origins =
-                    Origins { tensor: None, node: node_name(node).into(), at: self.cx.origins.at + 1 };
+                self.cx.origins = Origins { tensor: None, node: node_name(node).into(), at: self.cx.origins.at + 1 };
             }
             let mut missing = None;
             let mut inputs = Vec::with_capacity(node.input.len());
@@ -117,8 +116,7 @@ impl<'a> Evaluation<'a> {
             for (i, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
                 // An output that the reader of an operator does not make.
                 let value = outputs.get(i).cloned().unwrap_or(Value::Unknown);
-                if (depth == 0 && self.initializers.contains_key(name.as_str()))
-                    || values.insert(name, value).is_some()
+                if (depth == 0 && self.initializers.contains_key(name.as_str())) || values.insert(name, value).is_some()
                 {
                     return Err(format!("the value `{}` is made twice", dyconv_graph::short_name(name)));
                 }
@@ -246,11 +244,7 @@ fn attributes<'a>(
 }
 
 fn node_name(node: &NodeProto) -> String {
-    node.name
-        .clone()
-        .filter(|n| !n.is_empty())
-        .or_else(|| node.output.first().cloned())
-        .unwrap_or_default()
+    node.name.clone().filter(|n| !n.is_empty()).or_else(|| node.output.first().cloned()).unwrap_or_default()
 }
 
 /// Which nodes read each value.
@@ -344,13 +338,18 @@ fn read(cx: &mut Context, node: &NodeView) -> Outputs {
             cx.count("identities");
             Ok(vec![node.input(0)?.clone()])
         }
-        "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "QLinearConv" | "QLinearMatMul"
-        | "ConvInteger" | "MatMulInteger" => {
+        "QuantizeLinear"
+        | "DequantizeLinear"
+        | "DynamicQuantizeLinear"
+        | "QLinearConv"
+        | "QLinearMatMul"
+        | "ConvInteger"
+        | "MatMulInteger" => {
             Err("is quantized; quantized networks are not read, export the network before quantization".into())
         }
-        "Tanh" => Err(
-            "is not read; if it is part of a gelu in its tanh form, export the network with the exact form".into(),
-        ),
+        "Tanh" => {
+            Err("is not read; if it is part of a gelu in its tanh form, export the network with the exact form".into())
+        }
         _ => Err("is an operator that is not read".into()),
     }
 }

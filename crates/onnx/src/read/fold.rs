@@ -122,9 +122,7 @@ pub(super) fn fold(cx: &mut Context, node: &NodeView) -> Option<Outputs> {
             }
             Ok(values)
         })()),
-        "Shape" => one((|| {
-            Ok(Constant::ints(super::layout::shape_slice(node, &all[0].dims)))
-        })()),
+        "Shape" => one((|| Ok(Constant::ints(super::layout::shape_slice(node, &all[0].dims))))()),
         "Size" => one(Ok(Constant::int(all[0].len() as i64))),
         "ConstantOfShape" => one((|| {
             let dims: Vec<usize> = all[0]
@@ -164,7 +162,8 @@ pub(super) fn fold(cx: &mut Context, node: &NodeView) -> Option<Outputs> {
             })
         })()),
         "Clip" => {
-            let bound = |i: usize| node.optional(i).and_then(|v| if let Value::Constant(c) = v { c.scalar() } else { None });
+            let bound =
+                |i: usize| node.optional(i).and_then(|v| if let Value::Constant(c) = v { c.scalar() } else { None });
             let (low, high) = (bound(1).unwrap_or(f64::NEG_INFINITY), bound(2).unwrap_or(f64::INFINITY));
             let clip = |v: f64| v.max(low).min(high);
             one(cx.spend(all[0].len()).map(|()| {
@@ -262,7 +261,8 @@ fn concat(cx: &mut Context, node: &NodeView, all: &[&Constant]) -> Result<Consta
     let ints: Option<Vec<&[i64]>> = all.iter().map(|c| c.as_ints()).collect();
     let data = match ints {
         Some(ints) => {
-            let piece = |o: usize| all.iter().zip(&ints).flat_map(move |(c, v)| v[o * run(c)..][..run(c)].iter().copied());
+            let piece =
+                |o: usize| all.iter().zip(&ints).flat_map(move |(c, v)| v[o * run(c)..][..run(c)].iter().copied());
             Data::Ints(Rc::new((0..outer).flat_map(piece).collect()))
         }
         None => {
@@ -283,12 +283,8 @@ fn gather(cx: &mut Context, node: &NodeView, all: &[&Constant]) -> Result<Consta
     let [from, indices] = all else { return Err("expects two inputs".into()) };
     let at = axis(node.int("axis").unwrap_or(0), from.dims.len())?;
     let dim = from.dims[at];
-    let chosen: Vec<usize> = indices
-        .as_ints()
-        .ok_or("expects integers")?
-        .iter()
-        .map(|i| axis(*i, dim))
-        .collect::<Result<_, _>>()?;
+    let chosen: Vec<usize> =
+        indices.as_ints().ok_or("expects integers")?.iter().map(|i| axis(*i, dim)).collect::<Result<_, _>>()?;
     let dims = [&from.dims[..at], &indices.dims, &from.dims[at + 1..]].concat();
     cx.spend(elements(&dims).ok_or("is too large")?)?;
     let outer: usize = from.dims[..at].iter().product();

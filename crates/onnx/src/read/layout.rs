@@ -156,8 +156,7 @@ pub(super) fn cuts(node: &NodeView, dims: &[usize]) -> Result<Vec<Cut>, String> 
         return Err("has lists of different lengths".into());
     }
     axes(&list, dims.len())?;
-    let mut cuts: Vec<Cut> =
-        dims.iter().map(|d| Cut { start: 0, step: 1, count: *d, backwards: false }).collect();
+    let mut cuts: Vec<Cut> = dims.iter().map(|d| Cut { start: 0, step: 1, count: *d, backwards: false }).collect();
     for (i, at) in list.iter().enumerate() {
         let at = axis(*at, dims.len())?;
         let dim = dims[at] as i64;
@@ -223,7 +222,9 @@ fn slice_channels(cx: &mut Context, x: &Computed, at: usize, start: usize, count
         return slice_channels(cx, &plain, at, start, count);
     }
     let refuse = || {
-        format!("takes {count} positions from {start} of axis {at} of {dims:?}; only channels are cut, not the batch or pixels")
+        format!(
+            "takes {count} positions from {start} of axis {at} of {dims:?}; only channels are cut, not the batch or pixels"
+        )
     };
     let [atom] = x.axes.0[at].as_slice() else { return Err(refuse()) };
     if atom.origin == Origin::Batch && count == 1 && atom.size == cx.batch {
@@ -296,8 +297,7 @@ pub(super) fn gather(cx: &mut Context, node: &NodeView) -> Outputs {
     let (Some(start), true) = (list.first().copied(), list.windows(2).all(|w| w[0] + 1 == w[1])) else {
         return Err("picks positions that are not consecutive".into());
     };
-    let mut value =
-        if list.len() == dim { x } else { slice_channels(cx, &x, at, start, list.len())? };
+    let mut value = if list.len() == dim { x } else { slice_channels(cx, &x, at, start, list.len())? };
     match indices.dims.len() {
         0 => {
             value.axes.0.remove(at);
@@ -333,8 +333,8 @@ pub(super) fn concat(cx: &mut Context, node: &NodeView) -> Outputs {
     let shapes: Vec<Shape> = all.iter().map(|x| cx.net.shape(x.node)).collect();
     // The whole channel axis of each, or a new axis around it.
     let whole = all.iter().zip(&shapes).all(|(x, s)| size(&x.axes.0[at]) == s.channels());
-    let around = all.iter().all(|x| x.axes.0[at].is_empty() && x.axes == all[0].axes)
-        && shapes.iter().all(|s| *s == shapes[0]);
+    let around =
+        all.iter().all(|x| x.axes.0[at].is_empty() && x.axes == all[0].axes) && shapes.iter().all(|s| *s == shapes[0]);
     if whole && all.iter().all(|x| others(x) == others(&all[0])) {
         let natural = |x: &Computed| x.axes.0[at].len() <= 1;
         let plain: Vec<usize> = if all.iter().all(natural) {

@@ -78,9 +78,7 @@ pub(super) fn gemm(cx: &mut Context, node: &NodeView) -> Outputs {
                 cx.spend(c.len())?;
                 Factor::Constant(c.picked(vec![k, m], walk(&[k, m], &[1, k])))
             }
-            Factor::Computed { node, axes } => {
-                Factor::Computed { node, axes: Axes(axes).transpose(&[1, 0]).0 }
-            }
+            Factor::Computed { node, axes } => Factor::Computed { node, axes: Axes(axes).transpose(&[1, 0]).0 },
         };
     }
     let mut values = product(cx, a, b)?;
@@ -144,7 +142,8 @@ pub(super) fn einsum(cx: &mut Context, node: &NodeView) -> Outputs {
     };
     // `...` stands for axes without names: capital letters, which exporters do not use, the last axis first.
     let unnamed = |term: &str, rank: usize| rank.checked_sub(term.len().saturating_sub(3)).unwrap_or(0);
-    let lengths = [(first, a.dims().len()), (second, b.dims().len())].map(|(t, r)| if t.contains("...") { unnamed(t, r) } else { 0 });
+    let lengths = [(first, a.dims().len()), (second, b.dims().len())]
+        .map(|(t, r)| if t.contains("...") { unnamed(t, r) } else { 0 });
     let named = |term: &str, count: usize| {
         let letters: String = ('A'..='Z').take(count).collect::<Vec<char>>().into_iter().rev().collect();
         term.replacen("...", &letters, 1)
@@ -282,7 +281,9 @@ fn with_bank(
     reduced: &[bool],
 ) -> Result<Computed, String> {
     let mut x_axes = x_axes.to_vec();
-    let summed = |axes: &[Axis]| -> Axis { axes.iter().zip(reduced).filter(|(_, r)| **r).flat_map(|(a, _)| a.clone()).collect() };
+    let summed = |axes: &[Axis]| -> Axis {
+        axes.iter().zip(reduced).filter(|(_, r)| **r).flat_map(|(a, _)| a.clone()).collect()
+    };
     // A map that was flattened into the summed axis is a vector.
     let flat = Axes::of(cx.batch, cx.net.shape(x)).0[1..].concat();
     if let (Shape::Map(_), true) = (cx.net.shape(x), !is_channels(&summed(&x_axes)))
@@ -347,7 +348,9 @@ fn with_bank(
         let by = |c: usize| factors.as_ref().map_or(1.0, |f| if f.len() == 1 { f[0] } else { f[c] });
         let row = |m: usize| {
             let (values, in_offsets) = (&values, &in_offsets);
-            in_offsets.iter().map(move |(c, p)| if factors_is_one(by(*c)) { values[m + p] } else { (f64::from(values[m + p]) * by(*c)) as f32 })
+            in_offsets.iter().map(move |(c, p)| {
+                if factors_is_one(by(*c)) { values[m + p] } else { (f64::from(values[m + p]) * by(*c)) as f32 }
+            })
         };
         Rc::new(walk(&out_dims, &out_steps).flat_map(row).collect())
     };
@@ -414,11 +417,7 @@ fn is_gate(cx: &Context, node: usize) -> bool {
         Some(Op::Softmax) => true,
         Some(Op::Activation(function)) => match function {
             Activation::Sigmoid | Activation::HardSigmoid => true,
-            Activation::Relu
-            | Activation::Relu6
-            | Activation::HardSwish
-            | Activation::Silu
-            | Activation::Gelu => false,
+            Activation::Relu | Activation::Relu6 | Activation::HardSwish | Activation::Silu | Activation::Gelu => false,
         },
         _ => false,
     }
@@ -640,7 +639,8 @@ fn mix_weight(cx: &mut Context, mix: Mixture, w: &[Axis], x: Side, reduced: &[bo
     }
     let kernels = mix.kernels;
     let total = mix.bank.len();
-    if groups.checked_mul(outputs).and_then(|n| n.checked_mul(each)).and_then(|n| n.checked_mul(kernels)) != Some(total) {
+    if groups.checked_mul(outputs).and_then(|n| n.checked_mul(each)).and_then(|n| n.checked_mul(kernels)) != Some(total)
+    {
         return Err("uses a part of a mixed weight".into());
     }
     cx.spend(total)?;
@@ -708,7 +708,11 @@ pub(super) fn conv(cx: &mut Context, node: &NodeView, x: &Computed, weight: &Com
     let mut own = Axes::of(cx.batch, shape).0;
     let flat = [std::mem::take(&mut own[0]), std::mem::take(&mut own[1])].concat();
     own[1] = flat;
-    let input = if x.axes.0 == own { x.node } else if cx.batch == 1 { cx.map(x)? } else {
+    let input = if x.axes.0 == own {
+        x.node
+    } else if cx.batch == 1 {
+        cx.map(x)?
+    } else {
         return Err(format!("convolves {:?} with a mixed weight; the batch must be in its channels", x.axes.dims()));
     };
     let (outputs, each, kernel) = (size(&rows), size(inputs), [size(height), size(width)]);
@@ -755,7 +759,8 @@ pub(super) fn conv(cx: &mut Context, node: &NodeView, x: &Computed, weight: &Com
         bias: bias.is_some(),
     };
     let tensors = mixed_tensors(vec![kernels, outputs, each, kernel[0], kernel[1]], bank, kernels, bias);
-    let mut done = cx.push_layer(Op::MixConv(MixConv { kernels, conv }), &[input, mix.pi], tensors, mix.name.as_ref())?;
+    let mut done =
+        cx.push_layer(Op::MixConv(MixConv { kernels, conv }), &[input, mix.pi], tensors, mix.name.as_ref())?;
     if let Some(constant) = constant {
         let shift = constant.iter().map(|v| f64::from(*v)).collect();
         done = cx.net.affine(done, vec![1.0], shift, cx.origins.clone())?;
@@ -768,7 +773,12 @@ pub(super) fn conv(cx: &mut Context, node: &NodeView, x: &Computed, weight: &Com
 }
 
 /// A dynamic layer without a bias, and the bias that was added to it: mixed by the same π.
-pub(super) fn with_bias(cx: &mut Context, layer: &Computed, bias: &Computed, axes: &[Axis]) -> Result<Option<usize>, String> {
+pub(super) fn with_bias(
+    cx: &mut Context,
+    layer: &Computed,
+    bias: &Computed,
+    axes: &[Axis],
+) -> Result<Option<usize>, String> {
     let node = &cx.net.nodes[layer.node];
     let Some(mixed) = mixture(cx, bias.node).filter(|m| node.inputs.get(1) == Some(&m.pi)) else { return Ok(None) };
     let rank = layer.axes.0.len().max(axes.len());

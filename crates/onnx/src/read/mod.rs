@@ -30,13 +30,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use bytes::Bytes;
-use dyconv_graph::{Graph, Op, Shape, Weights, short_name};
+use dyconv_graph::{Graph, Op, Shape, Tensor, Weights, short_name};
 use prost::Message;
 
 use self::context::{Computed, Context, Value};
 use self::evaluate::Evaluation;
 use self::net::{Net, Origins};
-pub use self::report::{DynamicLayer, Report};
+pub use self::report::{DynamicLayer, Ending, Report};
 use crate::error::OnnxError;
 use crate::proto::{Dimension, GraphProto, ModelProto, TensorProto, ValueInfoProto, data_type};
 
@@ -114,6 +114,18 @@ pub fn read_with(bytes: &[u8], dir: Option<&Path>, options: &ReadOptions) -> Res
     done.map(|imported| Imported { metadata, ..imported })
 }
 
+/// Reads a tensor of numbers from a file of its own, as test data beside a model are (`input_0.pb`): integers become
+/// floats.
+///
+/// # Errors
+/// If the bytes are not a tensor, or of a type that is not read.
+pub fn read_tensor(bytes: &[u8]) -> Result<Tensor, OnnxError> {
+    let tensor = TensorProto::decode(bytes).map_err(|e| OnnxError::Invalid(e.to_string()))?;
+    let constant =
+        tensor::decode(&tensor, None).map_err(|message| OnnxError::Invalid(format!("the tensor {message}")))?;
+    Ok(Tensor::new(&constant.dims, constant.to_floats().to_vec()))
+}
+
 /// The network's input: its name, its dimensions, the batch if it is fixed.
 struct Input<'a> {
     name: &'a str,
@@ -156,7 +168,10 @@ fn input<'a>(
     let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(|i| !is_constant(value_name(i))).collect();
     let [value] = inputs.as_slice() else {
         let names: Vec<String> = inputs.iter().take(8).map(|i| short_name(value_name(i))).collect();
-        return unsupported(format!("it has {} inputs {names:?}; networks with one image as input are read", inputs.len()));
+        return unsupported(format!(
+            "it has {} inputs {names:?}; networks with one image as input are read",
+            inputs.len()
+        ));
     };
     let name = value_name(value);
     let shown = short_name(name);
@@ -258,7 +273,12 @@ fn import(
     let (mut node, shape) = last_node(&mut cx, &output, name)?;
     // Class probabilities: our outputs are the logits.
     if cx.net.op(node) == Some(&Op::Softmax) {
-        let what = if cx.logarithms.contains(&node) { "log-softmax" } else { "softmax" };
+        let (what, ending) = if cx.logarithms.contains(&node) {
+            ("log-softmax", Ending::LogSoftmax)
+        } else {
+            ("softmax", Ending::Softmax)
+        };
+        report.ending = ending;
         node = cx.net.nodes[node].inputs[0];
         report.notes.push(format!("the {what} at the end is left out: outputs are logits"));
     }
@@ -279,6 +299,7 @@ fn import(
     }
     let (graph, weights) = emit::emit(net, node)?;
     report.shape = graph.input_dims();
+    report.bytes = input.bytes;
     report.output = shape.dims();
     report.dynamic = report::dynamic_layers(&graph);
     Ok(Imported { graph, weights, tau, report, metadata: BTreeMap::new() })
@@ -312,7 +333,8 @@ fn last_node(cx: &mut Context, output: &Computed, name: &str) -> Result<(usize, 
     let shape = cx.net.shape(output.node);
     let four = output.axes.0.len() == 4 && matches!(shape, Shape::Map(_));
     let node = if four { cx.map(output) } else { cx.vector(output) };
-    let node = node.map_err(|message| OnnxError::Unsupported(format!("the output `{}` {message}", short_name(name))))?;
+    let node =
+        node.map_err(|message| OnnxError::Unsupported(format!("the output `{}` {message}", short_name(name))))?;
     if node == 0 {
         return Err(OnnxError::Unsupported("it returns its input".into()));
     }

@@ -234,13 +234,7 @@ fn infer(kind: &Kind, inputs: &[Shape]) -> Result<Shape, String> {
 }
 
 /// Number of positions of a window along one axis.
-pub(super) fn window(
-    size: usize,
-    kernel: usize,
-    stride: usize,
-    padding: [usize; 2],
-    dilation: usize,
-) -> Option<usize> {
+pub(super) fn window(size: usize, kernel: usize, stride: usize, padding: [usize; 2], dilation: usize) -> Option<usize> {
     let padded = size.checked_add(padding[0])?.checked_add(padding[1])?;
     let reach = dilation.checked_mul(kernel.checked_sub(1)?)?.checked_add(1)?;
     padded.checked_sub(reach)?.checked_div(stride)?.checked_add(1)
@@ -373,8 +367,7 @@ impl Net {
         for (x, f) in [(a, b), (b, a)] {
             if let Some((function, factor)) = self.gated(x, f) {
                 let of = self.gate_input(f);
-                let node =
-                    self.push(Kind::Op(Op::Activation(function)), &[of], Vec::new(), origins.clone())?;
+                let node = self.push(Kind::Op(Op::Activation(function)), &[of], Vec::new(), origins.clone())?;
                 return self.affine(node, vec![factor], vec![0.0], origins);
             }
         }
@@ -391,7 +384,9 @@ impl Net {
     /// x of erf(x / √2).
     fn erf_input(&self, of: usize) -> usize {
         match &self.nodes[of].kind {
-            Kind::Affine { scale, shift } if all_near(shift, 0.0) && all_near(scale, std::f64::consts::FRAC_1_SQRT_2) => {
+            Kind::Affine { scale, shift }
+                if all_near(shift, 0.0) && all_near(scale, std::f64::consts::FRAC_1_SQRT_2) =>
+            {
                 self.nodes[of].inputs[0]
             }
             _ => of,
@@ -405,11 +400,9 @@ impl Net {
             let function = match function {
                 Activation::Sigmoid => Activation::Silu,
                 Activation::HardSigmoid => Activation::HardSwish,
-                Activation::Relu
-                | Activation::Relu6
-                | Activation::HardSwish
-                | Activation::Silu
-                | Activation::Gelu => return None,
+                Activation::Relu | Activation::Relu6 | Activation::HardSwish | Activation::Silu | Activation::Gelu => {
+                    return None;
+                }
             };
             let (q, r) = self.ratio(x, self.nodes[gate].inputs[0])?;
             return (r == 0.0 && uniform(&[q]).is_some()).then_some((function, outer * q));

@@ -18,8 +18,13 @@ pub struct Report {
     pub input: String,
     /// Shape `[C, H, W]` of one sample of the input.
     pub shape: [usize; 3],
+    /// Whether the file's input is `[N, H, W, C]` of unsigned bytes; the graph's input then is the same numbers, 0 to 255,
+    /// as `[N, C, H, W]`.
+    pub bytes: bool,
     /// Shape of one sample of the output: `[C]` or `[C, H, W]`.
     pub output: Vec<usize>,
+    /// What the file computes of the graph's output.
+    pub ending: Ending,
     /// Number of nodes in the file.
     pub nodes: usize,
     /// What has no node of its own in the graph, and how often it was met: constants, identities, affine maps.
@@ -28,6 +33,19 @@ pub struct Report {
     pub dynamic: Vec<DynamicLayer>,
     /// What a person should know.
     pub notes: Vec<String>,
+}
+
+/// What a file computes of the last values, and the graph leaves out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// Nothing: they are its output.
+    #[default]
+    Values,
+    /// Their softmax.
+    Softmax,
+    /// The logarithm of their softmax.
+    LogSoftmax,
 }
 
 /// A dynamic layer.

@@ -16,8 +16,7 @@ const EPS: f32 = 1e-5;
 /// The temperature of all softmax routers: what all of them divide their scores by. If they differ, the divisions stay.
 pub(super) fn temperature(net: &mut Net, output: usize) -> f32 {
     let live = net.live(output);
-    let softmax: Vec<usize> =
-        (0..net.nodes.len()).filter(|i| live[*i] && net.op(*i) == Some(&Op::Softmax)).collect();
+    let softmax: Vec<usize> = (0..net.nodes.len()).filter(|i| live[*i] && net.op(*i) == Some(&Op::Softmax)).collect();
     let factor = |net: &Net, node: usize| match &net.nodes[net.nodes[node].inputs[0]].kind {
         Kind::Affine { scale, shift } if uniform(shift) == Some(0.0) => uniform(scale),
         _ => None,
@@ -136,9 +135,8 @@ fn scaled(tensors: &mut [Named], name: &str, by: impl Fn(usize) -> f64) {
 fn shifted(tensors: &mut Vec<Named>, shape: Vec<usize>, scale: impl Fn(usize) -> f64, shift: impl Fn(usize) -> f64) {
     let count = shape.iter().product();
     let old = tensors.iter().position(|t| t.0 == "bias").map(|i| tensors.remove(i).2);
-    let values = (0..count)
-        .map(|i| (old.as_ref().map_or(0.0, |b| f64::from(b[i])) * scale(i) + shift(i)) as f32)
-        .collect();
+    let values =
+        (0..count).map(|i| (old.as_ref().map_or(0.0, |b| f64::from(b[i])) * scale(i) + shift(i)) as f32).collect();
     tensors.push(("bias", shape, Rc::new(values)));
 }
 
@@ -302,9 +300,7 @@ fn into_readers(net: &mut Net, node: usize, output: usize) -> bool {
             let weight = entry.tensors.first().map(|t| Rc::clone(&t.2)).unwrap_or_default();
             let size = inputs * area;
             let sum = |row: usize| {
-                (0..size)
-                    .map(|k| f64::from(weight[row * size + k]) * at(&shift, channel(row * size + k)))
-                    .sum::<f64>()
+                (0..size).map(|k| f64::from(weight[row * size + k]) * at(&shift, channel(row * size + k))).sum::<f64>()
             };
             let shape = if mixed { vec![kernels, outputs] } else { vec![outputs] };
             shifted(&mut entry.tensors, shape, |_| 1.0, sum);
@@ -338,8 +334,7 @@ fn own_layer(net: &mut Net, node: usize) -> Result<(), String> {
             (0..channels).for_each(|c| weight[c * channels + c] = at(&scale, c) as f32);
             let moved = shift.iter().any(|t| *t != 0.0);
             entry.kind = Kind::Op(Op::Linear(Linear { out_features: channels, bias: moved }));
-            entry.tensors =
-                super::window::layer(vec![channels, channels], Rc::new(weight), moved.then(|| all(&shift)));
+            entry.tensors = super::window::layer(vec![channels, channels], Rc::new(weight), moved.then(|| all(&shift)));
         }
         Shape::Vector(_) => {
             let name = dyconv_graph::short_name(&entry.origins.node);

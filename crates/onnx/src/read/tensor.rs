@@ -91,9 +91,8 @@ fn raw(kind: i32, width: usize, bytes: &[u8]) -> Result<Data, String> {
 
 /// Elements of the typed fields.
 fn typed(tensor: &TensorProto, kind: i32) -> Result<Data, String> {
-    let halves = |convert: fn(u16) -> f32| {
-        Data::Floats(Rc::new(tensor.int32_data.iter().map(|v| convert(*v as u16)).collect()))
-    };
+    let halves =
+        |convert: fn(u16) -> f32| Data::Floats(Rc::new(tensor.int32_data.iter().map(|v| convert(*v as u16)).collect()));
     Ok(match kind {
         data_type::FLOAT => Data::Floats(Rc::new(tensor.float_data.clone())),
         data_type::DOUBLE => Data::Floats(Rc::new(tensor.double_data.iter().map(|v| *v as f32).collect())),

@@ -58,12 +58,7 @@ impl Windows {
     }
 
     fn pool(&self) -> Pool2d {
-        Pool2d {
-            kernel: self.kernel,
-            stride: self.stride,
-            padding: self.padding,
-            end_padding: self.end_padding(),
-        }
+        Pool2d { kernel: self.kernel, stride: self.stride, padding: self.padding, end_padding: self.end_padding() }
     }
 }
 
@@ -168,7 +163,8 @@ fn pixel(
 ) -> Outputs {
     let mut taps = [0; 2];
     for (i, tap) in taps.iter_mut().enumerate() {
-        let outputs = window(1, windows.kernel[i], windows.stride[i], [windows.padding[i], windows.end[i]], windows.dilation[i]);
+        let outputs =
+            window(1, windows.kernel[i], windows.stride[i], [windows.padding[i], windows.end[i]], windows.dilation[i]);
         if outputs != Some(1) || !windows.padding[i].is_multiple_of(windows.dilation[i]) {
             return Err("makes several pixels of one, or none".into());
         }
@@ -459,7 +455,9 @@ pub(super) fn merge_pad(op: &Op, begin: [usize; 2], end: [usize; 2], fill: Fill,
     match &mut op {
         Op::Conv(conv) if fill == Fill::Zero => grown(&mut conv.padding, &mut conv.end_padding),
         Op::MixConv(mix) if fill == Fill::Zero => grown(&mut mix.conv.padding, &mut mix.conv.end_padding),
-        Op::MaxPool(pool) if fill == Fill::Lowest || (positive && pool.padding == [0; 2] && pool.end_padding.is_none()) => {
+        Op::MaxPool(pool)
+            if fill == Fill::Lowest || (positive && pool.padding == [0; 2] && pool.end_padding.is_none()) =>
+        {
             grown(&mut pool.padding, &mut pool.end_padding);
             let small = |p: [usize; 2]| (0..2).all(|i| p[i] < pool.kernel[i]);
             if !(small(pool.padding) && small(pool.end_padding())) {
@@ -467,9 +465,7 @@ pub(super) fn merge_pad(op: &Op, begin: [usize; 2], end: [usize; 2], fill: Fill,
             }
         }
         Op::AvgPool(AvgPool2d { pool, count_padding })
-            if fill == Fill::Zero
-                && pool.padding == [0; 2]
-                && pool.end_padding() == [0; 2] =>
+            if fill == Fill::Zero && pool.padding == [0; 2] && pool.end_padding() == [0; 2] =>
         {
             grown(&mut pool.padding, &mut pool.end_padding);
             *count_padding = true;

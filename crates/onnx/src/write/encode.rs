@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use dyconv_graph::{Builder, Conv2d, Graph, Op, Weights, init};
 
-    /// Three tensors: of 1 MiB, of 18 kB and, folded, of 32 bytes.
+    /// Weights of 18 kB, 1 MiB and 64 kB, and a bias of 32 bytes.
     fn network() -> (Graph, Weights) {
         let mut b = Builder::new([256, 4, 4]).unwrap();
         let x = b.input();
@@ -247,7 +247,8 @@ mod tests {
             assert_eq!(file[offset..offset + length], expected, "{}", tensor.name());
             offsets.push((tensor.name().to_owned(), offset, length));
         }
-        let expected = [("small.weight", 0, 18_432), ("large.weight", 65_536, 1 << 20), ("last.weight", 1_114_112, 65_536)];
+        let expected =
+            [("small.weight", 0, 18_432), ("large.weight", 65_536, 1 << 20), ("last.weight", 1_114_112, 65_536)];
         assert_eq!(offsets, expected.map(|(name, offset, length)| (name.to_owned(), offset, length)));
     }
 

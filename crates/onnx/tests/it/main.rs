@@ -7,4 +7,5 @@ mod onnxruntime;
 mod read;
 mod read_again;
 mod refused;
+mod round_trip;
 mod write;

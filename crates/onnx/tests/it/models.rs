@@ -24,18 +24,10 @@ fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
 impl Model {
     /// A model of an input `[N, C, H, W]`; sizes of 0 are free.
     pub fn new(input: [i64; 4]) -> Self {
-        let graph = GraphProto {
-            input: vec![value("x", &input)],
-            output: vec![value("y", &[])],
-            ..GraphProto::default()
-        };
+        let graph =
+            GraphProto { input: vec![value("x", &input)], output: vec![value("y", &[])], ..GraphProto::default() };
         let opset = OperatorSetIdProto { domain: None, version: Some(17) };
-        Self(ModelProto {
-            ir_version: Some(8),
-            graph: Some(graph),
-            opset_import: vec![opset],
-            ..ModelProto::default()
-        })
+        Self(ModelProto { ir_version: Some(8), graph: Some(graph), opset_import: vec![opset], ..ModelProto::default() })
     }
 
     pub fn graph(&mut self) -> &mut GraphProto {

@@ -174,8 +174,8 @@ fn static_ones() -> Vec<(String, Graph)> {
             ..ConvTranspose2d::new(6, [3, 2])
         })
     };
-    let chain: &dyn Fn(&[(&str, Op)]) -> Graph =
-        &|ops| build(&|b, x| ops.iter().fold(x, |x, (name, op)| b.push(name, op.clone(), &[x]).unwrap()));
+    let chain =
+        |ops: &[(&str, Op)]| build(&|b, x| ops.iter().fold(x, |x, (name, op)| b.push(name, op.clone(), &[x]).unwrap()));
     vec![
         ("two_norms".into(), chain(&[("conv", conv()), ("bn1", bn(0.1)), ("bn2", bn(1e-5))])),
         ("norm_first".into(), chain(&[("bn1", bn(0.1)), ("conv", conv()), ("bn2", bn(1e-5))])),

@@ -85,7 +85,7 @@ impl Exports {
         let output = Command::new(python).arg(script).arg(&self.folder).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-        println!("{}", text(&output.stdout));
+        say(&text(&output.stdout));
     }
 }
 
@@ -115,7 +115,12 @@ fn python() -> Option<String> {
 /// Says why a test cannot be done on this machine. Where `DYCONV_TEST_ALL` is set, as in CI, that is a failure.
 fn skip(reason: &str) {
     assert!(std::env::var_os("DYCONV_TEST_ALL").is_none(), "may not be skipped where DYCONV_TEST_ALL is set: {reason}");
-    println!("skipped: {reason}");
+    say(&format!("skipped: {reason}"));
+}
+
+#[allow(clippy::print_stdout, reason = "a test says what it measured, and what it could not try")]
+fn say(text: &str) {
+    println!("{text}");
 }
 
 #[test]
@@ -130,13 +135,7 @@ fn every_op_and_every_kind_of_dynamic_layer() {
 /// Every family, static and dynamic, as a classifier and with both keypoint heads: narrow, so that files are small.
 #[test]
 fn every_family() {
-    let options = Options {
-        classes: 10,
-        joints: 5,
-        image_size: [64, 64],
-        width: Some(0.125),
-        ..Options::default()
-    };
+    let options = Options { classes: 10, joints: 5, image_size: [64, 64], width: Some(0.125), ..Options::default() };
     for family in FAMILIES {
         let family = family.name;
         let mut exports = Exports::new(family);

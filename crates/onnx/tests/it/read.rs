@@ -23,9 +23,7 @@ fn activations_in_their_parts() {
     assert_eq!(clipped().node("Mul", "x c", "m", &[]).node("Div", "m six", "y", &[]).ops(), "hard_swish");
     assert_eq!(clipped().node("Div", "c six", "d", &[]).node("Mul", "x d", "y", &[]).ops(), "hard_swish");
     let roots = |m: Model| m.floats("r", &[], &[2f32.sqrt()]).floats("one", &[], &[1.0]).floats("half", &[], &[0.5]);
-    let erf = || {
-        roots(model()).node("Div", "x r", "d", &[]).node("Erf", "d", "e", &[]).node("Add", "e one", "p", &[])
-    };
+    let erf = || roots(model()).node("Div", "x r", "d", &[]).node("Erf", "d", "e", &[]).node("Add", "e one", "p", &[]);
     assert_eq!(erf().node("Mul", "x p", "m", &[]).node("Mul", "m half", "y", &[]).ops(), "gelu");
     assert_eq!(erf().node("Mul", "x half", "m", &[]).node("Mul", "m p", "y", &[]).ops(), "gelu");
     assert_eq!(numbers(model()).node("Clip", "x zero six", "y", &[]).ops(), "relu6");

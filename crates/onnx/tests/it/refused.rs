@@ -86,7 +86,8 @@ fn external_data_stays_inside_its_folder() {
     std::fs::write(folder.path().join("outside.bin"), &bytes).unwrap();
     let with = |location: &str, offset: &str, length: &str| {
         let mut model = Model::new([1, 4, 8, 8]).node("Conv", "x c.weight", "y", &[]);
-        let entry = |key: &str, value: &str| StringStringEntryProto { key: Some(key.into()), value: Some(value.into()) };
+        let entry =
+            |key: &str, value: &str| StringStringEntryProto { key: Some(key.into()), value: Some(value.into()) };
         model.graph().initializer.push(TensorProto {
             name: Some("c.weight".into()),
             dims: vec![4, 4, 1, 1],

@@ -14,13 +14,16 @@ pub(crate) struct Bank {
     pub layers: [&'static str; 2],
     /// Whether those are stored as 1×1 convolutions.
     pub as_conv: bool,
+    /// Whether each kernel is stored as one row.
+    pub flat: bool,
 }
 
 impl Bank {
     /// A tensor of the dynamic layer itself.
     pub fn tensor(&self, module: &str, parameter: &str) -> Foreign {
         let name = if parameter == "bias" { self.bias } else { self.weight };
-        Foreign { name: format!("{module}.{name}"), form: Form::Same }
+        let form = if self.flat && parameter == "weight" { Form::Flat } else { Form::Same };
+        Foreign { name: format!("{module}.{name}"), form }
     }
 
     /// A tensor of the router's `fc1` or `fc2`.

@@ -10,4 +10,5 @@ pub(crate) const BANK: Bank = Bank {
     bias: "bias",
     layers: ["attention.fc1", "attention.fc2"],
     as_conv: true,
+    flat: false,
 };

@@ -3,6 +3,7 @@
 
 pub(crate) mod bank;
 pub(crate) mod condconv;
+pub(crate) mod dyconv;
 pub(crate) mod kaijieshi7;
 pub(crate) mod keras;
 pub(crate) mod layout;
@@ -81,6 +82,9 @@ impl Dialect {
             None => (node.name.as_str(), false),
         };
         if let Some((of, part)) = of.split_once(".router.") {
+            if part == condconv::LAYER {
+                return condconv::router(layout, of, parameter);
+            }
             let module = (self.module)(layout, Base::of(of), false)?;
             return bank.router(&module, part, parameter);
         }

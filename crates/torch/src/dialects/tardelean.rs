@@ -18,6 +18,7 @@ pub(crate) const BANK: Bank = Bank {
     bias: "kernels_bias",
     layers: ["attention.to_scores.0", "attention.to_scores.2"],
     as_conv: false,
+    flat: false,
 };
 
 fn module(net: &Layout<'_>, base: Base<'_>, bn: bool) -> Option<String> {

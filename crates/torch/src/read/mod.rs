@@ -1,5 +1,6 @@
 //! Files of weights: what they are is decided by their bytes, not by their names.
 
+mod costs;
 mod guard;
 mod pickle;
 mod safetensors;

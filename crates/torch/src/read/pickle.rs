@@ -5,16 +5,13 @@ use std::path::Path;
 use dyconv_graph::Tensor;
 use pytorch_reader::{DType, PytorchError, PytorchReader};
 
+use super::guard::{self, FACTOR};
 use super::safetensors::decode;
 use crate::error::FileProblem;
 use crate::state_dict::Raw;
 
-/// Bytes of tensors that are accepted for each byte of the file: an f16 takes two and a tensor may be stored once and used
-/// under two names.
-const FACTOR: u64 = 4;
-
 pub(super) fn read(path: &Path, size: u64) -> Result<Raw, FileProblem> {
-    super::guard::check(path, size)?;
+    let classes = guard::check(path, size)?;
     let mut tensors: Vec<_> = PytorchReader::new(path).map_err(problem)?.into_tensors().into_iter().collect();
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     let claimed = tensors.iter().fold(0u64, |sum, (_, t)| {
@@ -23,7 +20,7 @@ pub(super) fn read(path: &Path, size: u64) -> Result<Raw, FileProblem> {
     if claimed > FACTOR.saturating_mul(size) {
         return Err(FileProblem::Bomb { what: "tensors", claimed, file: size });
     }
-    let mut raw = Raw::default();
+    let mut raw = Raw { classes, ..Raw::default() };
     for (name, tensor) in tensors {
         let kind = match tensor.dtype() {
             DType::F32 => None,
@@ -34,9 +31,8 @@ pub(super) fn read(path: &Path, size: u64) -> Result<Raw, FileProblem> {
                 raw.integers.push(name);
                 continue;
             }
-            DType::I8 | DType::U8 => {
-                return Err(FileProblem::Dtype { name, dtype: format!("{:?}", tensor.dtype()) });
-            }
+            DType::I8 => return Err(FileProblem::Dtype { name, dtype: "int8".into() }),
+            DType::U8 => return Err(FileProblem::Dtype { name, dtype: "uint8".into() }),
         };
         if let Some(kind) = kind {
             *raw.converted.entry(kind).or_insert(0) += 1;

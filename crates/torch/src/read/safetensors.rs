@@ -47,6 +47,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Raw, FileProblem> {
                 raw.integers.push(name.to_owned());
                 continue;
             }
+            Dtype::I8 => return Err(FileProblem::Dtype { name: name.to_owned(), dtype: "int8".into() }),
+            Dtype::U8 => return Err(FileProblem::Dtype { name: name.to_owned(), dtype: "uint8".into() }),
             other => return Err(FileProblem::Dtype { name: name.to_owned(), dtype: format!("{other:?}") }),
         };
         if let Some(kind) = kind {

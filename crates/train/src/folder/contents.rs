@@ -5,15 +5,17 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use dyconv_graph::Graph;
+
 use super::lock::LOCK;
 use super::run_file::read_contents;
 use crate::checkpoint::is_checkpoint;
 use crate::error::TrainError;
-use crate::files::{CSV, EVALUATION, EVENTS, JOURNAL, LAST, MODEL, RECIPE, REPORT, RUN};
+use crate::files::{CSV, EVALUATION, EVENTS, JOURNAL, LAST, MODEL, NETWORK, RECIPE, REPORT, RUN};
 use crate::recipe::Recipe;
 
 /// The files of a run except its checkpoints. `run.json` is removed last: as long as it exists, a run can be removed.
-const FILES: [&str; 8] = [MODEL, EVALUATION, JOURNAL, CSV, EVENTS, REPORT, RECIPE, RUN];
+const FILES: [&str; 9] = [MODEL, EVALUATION, JOURNAL, CSV, EVENTS, REPORT, NETWORK, RECIPE, RUN];
 /// Folder of the static twin's run inside the run folder of the dynamic network.
 pub(super) const TWIN: &str = "twin";
 /// Folder in which file systems put recovered files.
@@ -46,6 +48,7 @@ pub(super) fn standing(path: &Path) -> Result<Standing, TrainError> {
         LOCK => begun,
         LAST => is_empty(&path.join(LAST)),
         RECIPE => begun && is_our_recipe(&path.join(RECIPE)),
+        NETWORK => begun && is_our_network(&path.join(NETWORK)),
         TWIN => begun && is_unstarted(&path.join(TWIN)),
         LOST => true,
         name => name.starts_with('.'),
@@ -120,6 +123,17 @@ fn is_empty(path: &Path) -> bool {
 fn is_our_recipe(path: &Path) -> bool {
     let text = fs::metadata(path).ok().filter(fs::Metadata::is_file).and_then(|_| fs::read_to_string(path).ok());
     text.is_some_and(|text| Recipe::resolve(None, Some(&text), &[]).is_ok_and(|recipe| recipe.to_toml() == text))
+}
+
+/// Whether a network is byte for byte as a run writes it.
+fn is_our_network(path: &Path) -> bool {
+    let text = fs::metadata(path).ok().filter(fs::Metadata::is_file).and_then(|_| fs::read_to_string(path).ok());
+    text.is_some_and(|text| serde_json::from_str::<Graph>(&text).is_ok_and(|graph| network_text(&graph) == text))
+}
+
+/// The content of the file of a network.
+pub(super) fn network_text(graph: &Graph) -> String {
+    serde_json::to_string_pretty(graph).expect("plain values") + "\n"
 }
 
 /// Whether a run folder holds no step yet, or was not even completed.

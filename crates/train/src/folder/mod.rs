@@ -14,13 +14,14 @@ use std::path::{Path, PathBuf};
 
 use dyconv_data::Dataset;
 use dyconv_file::write_atomically;
+use dyconv_graph::Graph;
 use toml::Value;
 
 use crate::error::TrainError;
-use crate::files::{LAST, MODEL, RECIPE, RUN};
+use crate::files::{LAST, MODEL, NETWORK, RECIPE, RUN};
 use crate::recipe::Recipe;
 use contents::TWIN;
-use contents::{Standing, clear, remains, standing, sweep};
+use contents::{Standing, clear, network_text, remains, standing, sweep};
 pub(crate) use data::Data;
 pub use lock::FolderLock;
 use run_file::{Contents, VERSION, read_contents};
@@ -85,7 +86,7 @@ impl Claim {
         if std::mem::take(&mut self.run) { clear(&self.path) } else { Ok(()) }
     }
 
-    /// Starts a run, optionally from the model in a file.
+    /// Starts a run, optionally from the model in a file, and with a network that is not one of our architectures.
     ///
     /// # Errors
     /// If the folder cannot be written.
@@ -95,6 +96,7 @@ impl Claim {
         spec: &str,
         dataset: &Dataset,
         from: Option<&Path>,
+        network: Option<&Graph>,
     ) -> Result<RunFolder, TrainError> {
         self.clear()?;
         let Self { path, lock, .. } = self;
@@ -106,6 +108,7 @@ impl Claim {
             write_atomically(&file, text.as_bytes()).map_err(|e| TrainError::write(&file, e))
         };
         write(RECIPE, recipe.to_toml())?;
+        network.map_or(Ok(()), |network| write(NETWORK, network_text(network)))?;
         let from = from.map(|model| model.display().to_string());
         let contents = Contents { version: VERSION, data: data.clone(), from };
         write(RUN, serde_json::to_string_pretty(&contents).expect("plain values") + "\n")?;
@@ -126,7 +129,7 @@ impl RunFolder {
         dataset: &Dataset,
         force: bool,
     ) -> Result<Self, TrainError> {
-        Claim::take(path, force)?.begin(recipe, spec, dataset, None)
+        Claim::take(path, force)?.begin(recipe, spec, dataset, None, None)
     }
 
     /// Opens the folder of an existing run.
@@ -214,6 +217,20 @@ impl RunFolder {
     /// The recipe.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
+    }
+
+    /// The network, if it is not one of our architectures.
+    ///
+    /// # Errors
+    /// If its file cannot be read or is damaged.
+    pub fn network(&self) -> Result<Option<Graph>, TrainError> {
+        let file = self.path.join(NETWORK);
+        let text = match fs::read_to_string(&file) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(|e| TrainError::read(&file, e))?,
+        };
+        let damaged = |e| TrainError::damaged(&file, format!("does not describe a network ({e}); restore the file"));
+        serde_json::from_str(&text).map(Some).map_err(damaged)
     }
 
     /// The spec of the data set that was given when the run started.

@@ -85,6 +85,8 @@ impl Recipe {
         let (t, u) = (&self.train, &usual.train);
         let cropped = a.crop_scale != [1.0, 1.0] && (a.crop_scale, a.crop_ratio) != (b.crop_scale, b.crop_ratio);
         let of_classes = [
+            ("data.interpolation", self.data.interpolation != usual.data.interpolation),
+            ("data.crop", self.data.crop != usual.data.crop),
             ("augment.crop_scale", cropped),
             ("augment.shift", a.shift != b.shift),
             ("augment.rand_augment", a.rand_augment.is_some()),

@@ -9,7 +9,7 @@ mod resolve;
 use std::collections::BTreeMap;
 
 use dyconv_data::RandAugment;
-use dyconv_task::Orientation;
+use dyconv_task::{CropMode, Interpolation, Orientation};
 use serde::{Deserialize, Serialize};
 
 pub use built_in::{BUILT_IN, BuiltIn};
@@ -54,8 +54,12 @@ pub struct DataRecipe {
     /// Channels of the network's input, 1 or 3; unset: those of the data, or 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
-    /// Fraction of the resized shorter side that the centre crop of evaluation keeps; unset: 0.875, or 1 if all images
-    /// have one known size.
+    /// Images with classes: the filter by which they are resized, in training and evaluation.
+    pub interpolation: Interpolation,
+    /// Images with classes: how evaluation brings their aspect ratio to that of the input.
+    pub crop: CropMode,
+    /// Fraction of the resized side that the crop of evaluation keeps; unset: 0.875, or 1 if all images have one known
+    /// size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop_pct: Option<f64>,
     /// Keypoints: TOML file that describes a skeleton other than COCO's.

@@ -3,6 +3,7 @@
 use dyconv_file::Model;
 use dyconv_graph::words::suggest;
 use dyconv_models::static_twin;
+use dyconv_task::CropMode;
 use toml::{Table, Value};
 
 use super::Recipe;
@@ -61,11 +62,15 @@ impl Recipe {
         settings: &[(String, String)],
     ) -> Result<(Self, Option<FineTuning>), RecipeError> {
         let plain = Self::resolve_from(model, None, None, settings)?;
-        if model.provenance.recipe.is_empty() || joints != model.skeleton().is_some() {
+        if !model.provenance.is_trained() || joints != model.skeleton().is_some() {
             return Ok((plain, None));
         }
-        let dynamic = static_twin(&plain.model.name).is_some();
-        let new_routers = dynamic && model.graph.dynamic_layers() == 0;
+        let has_routers = model.graph.dynamic_layers() > 0;
+        let own = own(model)?;
+        let name = own.get("model").and_then(|m| m.get("name")).and_then(Value::as_str);
+        let same = name.unwrap_or(&model.provenance.model) == plain.model.name;
+        let dynamic = static_twin(&plain.model.name).is_some() || (same && has_routers);
+        let new_routers = dynamic && !has_routers;
         let below = fine_tuning(model, joints, new_routers)?;
         let recipe = layered(below, None, None, settings)?;
         Ok((recipe, Some(FineTuning { dynamic, new_routers })))
@@ -202,8 +207,10 @@ fn base(model: &Model) -> Result<Table, RecipeError> {
     network.insert("image_size".into(), if h == w { side(h) } else { Value::Array(vec![side(h), side(w)]) });
     // The stem must not change with the size of the new images.
     network.entry("small_stem").or_insert(Value::Boolean(h.max(w) <= SMALL_SIDE));
-    // If all images have one size, the shorter side is kept whole, otherwise the longer.
-    let kept = if h.max(w) <= p.resize { h.max(w) } else { h.min(w) };
+    // If all images have one size, the shorter side is kept whole, otherwise the longer. The longer one is resized to
+    // `resize`, too, where both are.
+    let both = p.crop != CropMode::Center;
+    let kept = if both || h.max(w) <= p.resize { h.max(w) } else { h.min(w) };
     let numbers = |values: &[f32]| Value::Array(values.iter().map(|v| Value::Float(f64::from(*v))).collect());
     let mut data = Table::from_iter([
         ("channels".to_owned(), Value::Integer(p.channels as i64)),
@@ -211,6 +218,8 @@ fn base(model: &Model) -> Result<Table, RecipeError> {
         ("mean".to_owned(), numbers(&p.mean)),
         ("std".to_owned(), numbers(&p.std)),
         ("orientation".to_owned(), Value::try_from(p.orientation).expect("a word")),
+        ("interpolation".to_owned(), Value::try_from(p.interpolation).expect("a word")),
+        ("crop".to_owned(), Value::try_from(p.crop).expect("a word")),
     ]);
     // The same images are held out, if the data are the same.
     let fraction = own.get("data").and_then(|d| d.get("val_fraction"));
@@ -347,6 +356,8 @@ mod tests {
         };
         settings(&[]).unwrap().check_use(true).unwrap();
         settings(&[]).unwrap().check_use(false).unwrap();
+        says(true, &[("data.interpolation", "\"bicubic\"")], "`data.interpolation` is for images with classes");
+        says(true, &[("data.crop", "\"squash\"")], "`data.crop` is for images with classes");
         says(true, &[("augment.mixup", "0.2")], "`augment.mixup` is for images with classes");
         says(true, &[("augment.crop_scale", "[0.5, 1.0]")], "`augment.crop_scale` is for images with classes");
         says(true, &[("train.class_weights", "{ cat = 2.0 }")], "`train.class_weights` is for images");
@@ -371,10 +382,12 @@ mod tests {
         assert_eq!((now.data.orientation, now.data.max_pixels()), (Orientation::Exif, 100_000_000));
         assert_eq!(Recipe::begun(&now.to_toml()).unwrap(), now);
         let text = now.to_toml();
-        let new = |line: &&str| !line.starts_with("orientation") && !line.starts_with("max_megapixels");
+        let later = ["orientation", "max_megapixels", "interpolation", "crop ="];
+        let new = |line: &&str| !later.iter().any(|key| line.starts_with(key));
         let old: Vec<&str> = text.lines().filter(new).collect();
         let old = Recipe::begun(&old.join("\n")).unwrap();
         assert_eq!((old.data.orientation, old.data.max_pixels()), (Orientation::Ignore, 64_000_000));
+        assert_eq!((old.data.interpolation, old.data.crop), Default::default());
     }
 
     #[test]
@@ -397,6 +410,9 @@ mod tests {
         says(settings(&[("augment.mixup", "-1")]), "augment.mixup: -1");
         says(settings(&[("train.accumulate", "33")]), "`train.accumulate`");
         says(settings(&[("model.image_size", "[1, 2, 3]")]), "expected a side in pixels, or [height, width]");
+        says(settings(&[("data.interpolation", "\"cubic\"")]), "`data.interpolation`");
+        says(settings(&[("data.interpolation", "\"cubic\"")]), "`nearest`, `bilinear`, `bicubic`, `lanczos`");
+        says(settings(&[("data.crop", "\"centre\"")]), "did you mean `center`?");
         says(settings(&[("data.heatmap_sigma", "0")]), "`data.heatmap_sigma` must lie in");
         says(settings(&[("augment.rotate", "200")]), "augment.rotate: 200, expected 0 to 180 degrees");
     }
