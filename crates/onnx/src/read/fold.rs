@@ -122,7 +122,7 @@ pub(super) fn fold(cx: &mut Context, node: &NodeView) -> Option<Outputs> {
             }
             Ok(values)
         })()),
-        "Shape" => one((|| Ok(Constant::ints(super::layout::shape_slice(node, &all[0].dims))))()),
+        "Shape" => one(Ok(Constant::ints(super::layout::shape_slice(node, &all[0].dims)))),
         "Size" => one(Ok(Constant::int(all[0].len() as i64))),
         "ConstantOfShape" => one((|| {
             let dims: Vec<usize> = all[0]
@@ -148,7 +148,7 @@ pub(super) fn fold(cx: &mut Context, node: &NodeView) -> Option<Outputs> {
                 return Err("expects three numbers".into());
             };
             let count = ((limit - start) / delta).ceil().max(0.0);
-            if !(count < (1u64 << 31) as f64) {
+            if count.is_nan() || count >= (1u64 << 31) as f64 {
                 return Err("is too long".into());
             }
             cx.spend(count as usize)?;

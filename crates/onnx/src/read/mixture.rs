@@ -141,7 +141,7 @@ pub(super) fn einsum(cx: &mut Context, node: &NodeView) -> Outputs {
         _ => return Err(refuse()),
     };
     // `...` stands for axes without names: capital letters, which exporters do not use, the last axis first.
-    let unnamed = |term: &str, rank: usize| rank.checked_sub(term.len().saturating_sub(3)).unwrap_or(0);
+    let unnamed = |term: &str, rank: usize| rank.saturating_sub(term.len().saturating_sub(3));
     let lengths = [(first, a.dims().len()), (second, b.dims().len())]
         .map(|(t, r)| if t.contains("...") { unnamed(t, r) } else { 0 });
     let named = |term: &str, count: usize| {
@@ -498,9 +498,9 @@ fn mix_outputs(cx: &mut Context, pi: Side, y: Side, reduced: &[bool]) -> Result<
     let mut kernel_of = vec![(0usize, 0usize)];
     let mut outputs = vec![0usize];
     let mut axes = Vec::new();
-    for i in 0..reduced.len() {
+    for (i, summed) in reduced.iter().enumerate() {
         let (p, v) = (&pi.1[i], &y.1[i]);
-        if reduced[i] {
+        if *summed {
             if !is_channels(v) || size(v) != size(p) {
                 return Err("sums over other axes than the kernels".into());
             }
