@@ -133,6 +133,8 @@ struct Input<'a> {
     dims: [usize; 3],
     /// Whether the file has it as `[N, H, W, C]` of bytes.
     bytes: bool,
+    /// Whether the file was written by this crate with the header of a model file.
+    ours: bool,
 }
 
 fn producer(model: &ModelProto) -> String {
@@ -209,7 +211,7 @@ fn input<'a>(
             ));
         }
     };
-    Ok(Input { name, batch, dims: [channels, height, width], bytes })
+    Ok(Input { name, batch, dims: [channels, height, width], bytes, ours: metadata.contains_key("dyconv") })
 }
 
 /// Reads the network with so many samples.
@@ -271,8 +273,8 @@ fn import(
     let (output, name) = output?;
     drop(values);
     let (mut node, shape) = last_node(&mut cx, &output, name)?;
-    // Class probabilities: our outputs are the logits.
-    if cx.net.op(node) == Some(&Op::Softmax) {
+    // Class probabilities: our outputs are the logits, except where the file has a header of ours.
+    if cx.net.op(node) == Some(&Op::Softmax) && !input.ours {
         let (what, ending) = if cx.logarithms.contains(&node) {
             ("log-softmax", Ending::LogSoftmax)
         } else {
@@ -335,8 +337,5 @@ fn last_node(cx: &mut Context, output: &Computed, name: &str) -> Result<(usize, 
     let node = if four { cx.map(output) } else { cx.vector(output) };
     let node =
         node.map_err(|message| OnnxError::Unsupported(format!("the output `{}` {message}", short_name(name))))?;
-    if node == 0 {
-        return Err(OnnxError::Unsupported("it returns its input".into()));
-    }
     Ok((node, cx.net.shape(node)))
 }
