@@ -180,13 +180,10 @@ pub(super) fn softmax(cx: &mut Context, node: &NodeView) -> Outputs {
     };
     let done = cx.push(Op::Softmax, &[input], Vec::new())?;
     if node.op() == "LogSoftmax" {
-        cx.notes.push(LOG_SOFTMAX.into());
+        cx.logarithms.push(done);
     }
     Ok(vec![cx.replaced(&x, done)])
 }
-
-/// The mark of a `LogSoftmax`, which is understood only at the end.
-pub(super) const LOG_SOFTMAX: &str = "log_softmax";
 
 /// `Add`, `Sub`, `Mul` and `Div`.
 pub(super) fn binary(cx: &mut Context, node: &NodeView) -> Outputs {

@@ -72,6 +72,8 @@ pub(super) struct Context {
     pub origins: Origins,
     pub counts: BTreeMap<&'static str, usize>,
     pub notes: Vec<String>,
+    /// Softmax nodes that are a `LogSoftmax`, which is understood only at the end.
+    pub logarithms: Vec<usize>,
 }
 
 impl Context {

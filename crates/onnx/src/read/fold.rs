@@ -98,9 +98,13 @@ pub(super) fn fold(cx: &mut Context, node: &NodeView) -> Option<Outputs> {
             let own = strides(&dims);
             let to: Vec<usize> = cuts.iter().map(|c| c.count).collect();
             cx.spend(elements(&to).ok_or("is too large")?)?;
-            let start: usize = cuts.iter().zip(&own).map(|(c, s)| c.start * s).sum();
-            let steps: Vec<usize> = cuts.iter().zip(&own).map(|(c, s)| c.step * s).collect();
-            Ok(all[0].picked(to.clone(), walk(&to, &steps).map(move |i| i + start)))
+            let mut places = vec![0usize];
+            for (cut, step) in cuts.iter().zip(&own) {
+                let positions = (0..cut.count).map(|i| cut.position(i) * step);
+                let positions: Vec<usize> = positions.collect();
+                places = places.iter().flat_map(|p| positions.iter().map(move |q| p + q)).collect();
+            }
+            Ok(all[0].picked(to, places.into_iter()))
         })()),
         "Split" => Some((|| {
             let at = axis(node.int("axis").unwrap_or(0), all[0].dims.len())?;
@@ -118,7 +122,7 @@ pub(super) fn fold(cx: &mut Context, node: &NodeView) -> Option<Outputs> {
             }
             Ok(values)
         })()),
-        "Shape" => one((|| Ok(Constant::ints(super::layout::shape_slice(node, &all[0].dims))))()),
+        "Shape" => one(Ok(Constant::ints(super::layout::shape_slice(node, &all[0].dims)))),
         "Size" => one(Ok(Constant::int(all[0].len() as i64))),
         "ConstantOfShape" => one((|| {
             let dims: Vec<usize> = all[0]
@@ -144,7 +148,7 @@ pub(super) fn fold(cx: &mut Context, node: &NodeView) -> Option<Outputs> {
                 return Err("expects three numbers".into());
             };
             let count = ((limit - start) / delta).ceil().max(0.0);
-            if !(count < (1u64 << 31) as f64) {
+            if count.is_nan() || count >= (1u64 << 31) as f64 {
                 return Err("is too long".into());
             }
             cx.spend(count as usize)?;
@@ -157,6 +161,19 @@ pub(super) fn fold(cx: &mut Context, node: &NodeView) -> Option<Outputs> {
                 }
             })
         })()),
+        "Clip" => {
+            let bound =
+                |i: usize| node.optional(i).and_then(|v| if let Value::Constant(c) = v { c.scalar() } else { None });
+            let (low, high) = (bound(1).unwrap_or(f64::NEG_INFINITY), bound(2).unwrap_or(f64::INFINITY));
+            let clip = |v: f64| v.max(low).min(high);
+            one(cx.spend(all[0].len()).map(|()| {
+                let data = match &all[0].data {
+                    Data::Ints(v) => Data::Ints(Rc::new(v.iter().map(|v| clip(*v as f64) as i64).collect())),
+                    Data::Floats(v) => Data::Floats(Rc::new(v.iter().map(|v| clip(f64::from(*v)) as f32).collect())),
+                };
+                Constant { data, ..all[0].clone() }
+            }))
+        }
         "Where" => one((|| {
             let [c, x, y] = all.as_slice() else { return Err("expects three inputs".into()) };
             let dims = broadcast(&c.dims, &x.dims)

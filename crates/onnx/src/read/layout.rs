@@ -8,12 +8,20 @@ use super::context::{Computed, Context, NodeView, Outputs, Value, axes, axis, re
 use super::net::{Fill, Kind};
 use crate::proto::data_type;
 
-/// A part of one axis: positions start, start + step, …
+/// A part of one axis: positions start, start + step, …, or start, start − step, … backwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cut {
     pub start: usize,
     pub step: usize,
     pub count: usize,
+    pub backwards: bool,
+}
+
+impl Cut {
+    /// The position of its i-th element.
+    pub fn position(&self, i: usize) -> usize {
+        if self.backwards { self.start.saturating_sub(i * self.step) } else { self.start + i * self.step }
+    }
 }
 
 /// The value of `x` with other axes.
@@ -148,15 +156,22 @@ pub(super) fn cuts(node: &NodeView, dims: &[usize]) -> Result<Vec<Cut>, String> 
         return Err("has lists of different lengths".into());
     }
     axes(&list, dims.len())?;
-    let mut cuts: Vec<Cut> = dims.iter().map(|d| Cut { start: 0, step: 1, count: *d }).collect();
+    let mut cuts: Vec<Cut> = dims.iter().map(|d| Cut { start: 0, step: 1, count: *d, backwards: false }).collect();
     for (i, at) in list.iter().enumerate() {
         let at = axis(*at, dims.len())?;
         let dim = dims[at] as i64;
-        let place = |p: i64| (if p < 0 { p.saturating_add(dim) } else { p }).clamp(0, dim) as usize;
-        let step = usize::try_from(steps[i]).ok().filter(|s| (1..1 << 31).contains(s));
-        let step = step.ok_or_else(|| format!("steps by {}; only forward steps are read", steps[i]))?;
-        let (start, end) = (place(starts[i]), place(ends[i]));
-        cuts[at] = Cut { start, step, count: end.saturating_sub(start).div_ceil(step) };
+        let backwards = steps[i] < 0;
+        let step = usize::try_from(steps[i].unsigned_abs()).ok().filter(|s| (1..1 << 31).contains(s));
+        let step = step.ok_or_else(|| format!("steps by {}", steps[i]))?;
+        let from_end = |p: i64| if p < 0 { p.saturating_add(dim) } else { p };
+        let (start, count) = if backwards {
+            let (start, end) = (from_end(starts[i]).min(dim - 1), from_end(ends[i]).max(-1));
+            (start.max(0), (start - end).max(0))
+        } else {
+            let (start, end) = (from_end(starts[i]).clamp(0, dim), from_end(ends[i]).clamp(0, dim));
+            (start, (end - start).max(0))
+        };
+        cuts[at] = Cut { start: start as usize, step, count: (count as usize).div_ceil(step), backwards };
     }
     Ok(cuts)
 }
@@ -166,13 +181,15 @@ pub(super) fn slice(cx: &mut Context, node: &NodeView) -> Outputs {
     let dims = x.axes.dims();
     let mut value = x;
     let all = cuts(node, &dims)?;
-    let changed = |i: &usize| all[*i] != Cut { start: 0, step: 1, count: dims[*i] };
+    let changed = |i: &usize| all[*i] != Cut { start: 0, step: 1, count: dims[*i], backwards: false };
     let mut pixels = None;
     for at in (0..dims.len()).filter(changed) {
-        let Cut { start, step, count } = all[at];
+        let Cut { start, step, count, backwards } = all[at];
         let origin = value.axes.0[at].first().map(|a| a.origin);
         let rows = matches!(origin, Some(Origin::Height | Origin::Width));
-        if rows && start == 0 && step > 1 && count == dims[at].div_ceil(step) {
+        if backwards {
+            return Err("takes positions backwards".into());
+        } else if rows && start == 0 && step > 1 && count == dims[at].div_ceil(step) {
             let step_of = pixels.get_or_insert([1, 1]);
             step_of[usize::from(origin == Some(Origin::Width))] = step;
         } else if step == 1 && count > 0 {
@@ -195,6 +212,15 @@ pub(super) fn slice(cx: &mut Context, node: &NodeView) -> Outputs {
 fn slice_channels(cx: &mut Context, x: &Computed, at: usize, start: usize, count: usize) -> Result<Computed, String> {
     let shape = cx.net.shape(x.node);
     let dims = x.axes.dims();
+    // Shuffled channels are put in their order first.
+    if let (4, [_, _]) = (x.axes.0.len(), x.axes.0[at].as_slice())
+        && super::axes::is_channels(&x.axes.0[at])
+        && let Ok(node) = cx.map(x)
+        && node != x.node
+        && let Value::Computed(plain) = cx.plain(node)
+    {
+        return slice_channels(cx, &plain, at, start, count);
+    }
     let refuse = || {
         format!(
             "takes {count} positions from {start} of axis {at} of {dims:?}; only channels are cut, not the batch or pixels"

@@ -136,14 +136,28 @@ pub(super) fn einsum(cx: &mut Context, node: &NodeView) -> Outputs {
     let refuse = || format!("has the equation `{shown}`; two factors with simple axes are read");
     let (inputs, output) = equation.split_once("->").ok_or_else(refuse)?;
     let (first, second) = inputs.split_once(',').ok_or_else(refuse)?;
+    let (a, b) = match node.inputs.as_slice() {
+        [Some(a), Some(b)] => (factor(a)?, factor(b)?),
+        _ => return Err(refuse()),
+    };
+    // `...` stands for axes without names: capital letters, which exporters do not use, the last axis first.
+    let unnamed = |term: &str, rank: usize| rank.saturating_sub(term.len().saturating_sub(3));
+    let lengths = [(first, a.dims().len()), (second, b.dims().len())]
+        .map(|(t, r)| if t.contains("...") { unnamed(t, r) } else { 0 });
+    let named = |term: &str, count: usize| {
+        let letters: String = ('A'..='Z').take(count).collect::<Vec<char>>().into_iter().rev().collect();
+        term.replacen("...", &letters, 1)
+    };
+    let longest = lengths[0].max(lengths[1]);
+    let (first, second, output) = (named(first, lengths[0]), named(second, lengths[1]), named(output, longest));
+    let (first, second, output) = (first.as_str(), second.as_str(), output.as_str());
     let simple = |s: &str| {
         let bytes = s.as_bytes();
         bytes.iter().all(u8::is_ascii_alphabetic) && (0..bytes.len()).all(|i| !bytes[i + 1..].contains(&bytes[i]))
     };
-    if node.inputs.len() != 2 || ![first, second, output].into_iter().all(simple) {
+    if longest > 16 || ![first, second, output].into_iter().all(simple) {
         return Err(refuse());
     }
-    let (a, b) = (factor(node.input(0)?)?, factor(node.input(1)?)?);
     if a.dims().len() != first.len() || b.dims().len() != second.len() {
         return Err(refuse());
     }
@@ -484,9 +498,9 @@ fn mix_outputs(cx: &mut Context, pi: Side, y: Side, reduced: &[bool]) -> Result<
     let mut kernel_of = vec![(0usize, 0usize)];
     let mut outputs = vec![0usize];
     let mut axes = Vec::new();
-    for i in 0..reduced.len() {
+    for (i, summed) in reduced.iter().enumerate() {
         let (p, v) = (&pi.1[i], &y.1[i]);
-        if reduced[i] {
+        if *summed {
             if !is_channels(v) || size(v) != size(p) {
                 return Err("sums over other axes than the kernels".into());
             }

@@ -133,6 +133,8 @@ struct Input<'a> {
     dims: [usize; 3],
     /// Whether the file has it as `[N, H, W, C]` of bytes.
     bytes: bool,
+    /// Whether the file was written by this crate with the header of a model file.
+    ours: bool,
 }
 
 fn producer(model: &ModelProto) -> String {
@@ -209,7 +211,7 @@ fn input<'a>(
             ));
         }
     };
-    Ok(Input { name, batch, dims: [channels, height, width], bytes })
+    Ok(Input { name, batch, dims: [channels, height, width], bytes, ours: metadata.contains_key("dyconv") })
 }
 
 /// Reads the network with so many samples.
@@ -244,6 +246,7 @@ fn import(
         origins: Origins::default(),
         counts: BTreeMap::new(),
         notes: Vec::new(),
+        logarithms: Vec::new(),
     };
     let functions = model
         .functions
@@ -270,21 +273,21 @@ fn import(
     let (output, name) = output?;
     drop(values);
     let (mut node, shape) = last_node(&mut cx, &output, name)?;
-    // Class probabilities: our outputs are the logits.
-    if cx.net.op(node) == Some(&Op::Softmax) {
+    // Class probabilities: our outputs are the logits, except where the file has a header of ours.
+    if cx.net.op(node) == Some(&Op::Softmax) && !input.ours {
+        let (what, ending) = if cx.logarithms.contains(&node) {
+            ("log-softmax", Ending::LogSoftmax)
+        } else {
+            ("softmax", Ending::Softmax)
+        };
+        report.ending = ending;
         node = cx.net.nodes[node].inputs[0];
-        report.ending = Ending::Softmax;
-        report.notes.push("the softmax at the end is left out: outputs are logits".into());
-    }
-    let logs = cx.notes.iter().any(|n| n == arithmetic::LOG_SOFTMAX);
-    cx.notes.retain(|n| n != arithmetic::LOG_SOFTMAX);
-    if logs {
-        report.ending = Ending::LogSoftmax;
+        report.notes.push(format!("the {what} at the end is left out: outputs are logits"));
     }
     report.notes.append(&mut cx.notes);
     let mut net = cx.net;
     let inner = net.live(node);
-    if logs && net.nodes.iter().enumerate().any(|(i, n)| inner[i] && n.kind == net::Kind::Op(Op::Softmax)) {
+    if cx.logarithms.iter().any(|i| inner[*i]) {
         return Err(OnnxError::Unsupported("it uses LogSoftmax elsewhere than at its end".into()));
     }
     let tau = settle::temperature(&mut net, node);
@@ -334,8 +337,5 @@ fn last_node(cx: &mut Context, output: &Computed, name: &str) -> Result<(usize, 
     let node = if four { cx.map(output) } else { cx.vector(output) };
     let node =
         node.map_err(|message| OnnxError::Unsupported(format!("the output `{}` {message}", short_name(name))))?;
-    if node == 0 {
-        return Err(OnnxError::Unsupported("it returns its input".into()));
-    }
     Ok((node, cx.net.shape(node)))
 }

@@ -6,7 +6,7 @@ use dyconv_engine::oracle;
 use dyconv_graph::{Graph, Node, Op, Weights};
 use dyconv_models::{FAMILIES, Options};
 use dyconv_onnx::write::{Batch, Form, WriteOptions, write};
-use dyconv_onnx::{Imported, read};
+use dyconv_onnx::{Ending, Imported, read};
 
 use crate::networks::{TAU, attention, frozen, noise, small, weights};
 
@@ -29,8 +29,10 @@ fn trip(name: &str, graph: &Graph, weights: &Weights, form: Form) -> Imported {
     let again = read(&second, None).unwrap_or_else(|e| panic!("{name}, second: {e}"));
     assert_eq!(again.graph, imported.graph, "{name}");
     assert!(again.weights == imported.weights && again.tau == imported.tau, "{name}: the same bits");
-    // A shift that is not mixed comes back as a bias of every kernel, or as a batch norm: the same function in other nodes.
+    // The first file may have the shift of a batch norm, which is read as biases of the kernels.
     assert!(imported.graph.dynamic_layers() > 0 || first == second, "{name}: the same file");
+    let third = written(&again.graph, &again.weights, again.tau, form, &pi);
+    assert!(second == third, "{name}: the same file");
     imported
 }
 
@@ -48,6 +50,9 @@ fn check(name: &str, graph: &Graph, weights: &Weights) {
     for form in forms {
         let imported = trip(name, graph, weights, *form);
         assert_eq!(imported.graph.dynamic_layers(), graph.dynamic_layers(), "{name}, {form:?}");
+        if imported.report.ending == Ending::Softmax {
+            continue;
+        }
         same_answers(name, [(graph, weights, TAU), (&imported.graph, &imported.weights, imported.tau)]);
     }
     if graph.dynamic_layers() > 0 {
