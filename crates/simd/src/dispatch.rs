@@ -17,7 +17,7 @@ macro_rules! dispatch {
         fn avx2(token: $crate::Avx2, $($arg: $ty),*) {
             $body(token, $($arg),*)
         }
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(dyconv_no_avx512)))]
         #[target_feature(enable = "avx512f")]
         #[allow(clippy::too_many_arguments)]
         fn avx512(token: $crate::Avx512, $($arg: $ty),*) {
@@ -33,11 +33,11 @@ macro_rules! dispatch {
             #[allow(unsafe_code, reason = "enters code compiled for an instruction set that the token proves")]
             // SAFETY: an `Avx2` exists only where the CPU was seen to have avx2 and fma.
             $crate::Token::Avx2(token) => unsafe { avx2(token, $($arg),*) },
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(dyconv_no_avx512)))]
             #[allow(unsafe_code, reason = "enters code compiled for an instruction set that the token proves")]
             // SAFETY: an `Avx512` exists only where the CPU was seen to have avx512f.
             $crate::Token::Avx512(token) => unsafe { avx512(token, $($arg),*) },
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(dyconv_no_avx512)))]
             #[allow(unsafe_code, reason = "enters code compiled for an instruction set that the token proves")]
             // SAFETY: as above; the token is turned into one that proves less.
             $crate::Token::Avx512Bf16(token) => unsafe { avx512(token.without_bf16(), $($arg),*) },
@@ -50,7 +50,7 @@ macro_rules! dispatch {
 #[macro_export]
 macro_rules! dispatch_bf16 {
     ($isa:expr, $body:ident($($arg:ident: $ty:ty),* $(,)?)) => {{
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(dyconv_no_avx512)))]
         #[target_feature(enable = "avx512f,avx512bf16")]
         #[allow(clippy::too_many_arguments)]
         fn avx512bf16(token: $crate::Avx512<true>, $($arg: $ty),*) {
@@ -58,7 +58,7 @@ macro_rules! dispatch_bf16 {
         }
         let isa: $crate::Isa = $isa;
         match $crate::Isa::token(isa) {
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(dyconv_no_avx512)))]
             #[allow(unsafe_code, reason = "enters code compiled for an instruction set that the token proves")]
             // SAFETY: an `Avx512<true>` exists only where the CPU was seen to have avx512f and avx512bf16.
             $crate::Token::Avx512Bf16(token) => unsafe { avx512bf16(token, $($arg),*) },

@@ -7,7 +7,9 @@ use crate::lanes::Lanes;
 use crate::neon::Neon;
 use crate::portable::Portable;
 #[cfg(target_arch = "x86_64")]
-use crate::x86::{Avx2, Avx512};
+use crate::x86::Avx2;
+#[cfg(all(target_arch = "x86_64", not(dyconv_no_avx512)))]
+use crate::x86::Avx512;
 
 /// An instruction set that this CPU supports. It is an argument of every kernel.
 #[derive(Debug, Clone, Copy)]
@@ -27,10 +29,10 @@ pub enum Token {
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     /// AVX-512F.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(dyconv_no_avx512)))]
     Avx512(Avx512),
     /// AVX-512F with AVX512-BF16 for products of bf16; everything else is as for AVX-512F.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(dyconv_no_avx512)))]
     Avx512Bf16(Avx512<true>),
 }
 
@@ -95,9 +97,9 @@ impl Isa {
             Neon::detect().map(Token::Neon),
             #[cfg(target_arch = "x86_64")]
             Avx2::detect().map(Token::Avx2),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(dyconv_no_avx512)))]
             Avx512::<false>::detect().map(Token::Avx512),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(dyconv_no_avx512)))]
             Avx512::<true>::detect().map(Token::Avx512Bf16),
         ];
         found.into_iter().flatten().map(Self).collect()
@@ -111,7 +113,7 @@ impl Isa {
             Token::Neon(_) => Neon::TILE_ROWS,
             #[cfg(target_arch = "x86_64")]
             Token::Avx2(_) => Avx2::TILE_ROWS,
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(dyconv_no_avx512)))]
             Token::Avx512(_) | Token::Avx512Bf16(_) => <Avx512>::TILE_ROWS,
         }
     }
@@ -119,7 +121,7 @@ impl Isa {
     /// Whether the CPU has instructions that multiply bf16; otherwise bf16 is widened to f32 first.
     pub fn multiplies_bf16(self) -> bool {
         match self.0 {
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(dyconv_no_avx512)))]
             Token::Avx512Bf16(_) => true,
             _ => false,
         }
@@ -133,9 +135,9 @@ impl Isa {
             Token::Neon(_) => "neon",
             #[cfg(target_arch = "x86_64")]
             Token::Avx2(_) => "avx2",
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(dyconv_no_avx512)))]
             Token::Avx512(_) => "avx512",
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(dyconv_no_avx512)))]
             Token::Avx512Bf16(_) => "avx512bf16",
         }
     }

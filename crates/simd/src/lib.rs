@@ -24,6 +24,7 @@ mod portable;
 #[doc(hidden)]
 pub mod testing;
 #[cfg(target_arch = "x86_64")]
+#[cfg_attr(dyconv_no_avx512, allow(dead_code, reason = "nothing chooses AVX-512"))]
 mod x86;
 
 pub use bf16::{bf16, bf16_range, bf16_weight};
