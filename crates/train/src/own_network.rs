@@ -9,7 +9,6 @@ use dyconv_graph::{Builder, Graph, GraphError, NodeId, Op};
 use dyconv_models::{ModelError, Options, build};
 
 use crate::recipe::{ModelRecipe, Recipe, RecipeError, SMALL_SIDE};
-use crate::setup::SetupError;
 
 /// Sizes of a network that the data determine.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +53,7 @@ impl Sizes {
 ///
 /// # Errors
 /// If the recipe sets an option of an architecture, which would have no effect.
-pub fn own_network(model: &Model, recipe: &Recipe) -> Result<Option<Graph>, SetupError> {
+pub fn own_network(model: &Model, recipe: &Recipe) -> Result<Option<Graph>, RecipeError> {
     let plain = Recipe::resolve_from(model, None, None, &[])?;
     let is_own = |recipe: &Recipe| {
         let built = build(&recipe.model.name, &Sizes::of(model).options(&recipe.model));
@@ -66,7 +65,7 @@ pub fn own_network(model: &Model, recipe: &Recipe) -> Result<Option<Graph>, Setu
     if recipe.model.options != plain.model.options || recipe.model.small_stem != plain.model.small_stem {
         let message = "the options in `model` are those of architectures, but the network is the model's own; only \
                        `model.image_size` can be set";
-        return Err(RecipeError::new(message).into());
+        return Err(RecipeError::new(message));
     }
     Ok(Some(model.graph.clone()))
 }

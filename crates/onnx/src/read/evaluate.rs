@@ -300,6 +300,7 @@ fn read(cx: &mut Context, node: &NodeView) -> Outputs {
         return mixture::arrange_product(node, product);
     }
     match node.op() {
+        "Conv" if matches!(node.optional(1), Some(Value::Computed(_))) => mixture::conv(cx, node),
         "Conv" => window::conv(cx, node),
         "ConvTranspose" => window::conv_transpose(cx, node),
         "MaxPool" => window::max_pool(cx, node),

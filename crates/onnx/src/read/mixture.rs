@@ -683,7 +683,9 @@ fn mix_weight(cx: &mut Context, mix: Mixture, w: &[Axis], x: Side, reduced: &[bo
 }
 
 /// A convolution with a mixed weight, of one sample or with the batch in its groups.
-pub(super) fn conv(cx: &mut Context, node: &NodeView, x: &Computed, weight: &Computed, groups: usize) -> Outputs {
+pub(super) fn conv(cx: &mut Context, node: &NodeView) -> Outputs {
+    let (x, weight) = (&node.computed(0)?.clone(), &node.computed(1)?.clone());
+    let groups = window::groups(node)?;
     let mix = mixture(cx, weight.node)
         .filter(|mix| mix.constant.is_none())
         .ok_or("has a weight that is computed from the input, but is no mixture of kernels")?;

@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use dyconv_graph::{AvgPool2d, Conv2d, ConvTranspose2d, Linear, Op, Pool2d, Shape, UpsampleMode, short_name};
 
+use super::axes::Origin;
 use super::constant::Constant;
 use super::context::{Computed, Context, NodeView, Outputs, Value, axes};
 use super::net::{Fill, Kind, Named, window};
-use super::{axes::Origin, mixture};
 
 /// Where windows lie: the parameters of a convolution or pool.
 #[derive(Debug, Clone)]
@@ -114,14 +114,19 @@ pub(super) fn layer(shape: Vec<usize>, weight: Rc<Vec<f32>>, bias: Option<Rc<Vec
     [("weight", shape, weight)].into_iter().chain(bias).collect()
 }
 
+/// The number of groups of a convolution.
+pub(super) fn groups(node: &NodeView) -> Result<usize, String> {
+    let groups = node.int("group").unwrap_or(1);
+    usize::try_from(groups).ok().filter(|g| *g > 0).ok_or_else(|| format!("has {groups} groups"))
+}
+
+/// A convolution with a constant weight.
 pub(super) fn conv(cx: &mut Context, node: &NodeView) -> Outputs {
     let x = node.computed(0)?.clone();
-    let groups = node.int("group").unwrap_or(1);
-    let groups = usize::try_from(groups).ok().filter(|g| *g > 0).ok_or_else(|| format!("has {groups} groups"))?;
+    let groups = groups(node)?;
     let weight = match node.input(1)? {
         Value::Constant(weight) => weight.clone(),
-        Value::Computed(weight) => return mixture::conv(cx, node, &x, &weight.clone(), groups),
-        Value::Product(_) | Value::Unknown => return Err(super::context::PRODUCT.into()),
+        Value::Computed(_) | Value::Product(_) | Value::Unknown => return Err(super::context::PRODUCT.into()),
     };
     let kernel = kernel(node, &weight.dims)?;
     let windows = Windows::read(node, kernel, sides(cx, &x)?)?;
