@@ -18,17 +18,7 @@ const MODEL: &str = "m.safetensors";
 /// NaN.
 fn model(orientation: Orientation) -> Model {
     let mut b = Builder::new([1, 8, 8]).unwrap();
-    let conv = |out_channels| {
-        Op::Conv(Conv2d {
-            out_channels,
-            kernel: [1, 1],
-            stride: [1, 1],
-            padding: [0, 0],
-            dilation: [1, 1],
-            groups: 1,
-            bias: false,
-        })
-    };
+    let conv = |out_channels| Op::Conv(Conv2d::new(out_channels, [1, 1]));
     let mut x = b.input();
     let relu = Op::Activation(Activation::Relu);
     for (name, op) in [("huge", conv(1)), ("relu", relu), ("infinite", conv(2)), ("joints", conv(17))] {
