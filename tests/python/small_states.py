@@ -113,12 +113,13 @@ def write(folder):
     put("rn4_model.pth", legacy(dict(checkpoint, model=prefixed("_orig_mod.", states))), arch, "rn4")
     put("rn4_state_dict_ema.pth.tar", legacy(dict(checkpoint, state_dict=wrong, state_dict_ema=states)), arch, "rn4")
     put("rn4_model_ema.pth", legacy(dict(checkpoint, model=wrong, model_ema=prefixed("_orig_mod.module.", states))), arch, "rn4")
+    # Before the loop, which loads rounded values into the tensors of `states`.
+    double = {key: value.double() if value.is_floating_point() else value for key, value in states.items()}
     for name, kind in [("f16", torch.float16), ("bf16", torch.bfloat16)]:
         rounded = {key: value.to(kind) if value.is_floating_point() else value for key, value in states.items()}
         model.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in rounded.items()})
         answer(f"rn4_{name}", model)
         put(f"rn4_{name}.safetensors", lambda path: save_file(rounded, path), arch, f"rn4_{name}")
-    double = {key: value.double() if value.is_floating_point() else value for key, value in states.items()}
     put("rn4_bf16.pth", legacy(rounded), arch, "rn4_bf16")
     put("rn4_f64.pth", legacy(double), arch, "rn4")
 

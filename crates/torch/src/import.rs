@@ -75,6 +75,9 @@ pub fn import_at(dict: &StateDict, arch: Option<&str>, image_size: Option<[usize
         return ours(dict, &origin.arch, &graph);
     }
     let known = arch.map(find).transpose()?;
+    for (name, tensor) in &dict.tensors {
+        check_values(name, &tensor.data)?;
+    }
     let found = detect(dict, known.as_ref(), image_size)?;
     let base = graph_of(&found).ok_or_else(|| TorchError::Unrecognized("the network cannot be built".into()))?;
     let layout = Layout::new(found.family.name, &base);

@@ -128,11 +128,11 @@ impl Costs {
                 self.bytes += 8;
             }
             b't' | b'l' | 0x91 => {
-                let items = m.to_mark()?;
+                let items = m.above_mark()?;
                 self.wrap(m, items);
             }
             b'd' => {
-                let items = m.to_mark()?;
+                let items = m.above_mark()?;
                 let mut dict = Item { objects: 1, keys: Some(BTreeSet::new()), ..Item::default() };
                 self.bytes += OBJECT;
                 self.insert(&mut dict, items);
@@ -150,7 +150,7 @@ impl Costs {
                 m.top()?.take(item);
             }
             b'e' | 0x90 => {
-                let items = m.to_mark()?;
+                let items = m.above_mark()?;
                 let top = m.top()?;
                 items.into_iter().for_each(|item| top.take(item));
             }
@@ -162,13 +162,13 @@ impl Costs {
                 m.stack.push(top);
             }
             b'u' => {
-                let items = m.to_mark()?;
+                let items = m.above_mark()?;
                 let mut top = m.pop()?;
                 self.insert(&mut top, items);
                 m.stack.push(top);
             }
             b'0' => drop(m.pop()?),
-            b'1' => drop(m.to_mark()?),
+            b'1' => drop(m.above_mark()?),
             b'2' => {
                 let copy = m.top()?.copy();
                 self.charge(&copy);
@@ -362,7 +362,7 @@ impl Machine {
         self.stack.last_mut().ok_or_else(|| Refusal::Damaged("the pickle takes an object that is not there".into()))
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Item>, Refusal> {
+    fn above_mark(&mut self) -> Result<Vec<Item>, Refusal> {
         let mark = self.marks.pop().filter(|mark| *mark <= self.stack.len());
         let mark = mark.ok_or_else(|| Refusal::Damaged("the pickle ends a group that it did not begin".into()))?;
         Ok(self.stack.split_off(mark))

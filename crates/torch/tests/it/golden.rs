@@ -83,7 +83,9 @@ fn reports_say_what_was_unwrapped_stripped_and_converted() {
 fn every_container_holds_the_same_tensors() {
     let tensors = |name: &str| imported(name, [32, 32]).unwrap().weights;
     let expected = tensors("rn4.safetensors");
-    for name in ["rn4.pth", "rn4_legacy.pth", "rn4_module.pt", "rn4_transposed_legacy.pth", "rn4_checkpoint.pth"] {
+    for name in
+        ["rn4.pth", "rn4_legacy.pth", "rn4_module.pt", "rn4_transposed_legacy.pth", "rn4_checkpoint.pth", "rn4_f64.pth"]
+    {
         assert!(tensors(name) == expected, "{name}");
     }
 }
