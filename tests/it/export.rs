@@ -151,11 +151,16 @@ fn what_cannot_be_exported_is_one_clear_line() {
     shell.says("export absent.safetensors --onnx x.onnx", "absent.safetensors");
     shell.says("export dynamic.safetensors --onnx absent/x.onnx", "absent/x.onnx: cannot be written");
     assert!(!shell.path("x.onnx").exists());
-    for wrong in [
-        "export dynamic.safetensors",
-        "export dynamic.safetensors --onnx a --torch b",
-        "export dynamic.safetensors --torch a --form exact",
-    ] {
+    for flag in ["--form exact", "--batch 2", "--with-preprocessing", "--data digits"] {
+        let name = flag.split(' ').next().unwrap();
+        let expected = format!("{name}: means nothing for an export without --onnx");
+        shell.says(&format!("export dynamic.safetensors --torch a {flag}"), &expected);
+    }
+    shell.says(
+        "export dynamic.safetensors --onnx a --names timm",
+        "--names: means nothing for an export without --torch",
+    );
+    for wrong in ["export dynamic.safetensors", "export dynamic.safetensors --onnx a --torch b"] {
         assert_eq!(shell.run(wrong).status.code(), Some(2), "{wrong}");
     }
 }

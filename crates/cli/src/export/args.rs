@@ -42,20 +42,20 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub hub: Option<PathBuf>,
     /// ONNX: form of the dynamic convolutions [default: portable]
-    #[arg(long, value_enum, requires = "onnx")]
+    #[arg(long, value_enum)]
     pub form: Option<Form>,
     /// ONNX: number of samples per run, `free` or a number [default: free; 1 with --form exact]
-    #[arg(long, value_name = "free|N", value_parser = batch, requires = "onnx")]
+    #[arg(long, value_name = "free|N", value_parser = batch)]
     pub batch: Option<Batch>,
     /// ONNX: put scaling and normalization into the file; the input then is unsigned bytes [N, H, W, C]
-    #[arg(long, requires = "onnx")]
+    #[arg(long)]
     pub with_preprocessing: bool,
     /// ONNX, --form frozen: data set over which the attention is averaged and both networks are scored: a folder, or
     /// `digits`
-    #[arg(long, requires = "onnx", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     pub data: Option<String>,
     /// PyTorch: whose names the tensors get [default: torchvision]
-    #[arg(long, value_enum, requires = "torch")]
+    #[arg(long, value_enum)]
     pub names: Option<Names>,
     /// --data: number of broken images to skip before the command fails
     #[arg(long, default_value_t = 10)]

@@ -17,6 +17,19 @@ use crate::bank::refuse;
 pub use args::Args;
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    // clap's `requires` is void where the required flag conflicts with one that is there.
+    if args.onnx.is_none() {
+        let flags = [
+            ("--form", args.form.is_some()),
+            ("--batch", args.batch.is_some()),
+            ("--with-preprocessing", args.with_preprocessing),
+            ("--data", args.data.is_some()),
+        ];
+        refuse(&flags, "an export without --onnx")?;
+    }
+    if args.torch.is_none() {
+        refuse(&[("--names", args.names.is_some())], "an export without --torch")?;
+    }
     let frozen = args.form == Some(args::Form::Frozen);
     refuse(&[("--data", args.data.is_some() && !frozen)], "another form than --form frozen")?;
     let (file, folder) = (args.onnx.as_deref().or(args.torch.as_deref()), args.hub.as_deref());

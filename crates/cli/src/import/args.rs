@@ -36,7 +36,7 @@ pub struct Args {
     /// State dicts: name of the architecture (see `dyconv models`) [default: recognized by its tensors]
     #[arg(long, value_name = "NAME")]
     pub arch: Option<String>,
-    /// Height and width of the input in pixels, e.g. 224 or 128x96 [default: what the source says, else 224]
+    /// Height and width of the input in pixels, e.g. 224 or 128x96 [default: what the source says, else that of the arrays of --check, else 224]
     #[arg(long, value_name = "SIDE|HxW", value_parser = image_size)]
     pub image_size: Option<[usize; 2]>,
     /// Names of the classes, one per line, in the order of the outputs

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use dyconv_graph::{Graph, Weights};
 use dyconv_metrics::softmax;
 use dyconv_onnx::Ending;
@@ -63,6 +63,16 @@ pub fn check(
         sum = Some(sum.map_or(difference, |sum| sum.and(difference)));
     }
     Ok(sum.map(|difference| Check { expected, difference }))
+}
+
+/// Height and width of the inputs of `--check`: the size of the images, where nothing else says it.
+pub fn image_size(args: &Args) -> anyhow::Result<Option<[usize; 2]>> {
+    let Some([input, _]) = args.check.as_deref() else { return Ok(None) };
+    let (shape, _) = npy::read(input)?;
+    match shape[..] {
+        [_, _, height, width] => Ok(Some([height, width])),
+        _ => bail!("{}: has shape {shape:?}, expected [N, C, H, W]", input.display()),
+    }
 }
 
 fn compare(pair: &Pair, graph: &Graph, weights: &Weights, tau: f32, ending: Ending) -> anyhow::Result<Difference> {

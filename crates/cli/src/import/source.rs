@@ -12,7 +12,7 @@ use dyconv_task::{Preprocessing, Task};
 use dyconv_torch as torch;
 
 use super::args::Args;
-use super::check::Onnx;
+use super::check::{self, Onnx};
 use super::metadata;
 use super::preprocessing::usual;
 use super::report::Findings;
@@ -61,7 +61,10 @@ pub fn read(args: &Args) -> anyhow::Result<Found> {
 fn read_torch(args: &Args) -> anyhow::Result<Found> {
     let torch::Source { dict, preprocessing, classes, architecture } = torch::open(&args.source)?;
     let named = args.arch.as_deref().or(architecture.as_deref());
-    let size = args.image_size.or(preprocessing.as_ref().map(|p| p.image_size));
+    let size = match args.image_size.or(preprocessing.as_ref().map(|p| p.image_size)) {
+        Some(size) => Some(size),
+        None => check::image_size(args)?,
+    };
     let imported = torch::import_at(&dict, named, size).map_err(|error| {
         if let torch::TorchError::Mismatch(report) = &error {
             // The error counts what does not fit; the table lists it.
