@@ -44,7 +44,7 @@ NETWORKS = [
     of_timm("mobilenetv3_large_100", "mobilenet_v3_large"),
     of_timm("resnet18", "resnet18"),
     of_timm("efficientnet_lite0", "efficientnet_lite0"),
-    of_timm("tf_efficientnet_lite0", "efficientnet_lite0"),
+    of_timm("tf_efficientnet_lite0", "tf_efficientnet_lite0"),
     of_timm("efficientnet_b0"),
     of_timm("tf_efficientnet_cc_b0_4e", batch=1, free_batch=False, dynamic=True, extra_batches=[4]),
     of_timm("regnetx_004"),

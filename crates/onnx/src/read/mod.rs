@@ -1,13 +1,13 @@
 //! Reads ONNX.
 //!
-//! A file is walked twice: once over its bytes, to bound the memory of decoding it ([`wire`]), and once over its nodes in
-//! their order ([`evaluate`]). Each value is a constant, or computed from the input. Constants are computed where they
-//! are met, which takes care of shape arithmetic. A computed value is a node of the network under construction ([`net`])
-//! with its axes in some arrangement ([`axes`]), so reshapes and transpositions cost nothing until an operator needs its
-//! input in order. A free batch is read with [`FREE_BATCH`] samples, so that no axis can be mistaken for it.
+//! A file is walked twice: once over its bytes, to bound the memory of decoding it (`wire`), and once over its nodes in
+//! their order (`evaluate`). Each value is a constant, or computed from the input. Constants are computed where they
+//! are met, which takes care of shape arithmetic. A computed value is a node of the network under construction (`net`)
+//! with its axes in some arrangement (`axes`), so reshapes and transpositions cost nothing until an operator needs its
+//! input in order. A free batch is read with `FREE_BATCH` samples, so that no axis can be mistaken for it.
 //!
-//! Sums of products become linear layers, and those that mix kernels become dynamic layers ([`mixture`]). At the end,
-//! [`settle`] merges affine maps and borders into the layers beside them, and [`emit`] makes the graph.
+//! Sums of products become linear layers, and those that mix kernels become dynamic layers (`mixture`). At the end,
+//! `settle` merges affine maps and borders into the layers beside them, and `emit` makes the graph.
 
 mod arithmetic;
 mod axes;
