@@ -109,7 +109,7 @@ pub fn dynamic(dims: [usize; 3]) -> Result<Graph, dyconv::graph::GraphError> {
     let y = b.push("add", Op::Add, &[y, z])?;
     let pi = b.router("wide.router", y, &Router::default())?;
     let y = b.push("wide", Op::MixConv(MixConv { kernels: 4, conv: conv(33, 1, 1) }), &[y, pi])?;
-    let y = b.push("up", Op::Upsample { scale: 2 }, &[y])?;
+    let y = b.push("up", Op::Upsample { scale: 2, mode: dyconv_graph::UpsampleMode::Bilinear }, &[y])?;
     let y = b.push("pool", Op::GlobalAvgPool, &[y])?;
     let y = b.push("classifier", Op::Linear(Linear { out_features: 10, bias: true }), &[y])?;
     b.finish(y)
