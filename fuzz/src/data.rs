@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use dyconv::data::{
-    Dataset, DecodeOptions, DetectedBoxes, HeatMaps, Image, Keypoint, OpenOptions, People, PersonCrop, Split, Transform,
-    decode, draw_skeleton,
+    Dataset, DecodeOptions, DetectedBoxes, HeatMaps, Image, Keypoint, OpenOptions, People, PersonCrop, Split,
+    Transform, decode, draw_skeleton,
 };
 use dyconv::metrics::{Detection, Pose, keypoint_scores, oks_nms};
 use dyconv::task::{CropMode, Interpolation, Preprocessing};
