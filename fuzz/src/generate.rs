@@ -2,22 +2,13 @@
 
 use arbitrary::{Result, Unstructured};
 use dyconv::graph::{
-    Activation, AvgPool2d, Builder, Conv2d, ConvTranspose2d, Gate, Graph, GraphError, Linear, MixConv, MixLinear,
-    NodeId, Op, Pool2d, Router, Shape, UpsampleMode,
+    AvgPool2d, Builder, Conv2d, ConvTranspose2d, Gate, Graph, GraphError, Linear, MixConv, MixLinear, NodeId, Op,
+    Pool2d, Router, Shape, UpsampleMode, samples,
 };
 
 /// Sizes on both sides of sixteen lanes.
 const CHANNELS: [usize; 17] = [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 24, 31, 32, 33, 40, 64, 65];
 const SIDES: [usize; 13] = [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 16, 19, 24];
-const ACTIVATIONS: [Activation; 7] = [
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::HardSwish,
-    Activation::HardSigmoid,
-    Activation::Sigmoid,
-    Activation::Silu,
-    Activation::Gelu,
-];
 
 /// A network of up to twelve nodes and what joins their ends; none where the bytes fit no network.
 pub fn graph(u: &mut Unstructured) -> Result<Option<Graph>> {
@@ -84,7 +75,7 @@ fn map(
         }
         4 => Op::ConvTranspose(transpose(u, channels)?),
         5 => Op::BatchNorm { eps: 1e-3 },
-        6 | 7 => Op::Activation(*u.choose(&ACTIVATIONS)?),
+        6 | 7 => Op::Activation(*u.choose(&samples::activations())?),
         8 => return Ok(b.push(name, Op::Add, &[x, alike(u, b, x, live)?]).ok()),
         9 => {
             let pool = b.push(&format!("{name}.pool"), Op::GlobalAvgPool, &[x]).expect("a map has a mean");
@@ -131,7 +122,7 @@ fn vector(u: &mut Unstructured, b: &mut Builder, name: &str, x: NodeId, live: &[
             return Ok(b.push(name, Op::MixLinear(MixLinear { kernels, linear }), &[x, pi]).ok());
         }
         2 => Op::Softmax,
-        3 => Op::Activation(*u.choose(&ACTIVATIONS)?),
+        3 => Op::Activation(*u.choose(&samples::activations())?),
         4 => Op::LeakyRelu { slope: -0.5 },
         5 => return Ok(b.push(name, Op::Mul, &[x, alike(u, b, x, live)?]).ok()),
         6 => return concat(u, b, name, x, live),

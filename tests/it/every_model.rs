@@ -4,7 +4,7 @@
 
 use burn::tensor::{Device, Tensor as BurnTensor, TensorData};
 use dyconv::engine::{Plan, Session};
-use dyconv::graph::{Graph, Init, RouterInit, Weights, init};
+use dyconv::graph::samples::{noise, weights};
 use dyconv::models::{ALL, Options, build, pose_names};
 use dyconv::nn::Network;
 
@@ -14,35 +14,6 @@ const AGREE: f32 = 1e-4;
 const TAU: f32 = 4.0;
 const SIDE: usize = 64;
 const BATCH: usize = 3;
-
-/// A small generator of reproducible numbers in -1..1.
-fn noise(seed: u32, n: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state as f32 / u32::MAX as f32 * 2.0 - 1.0
-    };
-    (0..n).map(|_| next()).collect()
-}
-
-/// First weights with attention that depends on the input and statistics that are not those of a fresh batch norm.
-fn weights(graph: &Graph) -> Weights {
-    let mut weights = init(graph, Init { seed: 3, router: RouterInit::Large });
-    for (i, (name, tensor)) in weights.0.iter_mut().enumerate() {
-        let draw = noise(i as u32, tensor.data.len());
-        for (value, r) in tensor.data.iter_mut().zip(draw) {
-            match name.rsplit('.').next() {
-                Some("running_mean") => *value = 0.2 * r,
-                Some("running_var") => *value = 1.0 + 0.4 * r,
-                Some("bias") => *value += 0.1 * r,
-                _ => {}
-            }
-        }
-    }
-    weights
-}
 
 fn check(name: &str) {
     let options = Options { classes: 10, image_size: [SIDE, SIDE], ..Options::default() };

@@ -1,18 +1,20 @@
-//! One small network per op, activation and gate, for tests that must cover all of them.
+//! One small network per op, activation and gate, for tests that must cover all of them, and weights for any network.
 //!
 //! A macro generates the list of samples together with an exhaustive match, so an op without a sample does not compile.
 
 use crate::builder::Builder;
 use crate::error::GraphError;
 use crate::graph::{Graph, NodeId};
+use crate::init::{Init, RouterInit, init};
 use crate::op::{Activation, AvgPool2d, Conv2d, ConvTranspose2d, Linear, MixConv, MixLinear, Op, Pool2d, UpsampleMode};
 use crate::router::{Gate, Router};
+use crate::weights::Weights;
 
 /// Defines a function that lists the samples from `pattern => sample` pairs, whose patterns must cover the type.
 macro_rules! samples {
     ($(#[$doc:meta])* $name:ident: $type:ty { $($pattern:pat => $sample:expr,)+ }) => {
         $(#[$doc])*
-        fn $name() -> Vec<$type> {
+        pub fn $name() -> Vec<$type> {
             let covered = |value: &$type| match value {
                 $($pattern => {})+
             };
@@ -24,7 +26,7 @@ macro_rules! samples {
 }
 
 samples! {
-    /// For maps `[4, 6, 5]` or vectors `[4]`; mixtures have three kernels.
+    /// Every op, for maps `[4, 6, 5]` or vectors `[4]`; mixtures have three kernels.
     ops: Op {
         Op::Input => Op::Input,
         Op::Conv(_) => Op::Conv(conv()),
@@ -56,6 +58,7 @@ samples! {
 }
 
 samples! {
+    /// Every activation.
     activations: Activation {
         Activation::Relu => Activation::Relu,
         Activation::Relu6 => Activation::Relu6,
@@ -68,6 +71,7 @@ samples! {
 }
 
 samples! {
+    /// Every gate.
     gates: Gate {
         Gate::Softmax => Gate::Softmax,
         Gate::Sigmoid => Gate::Sigmoid,
@@ -137,6 +141,35 @@ pub fn networks() -> Vec<(String, Graph)> {
     all
 }
 
+/// Reproducible numbers in −1..1.
+pub fn noise(seed: u32, n: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as f32 / u32::MAX as f32 * 2.0 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+/// First weights with attention that depends on the input, and statistics that are not those of a fresh batch norm.
+pub fn weights(graph: &Graph) -> Weights {
+    let mut weights = init(graph, Init { seed: 3, router: RouterInit::Large });
+    for (i, (name, tensor)) in weights.0.iter_mut().enumerate() {
+        let draw = noise(i as u32, tensor.data.len());
+        for (value, r) in tensor.data.iter_mut().zip(draw) {
+            match name.rsplit('.').next() {
+                Some("running_mean") => *value = 0.2 * r,
+                Some("running_var") => *value = 1.0 + 0.4 * r,
+                Some("bias") => *value += 0.1 * r,
+                _ => {}
+            }
+        }
+    }
+    weights
+}
+
 /// Settings that change how an op is computed, beyond those of `ops`.
 fn settings() -> Vec<(&'static str, Op)> {
     let one_sided = || Conv2d { padding: [0, 1], end_padding: Some([1, 0]), stride: [2, 2], ..conv() };
@@ -188,7 +221,6 @@ mod tests {
 
     use super::*;
     use crate::cost::cost;
-    use crate::init::{Init, init};
 
     /// Shape rule, JSON, cost and initial weights of every op, activation and gate.
     #[test]

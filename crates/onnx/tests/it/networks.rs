@@ -2,46 +2,18 @@
 
 use std::collections::BTreeMap;
 
+pub use dyconv_graph::samples::{noise, weights};
 use dyconv_graph::{
-    Activation, Builder, Conv2d, ConvTranspose2d, Gate, Graph, Init, Linear, MixConv, MixLinear, NodeId, Op, Router,
-    RouterInit, Weights, init, samples,
+    Activation, Builder, Conv2d, ConvTranspose2d, Gate, Graph, Linear, MixConv, MixLinear, NodeId, Op, Router, Weights,
+    samples,
 };
 
 /// A temperature that lets attention differ between samples without making it one-hot.
 pub const TAU: f32 = 4.0;
 
-/// Reproducible numbers in -1..1.
-pub fn noise(seed: u32, n: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state as f32 / u32::MAX as f32 * 2.0 - 1.0
-    };
-    (0..n).map(|_| next()).collect()
-}
-
-/// First weights with attention that depends on the input, and statistics that are not those of a fresh batch norm.
-pub fn weights(graph: &Graph) -> Weights {
-    let mut weights = init(graph, Init { seed: 3, router: RouterInit::Large });
-    for (i, (name, tensor)) in weights.0.iter_mut().enumerate() {
-        let draw = noise(i as u32, tensor.data.len());
-        for (value, r) in tensor.data.iter_mut().zip(draw) {
-            match name.rsplit('.').next() {
-                Some("running_mean") => *value = 0.2 * r,
-                Some("running_var") => *value = 1.0 + 0.4 * r,
-                Some("bias") => *value += 0.1 * r,
-                _ => {}
-            }
-        }
-    }
-    weights
-}
-
 /// Attention for every dynamic layer, whose sum is not one.
 pub fn attention(graph: &Graph) -> BTreeMap<String, Vec<f32>> {
-    let layers = graph.nodes().iter().filter_map(|node| Some((node.name.clone(), node.mixture()?.kernels)));
+    let layers = graph.mixtures().map(|(node, mix)| (node.name.clone(), mix.kernels));
     layers
         .enumerate()
         .map(|(i, (name, k))| (name, noise(i as u32, k).iter().map(|r| 0.4 + 0.3 * r).collect()))
