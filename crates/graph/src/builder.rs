@@ -85,6 +85,21 @@ impl Builder {
     }
 }
 
+impl Graph {
+    /// The same nodes for inputs of shape `[C, H, W]`, each with the op that `change` makes of its own.
+    ///
+    /// # Errors
+    /// If an op does not fit its new input.
+    pub fn rebuilt(&self, input: [usize; 3], change: impl Fn(NodeId, &Op) -> Op) -> Result<Self, GraphError> {
+        let mut b = Builder::new(input)?;
+        for id in self.ids().skip(1) {
+            let node = self.node(id);
+            b.push(&node.name, change(id, &node.op), &node.inputs)?;
+        }
+        b.finish(self.output)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,6 +234,21 @@ mod tests {
         });
         let (nodes, error) = error.unwrap();
         assert!(nodes == 28 && error.contains("node `n28`: with it the network takes 71743"), "{nodes} {error}");
+    }
+
+    #[test]
+    fn a_graph_is_rebuilt_for_other_inputs() {
+        let mut b = Builder::new([3, 8, 8]).unwrap();
+        let x = b.input();
+        let y = b.push("conv", Op::Conv(Conv2d::new(4, [5, 5])), &[x]).unwrap();
+        let y = b.push("relu", Op::Activation(Activation::Relu), &[y]).unwrap();
+        let graph = b.finish(y).unwrap();
+        assert_eq!(graph.rebuilt([3, 8, 8], |_, op| op.clone()).unwrap(), graph);
+        let wide = |id, op: &Op| if id == graph.find("conv") { Op::Conv(Conv2d::new(6, [5, 5])) } else { op.clone() };
+        let other = graph.rebuilt([1, 9, 7], |id, op| wide(Some(id), op)).unwrap();
+        assert_eq!((other.output_shape(), other.output()), (Shape::Map([6, 5, 3]), graph.output()));
+        let error = graph.rebuilt([3, 4, 8], |_, op| op.clone()).unwrap_err().to_string();
+        assert!(error.starts_with("node `conv`: a window reaching over 5 pixels does not fit"), "{error}");
     }
 
     #[test]

@@ -189,9 +189,14 @@ impl Graph {
         readers
     }
 
+    /// The dynamic layers with what they mix, in execution order.
+    pub fn mixtures(&self) -> impl Iterator<Item = (&Node, Mixture)> {
+        self.nodes.iter().filter_map(|node| Some((node, node.mixture()?)))
+    }
+
     /// Number of dynamic layers.
     pub fn dynamic_layers(&self) -> usize {
-        self.nodes.iter().filter(|node| node.mixture().is_some()).count()
+        self.mixtures().count()
     }
 
     /// Checks what cannot be checked for a single node: every node but the output has a reader.

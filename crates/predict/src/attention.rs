@@ -22,11 +22,8 @@ pub(crate) struct Attention {
 
 impl Attention {
     pub(crate) fn of(graph: &Graph) -> Self {
-        let layers = graph.nodes().iter().filter_map(|node| {
-            let attention = node.mixture()?.attention;
-            Some((node.name.clone(), graph.node(attention).name.clone()))
-        });
-        Self { layers: layers.collect() }
+        let names = graph.mixtures().map(|(node, mix)| (node.name.clone(), graph.node(mix.attention).name.clone()));
+        Self { layers: names.collect() }
     }
 
     /// Starts collecting the coefficients of one run.

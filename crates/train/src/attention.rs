@@ -62,15 +62,12 @@ struct Sums {
 
 impl AttentionMeter {
     pub fn new(graph: &Graph) -> Self {
-        let layers = graph.nodes().iter().filter_map(|node| {
-            let mixture = node.mixture()?;
-            Some(Sums {
-                layer: node.name.clone(),
-                router: graph.node(mixture.attention).name.clone(),
-                entropy: 0.0,
-                largest: 0.0,
-                kernels: vec![[0.0; 4]; mixture.kernels],
-            })
+        let layers = graph.mixtures().map(|(node, mixture)| Sums {
+            layer: node.name.clone(),
+            router: graph.node(mixture.attention).name.clone(),
+            entropy: 0.0,
+            largest: 0.0,
+            kernels: vec![[0.0; 4]; mixture.kernels],
         });
         Self { images: 0, layers: layers.collect() }
     }

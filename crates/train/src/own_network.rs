@@ -5,7 +5,7 @@
 mod tests;
 
 use dyconv_file::Model;
-use dyconv_graph::{Builder, Graph, GraphError, NodeId, Op};
+use dyconv_graph::{Graph, GraphError, NodeId, Op};
 use dyconv_models::{ModelError, Options, build};
 
 use crate::recipe::{ModelRecipe, Recipe, RecipeError, SMALL_SIDE};
@@ -78,25 +78,17 @@ pub(crate) fn resized(graph: &Graph, sizes: Sizes) -> Result<Graph, ModelError> 
     let outputs = sizes.classes.or(sizes.joints);
     let last = last_layer(graph);
     let [height, width] = sizes.image;
-    let mut b = Builder::new([sizes.channels, height, width])?;
-    let mut new = vec![b.input()];
-    for id in graph.ids().skip(1) {
-        let node = graph.node(id);
-        let mut op = node.op.clone();
-        if let Some(outputs) = outputs.filter(|_| id == last) {
-            set_outputs(&mut op, outputs);
-        }
-        let inputs: Vec<NodeId> = node.inputs.iter().map(|input| new[input.index()]).collect();
-        new.push(b.push(&node.name, op, &inputs)?);
-    }
-    let output = new[graph.output().index()];
-    let found = b.shape(output).channels();
+    let new = graph.rebuilt([sizes.channels, height, width], |id, op| match outputs {
+        Some(outputs) if id == last => with_outputs(op, outputs),
+        _ => op.clone(),
+    })?;
+    let found = new.output_shape().channels();
     if let Some(expected) = outputs.filter(|expected| *expected != found) {
         let name = &graph.node(last).name;
         let message = format!("the network has {found} outputs, the data need {expected}: `{name}` is no last layer");
         return Err(GraphError::new(&graph.node(graph.output()).name, message).into());
     }
-    Ok(b.finish(output)?)
+    Ok(new)
 }
 
 /// The layer that computes the outputs: the last one with tensors, if only functions of single values follow it.
@@ -110,9 +102,10 @@ pub(crate) fn last_layer(graph: &Graph) -> NodeId {
     id
 }
 
-/// Changes the number of output channels of a layer that has one.
-fn set_outputs(op: &mut Op, outputs: usize) {
-    match op {
+/// A layer with another number of output channels; any other op as it is.
+fn with_outputs(op: &Op, outputs: usize) -> Op {
+    let mut op = op.clone();
+    match &mut op {
         Op::Conv(conv) if conv.groups == 1 => conv.out_channels = outputs,
         Op::MixConv(mix) if mix.conv.groups == 1 => mix.conv.out_channels = outputs,
         Op::ConvTranspose(conv) if conv.groups == 1 => conv.out_channels = outputs,
@@ -139,4 +132,5 @@ fn set_outputs(op: &mut Op, outputs: usize) {
         | Op::ChannelShuffle { .. }
         | Op::Dropout { .. } => {}
     }
+    op
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use dyconv_data::{Dataset, HeatMaps, Loader, LoaderOptions, Split, Transform};
 use dyconv_engine::{Plan, Session};
 use dyconv_file::Model;
-use dyconv_graph::{Graph, GraphJson, Linear, NodeJson, Op, Shape, Tensor, Weights};
+use dyconv_graph::{Graph, GraphJson, Linear, Mixture, NodeJson, Op, Shape, Tensor, Weights};
 use dyconv_predict::{
     EvaluationOptions, ModelOptions, PoseEvaluationOptions, Predictor, evaluate, evaluate_poses, match_classes,
 };
@@ -76,8 +76,9 @@ impl Images {
 
     /// The mean attention of every dynamic layer over the images.
     pub fn mean_attention(&self, model: &Model) -> anyhow::Result<MeanAttention> {
-        let layers = layers(&model.graph);
-        let mut sums: BTreeMap<&str, Vec<f64>> = layers.iter().map(|(_, source)| (source.as_str(), vec![])).collect();
+        // Layers may share the node that computes their attention.
+        let source = |mix: Mixture| model.graph.node(mix.attention).name.as_str();
+        let mut sums: BTreeMap<&str, Vec<f64>> = model.graph.mixtures().map(|(_, mix)| (source(mix), vec![])).collect();
         let plan = Plan::new(&model.graph, &model.weights, model.tau)?;
         let mut session = Session::try_with_threads(plan, threads(None))?;
         let transform = Transform::new(model.preprocessing.clone())?.with_max_pixels(self.max_pixels);
@@ -117,7 +118,7 @@ impl Images {
         skipped(batches.broken());
         ensure!(seen > 0, "no image could be read, so there is no attention to average");
         let mean = |sum: &Vec<f64>| sum.iter().map(|v| (v / seen as f64) as f32).collect::<Vec<_>>();
-        Ok(layers.iter().map(|(layer, source)| (layer.clone(), mean(&sums[source.as_str()]))).collect())
+        Ok(model.graph.mixtures().map(|(layer, mix)| (layer.name.clone(), mean(&sums[source(mix)]))).collect())
     }
 
     /// Scores both networks on the images.
@@ -152,15 +153,6 @@ impl std::fmt::Display for Images {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({} images)", self.what, thousands(self.count as u64))
     }
-}
-
-/// Every dynamic layer, with the node that computes its attention.
-fn layers(graph: &Graph) -> Vec<(String, String)> {
-    let layer = |node: &dyconv_graph::Node| {
-        let source = node.mixture()?.attention;
-        Some((node.name.clone(), graph.node(source).name.clone()))
-    };
-    graph.nodes().iter().filter_map(layer).collect()
 }
 
 /// The dynamic network with constant attention: what its frozen form must compute. Each mixture reads a linear layer

@@ -61,12 +61,10 @@ pub struct DynamicLayer {
 
 /// The dynamic layers of a graph.
 pub(super) fn dynamic_layers(graph: &Graph) -> Vec<DynamicLayer> {
-    let layer = |node: &dyconv_graph::Node| {
-        node.mixture().map(|mixture| DynamicLayer {
-            name: node.name.clone(),
-            kernels: mixture.kernels,
-            convolution: matches!(node.op, Op::MixConv(_)),
-        })
-    };
-    graph.nodes().iter().filter_map(layer).collect()
+    let layers = graph.mixtures().map(|(node, mixture)| DynamicLayer {
+        name: node.name.clone(),
+        kernels: mixture.kernels,
+        convolution: matches!(node.op, Op::MixConv(_)),
+    });
+    layers.collect()
 }

@@ -71,19 +71,18 @@ pub(super) struct Router {
 
 /// The router of every dynamic layer, in execution order of the layers.
 pub(super) fn routers(graph: &Graph) -> Vec<Router> {
-    let routers = graph.nodes().iter().filter_map(|node| {
-        let mixture = node.mixture()?;
+    let routers = graph.mixtures().map(|(node, mixture)| {
         let size = match graph.node(node.inputs[0]).shape {
             Shape::Map([_, h, w]) => [h, w],
             Shape::Vector(_) => [1, 1],
         };
         let router = graph.node(mixture.attention);
-        Some(Router {
+        Router {
             name: router.name.clone(),
             kernels: mixture.kernels,
             size,
             sums_to_one: Gate::of(&router.op).is_some_and(Gate::sums_to_one),
-        })
+        }
     });
     routers.collect()
 }
