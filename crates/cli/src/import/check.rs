@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use dyconv_graph::{Graph, Weights};
 use dyconv_metrics::softmax;
 use dyconv_onnx::Ending;
@@ -35,21 +35,41 @@ pub struct Check {
 }
 
 /// Inputs and expected outputs, both with their shapes.
-struct Pair {
+pub struct Pair {
     input: (PathBuf, Vec<usize>, Vec<f32>),
     output: (PathBuf, Vec<usize>, Vec<f32>),
 }
 
-/// Runs the network on what there is to compare with; `None` if there is nothing.
+impl Pair {
+    /// The arrays of `--check`, if it is given.
+    pub fn given(args: &Args) -> anyhow::Result<Option<Self>> {
+        let Some([input, output]) = args.check.as_deref() else { return Ok(None) };
+        let read = |path: &Path| npy::read(path).map(|(shape, values)| (path.to_owned(), shape, values));
+        Ok(Some(Self { input: read(input)?, output: read(output)? }))
+    }
+
+    /// Height and width of the inputs, if they are images.
+    pub fn image_size(&self) -> Option<[usize; 2]> {
+        match self.input.1[..] {
+            [_, _, height, width] => Some([height, width]),
+            _ => None,
+        }
+    }
+}
+
+/// Runs the network on what there is to compare with, `given` or beside an ONNX file; `None` if there is nothing.
 pub fn check(
-    args: &Args,
+    given: Option<Pair>,
     onnx: Option<&Onnx>,
     graph: &Graph,
     weights: &Weights,
     tau: f32,
 ) -> anyhow::Result<Option<Check>> {
-    let (pairs, expected) = match (args.check.as_deref(), onnx) {
-        (Some([input, output]), _) => (vec![arrays(input, output)?], output.display().to_string()),
+    let (pairs, expected) = match (given, onnx) {
+        (Some(pair), _) => {
+            let expected = pair.output.0.display().to_string();
+            (vec![pair], expected)
+        }
         (_, Some(onnx)) => {
             let (sets, pairs) = test_data(&onnx.folder)?;
             (pairs, sets.join(", "))
@@ -63,16 +83,6 @@ pub fn check(
         sum = Some(sum.map_or(difference, |sum| sum.and(difference)));
     }
     Ok(sum.map(|difference| Check { expected, difference }))
-}
-
-/// Height and width of the inputs of `--check`: the size of the images, where nothing else says it.
-pub fn image_size(args: &Args) -> anyhow::Result<Option<[usize; 2]>> {
-    let Some([input, _]) = args.check.as_deref() else { return Ok(None) };
-    let (shape, _) = npy::read(input)?;
-    match shape[..] {
-        [_, _, height, width] => Ok(Some([height, width])),
-        _ => bail!("{}: has shape {shape:?}, expected [N, C, H, W]", input.display()),
-    }
 }
 
 fn compare(pair: &Pair, graph: &Graph, weights: &Weights, tau: f32, ending: Ending) -> anyhow::Result<Difference> {
@@ -110,11 +120,6 @@ fn ended(answers: &[f32], rows: usize, ending: Ending) -> Vec<f32> {
         Ending::Softmax => answers.chunks(each).flat_map(softmax).collect(),
         Ending::LogSoftmax => answers.chunks(each).flat_map(softmax).map(f32::ln).collect(),
     }
-}
-
-fn arrays(input: &Path, output: &Path) -> anyhow::Result<Pair> {
-    let read = |path: &Path| npy::read(path).map(|(shape, values)| (path.to_owned(), shape, values));
-    Ok(Pair { input: read(input)?, output: read(output)? })
 }
 
 /// The test data beside an ONNX file, as its tools write them: `test_data_set_0/input_0.pb` and `output_0.pb`, and further

@@ -14,6 +14,7 @@ use dyconv_graph::{Router, to_dynamic};
 use dyconv_models::dynamic_form;
 
 use crate::answers::{Difference, answers, random_inputs};
+use check::Pair;
 use report::{Dynamic, Report};
 use source::Found;
 
@@ -28,7 +29,8 @@ const SEED: u64 = 0;
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     ensure!(!args.out.exists(), "{} exists already; choose another file", args.out.display());
-    let found = source::read(args)?;
+    let given = Pair::given(args)?;
+    let found = source::read(args, given.as_ref())?;
     // New routers learn at a high temperature first, which fine-tuning lowers; until then τ changes nothing.
     let usual = if args.to_dynamic.is_some() { NEW_ROUTERS } else { 1.0 };
     let tau = args.tau.or(found.tau).unwrap_or(usual);
@@ -38,7 +40,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     findings.notes.extend(note);
     let (preprocessing, note) = preprocessing::preprocessing(preprocessing, graph.input_dims(), &args.set)?;
     findings.notes.extend(note);
-    let check = check::check(args, found.onnx.as_ref(), &graph, &weights, tau)?;
+    let check = check::check(given, found.onnx.as_ref(), &graph, &weights, tau)?;
     let (graph, weights, dynamic) = match args.to_dynamic {
         None => (graph, weights, None),
         Some(kernels) => {

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use dyconv_file::{Model, Provenance};
-use dyconv_graph::{Graph, GraphJson, Weights};
+use dyconv_graph::{Graph, Weights};
 use dyconv_onnx::ReadOptions;
 use dyconv_task::{Preprocessing, Task};
 use dyconv_torch as torch;
 
 use super::args::Args;
-use super::check::{self, Onnx};
+use super::check::{Onnx, Pair};
 use super::metadata;
 use super::preprocessing::usual;
 use super::report::Findings;
@@ -44,11 +44,11 @@ pub struct Found {
     pub onnx: Option<Onnx>,
 }
 
-/// Reads the source of an import.
-pub fn read(args: &Args) -> anyhow::Result<Found> {
+/// Reads the source of an import; where nothing else says the size of the images, it is that of the `given` ones.
+pub fn read(args: &Args, given: Option<&Pair>) -> anyhow::Result<Found> {
     let path = Path::new(&args.source);
     if args.source.starts_with(HUB) || !path.is_file() || !is_onnx(path)? {
-        return read_torch(args);
+        return read_torch(args, given);
     }
     let found = read_onnx(args, path)?;
     let [_, h, w] = found.graph.input_dims();
@@ -58,13 +58,11 @@ pub fn read(args: &Args) -> anyhow::Result<Found> {
     }
 }
 
-fn read_torch(args: &Args) -> anyhow::Result<Found> {
+fn read_torch(args: &Args, given: Option<&Pair>) -> anyhow::Result<Found> {
     let torch::Source { dict, preprocessing, classes, architecture } = torch::open(&args.source)?;
     let named = args.arch.as_deref().or(architecture.as_deref());
-    let size = match args.image_size.or(preprocessing.as_ref().map(|p| p.image_size)) {
-        Some(size) => Some(size),
-        None => check::image_size(args)?,
-    };
+    let size = args.image_size.or(preprocessing.as_ref().map(|p| p.image_size));
+    let size = size.or_else(|| given.and_then(Pair::image_size));
     let imported = torch::import_at(&dict, named, size).map_err(|error| {
         if let torch::TorchError::Mismatch(report) = &error {
             // The error counts what does not fit; the table lists it.
@@ -136,11 +134,10 @@ fn read_onnx(args: &Args, path: &Path) -> anyhow::Result<Found> {
 
 /// The network for inputs of another height and width. Weights do not depend on them, unless a map is flattened.
 fn resized(found: Found, [height, width]: [usize; 2]) -> anyhow::Result<Found> {
-    let mut json = GraphJson::from(&found.graph);
-    let [c, h, w] = json.input;
-    json.input = [c, height, width];
+    let [c, h, w] = found.graph.input_dims();
     let size = format!("{height} × {width} pixels");
-    let graph: Graph = json.try_into().map_err(|e| anyhow!("the network cannot take {size}: {e}"))?;
+    let graph = found.graph.rebuilt([c, height, width], |_, op| op.clone());
+    let graph = graph.map_err(|e| anyhow!("the network cannot take {size}: {e}"))?;
     let fits = found.weights.check(&graph);
     fits.map_err(|e| anyhow!("the network is made for {h} × {w} pixels, and cannot take {size}: {e}"))?;
     Ok(Found { graph, ..found })
