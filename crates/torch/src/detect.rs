@@ -7,8 +7,9 @@ use dyconv_models::{FAMILIES, Family, Options, build};
 
 use crate::adapt::BANKS;
 use crate::arch::{Known, our_name};
-use crate::dialects::{ALL, Dialect, Layout, Tensors, keras};
+use crate::dialects::{ALL, Dialect, Layout, Tensors};
 use crate::error::TorchError;
+use crate::named::Named;
 use crate::state_dict::StateDict;
 
 /// A network that a state dict may belong to.
@@ -28,15 +29,6 @@ const WIDTHS: [f64; 22] = [
 /// Share of a network's layers that must be present for the network to be recognized.
 const ENOUGH: f64 = 0.6;
 
-/// The tensors of a state dict as a dialect names them.
-pub(crate) fn names_in(dict: &StateDict, dialect: &Dialect) -> Vec<(String, String)> {
-    let name = |original: &String| match dialect.tensors {
-        Tensors::Torch => original.clone(),
-        Tensors::Keras => keras::canonical(original),
-    };
-    dict.tensors.keys().map(|original| (name(original), original.clone())).collect()
-}
-
 /// The network that fits best: all that are known, or those of one family.
 pub(crate) fn detect(
     dict: &StateDict,
@@ -44,10 +36,10 @@ pub(crate) fn detect(
     image_size: Option<[usize; 2]>,
 ) -> Result<Found, TorchError> {
     refuse(dict)?;
-    let mut best: Vec<(f64, f64, Found)> = Vec::new();
-    for dialect in ALL {
-        let modules: BTreeSet<String> =
-            names_in(dict, dialect).into_iter().filter_map(|(name, _)| module(&name)).collect();
+    let views = ALL.map(|dialect| Named::of(dict, dialect));
+    let mut best: Vec<(f64, f64, Found, &Named<'_>)> = Vec::new();
+    for (dialect, named) in ALL.into_iter().zip(&views) {
+        let modules: BTreeSet<String> = named.names().filter_map(module).collect();
         for family in FAMILIES {
             if known.is_some_and(|k| k.family.name != family.name) {
                 continue;
@@ -56,11 +48,11 @@ pub(crate) fn detect(
             let Some(layers) = layers(&found) else { continue };
             let hits = layers.iter().filter(|l| modules.contains(*l)).count() as f64;
             let score = hits / (layers.len() + modules.len()) as f64 * 2.0;
-            best.push((score, hits / layers.len().max(1) as f64, found));
+            best.push((score, hits / layers.len().max(1) as f64, found, named));
         }
     }
     let top = best.iter().fold(0.0f64, |top, (score, ..)| top.max(*score));
-    let (_, share, nearest) = best
+    let (_, share, nearest, _) = best
         .iter()
         .find(|(score, ..)| *score >= top)
         .ok_or_else(|| TorchError::Unrecognized("no architecture".into()))?;
@@ -76,9 +68,11 @@ pub(crate) fn detect(
             share * 100.0
         )));
     }
-    let candidates = best.into_iter().filter(|(score, ..)| *score >= top).map(|(.., found)| found);
-    let fitted = candidates.flat_map(|found| sizes(dict, &found, known, image_size));
-    let fitted = fitted.filter_map(|found| Some((misfits(dict, &found)?, found)));
+    let candidates = best.into_iter().filter(|(score, ..)| *score >= top);
+    let fitted = candidates.flat_map(|(.., found, named)| {
+        let sizes = sizes(named, &found, known, image_size).into_iter();
+        sizes.filter_map(|found| Some((misfits(named, &found)?, found)))
+    });
     let (_, found) = fitted
         .min_by_key(|(misfits, _)| *misfits)
         .ok_or_else(|| TorchError::Unrecognized("no network can be built for these tensors and image size".into()))?;
@@ -126,13 +120,11 @@ pub(crate) fn graph_of(found: &Found) -> Option<Graph> {
 }
 
 /// The network at every width and with every stem that the shapes may mean.
-fn sizes(dict: &StateDict, found: &Found, known: Option<&Known>, image_size: Option<[usize; 2]>) -> Vec<Found> {
+fn sizes(named: &Named<'_>, found: &Found, known: Option<&Known>, image_size: Option<[usize; 2]>) -> Vec<Found> {
     let stem = graph_of(found).and_then(|graph| {
         let layout = Layout::new(found.family.name, &graph);
         let name = found.dialect.foreign(&layout, graph.node(graph.find("stem")?), "weight", BANKS[0])?.name;
-        let original = names_in(dict, found.dialect).into_iter().find(|(n, _)| *n == name)?.1;
-        let shape = &dict.tensors.get(&original)?.shape;
-        match (found.dialect.tensors, shape.as_slice()) {
+        match (found.dialect.tensors, named.shape(&name)?) {
             (Tensors::Torch, &[out, channels, kernel, _]) | (Tensors::Keras, &[kernel, _, channels, out]) => {
                 Some((out, channels, kernel))
             }
@@ -155,20 +147,18 @@ fn sizes(dict: &StateDict, found: &Found, known: Option<&Known>, image_size: Opt
 }
 
 /// Number of convolutions of another shape; `None` if there is no such network.
-fn misfits(dict: &StateDict, found: &Found) -> Option<usize> {
+fn misfits(named: &Named<'_>, found: &Found) -> Option<usize> {
     let graph = graph_of(found)?;
     let layout = Layout::new(found.family.name, &graph);
-    let names: std::collections::BTreeMap<String, String> = names_in(dict, found.dialect).into_iter().collect();
     let fits = |p: &dyconv_graph::Parameter| {
         let node = graph.node(p.node);
         BANKS.iter().any(|bank| {
             let parameter = p.name.rsplit_once('.').map_or("", |(_, parameter)| parameter);
             let Some(plain) = found.dialect.foreign(&layout, node, parameter, bank) else { return false };
             let module = plain.name.rsplit_once('.').map_or("", |(module, _)| module);
-            let shape = |name: &str| names.get(name).and_then(|o| dict.tensors.get(o)).map(|t| t.shape.as_slice());
             let expected = plain.form.shape(&p.shape);
-            shape(&plain.name) == Some(&expected)
-                || shape(&bank.tensor(module, parameter).name).is_some_and(|s| match s {
+            named.shape(&plain.name) == Some(&expected)
+                || named.shape(&bank.tensor(module, parameter).name).is_some_and(|s| match s {
                     [_, kernel @ ..] if kernel.len() == 4 => *kernel == *expected,
                     [_, flat] if bank.flat => *flat == expected.iter().product::<usize>(),
                     _ => false,

@@ -1,6 +1,6 @@
 //! A state dict becomes a graph with its weights.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use dyconv_graph::words::suggest;
 use dyconv_graph::{Graph, GraphJson, Tensor, Weights, WeightsError, check_values};
@@ -8,9 +8,10 @@ use dyconv_models::ModelName;
 
 use crate::adapt::{BANKS, adapt};
 use crate::arch::{find, our_name, timm_name};
-use crate::detect::{Found, detect, graph_of, names_in};
+use crate::detect::{Found, detect, graph_of};
 use crate::dialects::{Bank, Dialect, Foreign, Form, Layout, timm, torchvision};
 use crate::error::TorchError;
+use crate::named::Named;
 use crate::report::{Mismatch, Missing, Report, Unused};
 use crate::state_dict::{Origin, StateDict};
 
@@ -81,11 +82,9 @@ pub fn import_at(dict: &StateDict, arch: Option<&str>, image_size: Option<[usize
     let found = detect(dict, known.as_ref(), image_size)?;
     let base = graph_of(&found).ok_or_else(|| TorchError::Unrecognized("the network cannot be built".into()))?;
     let layout = Layout::new(found.family.name, &base);
-    let names: BTreeMap<String, String> = names_in(dict, found.dialect).into_iter().collect();
-    let tensor = |name: &str| names.get(name).and_then(|original| dict.tensors.get(original));
-    let shape = |name: &str| tensor(name).map(|t| t.shape.as_slice());
+    let named = Named::of(dict, found.dialect);
     let numerics = known.and_then(|k| k.numerics).unwrap_or((found.dialect.numerics)(found.family.name));
-    let (graph, bank) = adapt(&base, &layout, found.dialect, numerics, &shape)?;
+    let (graph, bank) = adapt(&base, &layout, found.dialect, numerics, &|name| named.shape(name))?;
     let mut imported = fill(dict, graph, found.family.name, found.dialect, bank.unwrap_or(BANKS[0]))?;
     imported.report.notes.extend(notes(&found, bank, numerics.eps));
     if known.is_none() && found.dialect.name == timm::TIMM.name && !layout.is_resnet() {
@@ -145,14 +144,13 @@ fn fill(
     dialect: &'static Dialect,
     bank: &Bank,
 ) -> Result<Imported, TorchError> {
-    let names: BTreeMap<String, String> = names_in(dict, dialect).into_iter().collect();
-    let tensor = |name: &str| names.get(name).and_then(|original| dict.tensors.get(original));
+    let named = Named::of(dict, dialect);
     let layout = Layout::new(family, &graph);
     let mut report = Report { notes: dict.notes.clone(), ..Report::default() };
-    let matched = convert(&graph, &layout, dialect, bank, &tensor, &mut report)?;
-    let used: BTreeSet<&String> = matched.used.iter().filter_map(|name| names.get(name)).collect();
+    let matched = convert(&graph, &layout, dialect, bank, &named, &mut report)?;
+    let used: BTreeSet<&str> = matched.used.iter().filter_map(|name| named.original(name)).collect();
     for (name, tensor) in &dict.tensors {
-        if !used.contains(name) {
+        if !used.contains(name.as_str()) {
             report.unused.push(Unused { name: name.clone(), shape: tensor.shape.clone() });
         }
     }
@@ -165,12 +163,12 @@ struct Matched {
     used: BTreeSet<String>,
 }
 
-fn convert<'a>(
+fn convert(
     graph: &Graph,
     layout: &Layout<'_>,
     dialect: &Dialect,
     bank: &Bank,
-    tensor: &dyn Fn(&str) -> Option<&'a Tensor>,
+    named: &Named<'_>,
     report: &mut Report,
 ) -> Result<Matched, WeightsError> {
     let mut matched = Matched { weights: Weights::default(), used: BTreeSet::new() };
@@ -188,7 +186,7 @@ fn convert<'a>(
             continue;
         };
         let expected = form.shape(&parameter.shape);
-        let Some(found) = tensor(&name) else {
+        let Some(found) = named.tensor(&name) else {
             report.missing.push(Missing { name, tensor: parameter.name, expected, nearest: None });
             continue;
         };
@@ -221,10 +219,7 @@ fn squeezable(form: Form) -> bool {
 
 fn squeezed(shape: &[usize]) -> &[usize] {
     match shape {
-        [o, i, 1, 1] => {
-            let _ = (o, i);
-            &shape[..2]
-        }
+        [_, _, 1, 1] => &shape[..2],
         _ => shape,
     }
 }

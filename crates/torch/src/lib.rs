@@ -13,6 +13,7 @@ mod error;
 mod export;
 mod hub;
 mod import;
+mod named;
 mod read;
 mod report;
 mod state_dict;
