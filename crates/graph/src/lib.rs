@@ -44,7 +44,9 @@ pub use error::GraphError;
 pub use graph::{Graph, Mixture, Node, NodeId, Parameter};
 pub use init::{Init, RouterInit, init};
 pub use json::{GraphJson, NodeJson};
-pub use op::{Activation, AvgPool2d, Conv2d, ConvTranspose2d, Linear, MixConv, MixLinear, Op, Pool2d, UpsampleMode};
+pub use op::{
+    Activation, AvgPool2d, Conv2d, ConvTranspose2d, Linear, MixConv, MixLinear, Op, Pool2d, UpsampleMode, same_padding,
+};
 pub use router::{Gate, Router, RouterStep};
 pub use shape::Shape;
 pub use weights::{Tensor, TensorSource, Weights, WeightsError, check_shapes, check_values};

@@ -74,6 +74,17 @@ impl Conv2d {
     }
 }
 
+/// TensorFlow's "same" padding of an axis of `size` pixels, for windows that reach over `reach` pixels: as many outputs
+/// as pixels divided by the stride, rounded up. At the beginning and at the end, which gets what does not divide by two.
+///
+/// # Panics
+/// If the stride is zero.
+pub fn same_padding(size: usize, reach: usize, stride: usize) -> [usize; 2] {
+    let outputs = size.div_ceil(stride);
+    let total = (outputs.saturating_sub(1) * stride + reach).saturating_sub(size);
+    [total / 2, total - total / 2]
+}
+
 /// A 2-D transposed convolution over a map `[C_in, H, W]`, with the semantics of `torch.nn.ConvTranspose2d`: every
 /// input pixel is multiplied by the kernel, and the products are added to the outputs from which the convolution with
 /// the same parameters would read.

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use dyconv_graph::{Activation, Builder, Conv2d, Graph, GraphError, Linear, MixConv, Node, NodeId, Op, Shape};
+use dyconv_graph::{
+    Activation, Builder, Conv2d, Graph, GraphError, Linear, MixConv, Node, NodeId, Op, Shape, same_padding,
+};
 
 use crate::dialects::{Bank, Base, Dialect, Layout, Numerics, Tensors, condconv, dyconv, kaijieshi7, tardelean};
 
@@ -65,20 +67,15 @@ pub(crate) fn adapt(
     Ok((builder.finish(ids[graph.output().index()])?, found))
 }
 
-/// The convolution with TensorFlow's padding: as many outputs as inputs divided by the stride, rounded up; what does not
-/// divide by two goes to the end.
+/// The convolution with TensorFlow's padding, if `same`.
 fn padded(conv: &Conv2d, input: Shape, same: bool) -> Conv2d {
     let Shape::Map([_, height, width]) = input else { return conv.clone() };
     if !same {
         return conv.clone();
     }
-    let total = [height, width].into_iter().enumerate().map(|(axis, size)| {
-        let reach = (size.div_ceil(conv.stride[axis]) - 1) * conv.stride[axis] + conv.kernel[axis];
-        reach.saturating_sub(size)
-    });
-    let total: Vec<usize> = total.collect();
-    let padding = [total[0] / 2, total[1] / 2];
-    Conv2d { padding, end_padding: Some([total[0] - padding[0], total[1] - padding[1]]), ..conv.clone() }
+    let axis = |axis: usize, size| same_padding(size, conv.kernel[axis], conv.stride[axis]);
+    let [[top, bottom], [left, right]] = [axis(0, height), axis(1, width)];
+    Conv2d { padding: [top, left], end_padding: Some([bottom, right]), ..conv.clone() }
 }
 
 /// The bank of a layer that is dynamic in the state dict, and its K.

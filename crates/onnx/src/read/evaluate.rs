@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::constant::Constant;
 use super::context::{Computed, Context, NodeView, Outputs, Value};
 use super::net::Origins;
-use super::{arithmetic, fold, layout, mixture, tensor, window};
+use super::{arithmetic, contraction, fold, layout, mixture, tensor, window};
 use crate::error::Problem;
 use crate::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto};
 
@@ -297,7 +297,7 @@ fn read(cx: &mut Context, node: &NodeView) -> Outputs {
     if let Some(Value::Product(product)) = node.optional(0)
         && !matches!(node.op(), "ReduceSum" | "Shape" | "Identity")
     {
-        return mixture::arrange_product(node, product);
+        return contraction::arrange_product(node, product);
     }
     match node.op() {
         "Conv" if matches!(node.optional(1), Some(Value::Computed(_))) => mixture::conv(cx, node),
@@ -308,10 +308,10 @@ fn read(cx: &mut Context, node: &NodeView) -> Outputs {
         "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" | "ReduceMax" => window::reduce_pixels(cx, node),
         "Resize" | "Upsample" => window::resize(cx, node),
         "Pad" => layout::pad(cx, node),
-        "Gemm" => mixture::gemm(cx, node),
-        "MatMul" => mixture::mat_mul(cx, node),
-        "Einsum" => mixture::einsum(cx, node),
-        "ReduceSum" => mixture::reduce_sum(cx, node),
+        "Gemm" => contraction::gemm(cx, node),
+        "MatMul" => contraction::mat_mul(cx, node),
+        "Einsum" => contraction::einsum(cx, node),
+        "ReduceSum" => contraction::reduce_sum(cx, node),
         "BatchNormalization" => arithmetic::batch_norm(cx, node),
         "Relu" | "Sigmoid" | "HardSwish" | "HardSigmoid" | "Swish" | "Gelu" | "Clip" => {
             arithmetic::activation(cx, node)

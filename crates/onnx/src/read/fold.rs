@@ -61,16 +61,7 @@ pub(super) fn fold(cx: &mut Context, node: &NodeView) -> Option<Outputs> {
             Ok(all[0].reshaped((0..rank).filter(|i| !at.contains(i)).map(|i| all[0].dims[i]).collect()))
         })()),
         "Transpose" => one((|| {
-            let rank = all[0].dims.len();
-            let order = match node.ints("perm") {
-                Some(perm) => perm.iter().map(|p| axis(*p, rank)).collect::<Result<Vec<_>, _>>()?,
-                None => (0..rank).rev().collect(),
-            };
-            let mut sorted = order.clone();
-            sorted.sort_unstable();
-            if !sorted.into_iter().eq(0..rank) {
-                return Err(format!("is no order of {rank} axes: {order:?}"));
-            }
+            let order = super::layout::order(node, all[0].dims.len())?;
             cx.spend(all[0].len())?;
             let own = strides(&all[0].dims);
             let dims: Vec<usize> = order.iter().map(|i| all[0].dims[*i]).collect();

@@ -81,7 +81,11 @@ pub(super) fn unsqueeze(cx: &mut Context, node: &NodeView) -> Outputs {
 
 pub(super) fn transpose(cx: &mut Context, node: &NodeView) -> Outputs {
     let x = node.computed(0)?;
-    let rank = x.axes.0.len();
+    arranged(cx, x, x.axes.transpose(&order(node, x.axes.0.len())?))
+}
+
+/// The order of axes that a `Transpose` makes.
+pub(super) fn order(node: &NodeView, rank: usize) -> Result<Vec<usize>, String> {
     let order = match node.ints("perm") {
         Some(perm) => perm.iter().map(|p| axis(*p, rank)).collect::<Result<Vec<_>, _>>()?,
         None => (0..rank).rev().collect(),
@@ -91,7 +95,7 @@ pub(super) fn transpose(cx: &mut Context, node: &NodeView) -> Outputs {
     if !sorted.into_iter().eq(0..rank) {
         return Err(format!("`perm` {order:?} is no order of {rank} axes"));
     }
-    arranged(cx, x, x.axes.transpose(&order))
+    Ok(order)
 }
 
 /// An `Expand` that changes nothing.

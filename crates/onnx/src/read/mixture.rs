@@ -1,380 +1,17 @@
-//! Sums of products: linear layers, and the forms in which exporters leave dynamic layers.
+//! Dynamic layers, in the forms in which exporters leave them.
 //!
-//! Every `MatMul`, `Gemm`, `Einsum`, and `Mul` that a `ReduceSum` follows is a contraction: two factors with aligned axes,
-//! some of which are summed away. A vector π contracted with a bank is a linear layer without a bias; where its outputs
-//! become the weight of a convolution, or are contracted with a map, it is the mixture of a dynamic layer. So is π
-//! contracted with the outputs of one static convolution that has the outputs of all kernels, or of several convolutions
-//! that were joined.
+//! A vector π contracted with a bank is a linear layer without a bias; where its outputs become the weight of a
+//! convolution, or are contracted with a map, it is the mixture of a dynamic layer. So is π contracted with the outputs
+//! of one static convolution that has the outputs of all kernels, or of several convolutions that were joined.
 
 use std::rc::Rc;
 
 use dyconv_graph::{Activation, Conv2d, Linear, MixConv, MixLinear, Op, Shape};
 
 use super::axes::{Atom, Axes, Axis, Origin, is_channels, merged, offsets, size, whole};
-use super::constant::{Constant, strides, walk};
-use super::context::{Computed, Context, Factor, NodeView, Outputs, PRODUCT, Product, Value, axes, axis};
-use super::net::{Kind, Named, near, uniform, zip};
+use super::context::{Computed, Context, NodeView, Outputs, PRODUCT, Value};
+use super::net::{Kind, Named, near, zip};
 use super::window::{self, Windows};
-
-// ------------------------------------------------------------------------------------------------ operators
-
-pub(super) fn mat_mul(cx: &mut Context, node: &NodeView) -> Outputs {
-    let (a, b) = (factor(node.input(0)?)?, factor(node.input(1)?)?);
-    product(cx, a, b)
-}
-
-/// `a · b` as `MatMul` has it.
-fn product(cx: &mut Context, a: Factor, b: Factor) -> Outputs {
-    let (rank_a, rank_b) = (a.dims().len(), b.dims().len());
-    if rank_a == 0 || rank_b == 0 {
-        return Err("multiplies a single number".into());
-    }
-    // Axes: batch…, rows of a, columns of b, summed.
-    let batch = rank_a.max(rank_b).saturating_sub(2);
-    let place = |rank: usize, i: usize| {
-        // The axis of a factor for batch axis i.
-        (i + rank.saturating_sub(2)).checked_sub(batch)
-    };
-    let mut left: Vec<Option<usize>> = (0..batch).map(|i| place(rank_a, i).filter(|_| rank_a > 2)).collect();
-    let mut right: Vec<Option<usize>> = (0..batch).map(|i| place(rank_b, i).filter(|_| rank_b > 2)).collect();
-    left.extend([rank_a.checked_sub(2), None, Some(rank_a - 1)]);
-    right.extend([None, (rank_b > 1).then(|| rank_b - 1), Some(rank_b.saturating_sub(2))]);
-    let mut reduced = vec![false; batch + 3];
-    reduced[batch + 2] = true;
-    let value = contract(cx, [spread(&a, &left), spread(&b, &right)], &reduced)?;
-    let mut keep: Vec<usize> = (0..batch).collect();
-    keep.extend((rank_a > 1).then_some(batch));
-    keep.extend((rank_b > 1).then_some(batch + 1));
-    Ok(vec![Value::Computed(Computed { axes: value.axes.transpose(&keep), ..value })])
-}
-
-pub(super) fn gemm(cx: &mut Context, node: &NodeView) -> Outputs {
-    if node.int("transA") == Some(1) {
-        return Err("transposes its first input".into());
-    }
-    let (alpha, beta) = (node.float("alpha").unwrap_or(1.0), node.float("beta").unwrap_or(1.0));
-    let a = factor(node.input(0)?)?;
-    let mut b = factor(node.input(1)?)?;
-    if [a.dims().len(), b.dims().len()] != [2, 2] {
-        return Err(format!("multiplies {:?} and {:?}; it needs matrices", a.dims(), b.dims()));
-    }
-    // The usual layer, with its weight as it is.
-    let bias = match node.optional(2) {
-        None => None,
-        Some(Value::Constant(c)) => Some(c.clone()),
-        Some(Value::Computed(_)) => None,
-        Some(Value::Product(_) | Value::Unknown) => return Err(PRODUCT.into()),
-    };
-    if let (Factor::Computed { node: x, axes }, Factor::Constant(weight), true) =
-        (&a, &b, node.int("transB") == Some(1) && [alpha, beta] == [1.0, 1.0])
-        && let Some(done) = plain_linear(cx, *x, axes, weight, bias.as_ref())?
-    {
-        return add_computed(cx, node, done);
-    }
-    if node.int("transB") == Some(1) {
-        b = match b {
-            Factor::Constant(c) => {
-                let [m, k] = [c.dims[0], c.dims[1]];
-                cx.spend(c.len())?;
-                Factor::Constant(c.picked(vec![k, m], walk(&[k, m], &[1, k])))
-            }
-            Factor::Computed { node, axes } => Factor::Computed { node, axes: Axes(axes).transpose(&[1, 0]).0 },
-        };
-    }
-    let mut values = product(cx, a, b)?;
-    let Some(Value::Computed(y)) = values.pop() else { return Err(PRODUCT.into()) };
-    let origins = cx.origins.clone();
-    let mut done = cx.net.affine(y.node, vec![f64::from(alpha)], vec![0.0], origins.clone())?;
-    if let Some(bias) = bias {
-        let channels = cx.net.shape(y.node).channels();
-        let shift = cx.per_channel(&bias, &y.axes, channels).ok_or("has a bias of another shape than its outputs")?;
-        let shift = shift.iter().map(|v| v * f64::from(beta)).collect();
-        done = cx.net.affine(done, vec![1.0], shift, origins)?;
-    }
-    let value = Computed { node: done, ..y };
-    add_computed(cx, node, value)
-}
-
-/// Adds the third input of a `Gemm` where that is computed.
-fn add_computed(cx: &mut Context, node: &NodeView, y: Computed) -> Outputs {
-    match node.optional(2) {
-        Some(Value::Computed(bias)) => match with_bias(cx, &y, bias, &bias.axes.0)? {
-            Some(done) => Ok(vec![cx.replaced(&y, done)]),
-            None => Err("has a bias that is computed otherwise than its weight".into()),
-        },
-        _ => Ok(vec![Value::Computed(y)]),
-    }
-}
-
-/// A linear layer `[M, C]` of a vector `[N, C]`.
-fn plain_linear(
-    cx: &mut Context,
-    x: usize,
-    axes: &[Axis],
-    weight: &Constant,
-    bias: Option<&Constant>,
-) -> Result<Option<Computed>, String> {
-    let value = Computed { node: x, axes: Axes(axes.to_vec()), layout: None, sample: None };
-    let Ok(input) = cx.vector(&value) else { return Ok(None) };
-    let features = cx.net.shape(input).channels();
-    let [outputs, inputs] = [weight.dims[0], weight.dims[1]];
-    let fits = bias.is_none_or(|b| b.len() == outputs && b.dims.last() == Some(&outputs));
-    if inputs != features || !fits || outputs == 0 || weight.as_ints().is_some() {
-        return Ok(None);
-    }
-    let tensors = window::layer(vec![outputs, inputs], weight.to_floats(), bias.map(Constant::to_floats));
-    let op = Op::Linear(Linear { out_features: outputs, bias: bias.is_some() });
-    let node = cx.push_layer(op, &[input], tensors, weight.name.as_ref())?;
-    let axes = Axes(vec![axes[0].clone(), whole(Origin::Channel, outputs)]);
-    Ok(Some(Computed { node, axes, layout: None, sample: None }))
-}
-
-/// Two factors with named axes: `nk,koihw->noihw`.
-pub(super) fn einsum(cx: &mut Context, node: &NodeView) -> Outputs {
-    let equation: String = node.text("equation").unwrap_or("").chars().filter(|c| !c.is_whitespace()).collect();
-    let shown = dyconv_graph::short_name(&equation);
-    let refuse = || format!("has the equation `{shown}`; two factors with simple axes are read");
-    let (inputs, output) = equation.split_once("->").ok_or_else(refuse)?;
-    let (first, second) = inputs.split_once(',').ok_or_else(refuse)?;
-    let (a, b) = match node.inputs.as_slice() {
-        [Some(a), Some(b)] => (factor(a)?, factor(b)?),
-        _ => return Err(refuse()),
-    };
-    // `...` stands for axes without names: capital letters, which exporters do not use, the last axis first.
-    let unnamed = |term: &str, rank: usize| rank.saturating_sub(term.len().saturating_sub(3));
-    let lengths = [(first, a.dims().len()), (second, b.dims().len())]
-        .map(|(t, r)| if t.contains("...") { unnamed(t, r) } else { 0 });
-    let named = |term: &str, count: usize| {
-        let letters: String = ('A'..='Z').take(count).collect::<Vec<char>>().into_iter().rev().collect();
-        term.replacen("...", &letters, 1)
-    };
-    let longest = lengths[0].max(lengths[1]);
-    let (first, second, output) = (named(first, lengths[0]), named(second, lengths[1]), named(output, longest));
-    let (first, second, output) = (first.as_str(), second.as_str(), output.as_str());
-    let simple = |s: &str| {
-        let bytes = s.as_bytes();
-        bytes.iter().all(u8::is_ascii_alphabetic) && (0..bytes.len()).all(|i| !bytes[i + 1..].contains(&bytes[i]))
-    };
-    if longest > 16 || ![first, second, output].into_iter().all(simple) {
-        return Err(refuse());
-    }
-    if a.dims().len() != first.len() || b.dims().len() != second.len() {
-        return Err(refuse());
-    }
-    let inside = |c: char| first.contains(c) || second.contains(c);
-    if !output.chars().all(inside) {
-        return Err(refuse());
-    }
-    let mut labels: Vec<char> = output.chars().collect();
-    for c in first.chars().chain(second.chars()) {
-        if !labels.contains(&c) {
-            labels.push(c);
-        }
-    }
-    let reduced: Vec<bool> = (0..labels.len()).map(|i| i >= output.len()).collect();
-    let places = |s: &str| labels.iter().map(|c| s.find(*c)).collect::<Vec<_>>();
-    let value = contract(cx, [spread(&a, &places(first)), spread(&b, &places(second))], &reduced)?;
-    let keep: Vec<usize> = (0..output.len()).collect();
-    Ok(vec![Value::Computed(Computed { axes: value.axes.transpose(&keep), ..value })])
-}
-
-/// The sum over axes of a product, or over the channels of a vector.
-pub(super) fn reduce_sum(cx: &mut Context, node: &NodeView) -> Outputs {
-    let factors = match node.input(0)? {
-        Value::Product(product) => product.factors.clone(),
-        Value::Computed(x) => {
-            let factor = Factor::Computed { node: x.node, axes: x.axes.0.clone() };
-            let ones = Constant::floats(&vec![1; x.axes.0.len()], vec![1.0]);
-            [factor, Factor::Constant(ones)]
-        }
-        Value::Constant(_) | Value::Unknown => return Err("sums a constant".into()),
-    };
-    let rank = factors[0].dims().len();
-    let gone = match node.list(1, "axes")? {
-        Some(list) if !list.is_empty() => axes(&list, rank)?,
-        _ => (0..rank).collect(),
-    };
-    let reduced: Vec<bool> = (0..rank).map(|i| gone.contains(&i)).collect();
-    let value = contract(cx, factors, &reduced)?;
-    let keep = node.int("keepdims").unwrap_or(1) == 1;
-    let left: Vec<usize> = (0..rank).filter(|i| keep || !reduced[*i]).collect();
-    Ok(vec![Value::Computed(Computed { axes: value.axes.transpose(&left), ..value })])
-}
-
-/// A product with its axes in another arrangement that keeps them apart: a reshape that adds or drops axes of size one.
-pub(super) fn arrange_product(node: &NodeView, product: &Product) -> Outputs {
-    let dims: Vec<usize> = {
-        let [a, b] = product.factors.each_ref().map(Factor::dims);
-        a.iter().zip(&b).map(|(a, b)| *a.max(b)).collect()
-    };
-    let rank = dims.len();
-    let order: Vec<Option<usize>> = match node.op() {
-        "Transpose" => {
-            let perm = node.ints("perm").ok_or(PRODUCT)?;
-            perm.iter().map(|p| axis(*p, rank).map(Some)).collect::<Result<_, _>>()?
-        }
-        "Unsqueeze" => {
-            let list = node.list(1, "axes")?.ok_or("lacks its axes")?;
-            let added = axes(&list, rank + list.len())?;
-            let mut left = 0..rank;
-            (0..rank + list.len()).map(|i| if added.contains(&i) { None } else { left.next() }).collect()
-        }
-        _ => return Err(PRODUCT.into()),
-    };
-    let factors = product.factors.each_ref().map(|f| spread(f, &order));
-    Ok(vec![Value::Product(Rc::new(Product { factors, sample: product.sample }))])
-}
-
-// ------------------------------------------------------------------------------------------------ factors
-
-fn factor(value: &Value) -> Result<Factor, String> {
-    match value {
-        Value::Constant(c) => Ok(Factor::Constant(c.clone())),
-        Value::Computed(x) => Ok(Factor::Computed { node: x.node, axes: x.axes.0.clone() }),
-        Value::Product(_) | Value::Unknown => Err(PRODUCT.into()),
-    }
-}
-
-/// A factor with its axes at other places; places without an axis of it have size one.
-fn spread(factor: &Factor, places: &[Option<usize>]) -> Factor {
-    match factor {
-        Factor::Computed { node, axes } => Factor::Computed {
-            node: *node,
-            axes: places.iter().map(|p| p.map_or_else(Axis::new, |i| axes[i].clone())).collect(),
-        },
-        Factor::Constant(c) => {
-            let own = strides(&c.dims);
-            let dims: Vec<usize> = places.iter().map(|p| p.map_or(1, |i| c.dims[i])).collect();
-            let steps: Vec<usize> = places.iter().map(|p| p.map_or(0, |i| own[i])).collect();
-            let natural = strides(&dims).iter().zip(&steps).zip(&dims).all(|((a, b), d)| *d == 1 || a == b);
-            if natural {
-                Factor::Constant(c.reshaped(dims))
-            } else {
-                Factor::Constant(c.picked(dims.clone(), walk(&dims, &steps)))
-            }
-        }
-    }
-}
-
-/// The sum over the reduced axes of the product of two factors, as a value with the same axes.
-fn contract(cx: &mut Context, factors: [Factor; 2], reduced: &[bool]) -> Result<Computed, String> {
-    let [a, b] = factors.each_ref().map(Factor::dims);
-    if a.iter().zip(&b).any(|(x, y)| x != y && *x != 1 && *y != 1) {
-        return Err(format!("multiplies axes of different sizes, {a:?} and {b:?}"));
-    }
-    match &factors {
-        [Factor::Computed { node, axes }, Factor::Constant(c)]
-        | [Factor::Constant(c), Factor::Computed { node, axes }] => with_bank(cx, *node, axes, c, reduced),
-        [Factor::Computed { node: a, axes: left }, Factor::Computed { node: b, axes: right }] => {
-            two_values(cx, (*a, left), (*b, right), reduced)
-        }
-        [Factor::Constant(_), Factor::Constant(_)] => Err("multiplies constants".into()),
-    }
-}
-
-/// A linear layer, or a 1×1 convolution, with any arrangement of its weight.
-fn with_bank(
-    cx: &mut Context,
-    mut x: usize,
-    x_axes: &[Axis],
-    bank: &Constant,
-    reduced: &[bool],
-) -> Result<Computed, String> {
-    let mut x_axes = x_axes.to_vec();
-    let summed = |axes: &[Axis]| -> Axis {
-        axes.iter().zip(reduced).filter(|(_, r)| **r).flat_map(|(a, _)| a.clone()).collect()
-    };
-    // A map that was flattened into the summed axis is a vector.
-    let flat = Axes::of(cx.batch, cx.net.shape(x)).0[1..].concat();
-    if let (Shape::Map(_), true) = (cx.net.shape(x), !is_channels(&summed(&x_axes)))
-        && summed(&x_axes) == flat
-    {
-        let at = reduced.iter().position(|r| *r).unwrap_or(0);
-        let value = Computed { node: x, axes: Axes(x_axes.clone()), layout: None, sample: None };
-        x = cx.vector(&value)?;
-        x_axes[at] = whole(Origin::Channel, cx.net.shape(x).channels());
-    }
-    let channels = cx.net.shape(x).channels();
-    let axis = summed(&x_axes);
-    if !is_channels(&axis) || size(&axis) != channels {
-        return Err(format!("sums {} of {channels} channels, or other axes", size(&axis)));
-    }
-    let steps = strides(&bank.dims);
-    let mut out_dims = Vec::new();
-    let mut out_steps = Vec::new();
-    let mut in_offsets = vec![(0usize, 0usize)];
-    let mut outputs: Vec<usize> = Vec::new();
-    for i in 0..reduced.len() {
-        let dim = bank.dims[i];
-        if reduced[i] {
-            if dim != 1 && dim != size(&x_axes[i]) {
-                return Err("sums a constant over an axis that its input does not have".into());
-            }
-            let step = if dim == 1 { 0 } else { steps[i] };
-            let own = offsets(&x_axes[i]);
-            in_offsets = in_offsets
-                .iter()
-                .flat_map(|(c, p)| own.iter().enumerate().map(move |(k, o)| (c + o, p + k * step)))
-                .collect();
-        } else if dim != 1 {
-            if !x_axes[i].is_empty() {
-                return Err("has another weight for each position of an axis".into());
-            }
-            out_dims.push(dim);
-            out_steps.push(steps[i]);
-            outputs.push(i);
-        }
-    }
-    let count: usize = super::constant::elements(&out_dims).ok_or("is too large")?;
-    if count == 0 {
-        return Err("has no outputs".into());
-    }
-    // Factors of the vector before it belong into the weight.
-    let mut input = x;
-    let mut factors = None;
-    if let (Shape::Vector(_), Kind::Affine { scale, shift }) = (cx.net.shape(x), &cx.net.nodes[x].kind)
-        && uniform(shift) == Some(0.0)
-    {
-        factors = Some(scale.clone());
-        input = cx.net.nodes[x].inputs[0];
-    }
-    let values = bank.to_floats();
-    in_offsets.sort_unstable();
-    let natural = factors.is_none() && in_offsets.iter().enumerate().all(|(c, (o, p))| c == *o && c == *p);
-    let weight = if natural && out_dims.len() <= 1 && out_steps.first().is_none_or(|s| *s == channels) {
-        Rc::clone(&values)
-    } else {
-        cx.spend(count.checked_mul(channels).ok_or("is too large")?)?;
-        let by = |c: usize| factors.as_ref().map_or(1.0, |f| if f.len() == 1 { f[0] } else { f[c] });
-        let row = |m: usize| {
-            let (values, in_offsets) = (&values, &in_offsets);
-            in_offsets.iter().map(move |(c, p)| {
-                if factors_is_one(by(*c)) { values[m + p] } else { (f64::from(values[m + p]) * by(*c)) as f32 }
-            })
-        };
-        Rc::new(walk(&out_dims, &out_steps).flat_map(row).collect())
-    };
-    let (op, shape) = match cx.net.shape(x) {
-        Shape::Vector(_) => (Op::Linear(Linear { out_features: count, bias: false }), vec![count, channels]),
-        Shape::Map(_) => (Op::Conv(Conv2d::new(count, [1, 1])), vec![count, channels, 1, 1]),
-    };
-    let node = cx.push_layer(op, &[input], window::layer(shape, weight, None), bank.name.as_ref())?;
-    let out_strides = strides(&out_dims);
-    let axes = (0..reduced.len())
-        .map(|i| match outputs.iter().position(|o| *o == i) {
-            Some(k) => vec![Atom { origin: Origin::Channel, below: out_strides[k], size: out_dims[k] }],
-            None if reduced[i] => Axis::new(),
-            None => x_axes[i].clone(),
-        })
-        .collect();
-    Ok(Computed { node, axes: Axes(axes), layout: Some(cx.origins.clone()), sample: None })
-}
-
-fn factors_is_one(factor: f64) -> bool {
-    factor == 1.0
-}
-
-// ------------------------------------------------------------------------------------------------ mixtures
 
 /// Σ_k π_k · bank_k (+ a constant): the node of π, the bank `[M, K]` with one row per element, and the constant `[M]`.
 struct Mixture {
@@ -383,6 +20,18 @@ struct Mixture {
     bank: Rc<Vec<f32>>,
     constant: Option<Vec<f64>>,
     name: Option<Rc<str>>,
+}
+
+impl Mixture {
+    /// The values of these rows of the bank, kernel by kernel.
+    fn by_kernel(&self, rows: &[usize]) -> Vec<f32> {
+        (0..self.kernels).flat_map(|k| rows.iter().map(move |row| self.bank[row * self.kernels + k])).collect()
+    }
+
+    /// The bank of a vector, `[K, outputs]`.
+    fn biases(&self, outputs: usize) -> Vec<f32> {
+        self.by_kernel(&(0..outputs).collect::<Vec<usize>>())
+    }
 }
 
 /// A vector as a mixture: a linear layer.
@@ -423,10 +72,10 @@ fn is_gate(cx: &Context, node: usize) -> bool {
     }
 }
 
-type Side<'a> = (usize, &'a Vec<Axis>);
+pub(super) type Side<'a> = (usize, &'a Vec<Axis>);
 
 /// A contraction of two computed values is a dynamic layer.
-fn two_values(cx: &mut Context, a: Side, b: Side, reduced: &[bool]) -> Result<Computed, String> {
+pub(super) fn two_values(cx: &mut Context, a: Side, b: Side, reduced: &[bool]) -> Result<Computed, String> {
     let layer = |cx: &Context, node: usize| {
         matches!(cx.net.op(node), Some(Op::Conv(_) | Op::Concat))
             || (matches!(cx.net.op(node), Some(Op::Linear(_))) && !is_gate_layer(cx, node))
@@ -521,7 +170,7 @@ fn mix_outputs(cx: &mut Context, pi: Side, y: Side, reduced: &[bool]) -> Result<
         axes.push(v.clone());
     }
     let total = all.rows.len();
-    if outputs.len().checked_mul(kernels_len(&kernel_of)) != Some(total) || kernel_of.len() != kernels {
+    if outputs.len().checked_mul(kernel_of.len()) != Some(total) || kernel_of.len() != kernels {
         return Err(format!("mixes {kernels} kernels with {total} outputs"));
     }
     kernel_of.sort_unstable();
@@ -571,10 +220,6 @@ fn mix_outputs(cx: &mut Context, pi: Side, y: Side, reduced: &[bool]) -> Result<
     let tensors = mixed_tensors(shape, bank, kernels, biased.then_some(bias));
     let node = cx.push_layer(op, &[all.input, pi.0], tensors, all.name.as_ref())?;
     Ok(Computed { node, axes: Axes(axes), layout: Some(cx.origins.clone()), sample: None })
-}
-
-fn kernels_len(kernel_of: &[(usize, usize)]) -> usize {
-    kernel_of.len()
 }
 
 fn mixed_tensors(shape: Vec<usize>, bank: Vec<f32>, kernels: usize, bias: Option<Vec<f32>>) -> Vec<Named> {
@@ -644,16 +289,13 @@ fn mix_weight(cx: &mut Context, mix: Mixture, w: &[Axis], x: Side, reduced: &[bo
         return Err("uses a part of a mixed weight".into());
     }
     cx.spend(total)?;
-    let mut bank = Vec::with_capacity(total);
-    for k in 0..kernels {
-        for (g, _) in &group_rows {
-            for o in &out_rows {
-                for (i, _) in &ordered {
-                    bank.push(mix.bank[(g + o + i) * kernels + k]);
-                }
-            }
+    let mut rows = Vec::with_capacity(groups * outputs * each);
+    for (g, _) in &group_rows {
+        for o in &out_rows {
+            rows.extend(ordered.iter().map(|(i, _)| g + o + i));
         }
     }
+    let bank = mix.by_kernel(&rows);
     let count = groups * outputs;
     let (op, shape, input) = match cx.net.shape(x.0) {
         Shape::Vector(_) if groups == 1 => {
@@ -707,10 +349,7 @@ pub(super) fn conv(cx: &mut Context, node: &NodeView) -> Outputs {
     let Shape::Map([channels, h, w]) = shape else {
         return Err("convolves a single pixel with a mixed weight".into());
     };
-    let mut own = Axes::of(cx.batch, shape).0;
-    let flat = [std::mem::take(&mut own[0]), std::mem::take(&mut own[1])].concat();
-    own[1] = flat;
-    let input = if x.axes.0 == own {
+    let input = if x.axes == batch_in_channels(cx.batch, shape) {
         x.node
     } else if cx.batch == 1 {
         cx.map(x)?
@@ -731,8 +370,7 @@ pub(super) fn conv(cx: &mut Context, node: &NodeView) -> Outputs {
         return Err("uses a part of a mixed weight".into());
     }
     cx.spend(mix.bank.len())?;
-    let bank = (0..kernels).flat_map(|k| places.iter().map(move |m| (m, k))).map(|(m, k)| mix.bank[m * kernels + k]);
-    let bank: Vec<f32> = bank.collect();
+    let bank = mix.by_kernel(&places);
     let mut constant = None;
     let bias = match node.optional(2) {
         None => None,
@@ -746,20 +384,11 @@ pub(super) fn conv(cx: &mut Context, node: &NodeView) -> Outputs {
             let mixed = own.and_then(|_| mixture(cx, bias.node)).filter(|b| b.pi == mix.pi);
             let mixed = mixed.ok_or("has a bias that is mixed otherwise than its weight")?;
             constant = mixed.constant.as_ref().map(|c| Rc::new(c.iter().map(|v| *v as f32).collect::<Vec<f32>>()));
-            Some((0..kernels).flat_map(|k| (0..outputs).map(move |o| o * kernels + k)).map(|i| mixed.bank[i]).collect())
+            Some(mixed.biases(outputs))
         }
         Some(Value::Product(_) | Value::Unknown) => return Err(PRODUCT.into()),
     };
-    let conv = Conv2d {
-        out_channels: outputs,
-        kernel,
-        stride: windows.stride,
-        padding: windows.padding,
-        end_padding: windows.end_padding(),
-        dilation: windows.dilation,
-        groups,
-        bias: bias.is_some(),
-    };
+    let conv = windows.conv(outputs, groups, bias.is_some());
     let tensors = mixed_tensors(vec![kernels, outputs, each, kernel[0], kernel[1]], bank, kernels, bias);
     let mut done =
         cx.push_layer(Op::MixConv(MixConv { kernels, conv }), &[input, mix.pi], tensors, mix.name.as_ref())?;
@@ -767,11 +396,16 @@ pub(super) fn conv(cx: &mut Context, node: &NodeView) -> Outputs {
         let shift = constant.iter().map(|v| f64::from(*v)).collect();
         done = cx.net.affine(done, vec![1.0], shift, cx.origins.clone())?;
     }
-    let mut axes = Axes::of(cx.batch, cx.net.shape(done)).0;
-    let flat = [std::mem::take(&mut axes[0]), std::mem::take(&mut axes[1])].concat();
-    axes[1] = flat;
+    let axes = batch_in_channels(cx.batch, cx.net.shape(done));
     let layout = Some(cx.origins.clone());
-    Ok(vec![Value::Computed(Computed { node: done, axes: Axes(axes), layout, sample: None })])
+    Ok(vec![Value::Computed(Computed { node: done, axes, layout, sample: None })])
+}
+
+/// The axes `[1, N·C, H, W]` of the maps of all samples behind one another.
+fn batch_in_channels(batch: usize, shape: Shape) -> Axes {
+    let mut axes = Axes::of(batch, shape).0;
+    axes[1] = [std::mem::take(&mut axes[0]), std::mem::take(&mut axes[1])].concat();
+    Axes(axes)
 }
 
 /// A dynamic layer without a bias, and the bias that was added to it: mixed by the same π.
@@ -803,11 +437,8 @@ pub(super) fn with_bias(
         }
         _ => return Ok(None),
     };
-    let kernels = mixed.kernels;
-    let values: Vec<f32> =
-        (0..kernels).flat_map(|k| (0..outputs).map(move |o| o * kernels + k)).map(|i| mixed.bank[i]).collect();
     let mut tensors = node.tensors.clone();
-    tensors.push(("bias", vec![kernels, outputs], Rc::new(values)));
+    tensors.push(("bias", vec![mixed.kernels, outputs], Rc::new(mixed.biases(outputs))));
     let (inputs, origins) = (node.inputs.clone(), node.origins.clone());
     let mut done = cx.net.push(Kind::Op(op), &inputs, tensors, origins)?;
     if let Some(constant) = mixed.constant

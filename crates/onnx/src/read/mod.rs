@@ -6,13 +6,14 @@
 //! with its axes in some arrangement (`axes`), so reshapes and transpositions cost nothing until an operator needs its
 //! input in order. A free batch is read with `FREE_BATCH` samples, so that no axis can be mistaken for it.
 //!
-//! Sums of products become linear layers, and those that mix kernels become dynamic layers (`mixture`). At the end,
+//! Sums of products (`contraction`) become linear layers, and those that mix kernels become dynamic layers (`mixture`). At the end,
 //! `settle` merges affine maps and borders into the layers beside them, and `emit` makes the graph.
 
 mod arithmetic;
 mod axes;
 mod constant;
 mod context;
+mod contraction;
 mod emit;
 mod evaluate;
 mod fold;

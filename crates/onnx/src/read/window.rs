@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use dyconv_graph::{AvgPool2d, Conv2d, ConvTranspose2d, Linear, Op, Pool2d, Shape, UpsampleMode, short_name};
+use dyconv_graph::{
+    AvgPool2d, Conv2d, ConvTranspose2d, Linear, Op, Pool2d, Shape, UpsampleMode, same_padding, short_name,
+};
 
 use super::axes::Origin;
 use super::constant::Constant;
@@ -38,10 +40,8 @@ impl Windows {
             "VALID" => (windows.padding, windows.end) = ([0; 2], [0; 2]),
             "SAME_UPPER" | "SAME_LOWER" => {
                 for i in 0..2 {
-                    let outputs = sides[i].div_ceil(stride[i]);
                     let reach = dilation[i] * (kernel[i] - 1) + 1;
-                    let total = (outputs.saturating_sub(1) * stride[i] + reach).saturating_sub(sides[i]);
-                    let (less, more) = (total / 2, total - total / 2);
+                    let [less, more] = same_padding(sides[i], reach, stride[i]);
                     let upper = auto == "SAME_UPPER";
                     windows.padding[i] = if upper { less } else { more };
                     windows.end[i] = if upper { more } else { less };
@@ -55,6 +55,20 @@ impl Windows {
     /// The end padding as graphs have it.
     pub fn end_padding(&self) -> Option<[usize; 2]> {
         (self.end != self.padding).then_some(self.end)
+    }
+
+    /// A convolution with these windows.
+    pub fn conv(&self, out_channels: usize, groups: usize, bias: bool) -> Conv2d {
+        Conv2d {
+            out_channels,
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
+            end_padding: self.end_padding(),
+            dilation: self.dilation,
+            groups,
+            bias,
+        }
     }
 
     fn pool(&self) -> Pool2d {
@@ -141,16 +155,7 @@ pub(super) fn conv(cx: &mut Context, node: &NodeView) -> Outputs {
     if let Shape::Vector(_) = cx.net.shape(input) {
         return pixel(cx, &windows, &weight, &values, bias, input, groups);
     }
-    let op = Op::Conv(Conv2d {
-        out_channels: outputs,
-        kernel,
-        stride: windows.stride,
-        padding: windows.padding,
-        end_padding: windows.end_padding(),
-        dilation: windows.dilation,
-        groups,
-        bias: bias.is_some(),
-    });
+    let op = Op::Conv(windows.conv(outputs, groups, bias.is_some()));
     let tensors = layer(weight.dims.clone(), values, bias);
     let node = cx.push_layer(op, &[input], tensors, weight.name.as_ref())?;
     Ok(vec![cx.plain(node)])
