@@ -5,7 +5,6 @@ mod models;
 mod networks;
 mod onnxruntime;
 mod read;
-mod read_again;
 mod refused;
 mod round_trip;
 mod write;

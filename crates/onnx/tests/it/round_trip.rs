@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dyconv_engine::oracle;
-use dyconv_graph::{Graph, Node, Op, Weights};
+use dyconv_graph::{Builder, Graph, Op, Weights};
 use dyconv_models::{FAMILIES, Options};
 use dyconv_onnx::write::{Batch, Form, WriteOptions, write};
 use dyconv_onnx::{Ending, Imported, read};
@@ -25,6 +25,16 @@ fn trip(name: &str, graph: &Graph, weights: &Weights, form: Form) -> Imported {
     let pi = attention(graph);
     let first = written(graph, weights, TAU, form, &pi);
     let imported = read(&first, None).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let softmax = match form {
+        Form::Frozen => has(&frozen(graph, weights, &pi).0, |op| *op == Op::Softmax),
+        Form::Exact | Form::Portable => has(graph, |op| *op == Op::Softmax),
+    };
+    assert_eq!(imported.tau, if softmax { TAU } else { 1.0 }, "{name}");
+    // Batch norms are folded and dropout is left out.
+    if form != Form::Frozen && !has(graph, |op| matches!(op, Op::BatchNorm { .. } | Op::Dropout { .. })) {
+        assert_eq!(&imported.graph, graph, "{name}");
+        assert!(&imported.weights == weights, "{name}: the same bits");
+    }
     let second = written(&imported.graph, &imported.weights, imported.tau, form, &pi);
     let again = read(&second, None).unwrap_or_else(|e| panic!("{name}, second: {e}"));
     assert_eq!(again.graph, imported.graph, "{name}");
@@ -50,9 +60,7 @@ fn check(name: &str, graph: &Graph, weights: &Weights) {
     for form in forms {
         let imported = trip(name, graph, weights, *form);
         assert_eq!(imported.graph.dynamic_layers(), graph.dynamic_layers(), "{name}, {form:?}");
-        if imported.report.ending == Ending::Softmax {
-            continue;
-        }
+        assert_eq!(imported.report.ending, Ending::Values, "{name}, {form:?}");
         same_answers(name, [(graph, weights, TAU), (&imported.graph, &imported.weights, imported.tau)]);
     }
     if graph.dynamic_layers() > 0 {
@@ -62,14 +70,14 @@ fn check(name: &str, graph: &Graph, weights: &Weights) {
     }
 }
 
-fn computes(node: &Node) -> bool {
-    !matches!(node.op, Op::Input | Op::Dropout { .. })
+fn has(graph: &Graph, wanted: impl Fn(&Op) -> bool) -> bool {
+    graph.nodes().iter().any(|node| wanted(&node.op))
 }
 
 #[test]
 fn small_networks() {
-    // The reader refuses a network that returns its input, and drops a softmax at the end.
-    for (name, graph) in small().into_iter().filter(|(_, graph)| graph.nodes().iter().any(computes)) {
+    // A softmax at the end of a network is taken for class probabilities, and left out.
+    for (name, graph) in small() {
         if graph.node(graph.output()).op == Op::Softmax {
             continue;
         }
@@ -88,4 +96,21 @@ fn every_family() {
             check(&name, &graph, &weights(&graph));
         }
     }
+}
+
+/// A softmax at the end is class probabilities, unless the file says that it is one of ours.
+#[test]
+fn our_header_keeps_the_softmax_at_the_end() {
+    let mut b = Builder::new([4, 6, 6]).unwrap();
+    let x = b.input();
+    let y = b.push("pool", Op::GlobalAvgPool, &[x]).unwrap();
+    let y = b.push("softmax", Op::Softmax, &[y]).unwrap();
+    let graph = b.finish(y).unwrap();
+    let read_with = |metadata| {
+        let options = WriteOptions { metadata, ..WriteOptions::default() };
+        read(&write(&graph, &weights(&graph), TAU, &options).unwrap().model, None).unwrap()
+    };
+    let ours = read_with([("dyconv".to_owned(), "{}".to_owned())].into());
+    assert_eq!((ours.graph, ours.tau), (graph.clone(), TAU));
+    assert_eq!(read_with(Default::default()).report.ending, Ending::Softmax);
 }
