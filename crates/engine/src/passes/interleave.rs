@@ -1,26 +1,28 @@
 //! Joins a concatenation of two equal maps and the shuffling of its two groups (ShuffleNet) to one step, which interleaves
 //! the channels of the maps.
 
-use super::absorb;
+use super::remove;
 use crate::lowered::{Lowered, StepOp};
 
-pub(crate) fn interleave(lowered: Lowered) -> Lowered {
-    let channels: Vec<usize> = lowered.steps.iter().map(|step| step.shape.channels()).collect();
-    let equal: Vec<bool> =
-        lowered.steps.iter().map(|step| matches!(step.inputs[..], [a, b] if channels[a] == channels[b])).collect();
-    // Steps are removed on the way, so a concatenation is recognized by its name.
-    let pairs: std::collections::BTreeSet<String> = (lowered.steps.iter().zip(equal))
-        .filter(|(step, equal)| *equal && matches!(step.op, StepOp::Concat))
-        .map(|(step, _)| step.name.clone())
-        .collect();
-    absorb(lowered, |producer, step, sole| {
-        let shuffles = matches!(step.op, StepOp::ChannelShuffle { groups: 2 });
-        let joins = matches!(producer.op, StepOp::Concat) && pairs.contains(&producer.name);
-        if sole && shuffles && joins {
-            producer.op = StepOp::Interleave;
+pub(crate) fn interleave(mut lowered: Lowered) -> Lowered {
+    let uses = lowered.uses();
+    let mut gone = vec![None; lowered.steps.len()];
+    for i in 0..lowered.steps.len() {
+        let (StepOp::ChannelShuffle { groups: 2 }, &[joined]) = (&lowered.steps[i].op, &lowered.steps[i].inputs[..])
+        else {
+            continue;
+        };
+        let (StepOp::Concat, &[a, b]) = (&lowered.steps[joined].op, &lowered.steps[joined].inputs[..]) else {
+            continue;
+        };
+        let channels = |step: usize| lowered.steps[step].shape.channels();
+        if uses[joined] == 1 && channels(a) == channels(b) {
+            lowered.steps[i].op = StepOp::Interleave;
+            lowered.steps[i].inputs = vec![a, b];
+            gone[joined] = Some(a);
         }
-        sole && shuffles && joins
-    })
+    }
+    remove(lowered, &gone)
 }
 
 #[cfg(test)]
