@@ -2,8 +2,8 @@
 
 use arbitrary::{Result, Unstructured};
 use dyconv::graph::{
-    AvgPool2d, Builder, Conv2d, ConvTranspose2d, Gate, Graph, GraphError, Linear, MixConv, MixLinear, NodeId, Op,
-    Pool2d, Router, Shape, UpsampleMode, samples,
+    Activation, AvgPool2d, Builder, Conv2d, ConvTranspose2d, Gate, Graph, GraphError, Linear, MixConv, MixLinear,
+    NodeId, Op, Pool2d, Router, Shape, UpsampleMode, samples,
 };
 
 /// Sizes on both sides of sixteen lanes.
