@@ -119,7 +119,20 @@ impl PoseEstimator {
     /// # Errors
     /// Errors of the engine.
     pub fn attention(&self, image: &Image, bbox: PersonBox) -> Result<Vec<LayerAttention>, Error> {
-        Ok(self.network.run_with_attention(&self.network.transform.crop(image, self.crop(bbox)))?.1)
+        Ok(self.network.run_with_attention(&self.preprocess(image, bbox))?.1)
+    }
+
+    /// The network's input for a box, `[C, H, W]`: cropped, resized and normalized as the model specifies.
+    pub fn preprocess(&self, image: &Image, bbox: PersonBox) -> Vec<f32> {
+        self.network.transform.crop(image, self.crop(bbox))
+    }
+
+    /// Heat maps `[batch, joints, height, width]` of preprocessed inputs `[batch, C, H, W]`.
+    ///
+    /// # Errors
+    /// If the input has the wrong length.
+    pub fn heat_maps(&self, input: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
+        self.network.run(input, batch)
     }
 
     /// The keypoints in each box, in pixels of the image.

@@ -1,0 +1,218 @@
+"""A model, ready to run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, Union, cast, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._answers import Cost, Keypoint, Prediction, Preprocessing
+from ._dyconv import Core, Error
+from ._images import Image, raw
+
+Bank = Literal["f32", "bf16", "int8", "auto"]
+Box = Sequence[float]
+"""x, y, width and height of a person in pixels, as in COCO."""
+Source = Union[str, "os.PathLike[str]", bytes]
+
+TOP = 5
+
+
+def load(
+    source: Source, *, threads: int | None = None, bank: Bank = "f32", flip: bool = False
+) -> Model:
+    """Reads, verifies and compiles a model file.
+
+    source: the path of a model file, or its bytes.
+    threads: threads of one prediction, the caller's included; by default one for each CPU that this process may use.
+        Answers do not depend on it.
+    bank: how the kernel banks of dynamic layers are stored. `f32` is exact; `bf16` and `int8` are smaller and change the
+        answers a little; `auto` takes the smallest with which they change by at most 1 % of the largest.
+    flip: keypoint networks: run on the mirrored person too, and average (flip test).
+
+    Raises `FileNotFoundError`, or `Error` if it is no whole model file; the message says what to do.
+
+    >>> model = dyconv.load("model.safetensors", threads=2)
+    """
+    return Model(source, threads=threads, bank=bank, flip=flip)
+
+
+class Model:
+    """A network with all that belongs to it: preprocessing, names of classes or joints, temperature.
+
+    Any number of threads may use one model at the same time; the GIL is released while it works. It can be pickled: a
+    model from a file as the path of that file, others as their bytes. It can be used after `fork`.
+    """
+
+    def __init__(
+        self, source: Source, *, threads: int | None = None, bank: Bank = "f32", flip: bool = False
+    ) -> None:
+        """As `load`."""
+        if isinstance(source, (str, os.PathLike)):
+            source = os.path.abspath(os.fspath(source))
+        elif not isinstance(source, bytes):
+            raise TypeError(f"{type(source).__name__} is no model: expected a path, or the bytes of a model file")
+        self._source = source
+        self._options = {"threads": threads, "bank": bank, "flip": flip}
+        core = Core(source, threads, bank, flip)
+        self._core = core
+        self.classes: list[str] = core.classes
+        """Names of the classes in the order of the logits; empty for a keypoint network."""
+        self.joints: list[str] = core.joints
+        """Names of the joints in the order of the heat maps; empty for a classifier."""
+        self.input_shape: tuple[int, int, int] = core.input_shape
+        """Channels, height and width of the input."""
+        self.input_size: tuple[int, int] = self.input_shape[1:]
+        """Height and width of the input in pixels."""
+        self.output_shape: tuple[int, ...] = tuple(core.output_shape)
+        """`(classes,)`, or `(joints, height, width)` of the heat maps."""
+        self.preprocessing: Preprocessing = json.loads(core.preprocessing)
+        """How an image is turned into the input."""
+        self.tau: float = core.tau
+        """Temperature of the softmax of every router."""
+        self.architecture: str = core.architecture
+        """Name of the architecture; empty if it is not known."""
+        self.threads: int = core.threads
+        """Threads of one prediction."""
+        self.bank: str = core.bank
+        """How the kernel banks are stored: `f32`, `bf16` or `int8`."""
+        self.report: dict[str, Any] | None = None
+        """What `import_` found, if the model was imported; as the JSON of `dyconv import --json`."""
+
+    @overload
+    def predict(self, image: Image, *, top: int = TOP) -> list[Prediction]: ...
+    @overload
+    def predict(
+        self, image: Sequence[Image], *, top: int = TOP, errors: Literal["raise"] = "raise"
+    ) -> list[list[Prediction]]: ...
+    @overload
+    def predict(
+        self, image: Sequence[Image], *, top: int = TOP, errors: Literal["return"]
+    ) -> list[list[Prediction] | Error]: ...
+    def predict(
+        self, image: Image | Sequence[Image], *, top: int = TOP, errors: Literal["raise", "return"] = "raise"
+    ) -> list[Prediction] | list[list[Prediction]] | list[list[Prediction] | Error]:
+        """The `top` most probable classes of an image, most probable first; of a list of images, such a list for each.
+
+        image: a path, the bytes of an image file (JPEG, PNG, WebP, BMP, GIF or TIFF), an image of Pillow, or pixels as
+            uint8 `[height, width, 3]` in RGB; or a list of these.
+        errors: what becomes of an image in a list that cannot be read: `raise` raises an `ImageError` that says which
+            it is, `return` puts the error in its place, so that the answers for the others are not lost.
+
+        Raises `ImageError` if the image cannot be read, and `Error` if the model is a keypoint network.
+
+        >>> model.predict("cat.jpg", top=1)
+        [Prediction(label='tabby', index=281, probability=0.83)]
+        """
+        if isinstance(image, (list, tuple)):
+            return [self._each(i, one, top, errors) for i, one in enumerate(image)]
+        return self._predict(cast(Image, image), top)
+
+    def _each(self, i: int, image: Image, top: int, errors: str) -> Any:
+        try:
+            return self._predict(image, top)
+        except Error as error:
+            if errors == "return":
+                return error
+            raise type(error)(f"image {i}: {error}") from None
+
+    def _predict(self, image: Image, top: int) -> list[Prediction]:
+        found = self._core.predict(raw(image, self.preprocessing["orientation"]), _positive("top", top))
+        return [Prediction(self.classes[index], index, probability) for index, probability in found]
+
+    def keypoints(self, image: Image, boxes: Iterable[Box] | None = None) -> list[list[Keypoint]]:
+        """The keypoints of the person in each box, in coordinates of the image.
+
+        image: as for `predict`.
+        boxes: x, y, width and height in pixels of each person; without them, the whole image is the only box.
+
+        Raises `ImageError` if the image cannot be read, and `Error` if the model is a classifier.
+
+        >>> for x, y, *_ in model.keypoints("street.jpg", boxes=[[40, 20, 120, 260]])[0]: ...
+        """
+        places = None if boxes is None else [_box(box) for box in boxes]
+        found = self._core.keypoints(raw(image, self.preprocessing["orientation"]), places)
+        names = self.joints
+        return [[Keypoint(name, *joint) for name, joint in zip(names, person)] for person in found]
+
+    def attention(self, image: Image, box: Box | None = None) -> dict[str, NDArray[np.float32]]:
+        """The attention π of every dynamic layer: one coefficient per kernel of its bank, float32 `[K]`.
+
+        Empty for a static network. `box`: of the person, for a keypoint network; by default the whole image.
+
+        >>> model.attention("cat.jpg")["layer1.0.conv1"]
+        array([0.31, 0.22, 0.28, 0.19], dtype=float32)
+        """
+        return self._core.attention(raw(image, self.preprocessing["orientation"]), None if box is None else _box(box))
+
+    def preprocess(self, image: Image, box: Box | None = None) -> NDArray[np.float32]:
+        """The network's input for an image, float32 `[C, H, W]`: resized, cropped and normalized.
+
+        `box`: of the person, for a keypoint network; by default the whole image.
+        """
+        return self._core.preprocess(raw(image, self.preprocessing["orientation"]), None if box is None else _box(box))
+
+    def logits(self, x: ArrayLike) -> NDArray[np.float32]:
+        """The outputs for inputs that are prepared already: float32 `[N, C, H, W]` in, `[N, classes]` out.
+
+        A keypoint network gives heat maps `[N, joints, height, width]`. Any number of inputs, none included. An array in
+        C order is read where it lies, read-only ones too; others are copied first.
+
+        Raises `TypeError` for another dtype and `ValueError` for another shape.
+
+        >>> model.logits(model.preprocess("cat.jpg")[None]).shape
+        (1, 1000)
+        """
+        x = np.asarray(x)
+        if x.dtype != np.float32:
+            raise TypeError(f"the inputs have dtype {x.dtype}, expected float32: use x.astype('float32')")
+        if x.ndim != 4 or x.shape[1:] != self.input_shape:
+            c, h, w = self.input_shape
+            hint = "; one image needs a first axis, x[None]" if x.shape == self.input_shape else ""
+            raise ValueError(f"the inputs have shape {list(x.shape)}, expected [N, {c}, {h}, {w}]{hint}")
+        return self._core.logits(np.require(x, requirements="CA"))
+
+    def cost(self) -> Cost:
+        """Parameters and multiply-adds for one image, as `dyconv cost` counts them."""
+        return Cost(*self._core.cost())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the model file, in one step: another program sees the old file or the whole new one."""
+        self._core.save(path)
+
+    def __repr__(self) -> str:
+        answers = f"{len(self.joints)} joints" if self.joints else f"{len(self.classes)} classes"
+        name = self.architecture or "network"
+        c, h, w = self.input_shape
+        return f"<dyconv.Model {name}: {c} × {h} × {w} → {answers}, bank {self.bank}, threads {self.threads}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self._source, self._options, self.report)
+
+
+def _restore(source: Source, options: dict[str, Any], report: dict[str, Any] | None) -> Model:
+    model = Model(source, **options)
+    model.report = report
+    return model
+
+
+def _positive(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}={value!r}: expected a whole number above 0")
+    if value < 1:
+        raise ValueError(f"{name}={value}: expected a whole number above 0")
+    return int(value)
+
+
+def _box(box: Box) -> tuple[float, float, float, float]:
+    try:
+        x, y, width, height = (float(v) for v in box)
+    except (TypeError, ValueError):
+        raise ValueError(f"the box {box!r}: expected x, y, width and height in pixels, such as [40, 20, 120, 260]") from None
+    if not np.isfinite([x, y, width, height]).all() or width <= 0 or height <= 0:
+        raise ValueError(f"the box {box!r}: expected finite numbers, width and height above 0")
+    return x, y, width, height

@@ -1,0 +1,32 @@
+//! Errors of the libraries as Python's exceptions, with the words of the program.
+
+use std::io::ErrorKind;
+
+use dyconv_file::{FileError, ModelFileErrorKind};
+use dyconv_predict as predict;
+use pyo3::exceptions::{PyException, PyFileNotFoundError};
+use pyo3::{PyErr, create_exception};
+
+create_exception!(dyconv, Error, PyException, "Something that dyconv cannot do: a model, an image or a request that does not fit.");
+create_exception!(dyconv, ImageError, Error, "An image that cannot be read.");
+
+/// The exception for an error between a model and a prediction.
+pub fn of_predict(error: predict::Error) -> PyErr {
+    match &error {
+        predict::Error::Data(_) => ImageError::new_err(error.to_string()),
+        predict::Error::File(error) => of_file(error),
+        predict::Error::NotAClassifier(_) => Error::new_err(format!("{error}; ask it for keypoints()")),
+        predict::Error::NotAKeypointNetwork(_) => Error::new_err(format!("{error}; ask it to predict()")),
+        _ => Error::new_err(error.to_string()),
+    }
+}
+
+/// The exception for an error of a model file.
+pub fn of_file(error: &FileError) -> PyErr {
+    match &error.kind {
+        ModelFileErrorKind::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+            PyFileNotFoundError::new_err(error.to_string())
+        }
+        _ => Error::new_err(error.to_string()),
+    }
+}
