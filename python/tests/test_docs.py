@@ -1,0 +1,102 @@
+"""Every block of docs/python.md, in its order: it runs, prints what the page says, and its types are right."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from conftest import GOLDEN, REPO, picture
+from PIL import Image
+
+import dyconv
+
+PAGE = REPO / "docs/python.md"
+NAMES = ["cat", "dog", "fox", "hare", "owl"]
+
+
+class Block(NamedTuple):
+    line: int
+    # What it needs besides Pillow: `torch` or `ray`.
+    needs: str
+    code: str
+    # What it prints; None if the page does not say.
+    output: str | None
+
+
+def blocks() -> list[Block]:
+    text = PAGE.read_text("utf-8")
+    found = re.finditer(r"^```python ?(\w*)\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", text, re.MULTILINE | re.DOTALL)
+    return [Block(text.count("\n", 0, m.start()) + 2, m[1], m[2], m[3]) for m in found]
+
+
+def prepare(folder: Path) -> None:
+    """The files of the page; those of PyTorch are golden."""
+    for source, target in [("rn4.pth", "net.pth"), ("pictures.npy", "x.npy"), ("rn4.out.npy", "y.npy")]:
+        shutil.copy(GOLDEN / "torch" / source, folder / target)
+    (folder / "classes.txt").write_text("\n".join(NAMES) + "\n")
+    golden = dyconv.import_(GOLDEN / "torch/dy_rn4_golden.pth", tau=4.0, image_size=32, classes=NAMES)
+    golden.save(folder / "model.safetensors")
+    (folder / "photos").mkdir()
+    for name, size, seed in [("cat.jpg", (120, 160), 5), ("street.jpg", (120, 160), 6)]:
+        Image.fromarray(picture(*size, seed)).save(folder / name, quality=95)
+        shutil.copy(folder / name, folder / "photos")
+    (folder / "broken.jpg").write_bytes((folder / "cat.jpg").read_bytes()[:500])
+    shutil.copy(folder / "broken.jpg", folder / "photos")
+
+
+def there(name: str) -> bool:
+    """Whether a block can run; with DYCONV_TEST_ALL every block must."""
+    return name == "" or bool(os.environ.get("DYCONV_TEST_ALL")) or importlib.util.find_spec(name) is not None
+
+
+@pytest.fixture
+def ray():
+    """Ray on two cores, if it is there."""
+    if not there("ray"):
+        yield
+        return
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray = __import__("ray")
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    yield
+    ray.shutdown()
+
+
+def test_every_block_prints_what_the_page_says(folder, tmp_path, monkeypatch, ray):
+    prepare(tmp_path)
+    shutil.copy(folder / "pose.safetensors", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    np.set_printoptions(precision=4, suppress=True)
+    page, names = blocks(), {"__name__": "page"}
+    assert len(page) == PAGE.read_text("utf-8").count("```python") > 15
+    assert sum(block.output is not None for block in page) > 10
+    wrong = []
+    for block in page:
+        if not there(block.needs):
+            continue
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            exec(compile("\n" * (block.line - 1) + block.code, str(PAGE), "exec"), names)
+        if said.getvalue() != (block.output or ""):
+            wrong.append(f"line {block.line} prints\n{said.getvalue()}\nand the page says\n{block.output}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_blocks_have_the_right_types(tmp_path):
+    """Those without PyTorch and Ray, which do not say all their types."""
+    code = "\n".join(block.code for block in blocks() if not block.needs)
+    (tmp_path / "page.py").write_text(code, "utf-8")
+    run = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "page.py"]
+    checked = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
