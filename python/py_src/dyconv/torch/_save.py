@@ -1,0 +1,77 @@
+"""Writes a module as a model file."""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .._import import import_
+from .._model import Model
+from ._input import Size, images
+
+# Images with which the model file is compared with the module.
+CHECKED = 2
+# The operators of all versions of ONNX that are in use.
+OPSET = 17
+
+
+def save(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    input_size: Size,
+    classes: Sequence[str] | str | os.PathLike[str] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    skeleton: Mapping[str, Any] | None = None,
+) -> Model:
+    """Writes a model file of dyconv from a module of one image, in evaluation mode, and returns the model.
+
+    The module goes through ONNX, so any network that `dyconv import` understands will do; a `DynamicConv2d` stays a dynamic
+    convolution, and the temperature comes along. The model is compared with the module on random images, and `report` of
+    the result says how far the answers differ. The module itself is not changed; it may be on any device.
+
+    Args:
+        path: the file to write.
+        input_size: height and width of the images in pixels, one number if they are equal.
+        classes: names of the classes in the order of the outputs, or a file with one per line; without it, numbers.
+        preprocessing: keys that differ from ImageNet's preprocessing, such as `{"mean": [0.5] * 3, "std": [0.5] * 3}`.
+        skeleton: keypoint networks: keypoints, as for `dyconv.import_`.
+
+    Raises:
+        dyconv.Error: if there is an operation that dyconv does not have, or the answers differ.
+        RuntimeError: if the module cannot be exported with images of this size.
+    """
+    module = copy.deepcopy(getattr(model, "_orig_mod", model)).cpu().float().eval()
+    x = images(module, CHECKED, input_size)
+    with torch.inference_mode():
+        y = module(x)
+    with tempfile.TemporaryDirectory(prefix="dyconv-") as folder:
+        onnx = Path(folder) / f"{type(module).__name__.lower()}.onnx"
+        _export(module, x, onnx)
+        result = import_(onnx, classes=classes, preprocessing=preprocessing, skeleton=skeleton, check=(x.numpy(), y.numpy()))
+    result.save(path)
+    return result
+
+
+def _export(module: nn.Module, x: torch.Tensor, path: Path) -> None:
+    """Writes an ONNX file with a free batch. The exporter on TorchScript needs no other package."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (x,),
+            path,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
+        )
