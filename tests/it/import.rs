@@ -114,7 +114,7 @@ fn names_and_preprocessing_are_set_by_hand() {
     assert_eq!(p.mean, [0.5, 0.25, 0.125]);
 
     shell.write("few.txt", b"a\nb\n");
-    let expected = format!("few.txt: has 2 names, but the network has {outputs} outputs");
+    let expected = format!("few.txt: 2 classes are named, but the network has {outputs} outputs; write one name per line");
     shell.says(&format!("import {source} --out x.safetensors --classes few.txt"), &expected);
     shell.write("gap.txt", b"a\n\nb\n");
     shell.says(&format!("import {source} --out x.safetensors --classes gap.txt"), "gap.txt: line 2 is empty");
@@ -325,6 +325,7 @@ fn the_test_data_beside_an_onnx_file_are_compared() {
     }
     shell.write("words.onnx", b"these are words");
     shell.says("import words.onnx --out b.safetensors", "words.onnx: not a valid ONNX model");
-    shell.says("import zoo/model --out b.safetensors --arch resnet18", "--arch: means nothing for an ONNX file");
+    let expected = "naming an architecture means nothing for an ONNX file, which describes its network itself; leave --arch out";
+    shell.says("import zoo/model --out b.safetensors --arch resnet18", expected);
     assert!(!shell.path("b.safetensors").exists());
 }

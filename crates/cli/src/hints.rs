@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use dyconv_convert::{ConvertError, Note, Remedy};
 use dyconv_models::ModelError;
 use dyconv_onnx::OnnxError;
 use dyconv_torch::TorchError;
@@ -24,6 +25,7 @@ fn of(error: &(dyn Error + 'static)) -> Option<String> {
 /// What every build can meet.
 fn common(error: &(dyn Error + 'static)) -> Option<String> {
     None.or_else(|| error.downcast_ref().and_then(model))
+        .or_else(|| error.downcast_ref().and_then(convert))
         .or_else(|| error.downcast_ref().and_then(torch))
         .or_else(|| error.downcast_ref().and_then(onnx))
 }
@@ -85,6 +87,37 @@ fn recipe(error: &RecipeError) -> Option<String> {
         RecipeErrorKind::UnknownRecipe => Some(" (`dyconv recipes` lists all)".to_owned()),
         _ => None,
     }
+}
+
+/// Appends to a note of an import or export what says otherwise.
+pub fn extend(note: &mut Note) {
+    let Some(remedy) = note.remedy else { return };
+    note.text += match remedy {
+        Remedy::Classes => "; see --classes",
+        Remedy::Skeleton => "; --skeleton says otherwise",
+        Remedy::Preprocessing => "; --set preprocessing.KEY=VALUE says otherwise",
+        Remedy::Temperature => "; `dyconv import` takes it as --tau",
+        _ => "",
+    };
+}
+
+fn convert(error: &ConvertError) -> Option<String> {
+    let words = match error {
+        ConvertError::ArchOfOnnx { .. } => "; leave --arch out",
+        ConvertError::Temperature(_) => "; see --tau",
+        ConvertError::Classes { .. } => "; write one name per line, in their order",
+        ConvertError::SourceClasses { .. } => "; name them with --classes FILE",
+        ConvertError::ClassesOfKeypoints => "; leave --classes out",
+        ConvertError::SkeletonOfClassifier => "; leave --skeleton out",
+        ConvertError::NoSkeleton { .. } => "; name the keypoints with --skeleton FILE",
+        ConvertError::PreprocessingOfNetwork(_) => "; --image-size sets the height and width of its input",
+        ConvertError::Differs(_) | ConvertError::NotTheSame { .. } => "; nothing was written",
+        ConvertError::StaticForm(_) => "; leave --form out",
+        ConvertError::NoArchitecture => "; --onnx writes any network",
+        ConvertError::NotEmpty(_) => "; choose another folder",
+        _ => return None,
+    };
+    Some(words.to_owned())
 }
 
 fn torch(error: &TorchError) -> Option<String> {

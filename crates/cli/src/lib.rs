@@ -6,7 +6,6 @@
 
 #[cfg(feature = "train")]
 mod ablate;
-mod answers;
 mod bank;
 mod bench;
 #[cfg(feature = "train")]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dyconv_engine::{Plan, Session};
+use dyconv_engine::{EngineError, Plan, Session};
 use dyconv_graph::{Graph, Shape, TensorSource};
 use serde::Serialize;
 
@@ -10,13 +10,13 @@ use serde::Serialize;
 const TOGETHER: usize = 8;
 
 /// The outputs of the engine for `rows` inputs `[rows, C, H, W]`.
-pub fn answers(
+pub(crate) fn answers(
     graph: &Graph,
     weights: &dyn TensorSource,
     tau: f32,
     input: &[f32],
     rows: usize,
-) -> anyhow::Result<Vec<f32>> {
+) -> Result<Vec<f32>, EngineError> {
     let mut session = Session::try_with_threads(Plan::new(graph, weights, tau)?, 1)?;
     let each = input.len() / rows.max(1);
     let mut all = Vec::new();
@@ -28,7 +28,7 @@ pub fn answers(
 
 /// Random inputs `[rows, C, H, W]` with values in [−2, 2), about those of a normalized image. The same seed gives the
 /// same inputs.
-pub fn random_inputs([channels, height, width]: [usize; 3], rows: usize, seed: u64) -> Vec<f32> {
+pub(crate) fn random_inputs([channels, height, width]: [usize; 3], rows: usize, seed: u64) -> Vec<f32> {
     // SplitMix64.
     let mut state = seed;
     let mut next = || {
@@ -54,7 +54,7 @@ pub struct Difference {
 
 impl Difference {
     /// Compares `rows` answers of this shape.
-    pub fn of(found: &[f32], expected: &[f32], rows: usize, shape: Shape) -> Self {
+    pub(crate) fn of(found: &[f32], expected: &[f32], rows: usize, shape: Shape) -> Self {
         let largest = expected.iter().filter(|v| v.is_finite()).fold(0.0, |m: f64, v| m.max(f64::from(v.abs())));
         let apart = |(f, e): (&f32, &f32)| match (f64::from(*f) - f64::from(*e)).abs() {
             _ if f == e => 0.0,
@@ -78,7 +78,7 @@ impl Difference {
     }
 
     /// Both together: the larger difference over all rows.
-    pub fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         Self {
             rows: self.rows + other.rows,
             largest_relative_difference: self.largest_relative_difference.max(other.largest_relative_difference),

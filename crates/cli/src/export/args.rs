@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, ValueEnum};
-use dyconv_onnx::write as onnx;
+use dyconv_convert::Batch;
 
 use crate::pixels::max_pixels;
 
@@ -79,42 +79,6 @@ pub enum Form {
     Frozen,
 }
 
-impl Form {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Exact => "exact",
-            Self::Portable => "portable",
-            Self::Frozen => "frozen",
-        }
-    }
-}
-
-impl From<Form> for onnx::Form {
-    fn from(form: Form) -> Self {
-        match form {
-            Form::Exact => Self::Exact,
-            Form::Portable => Self::Portable,
-            Form::Frozen => Self::Frozen,
-        }
-    }
-}
-
-/// Number of samples of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Batch {
-    Free,
-    Fixed(usize),
-}
-
-impl From<Batch> for onnx::Batch {
-    fn from(batch: Batch) -> Self {
-        match batch {
-            Batch::Free => Self::Free,
-            Batch::Fixed(n) => Self::Fixed(n),
-        }
-    }
-}
-
 fn batch(text: &str) -> Result<Batch, String> {
     match (text, text.parse()) {
         ("free", _) => Ok(Batch::Free),
@@ -130,16 +94,7 @@ pub enum Names {
     Timm,
 }
 
-impl Names {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Torchvision => "torchvision",
-            Self::Timm => "timm",
-        }
-    }
-}
-
-impl From<Names> for dyconv_torch::Names {
+impl From<Names> for dyconv_convert::Names {
     fn from(names: Names) -> Self {
         match names {
             Names::Torchvision => Self::Torchvision,

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
+use dyconv_convert::MeanAttention;
 use dyconv_data::{Dataset, HeatMaps, Loader, LoaderOptions, Split, Transform};
 use dyconv_engine::{Plan, Session};
 use dyconv_file::Model;
-use dyconv_graph::{Graph, GraphJson, Linear, Mixture, NodeJson, Op, Shape, Tensor, Weights};
+use dyconv_graph::{Mixture, Shape};
 use dyconv_predict::{
     EvaluationOptions, ModelOptions, PoseEvaluationOptions, Predictor, evaluate, evaluate_poses, match_classes,
 };
@@ -34,9 +35,6 @@ pub struct Images {
     /// Description for the report.
     pub what: String,
 }
-
-/// The mean attention of each dynamic layer, by the name of the layer.
-pub type MeanAttention = BTreeMap<String, Vec<f32>>;
 
 /// Accuracy of both networks.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -153,28 +151,4 @@ impl std::fmt::Display for Images {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({} images)", self.what, thousands(self.count as u64))
     }
-}
-
-/// The dynamic network with constant attention: what its frozen form must compute. Each mixture reads a linear layer
-/// whose weight is zero and whose bias is the attention.
-pub fn with_attention(model: &Model, attention: &MeanAttention) -> anyhow::Result<(Graph, Weights)> {
-    let mut weights = model.weights.clone();
-    let mut json = GraphJson::from(&model.graph);
-    let mut nodes = Vec::with_capacity(json.nodes.len());
-    for mut node in json.nodes {
-        if let Some(values) = attention.get(&node.name) {
-            let kernels = values.len();
-            let id = model.graph.find(&node.name).context("a node of this graph")?;
-            let source = model.graph.node(model.graph.node(id).mixture().context("a dynamic layer")?.attention);
-            let name = format!("{}.fixed_attention", node.name);
-            node.inputs.iter_mut().filter(|input| **input == source.name).for_each(|input| input.clone_from(&name));
-            weights.0.insert(format!("{name}.weight"), Tensor::full(&[kernels, kernels], 0.0));
-            weights.0.insert(format!("{name}.bias"), Tensor::new(&[kernels], values.clone()));
-            let op = Op::Linear(Linear { out_features: kernels, bias: true });
-            nodes.push(NodeJson { name, op, inputs: vec![source.name.clone()] });
-        }
-        nodes.push(node);
-    }
-    json.nodes = nodes;
-    Ok((json.try_into()?, weights))
 }

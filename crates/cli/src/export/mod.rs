@@ -4,15 +4,16 @@ mod args;
 mod frozen;
 mod onnx;
 mod report;
-mod torch;
 
 use std::fs;
 use std::path::Path;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use dyconv_convert::{Names, export_hub, export_torch};
 use dyconv_file::Model;
 
 use crate::bank::refuse;
+use report::Report;
 
 pub use args::Args;
 
@@ -40,10 +41,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ensure!(is_free(path), "{} exists already and is not empty; choose another folder", path.display());
     }
     let model = Model::read(&args.model)?;
+    // Errors of a state dict are about the model.
+    let in_model = || args.model.display().to_string();
     let report = match (&args.onnx, &args.torch, &args.hub) {
         (Some(path), ..) => onnx::export(args, &model, path)?,
-        (_, Some(path), _) => torch::export(args, &model, path)?,
-        (.., Some(folder)) => torch::export_hub(args, &model, folder)?,
+        (_, Some(path), _) => {
+            let names = args.names.map_or(Names::Torchvision, Names::from);
+            Report::new(args, export_torch(&model, path, names).with_context(in_model)?, None)
+        }
+        (.., Some(folder)) => Report::new(args, export_hub(&model, folder).with_context(in_model)?, None),
         (None, None, None) => unreachable!("one of the three is required"),
     };
     report.print(args.json)

@@ -1,49 +1,22 @@
-//! What an export wrote, and how far its answers are from the engine's.
+//! The report of an export as text and as JSON.
 
-use std::path::Path;
-
-use anyhow::Context;
+use dyconv_convert::ExportReport;
 use serde::Serialize;
 
+use super::args::Args;
 use super::frozen::Scores;
-use crate::answers::Difference;
+use crate::hints;
 use crate::output::{percent, print, print_json, thousands};
 use crate::table::Table;
 
-/// The report of an export.
-#[derive(Debug, Default, Serialize)]
+/// The report of the library, and what the program did.
+#[derive(Debug, Serialize)]
 pub struct Report {
     /// The model that was exported.
-    pub model: String,
-    /// What was written: `onnx`, `torch` or `hub`.
-    pub kind: &'static str,
-    pub files: Vec<File>,
-    /// ONNX: `exact`, `portable` or `frozen`; `null` for a static network, and for other kinds.
-    pub form: Option<&'static str>,
-    /// ONNX: number of samples of a run, `null` if it is free, and for other kinds.
-    pub batch: Option<usize>,
-    pub opset: Option<i64>,
-    pub ir: Option<i64>,
-    /// PyTorch: whose names the tensors have.
-    pub names: Option<&'static str>,
-    /// The answers of what was read back, compared with the engine's, for several batches.
-    pub checks: Vec<Check>,
-    pub frozen: Option<Frozen>,
-    pub notes: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-pub struct File {
-    pub path: String,
-    pub bytes: u64,
-}
-
-/// The difference for one batch.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Check {
-    pub batch: usize,
+    model: String,
     #[serde(flatten)]
-    pub difference: Difference,
+    export: ExportReport,
+    frozen: Option<Frozen>,
 }
 
 /// What freezing the attention costs.
@@ -58,43 +31,42 @@ pub struct Frozen {
     pub what: String,
 }
 
-impl File {
-    /// A file that was written.
-    pub fn written(path: &Path) -> anyhow::Result<Self> {
-        let about = path.metadata().with_context(|| format!("{}: cannot be read", path.display()))?;
-        Ok(Self { path: path.display().to_string(), bytes: about.len() })
-    }
-}
-
 impl Report {
+    /// The report, whose notes get what a person can do about them.
+    pub fn new(args: &Args, mut export: ExportReport, frozen: Option<Frozen>) -> Self {
+        export.notes.iter_mut().for_each(hints::extend);
+        Self { model: args.model.display().to_string(), export, frozen }
+    }
+
     pub fn print(&self, json: bool) -> anyhow::Result<()> {
         if json { print_json(self) } else { print(&self.text()) }
     }
 
     fn text(&self) -> String {
+        let export = &self.export;
         let mut lines = Vec::new();
-        for check in &self.checks {
+        for check in &export.checks {
             lines.push(format!("read back and run with a batch of {}: {}", check.batch, check.difference));
         }
         let about = [
-            self.form.map(|form| format!("form {form}")),
-            (self.kind == "onnx").then(|| match self.batch {
+            export.form.map(|form| format!("form {form}")),
+            (export.kind == "onnx").then(|| match export.batch {
                 None => "batch free".to_owned(),
                 Some(n) => format!("batch {n}"),
             }),
-            self.opset.zip(self.ir).map(|(opset, ir)| format!("opset {opset}, IR {ir}")),
-            self.names.map(|names| format!("names of {names}")),
+            export.opset.zip(export.ir).map(|(opset, ir)| format!("opset {opset}, IR {ir}")),
+            export.names.map(|names| format!("names of {names}")),
         ];
         let about: Vec<String> = about.into_iter().flatten().collect();
         if !about.is_empty() {
             lines.push(about.join(", "));
         }
-        lines.extend(self.files.iter().map(|file| format!("{}: {} bytes", file.path, thousands(file.bytes))));
+        lines.extend(export.files.iter().map(|file| format!("{}: {} bytes", file.path, thousands(file.bytes))));
         let mut text = lines.join("\n") + "\n";
         if let Some(frozen) = &self.frozen {
             text += &format!("\n{}over {} of {}\n", frozen.table(), frozen.what, frozen.data);
         }
-        text + &self.notes.iter().map(|text| format!("note: {text}\n")).collect::<String>()
+        text + &export.notes.iter().map(|text| format!("note: {text}\n")).collect::<String>()
     }
 }
 

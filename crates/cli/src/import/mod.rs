@@ -1,83 +1,77 @@
 //! `dyconv import`: networks of other programs become model files.
 
 mod args;
-mod check;
-mod metadata;
-mod preprocessing;
+mod classes;
 mod report;
-mod source;
-mod task;
 
-use anyhow::{bail, ensure};
-use dyconv_file::{Model, Provenance};
-use dyconv_graph::{Router, to_dynamic};
-use dyconv_models::dynamic_form;
+use std::path::Path;
 
-use crate::answers::{Difference, answers, random_inputs};
-use check::Pair;
-use report::{Dynamic, Report};
-use source::Found;
+use anyhow::{anyhow, ensure};
+use dyconv_convert::{Array, ConvertError, ImportOptions, Pair, import};
+use dyconv_torch::TorchError;
+use serde_json::{Map, Value};
+use toml::Table;
+
+use crate::output::print;
+use crate::{npy, settings, skeleton};
+use report::{Report, table};
 
 pub use args::Args;
 
-/// Inputs on which a static network and the dynamic one made of it are compared.
-const ROWS: usize = 4;
-/// The temperature of new routers.
-const NEW_ROUTERS: f32 = 30.0;
-/// Seed of the routers of `--to-dynamic`.
-const SEED: u64 = 0;
-
 pub fn run(args: &Args) -> anyhow::Result<()> {
     ensure!(!args.out.exists(), "{} exists already; choose another file", args.out.display());
-    let given = Pair::given(args)?;
-    let found = source::read(args, given.as_ref())?;
-    // New routers learn at a high temperature first, which fine-tuning lowers; until then τ changes nothing.
-    let usual = if args.to_dynamic.is_some() { NEW_ROUTERS } else { 1.0 };
-    let tau = args.tau.or(found.tau).unwrap_or(usual);
-    ensure!(tau.is_finite() && tau > 0.0, "--tau {tau}: expected a positive number");
-    let Found { graph, weights, classes, preprocessing, architecture, provenance, mut findings, .. } = found;
-    let (task, note) = task::task(args, &graph, classes, found.task)?;
-    findings.notes.extend(note);
-    let (preprocessing, note) = preprocessing::preprocessing(preprocessing, graph.input_dims(), &args.set)?;
-    findings.notes.extend(note);
-    let check = check::check(given, found.onnx.as_ref(), &graph, &weights, tau)?;
-    let (graph, weights, dynamic) = match args.to_dynamic {
-        None => (graph, weights, None),
-        Some(kernels) => {
-            let (wide, banks) = to_dynamic(&graph, &weights, kernels, &Router::default(), SEED)?;
-            let input = random_inputs(graph.input_dims(), ROWS, SEED);
-            let expected = answers(&graph, &weights, tau, &input, ROWS)?;
-            let found = answers(&wide, &banks, tau, &input, ROWS)?;
-            let difference = Difference::of(&found, &expected, ROWS, graph.output_shape());
-            let layers = wide.dynamic_layers() - graph.dynamic_layers();
-            (wide, banks, Some(Dynamic { kernels, layers, difference }))
+    match import(&args.source, options(args)?) {
+        Ok(imported) => {
+            imported.model.write(&args.out)?;
+            Report::new(args, imported.report, true).print(args.json)
         }
-    };
-    let model = Model {
-        graph,
-        weights,
-        tau,
-        preprocessing,
-        task,
-        provenance: Provenance {
-            producer: Provenance::IMPORT.into(),
-            model: if dynamic.is_some() { dynamic_form(&architecture) } else { architecture },
-            ..provenance.unwrap_or_default()
+        Err(ConvertError::Differs(report)) => {
+            Report::new(args, (*report).clone(), false).print(args.json)?;
+            Err(ConvertError::Differs(report).into())
+        }
+        Err(error) => {
+            if let (false, ConvertError::Torch { error: TorchError::Mismatch(report), .. }) = (args.json, &error) {
+                // The error counts what does not fit; the table lists it.
+                print(&table(&report.as_ref().into()))?;
+            }
+            Err(match (&error, &args.classes) {
+                (ConvertError::Classes { .. }, Some(path)) => {
+                    anyhow::Error::new(error).context(path.display().to_string())
+                }
+                _ => error.into(),
+            })
+        }
+    }
+}
+
+fn options(args: &Args) -> anyhow::Result<ImportOptions> {
+    Ok(ImportOptions {
+        arch: args.arch.clone(),
+        image_size: args.image_size,
+        classes: args.classes.as_deref().map(classes::read).transpose()?,
+        skeleton: args.skeleton.as_deref().map(skeleton::read).transpose()?,
+        tau: args.tau,
+        to_dynamic: args.to_dynamic,
+        preprocessing: preprocessing(&args.set)?,
+        check: match args.check.as_deref() {
+            Some([input, output]) => Some(Pair { input: array(input)?, output: array(output)? }),
+            _ => None,
         },
-    };
-    let fits = check.as_ref().is_none_or(|check| check.difference.is_within(check::BOUND));
-    if fits {
-        model.write(&args.out)?;
+    })
+}
+
+/// The keys of the preprocessing that `--set` sets.
+fn preprocessing(set: &[Table]) -> anyhow::Result<Map<String, Value>> {
+    let mut table = Table::new();
+    settings::apply(&mut table, set, "preprocessing", "keys of the preprocessing")?;
+    match serde_json::to_value(table)? {
+        Value::Object(map) => Ok(map),
+        other => Err(anyhow!("--set: expected a table, got {other}")),
     }
-    let report = Report::new(args, found.kind, found.dialect, &model, check, dynamic, findings, fits);
-    report.print(args.json)?;
-    match &report.check {
-        Some(check) if !fits => bail!(
-            "the imported network does not answer as the original: {} from {} (at most {:.0e} is allowed); nothing was written",
-            check.difference,
-            check.expected,
-            check::BOUND
-        ),
-        _ => Ok(()),
-    }
+}
+
+/// An array of `--check`.
+fn array(path: &Path) -> anyhow::Result<Array> {
+    let (shape, values) = npy::read(path)?;
+    Ok(Array { name: path.display().to_string(), shape, values })
 }

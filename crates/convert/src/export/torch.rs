@@ -1,85 +1,104 @@
-//! `--torch` and `--hub`: state dicts, read back and compared bit by bit.
+//! State dicts and hub folders: read back and compared bit by bit.
 
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, ensure};
 use dyconv_file::{Model, write_atomically};
-use dyconv_torch as torch;
+use dyconv_graph::Op;
+use dyconv_torch::{self as torch, Names, TorchError};
 
-use super::args::{Args, Names};
-use super::report::{Check, File, Report};
+use super::report::{ExportCheck, ExportReport, WrittenFile};
 use crate::answers::{Difference, answers, random_inputs};
+use crate::error::ConvertError;
+use crate::files::{Staging, cannot_write, folder_of};
+use crate::note::{Note, Remedy};
 
 /// Inputs that the network is run with.
 const ROWS: usize = 3;
 
-pub fn export(args: &Args, model: &Model, path: &Path) -> anyhow::Result<Report> {
-    let names = args.names.unwrap_or(Names::Torchvision);
-    let architecture = architecture(args, model)?;
-    let in_model = || args.model.display().to_string();
-    let bytes = torch::export(&model.graph, &model.weights, architecture, names.into()).with_context(in_model)?;
-    write_atomically(path, &bytes).with_context(|| format!("{}: cannot be written", path.display()))?;
-    let check = read_back(path, model).inspect_err(|_| drop(fs::remove_file(path)))?;
-    Ok(Report {
-        model: in_model(),
-        kind: "torch",
-        files: vec![File::written(path)?],
-        names: Some(names.name()),
-        checks: vec![check],
-        ..Report::default()
-    })
+/// Writes the weights of a model as a state dict of PyTorch, in safetensors. `names` says whose names the tensors get.
+///
+/// What is written is read back and compared bit by bit before it replaces what `path` was.
+///
+/// # Errors
+/// [`ConvertError::NoArchitecture`] if the model does not name its architecture; if it is not one that has names in PyTorch, or the
+/// file cannot be written.
+pub fn export_torch(model: &Model, path: &Path, names: Names) -> Result<ExportReport, ConvertError> {
+    let file_name = path.file_name().ok_or_else(|| ConvertError::NoFileName(path.to_owned()))?;
+    let in_file = |error| ConvertError::Torch { name: path.display().to_string(), error };
+    let bytes = torch::export(&model.graph, &model.weights, architecture(model)?, names).map_err(in_file)?;
+    let staging = Staging::new(folder_of(path), path)?;
+    let staged = staging.folder().join(file_name);
+    write_atomically(&staged, &bytes).map_err(cannot_write(path))?;
+    let check = read_back(&staged, model, path)?;
+    let files = WrittenFile::all(staging.place(folder_of(path))?)?;
+    let names = match names {
+        Names::Torchvision => "torchvision",
+        Names::Timm => "timm",
+    };
+    Ok(ExportReport { kind: "torch", names: Some(names), ..report(model, files, check) })
 }
 
-pub fn export_hub(args: &Args, model: &Model, folder: &Path) -> anyhow::Result<Report> {
-    architecture(args, model)?;
-    let in_model = || args.model.display().to_string();
-    let existed = folder.exists();
-    let made = torch::write_hub(folder, model).with_context(in_model).and_then(|()| read_back(folder, model));
-    let check = made.inspect_err(|_| {
-        // Only what was written here: the folder was empty.
-        if existed {
-            files(folder).into_iter().flatten().for_each(|path| drop(fs::remove_file(path)));
-        } else {
-            drop(fs::remove_dir_all(folder));
+/// Writes a classifier as a folder that the Hugging Face hub takes: `model.safetensors` with timm's names, `config.json` and
+/// `README.md`. The folder must be empty or absent. What is written is read back and compared bit by bit.
+///
+/// # Errors
+/// [`ConvertError::NotEmpty`] if the folder is not empty; as [`export_torch`]; and if the model is no classifier.
+pub fn export_hub(model: &Model, folder: &Path) -> Result<ExportReport, ConvertError> {
+    let is_empty = |folder: &Path| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    if folder.exists() && !is_empty(folder) {
+        return Err(ConvertError::NotEmpty(folder.to_owned()));
+    }
+    architecture(model)?;
+    // A folder that exists may be a file system of its own.
+    let home = if folder.exists() { folder } else { folder_of(folder) };
+    fs::create_dir_all(home).map_err(cannot_write(folder))?;
+    let staging = Staging::new(home, folder)?;
+    torch::write_hub(staging.folder(), model).map_err(|error| match error {
+        TorchError::File { path, kind } => {
+            let path = folder.join(path.file_name().unwrap_or_default());
+            ConvertError::Open(TorchError::File { path, kind })
         }
+        error => ConvertError::Torch { name: folder.display().to_string(), error },
     })?;
-    let mut written = files(folder)?;
-    written.sort();
-    let files = written.iter().map(|path| File::written(path)).collect::<anyhow::Result<_>>()?;
-    Ok(Report { model: in_model(), kind: "hub", files, checks: vec![check], ..Report::default() })
+    let check = read_back(staging.folder(), model, folder)?;
+    fs::create_dir_all(folder).map_err(cannot_write(folder))?;
+    let mut files = WrittenFile::all(staging.place(folder)?)?;
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(ExportReport { kind: "hub", ..report(model, files, check) })
+}
+
+fn report(model: &Model, files: Vec<WrittenFile>, check: ExportCheck) -> ExportReport {
+    let has_temperature = model.graph.nodes().iter().any(|node| node.op == Op::Softmax);
+    let notes = (has_temperature && model.tau != 1.0).then(|| {
+        let text = format!("state dicts do not hold the temperature of the routers, which is {}", model.tau);
+        Note::with(text, Remedy::Temperature)
+    });
+    ExportReport { files, checks: vec![check], notes: notes.into_iter().collect(), ..ExportReport::default() }
 }
 
 /// The name of the model's architecture, which decides the names of the tensors.
-fn architecture<'a>(args: &Args, model: &'a Model) -> anyhow::Result<&'a str> {
-    let name = model.provenance.model.as_str();
-    ensure!(
-        !name.is_empty(),
-        "{}: does not name its architecture, so that its tensors have no names in PyTorch; --onnx writes any network",
-        args.model.display()
-    );
-    Ok(name)
+fn architecture(model: &Model) -> Result<&str, ConvertError> {
+    match model.provenance.model.as_str() {
+        "" => Err(ConvertError::NoArchitecture),
+        name => Ok(name),
+    }
 }
 
-/// Reads what was written, and compares it with the model: the same tensors, bit by bit.
-fn read_back(path: &Path, model: &Model) -> anyhow::Result<Check> {
-    let source = path.to_str().context("the path is no text in UTF-8, and cannot be read back")?;
-    let fault = "what was written cannot be read back; this is a fault of the program";
-    let dict = torch::open(source).context(fault)?.dict;
-    let back = torch::import(&dict, None).context(fault)?;
+/// Reads what was written for `target`, and compares it with the model: the same tensors, bit by bit.
+fn read_back(written: &Path, model: &Model, target: &Path) -> Result<ExportCheck, ConvertError> {
+    let source = written.to_str().ok_or_else(|| ConvertError::NotUtf8(target.to_owned()))?;
+    let failed =
+        |error: TorchError| ConvertError::ReadBack { name: target.display().to_string(), message: error.to_string() };
+    let dict = torch::open(source).map_err(failed)?.dict;
+    let back = torch::import(&dict, None).map_err(failed)?;
     let input = random_inputs(model.graph.input_dims(), ROWS, 0);
     let expected = answers(&model.graph, &model.weights, model.tau, &input, ROWS)?;
     let found = answers(&back.graph, &back.weights, model.tau, &input, ROWS)?;
     let difference = Difference::of(&found, &expected, ROWS, model.graph.output_shape());
-    ensure!(
-        back.graph == model.graph && back.weights == model.weights && difference.is_within(0.0),
-        "what was written, read back, is not the same network: {difference}; nothing was written"
-    );
-    Ok(Check { batch: ROWS, difference })
-}
-
-/// The files of a folder.
-fn files(folder: &Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
-    entries.map(|entry| Ok(entry?.path())).collect()
+    if back.graph == model.graph && back.weights == model.weights && difference.is_within(0.0) {
+        Ok(ExportCheck { batch: ROWS, difference })
+    } else {
+        Err(ConvertError::NotTheSame { difference, bound: 0.0 })
+    }
 }

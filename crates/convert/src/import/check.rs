@@ -1,21 +1,17 @@
-//! Compares an imported network with the answers of the original: arrays that the user names, or the test data beside an
+//! Compares an imported network with the answers of the original: arrays that the caller has, or the test data beside an
 //! ONNX file.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, ensure};
 use dyconv_graph::{Graph, Weights};
 use dyconv_metrics::softmax;
 use dyconv_onnx::Ending;
-use serde::Serialize;
 
-use super::args::Args;
+use super::options::{Array, Pair};
+use super::report::ImportCheck;
 use crate::answers::{Difference, answers};
-use crate::npy;
-
-/// Largest relative difference from the original.
-pub const BOUND: f64 = 1e-3;
+use crate::error::ConvertError;
+use crate::files;
 
 /// What a comparison with an ONNX file needs.
 pub struct Onnx {
@@ -25,38 +21,6 @@ pub struct Onnx {
     pub ending: Ending,
 }
 
-/// The outcome of a comparison.
-#[derive(Debug, Serialize)]
-pub struct Check {
-    /// Where the original's answers are from.
-    pub expected: String,
-    #[serde(flatten)]
-    pub difference: Difference,
-}
-
-/// Inputs and expected outputs, both with their shapes.
-pub struct Pair {
-    input: (PathBuf, Vec<usize>, Vec<f32>),
-    output: (PathBuf, Vec<usize>, Vec<f32>),
-}
-
-impl Pair {
-    /// The arrays of `--check`, if it is given.
-    pub fn given(args: &Args) -> anyhow::Result<Option<Self>> {
-        let Some([input, output]) = args.check.as_deref() else { return Ok(None) };
-        let read = |path: &Path| npy::read(path).map(|(shape, values)| (path.to_owned(), shape, values));
-        Ok(Some(Self { input: read(input)?, output: read(output)? }))
-    }
-
-    /// Height and width of the inputs, if they are images.
-    pub fn image_size(&self) -> Option<[usize; 2]> {
-        match self.input.1[..] {
-            [_, _, height, width] => Some([height, width]),
-            _ => None,
-        }
-    }
-}
-
 /// Runs the network on what there is to compare with, `given` or beside an ONNX file; `None` if there is nothing.
 pub fn check(
     given: Option<Pair>,
@@ -64,10 +28,10 @@ pub fn check(
     graph: &Graph,
     weights: &Weights,
     tau: f32,
-) -> anyhow::Result<Option<Check>> {
+) -> Result<Option<ImportCheck>, ConvertError> {
     let (pairs, expected) = match (given, onnx) {
         (Some(pair), _) => {
-            let expected = pair.output.0.display().to_string();
+            let expected = pair.output.name.clone();
             (vec![pair], expected)
         }
         (_, Some(onnx)) => {
@@ -82,29 +46,39 @@ pub fn check(
         let difference = compare(pair, graph, weights, tau, ending)?;
         sum = Some(sum.map_or(difference, |sum| sum.and(difference)));
     }
-    Ok(sum.map(|difference| Check { expected, difference }))
+    Ok(sum.map(|difference| ImportCheck { expected, difference }))
 }
 
-fn compare(pair: &Pair, graph: &Graph, weights: &Weights, tau: f32, ending: Ending) -> anyhow::Result<Difference> {
-    let (path, shape, input) = &pair.input;
+fn compare(
+    pair: &Pair,
+    graph: &Graph,
+    weights: &Weights,
+    tau: f32,
+    ending: Ending,
+) -> Result<Difference, ConvertError> {
+    let Pair { input, output } = pair;
+    let fails = |array: &Array, message| Err(ConvertError::Array { name: array.name.clone(), message });
+    for array in [input, output] {
+        let Array { shape, values, .. } = array;
+        if shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)) != Some(values.len()) {
+            return fails(array, format!("has shape {shape:?}, but {} values", values.len()));
+        }
+    }
     let [c, h, w] = graph.input_dims();
-    ensure!(
-        shape.len() == 4 && shape[1..] == [c, h, w] && shape[0] > 0,
-        "{}: has shape {shape:?}, the network expects [N, {c}, {h}, {w}]",
-        path.display()
-    );
-    let (path, found, expected) = &pair.output;
+    let shape = &input.shape;
+    if shape.len() != 4 || shape[1..] != [c, h, w] || shape[0] == 0 {
+        return fails(input, format!("has shape {shape:?}, the network expects [N, {c}, {h}, {w}]"));
+    }
     let rows = shape[0];
     let each = graph.output_shape();
     // A vector may come as a map of one pixel.
-    let dims: Vec<usize> = found.iter().copied().skip(1).collect();
+    let dims: Vec<usize> = output.shape.iter().copied().skip(1).collect();
     let ends_in_ones = dims.len() > 1 && dims[1..].iter().all(|d| *d == 1);
     let fits = dims == each.dims() || (ends_in_ones && dims[..1] == each.dims());
-    ensure!(
-        found.first() == Some(&rows) && fits,
-        "{}: has shape {found:?}, the network answers {rows} × {each}",
-        path.display()
-    );
+    if output.shape.first() != Some(&rows) || !fits {
+        return fails(output, format!("has shape {:?}, the network answers {rows} × {each}", output.shape));
+    }
+    let (input, expected) = (&input.values, &output.values);
     let found = answers(graph, weights, tau, input, rows)?;
     let plain = Difference::of(&found, expected, rows, each);
     let ended = Difference::of(&ended(&found, rows, ending), expected, rows, each);
@@ -124,7 +98,7 @@ fn ended(answers: &[f32], rows: usize, ending: Ending) -> Vec<f32> {
 
 /// The test data beside an ONNX file, as its tools write them: `test_data_set_0/input_0.pb` and `output_0.pb`, and further
 /// sets. Returns their names, and the data.
-fn test_data(folder: &Path) -> anyhow::Result<(Vec<String>, Vec<Pair>)> {
+fn test_data(folder: &Path) -> Result<(Vec<String>, Vec<Pair>), ConvertError> {
     let (mut names, mut pairs) = (Vec::new(), Vec::new());
     for number in 0.. {
         let name = format!("test_data_set_{number}");
@@ -139,11 +113,10 @@ fn test_data(folder: &Path) -> anyhow::Result<(Vec<String>, Vec<Pair>)> {
 }
 
 /// Reads a tensor in ONNX's form.
-fn tensor(path: &Path) -> anyhow::Result<(PathBuf, Vec<usize>, Vec<f32>)> {
-    let name = path.display();
-    let about = fs::metadata(path).with_context(|| format!("{name}: cannot be read"))?;
-    crate::memory::check(2 * about.len(), || format!("{name}: reading it"))?;
-    let bytes = fs::read(path).with_context(|| format!("{name}: cannot be read"))?;
-    let tensor = dyconv_onnx::read_tensor(&bytes).map_err(|e| anyhow!("{name}: {e}"))?;
-    Ok((path.to_owned(), tensor.shape, tensor.data))
+fn tensor(path: &Path) -> Result<Array, ConvertError> {
+    let name = path.display().to_string();
+    match dyconv_onnx::read_tensor(&files::read(path)?) {
+        Ok(tensor) => Ok(Array { name, shape: tensor.shape, values: tensor.data }),
+        Err(error) => Err(ConvertError::Onnx { name, error }),
+    }
 }

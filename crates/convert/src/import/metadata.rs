@@ -6,6 +6,8 @@ use dyconv_file::Provenance;
 use dyconv_task::{Preprocessing, Task};
 use serde::Deserialize;
 
+use crate::note::Note;
+
 /// What was found.
 #[derive(Default)]
 pub struct Told {
@@ -13,7 +15,7 @@ pub struct Told {
     pub classes: Option<Vec<String>>,
     pub preprocessing: Option<Preprocessing>,
     pub provenance: Option<Provenance>,
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 /// The fields of the header that a file exported by this program holds; its graph is that of the file.
@@ -39,7 +41,7 @@ pub fn read(metadata: &BTreeMap<String, String>, [channels, height, width]: [usi
             }
             _ => {
                 let note = "the header of dyconv in the file's metadata cannot be used, and was left out".to_owned();
-                return Told { notes: vec![note], ..Told::default() };
+                return Told { notes: vec![note.into()], ..Told::default() };
             }
         }
     }
@@ -47,7 +49,10 @@ pub fn read(metadata: &BTreeMap<String, String>, [channels, height, width]: [usi
     if let Some(text) = metadata.get("names") {
         match names(text) {
             Some(names) => told.classes = Some(names),
-            None => told.notes.push("`names` in the file's metadata is no list of names, and was left out".into()),
+            None => {
+                let note = "`names` in the file's metadata is no list of names, and was left out".to_owned();
+                told.notes.push(note.into());
+            }
         }
     }
     let is_theirs = metadata.get("author").is_some_and(|author| author == "Ultralytics");

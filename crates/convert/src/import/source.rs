@@ -1,23 +1,22 @@
 //! What kind of source a name or path is, and the network in it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, anyhow, bail, ensure};
 use dyconv_file::{Model, Provenance};
 use dyconv_graph::{Graph, Weights};
 use dyconv_onnx::ReadOptions;
 use dyconv_task::{Preprocessing, Task};
 use dyconv_torch as torch;
 
-use super::args::Args;
-use super::check::{Onnx, Pair};
+use super::check::Onnx;
 use super::metadata;
+use super::options::{ImportOptions, Pair};
 use super::preprocessing::usual;
 use super::report::Findings;
-use crate::bank::refuse;
-use crate::output::print;
+use crate::error::{ConvertError, SourceProblem};
+use crate::files;
 
 /// Begins the name of a folder in the local cache of the Hugging Face hub.
 const HUB: &str = "hub:";
@@ -44,38 +43,35 @@ pub struct Found {
     pub onnx: Option<Onnx>,
 }
 
-/// Reads the source of an import; where nothing else says the size of the images, it is that of the `given` ones.
-pub fn read(args: &Args, given: Option<&Pair>) -> anyhow::Result<Found> {
-    let path = Path::new(&args.source);
-    if args.source.starts_with(HUB) || !path.is_file() || !is_onnx(path)? {
-        return read_torch(args, given);
+/// Reads the source of an import; where nothing else says the size of the images, it is that of the arrays to compare with.
+pub fn read(source: &Path, options: &ImportOptions) -> Result<Found, ConvertError> {
+    if is_hub(source) || !source.is_file() || !is_onnx(source)? {
+        return read_torch(source, options);
     }
-    let found = read_onnx(args, path)?;
+    let found = read_onnx(source, options)?;
     let [_, h, w] = found.graph.input_dims();
-    match args.image_size {
+    match options.image_size {
         Some(size) if size != [h, w] => resized(found, size),
         _ => Ok(found),
     }
 }
 
-fn read_torch(args: &Args, given: Option<&Pair>) -> anyhow::Result<Found> {
-    let torch::Source { dict, preprocessing, classes, architecture } = torch::open(&args.source)?;
-    let named = args.arch.as_deref().or(architecture.as_deref());
-    let size = args.image_size.or(preprocessing.as_ref().map(|p| p.image_size));
-    let size = size.or_else(|| given.and_then(Pair::image_size));
-    let imported = torch::import_at(&dict, named, size).map_err(|error| {
-        if let torch::TorchError::Mismatch(report) = &error {
-            // The error counts what does not fit; the table lists it.
-            if let (false, Err(error)) = (args.json, print(&Findings::of_torch(report).table())) {
-                return error;
-            }
-        }
-        anyhow::Error::new(error).context(args.source.clone())
-    })?;
-    let is_hub = args.source.starts_with(HUB) || Path::new(&args.source).is_dir();
+fn is_hub(source: &Path) -> bool {
+    source.to_str().is_some_and(|source| source.starts_with(HUB))
+}
+
+fn read_torch(path: &Path, options: &ImportOptions) -> Result<Found, ConvertError> {
+    let name = path.to_str().ok_or_else(|| ConvertError::NotUtf8(path.to_owned()))?;
+    let torch::Source { dict, preprocessing, classes, architecture } = torch::open(name).map_err(ConvertError::Open)?;
+    let arch = options.arch.as_deref().or(architecture.as_deref());
+    let size = options.image_size.or(preprocessing.as_ref().map(|p| p.image_size));
+    let size = size.or_else(|| options.check.as_ref().and_then(Pair::image_size));
+    let imported =
+        torch::import_at(&dict, arch, size).map_err(|error| ConvertError::Torch { name: name.to_owned(), error })?;
+    let is_hub = is_hub(path) || path.is_dir();
     Ok(Found {
         kind: if is_hub { "hub folder" } else { "state dict" },
-        findings: Findings::of_torch(&imported.report),
+        findings: Findings::from(&imported.report),
         graph: imported.graph,
         weights: imported.weights,
         tau: None,
@@ -89,20 +85,17 @@ fn read_torch(args: &Args, given: Option<&Pair>) -> anyhow::Result<Found> {
     })
 }
 
-fn read_onnx(args: &Args, path: &Path) -> anyhow::Result<Found> {
-    refuse(&[("--arch", args.arch.is_some())], "an ONNX file, which describes its network itself")?;
-    let about = path.metadata().with_context(|| format!("{}: cannot be read", args.source))?;
-    // The file, and its tensors in addition.
-    crate::memory::check(2 * about.len(), || format!("{}: reading it", args.source))?;
-    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", args.source))?;
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+fn read_onnx(path: &Path, options: &ImportOptions) -> Result<Found, ConvertError> {
+    let name = path.display().to_string();
+    if options.arch.is_some() {
+        return Err(ConvertError::ArchOfOnnx { name });
+    }
+    let folder = files::folder_of(path);
+    let imported = {
+        let bytes = files::read(path)?;
+        let options = ReadOptions { image_size: options.image_size };
+        dyconv_onnx::read_with(&bytes, Some(folder), &options).map_err(|error| ConvertError::Onnx { name, error })?
     };
-    let options = ReadOptions { image_size: args.image_size };
-    let imported = dyconv_onnx::read_with(&bytes, Some(folder), &options)
-        .map_err(|error| anyhow::Error::new(error).context(args.source.clone()))?;
-    drop(bytes);
     let mut findings = Findings::of_onnx(&imported.report, &imported.weights);
     let told = metadata::read(&imported.metadata, imported.graph.input_dims());
     findings.notes.extend(told.notes);
@@ -133,28 +126,32 @@ fn read_onnx(args: &Args, path: &Path) -> anyhow::Result<Found> {
 }
 
 /// The network for inputs of another height and width. Weights do not depend on them, unless a map is flattened.
-fn resized(found: Found, [height, width]: [usize; 2]) -> anyhow::Result<Found> {
+fn resized(found: Found, size: [usize; 2]) -> Result<Found, ConvertError> {
     let [c, h, w] = found.graph.input_dims();
-    let size = format!("{height} × {width} pixels");
-    let graph = found.graph.rebuilt([c, height, width], |_, op| op.clone());
-    let graph = graph.map_err(|e| anyhow!("the network cannot take {size}: {e}"))?;
+    let graph = found.graph.rebuilt([c, size[0], size[1]], |_, op| op.clone());
+    let graph = graph.map_err(|e| ConvertError::ImageSize { size, message: e.to_string() })?;
     let fits = found.weights.check(&graph);
-    fits.map_err(|e| anyhow!("the network is made for {h} × {w} pixels, and cannot take {size}: {e}"))?;
+    let made_for = |e| ConvertError::ImageSize { size, message: format!("it is made for {h} × {w} pixels: {e}") };
+    fits.map_err(made_for)?;
     Ok(Found { graph, ..found })
 }
 
 /// Whether a file is an ONNX file, by its first bytes; its name decides only for what could be anything.
-fn is_onnx(path: &Path) -> anyhow::Result<bool> {
-    let name = path.display();
+fn is_onnx(path: &Path) -> Result<bool, ConvertError> {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
-    read.with_context(|| format!("{name}: cannot be read"))?;
-    if head.starts_with(b"version https://git-lfs") {
-        bail!("{name}: is a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`");
-    }
-    ensure!(!head.is_empty(), "{name}: is empty");
-    if is_safetensors(&head) && Model::open(path).is_ok() {
-        bail!("{name}: is a model file of dyconv already; it can be used as it is");
+    read.map_err(|source| ConvertError::Io { path: path.to_owned(), what: "read", source })?;
+    let problem = if head.starts_with(b"version https://git-lfs") {
+        Some(SourceProblem::GitLfs)
+    } else if head.is_empty() {
+        Some(SourceProblem::Empty)
+    } else if is_safetensors(&head) && Model::open(path).is_ok() {
+        Some(SourceProblem::Model)
+    } else {
+        None
+    };
+    if let Some(problem) = problem {
+        return Err(ConvertError::Source { name: path.display().to_string(), problem });
     }
     let named = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"));
     Ok(looks_like_onnx(&head, named))
