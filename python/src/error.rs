@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use dyconv_convert::ConvertError;
 use dyconv_file::{FileError, ModelFileErrorKind};
 use dyconv_predict as predict;
 use pyo3::exceptions::{PyException, PyFileNotFoundError};
@@ -28,5 +29,23 @@ pub fn of_file(error: &FileError) -> PyErr {
             PyFileNotFoundError::new_err(error.to_string())
         }
         _ => Error::new_err(error.to_string()),
+    }
+}
+
+/// The exception for an error of an import or export, with what Python's caller can do about it.
+pub fn of_convert(error: &ConvertError) -> PyErr {
+    let hint = match error {
+        ConvertError::ArchOfOnnx { .. } => ": leave arch out",
+        ConvertError::SourceClasses { .. } => "; name them with classes=",
+        ConvertError::NoSkeleton { .. } => "; name the keypoints with skeleton=",
+        ConvertError::PreprocessingOfNetwork(_) => "; image_size= sets the height and width of its input",
+        ConvertError::StaticForm { .. } => "; leave form out",
+        ConvertError::NoArchitecture => "; to_onnx() writes any network",
+        _ => "",
+    };
+    let message = format!("{error}{hint}");
+    match error {
+        ConvertError::Io { source, .. } if source.kind() == ErrorKind::NotFound => PyFileNotFoundError::new_err(message),
+        _ => Error::new_err(message),
     }
 }

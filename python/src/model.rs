@@ -1,5 +1,6 @@
 //! A compiled model, as `dyconv.Model` wraps it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::convert;
 use crate::error::{Error, of_file, of_predict};
 use crate::image::Picture;
 use crate::running::Running;
@@ -153,6 +155,30 @@ impl Core {
     /// Writes the model file.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         py.detach(|| self.source.write(&path)).map_err(|e| of_file(&e))
+    }
+
+    /// Writes an ONNX file; gives the report as JSON. `attention`: of the frozen form, by layer.
+    #[pyo3(signature = (path, form, batch, with_preprocessing, attention))]
+    fn to_onnx(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        form: Option<&str>,
+        batch: Option<usize>,
+        with_preprocessing: bool,
+        attention: Option<BTreeMap<String, Vec<f32>>>,
+    ) -> PyResult<String> {
+        py.detach(|| convert::to_onnx(&self.source.model()?, path, form, batch, with_preprocessing, attention))
+    }
+
+    /// Writes a state dict; gives the report as JSON.
+    fn to_torch(&self, py: Python<'_>, path: PathBuf, names: &str) -> PyResult<String> {
+        py.detach(|| convert::to_torch(&self.source.model()?, path, names))
+    }
+
+    /// Writes a hub folder; gives the report as JSON.
+    fn to_hub(&self, py: Python<'_>, folder: PathBuf) -> PyResult<String> {
+        py.detach(|| convert::to_hub(&self.source.model()?, folder))
     }
 
     /// Names of the classes of a classifier.

@@ -25,6 +25,7 @@ message says what was expected.
 from ._answers import Cost, Keypoint, Prediction, Preprocessing
 from ._dyconv import Error, ImageError, __version__
 from ._images import Image
+from ._import import import_
 from ._model import Model, load
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "Prediction",
     "Preprocessing",
     "__version__",
+    "import_",
     "load",
 ]

@@ -10,7 +10,7 @@ class Prediction(NamedTuple):
 
     label: str
     """Name of the class."""
-    index: int
+    index: int  # type: ignore[assignment]  # in place of the method of tuples
     """Index of the class among `Model.classes`."""
     probability: float
     """From 0 to 1."""

@@ -46,6 +46,16 @@ class Model:
 
     Any number of threads may use one model at the same time; the GIL is released while it works. It can be pickled: a
     model from a file as the path of that file, others as their bytes. It can be used after `fork`.
+
+    classes: names of the classes in the order of the logits; empty for a keypoint network.
+    joints: names of the joints in the order of the heat maps; empty for a classifier.
+    input_shape: channels, height and width of the input; input_size: height and width in pixels.
+    output_shape: `(classes,)`, or `(joints, height, width)` of the heat maps.
+    preprocessing: how an image is turned into the input.
+    tau: temperature of the softmax of every router.
+    architecture: its name; empty if it is not known.
+    threads: of one prediction. bank: how the kernel banks are stored, `f32`, `bf16` or `int8`.
+    report: what `import_` found, as in the JSON of `dyconv import --json`; None if the model was not imported.
     """
 
     def __init__(
@@ -61,30 +71,20 @@ class Model:
         core = Core(source, threads, bank, flip)
         self._core = core
         self.classes: list[str] = core.classes
-        """Names of the classes in the order of the logits; empty for a keypoint network."""
         self.joints: list[str] = core.joints
-        """Names of the joints in the order of the heat maps; empty for a classifier."""
         self.input_shape: tuple[int, int, int] = core.input_shape
-        """Channels, height and width of the input."""
         self.input_size: tuple[int, int] = self.input_shape[1:]
-        """Height and width of the input in pixels."""
         self.output_shape: tuple[int, ...] = tuple(core.output_shape)
-        """`(classes,)`, or `(joints, height, width)` of the heat maps."""
         self.preprocessing: Preprocessing = json.loads(core.preprocessing)
-        """How an image is turned into the input."""
         self.tau: float = core.tau
-        """Temperature of the softmax of every router."""
         self.architecture: str = core.architecture
-        """Name of the architecture; empty if it is not known."""
         self.threads: int = core.threads
-        """Threads of one prediction."""
         self.bank: str = core.bank
-        """How the kernel banks are stored: `f32`, `bf16` or `int8`."""
         self.report: dict[str, Any] | None = None
-        """What `import_` found, if the model was imported; as the JSON of `dyconv import --json`."""
 
+    # A text is a sequence too, of texts; it is a path here.
     @overload
-    def predict(self, image: Image, *, top: int = TOP) -> list[Prediction]: ...
+    def predict(self, image: Image, *, top: int = TOP) -> list[Prediction]: ...  # type: ignore[overload-overlap]
     @overload
     def predict(
         self, image: Sequence[Image], *, top: int = TOP, errors: Literal["raise"] = "raise"
@@ -108,6 +108,8 @@ class Model:
         >>> model.predict("cat.jpg", top=1)
         [Prediction(label='tabby', index=281, probability=0.83)]
         """
+        if errors not in ("raise", "return"):
+            raise ValueError(f"errors={errors!r}: expected 'raise' or 'return'")
         if isinstance(image, (list, tuple)):
             return [self._each(i, one, top, errors) for i, one in enumerate(image)]
         return self._predict(cast(Image, image), top)
@@ -174,7 +176,7 @@ class Model:
             c, h, w = self.input_shape
             hint = "; one image needs a first axis, x[None]" if x.shape == self.input_shape else ""
             raise ValueError(f"the inputs have shape {list(x.shape)}, expected [N, {c}, {h}, {w}]{hint}")
-        return self._core.logits(np.require(x, requirements="CA"))
+        return self._core.logits(np.require(x, requirements=["C", "A"]))
 
     def cost(self) -> Cost:
         """Parameters and multiply-adds for one image, as `dyconv cost` counts them."""
@@ -183,6 +185,58 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model file, in one step: another program sees the old file or the whole new one."""
         self._core.save(path)
+
+    def to_onnx(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        form: Literal["portable", "exact", "frozen"] | None = None,
+        batch: int | None = None,
+        with_preprocessing: bool = False,
+        images: Iterable[Image] | None = None,
+    ) -> dict[str, Any]:
+        """Writes an ONNX file, reads it back, and compares its answers with this model's.
+
+        form: of dynamic convolutions. `portable` (the usual one): any batch, and no convolution whose weights are computed.
+            `exact`: each kernel is mixed at run time, for a batch of one. `frozen`: the attention is fixed at its mean over
+            `images`. A static network has one form.
+        batch: inputs of one run; by default any number, and 1 for `exact`.
+        with_preprocessing: the file scales and normalizes; its input is uint8 `[N, H, W, C]`, resized and cropped already.
+
+        Returns the report, with the keys of `dyconv export --json`: files, largest differences, opset. Raises `Error` if
+        the answers differ by more than 1e-4 of the largest; then nothing is written.
+        """
+        if images is not None and self.joints:
+            raise Error("form='frozen' of a keypoint network: its attention is of persons, not of images; see `dyconv export`")
+        mean = None if images is None else self._mean_attention(images)
+        return cast("dict[str, Any]", json.loads(self._core.to_onnx(path, form, batch, with_preprocessing, mean)))
+
+    def _mean_attention(self, images: Iterable[Image]) -> dict[str, list[float]]:
+        count = 0
+        sums: dict[str, NDArray[np.float64]] = {}
+        for image in images:
+            count += 1
+            for layer, pi in self.attention(image).items():
+                sums[layer] = sums.get(layer, np.zeros(len(pi))) + pi
+        if count == 0:
+            raise ValueError("images: is empty, so there is no attention to average")
+        return {layer: (total / count).tolist() for layer, total in sums.items()}
+
+    def to_torch(
+        self, path: str | os.PathLike[str], *, names: Literal["torchvision", "timm"] = "torchvision"
+    ) -> dict[str, Any]:
+        """Writes a state dict of PyTorch, in safetensors, with the names of torchvision or timm, and reads it back.
+
+        Returns the report, with the keys of `dyconv export --json`.
+        """
+        return cast("dict[str, Any]", json.loads(self._core.to_torch(path, names)))
+
+    def to_hub(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
+        """Writes a folder as the Hugging Face hub has them: model.safetensors, config.json and README.md.
+
+        The folder must be empty or not exist. Returns the report, with the keys of `dyconv export --json`.
+        """
+        return cast("dict[str, Any]", json.loads(self._core.to_hub(folder)))
 
     def __repr__(self) -> str:
         answers = f"{len(self.joints)} joints" if self.joints else f"{len(self.classes)} classes"
