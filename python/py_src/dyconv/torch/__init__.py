@@ -14,11 +14,11 @@ PyTorch is needed by this module alone.
 from __future__ import annotations
 
 try:
-    import torch as _torch  # noqa: F401
+    import torch.nn  # noqa: F401  (a folder `torch` without modules is no PyTorch)
 except ImportError as error:
     raise ImportError(
-        "dyconv.torch needs PyTorch 2.7 or later, which is not installed: `pip install torch`; pytorch.org lists builds "
-        "without CUDA"
+        "dyconv.torch needs PyTorch 2.7 or later, which is not installed: `pip install torch`; pytorch.org "
+        "lists builds without CUDA"
     ) from error
 
 from ._convert import dynamic

@@ -1,5 +1,5 @@
-"""Which convolutions of a network become dynamic: those that `dyconv import --to-dynamic` chooses, found in the graph of
-`torch.export`.
+"""Which convolutions of a network become dynamic: those that `dyconv import --to-dynamic` chooses, found in
+the graph of `torch.export`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Graph:
             program = torch.export.export(model.eval(), (x,))
         except Exception as error:
             raise RuntimeError(
-                f"torch.export cannot trace {type(model).__name__} with images {list(x.shape)}; is input_size right? {error}"
+                f"torch.export cannot trace {type(model).__name__} with images {list(x.shape)}; "
+                f"is input_size right? {error}"
             ) from error
         finally:
             for module, mode in modes.items():
@@ -65,11 +66,12 @@ class Graph:
                 self.data[node] = inputs
                 if operation(node) in CONVOLUTIONS | PRODUCTS or any(i in self.weighted for i in inputs):
                     self.weighted.add(node)
-                if one_pixel(node) and (self.pools(node, AVERAGES | MAXIMA) or inputs and self.vectors.issuperset(inputs)):
+                pooled = self.pools(node, AVERAGES | MAXIMA)
+                if pooled or one_pixel(node) and inputs and self.vectors.issuperset(inputs):
                     self.vectors.add(node)
 
     def module(self, node: Node) -> str | None:
-        """The name of the module whose kernel a convolution uses; `None` if it has none, or the module is of another kind."""
+        """The name of the `torch.nn.Conv2d` whose kernel a convolution uses, if there is one."""
         if operation(node) != "conv2d" or len(node.args) < 2 or not isinstance(node.args[1], Node):
             return None
         name, _, weight = self.parameters.get(node.args[1].name, "").rpartition(".")
@@ -89,8 +91,8 @@ class Graph:
 
     def pools(self, node: Node, operations: set[str]) -> bool:
         """Whether this makes one pixel of a map."""
-        source = self.data[node][0] if self.data[node] else None
-        return source is not None and operation(node) in operations and one_pixel(node) and len(shape(source)) == 4
+        is_pool = operation(node) in operations and one_pixel(node)
+        return is_pool and len(shape(self.data[node][0])) == 4
 
     def follow(self, node: Node) -> Node:
         """Follows a layer's batch norm, activation and dropout, as long as they are the only readers."""

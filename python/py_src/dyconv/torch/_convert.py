@@ -17,26 +17,29 @@ APART = 0.1
 
 
 def dynamic(model: nn.Module, kernels: int = 4, *, input_size: Size = 224, tau: float = START) -> nn.Module:
-    """The dynamic form of a network, which answers as before: for a training that starts from the static weights.
+    """The dynamic form of a network, which answers as before: for training that starts from static weights.
 
-    The same layers become a `DynamicConv2d` as by `dyconv import --to-dynamic`: every `torch.nn.Conv2d` except those that
-    the paper leaves static, which are the first layer, 1×1 convolutions on shortcuts, a 1×1 convolution right before the
-    last pool, convolutions of pooled vectors (as in squeeze-and-excitation), and one that is the network's output.
-    Linear layers stay static, and so do layers that are dynamic already and convolutions whose kernel is computed (weight
-    standardization). timm's `Conv2dSame` goes on to pad as TensorFlow does.
+    The same layers become a `DynamicConv2d` as by `dyconv import --to-dynamic`: every `torch.nn.Conv2d`
+    except those that the paper leaves static, which are the first layer, 1×1 convolutions on shortcuts, a 1×1
+    convolution right before the last pool, convolutions of pooled vectors (squeeze-and-excitation), and one
+    that is the network's output. Linear layers stay static, and so do layers that are dynamic already and
+    convolutions whose kernel is computed (weight standardization). timm's `Conv2dSame` goes on to pad as
+    TensorFlow does.
 
-    Each bank is K copies of the static kernel plus differences with mean zero, a tenth of its size: equal kernels would
-    get equal gradients, and stay equal. New routers end in zeros, so attention is uniform, and the mixed kernel is the
-    static one for any temperature. The differences are drawn from PyTorch's generator (`torch.manual_seed`).
+    Each bank is K copies of the static kernel plus differences with mean zero, a tenth of its size: equal
+    kernels would get equal gradients, and stay equal. New routers end in zeros, so attention is uniform, and
+    the mixed kernel is the static one for any temperature. The differences are drawn from PyTorch's generator
+    (`torch.manual_seed`).
 
     Args:
         model: a network of one image. It is left as it is; the result shares no weights with it.
         kernels: the number K of kernels of each layer, at least 2.
-        input_size: height and width in pixels of the images with which the network is traced, one number if they are equal.
+        input_size: height and width in pixels of the images with which the network is traced, one number if
+            they are equal.
         tau: the temperature of the new routers.
 
     Raises:
-        ValueError: if there are fewer than two kernels, no layer would become dynamic, or one of them cannot be.
+        ValueError: if there are fewer than two kernels, no layer would become dynamic, or one cannot.
         RuntimeError: if the network cannot be traced by `torch.export` with images of this size.
     """
     if kernels < 2:
@@ -45,8 +48,8 @@ def dynamic(model: nn.Module, kernels: int = 4, *, input_size: Size = 224, tau: 
     names = chosen(result, input_size)
     if not names:
         raise ValueError(
-            f"no convolution of {type(model).__name__} would become dynamic: it has none besides the first layer, 1×1 "
-            "shortcuts, a 1×1 convolution before the last pool, and the output"
+            f"no convolution of {type(model).__name__} would become dynamic: it has none besides the first "
+            "layer, 1×1 shortcuts, a 1×1 convolution before the last pool, and the output"
         )
     layers: dict[nn.Module, DynamicConv2d] = {}
     for name in names:
@@ -105,9 +108,9 @@ def _padding(name: str, conv: nn.Conv2d) -> tuple[int, int] | Literal["same"]:
     if kind.__name__ in ("Conv2dSame", "Conv2dSameExport"):
         return "same"
     if kind.forward is not nn.Conv2d.forward:
-        raise ValueError(f"`{name}` is a {kind.__name__} with a forward pass of its own, expected a torch.nn.Conv2d")
+        raise ValueError(f"`{name}` is a {kind.__name__} with its own forward pass, expected torch.nn.Conv2d")
     if conv.padding_mode != "zeros":
-        raise ValueError(f"`{name}` pads with padding_mode={conv.padding_mode!r}; dynamic layers pad with zeros")
+        raise ValueError(f"`{name}` has padding_mode={conv.padding_mode!r}; dynamic layers pad with zeros")
     if isinstance(conv.padding, str):
         return "same" if conv.padding == "same" else (0, 0)
     return _two(conv.padding)

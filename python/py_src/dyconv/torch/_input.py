@@ -21,6 +21,6 @@ def images(model: nn.Module, count: int, size: Size) -> Tensor:
         raise ValueError(f"input_size: expected a height and width in pixels, got {size}")
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, DynamicConv2d)):
-            weight = module.weight
-            return torch.randn(count, module.in_channels, height, width, device=weight.device, dtype=weight.dtype)
+            shape = (count, module.in_channels, height, width)
+            return torch.randn(shape, device=module.weight.device, dtype=module.weight.dtype)
     raise ValueError(f"{type(model).__name__} has no 2-D convolution, expected a network of images")

@@ -2,15 +2,15 @@
 
 The names in a state dict are those of `dyconv export --torch`, so weights go from there to here and back:
 
-| name                    | shape                           |                                            |
-|-------------------------|---------------------------------|--------------------------------------------|
-| `weight`                | `[K, out, in / groups, kh, kw]` | the bank of kernels (`[K, out, in]`: linear) |
-| `bias`                  | `[K, out]`                      | the bank of biases, if there is one        |
-| `attention.fc1.weight`  | `[hidden, in, 1, 1]`            | hidden = max(1, in // 4)                   |
-| `attention.fc1.bias`    | `[hidden]`                      |                                            |
-| `attention.fc2.weight`  | `[K, hidden, 1, 1]`             |                                            |
-| `attention.fc2.bias`    | `[K]`                           |                                            |
-| `attention.tau`         | `[]`                            | the temperature, a buffer                  |
+| name                   | shape                           |                                              |
+|------------------------|---------------------------------|----------------------------------------------|
+| `weight`               | `[K, out, in / groups, kh, kw]` | the bank of kernels (`[K, out, in]`: linear) |
+| `bias`                 | `[K, out]`                      | the bank of biases, if there is one          |
+| `attention.fc1.weight` | `[hidden, in, 1, 1]`            | hidden = max(1, in // 4)                     |
+| `attention.fc1.bias`   | `[hidden]`                      |                                              |
+| `attention.fc2.weight` | `[K, hidden, 1, 1]`             |                                              |
+| `attention.fc2.bias`   | `[K]`                           |                                              |
+| `attention.tau`        | `[]`                            | the temperature, a buffer                    |
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ Pair = int | tuple[int, int]
 class Attention(nn.Module):
     """The router of a dynamic layer: global average pool, linear, ReLU, linear, softmax(z / τ).
 
-    Its linear layers are stored as 1×1 convolutions. The temperature `tau` is a buffer: it is in the state dict, and a
-    new value needs no new compilation.
+    Its linear layers are stored as 1×1 convolutions. The temperature `tau` is a buffer: it is in the state
+    dict, and a new value needs no new compilation.
     """
 
     tau: Tensor
@@ -75,7 +75,8 @@ class Attention(nn.Module):
 class _Softmax(torch.autograd.Function):
     """Softmax over the second dimension, whose gradient is exact where attention is nearly one-hot.
 
-    The textbook form g − Σ πⱼ·gⱼ cancels there, since the rounded πⱼ do not sum to one exactly. This one has the differences.
+    The textbook form πᵢ·(gᵢ − Σ πⱼ·gⱼ) cancels there, since rounded πⱼ do not sum to one exactly. This one,
+    πᵢ·Σ πⱼ·(gᵢ − gⱼ), does not need them to.
     """
 
     generate_vmap_rule = True
@@ -101,7 +102,9 @@ class _Dynamic(nn.Module):
 
     bias: nn.Parameter | None
 
-    def __init__(self, shape: tuple[int, ...], in_channels: int, bias: bool, tau: float, **factory: Any) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], in_channels: int, bias: bool, tau: float, **factory: Any
+    ) -> None:
         super().__init__()
         if shape[0] < 1:
             raise ValueError(f"kernels: expected a positive number, got {shape[0]}")
@@ -132,13 +135,14 @@ class _Dynamic(nn.Module):
 class DynamicConv2d(_Dynamic):
     """A convolution whose kernel and bias are mixed for each image: Σ πₖ·Wₖ and Σ πₖ·bₖ.
 
-    Takes maps `[N, in_channels, H, W]` of any memory format, and gives `[N, out_channels, H', W']`. N is free, also in
-    what `torch.export` and `torch.onnx.export` write. π comes from the layer's router, see `Attention`.
+    Takes maps `[N, in_channels, H, W]` of any memory format, and gives `[N, out_channels, H', W']`. N is
+    free, also in what `torch.export` and `torch.onnx.export` write. π comes from the layer's router, see
+    `Attention`.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as for `torch.nn.Conv2d`.
-            `padding="same"` also works with a stride: the output has ⌈H / stride⌉ rows, and an odd border is larger at
-            the end, as in TensorFlow.
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as for
+            `torch.nn.Conv2d`. `padding="same"` also works with a stride: the output has ⌈H / stride⌉ rows,
+            and an odd border is larger at the end, as in TensorFlow.
         kernels: the number K of kernels.
         tau: the temperature at the beginning; `TemperatureSchedule` lowers it.
 
@@ -162,15 +166,17 @@ class DynamicConv2d(_Dynamic):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        if groups < 1 or in_channels % groups or out_channels % groups or min(in_channels, out_channels) < 1:
+        channels = (in_channels, out_channels)
+        if min(groups, *channels) < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
-                f"in_channels {in_channels}, out_channels {out_channels}: expected multiples of groups {groups}"
+                f"in_channels, out_channels: expected multiples of groups {groups}, got {channels}"
             )
-        self_kernel = _pair("kernel_size", kernel_size, 1)
-        shape = (kernels, out_channels, in_channels // groups, *self_kernel)
+        window = _pair("kernel_size", kernel_size, 1)
+        shape = (kernels, out_channels, in_channels // groups, *window)
         super().__init__(shape, in_channels, bias, tau, device=device, dtype=dtype)
-        self.in_channels, self.out_channels, self.groups, self.kernels = in_channels, out_channels, groups, kernels
-        self.kernel_size = self_kernel
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernels = kernels
+        self.kernel_size = window
         self.stride = _pair("stride", stride, 1)
         self.dilation = _pair("dilation", dilation, 1)
         self.padding: tuple[int, int] | Literal["same"]
@@ -215,8 +221,8 @@ class DynamicConv2d(_Dynamic):
         """The outputs of all kernels, by one convolution, and then mixed."""
         each = self.out_channels // self.groups
         # A group has the outputs of all kernels one after the other.
-        weight = self.weight.view(self.kernels, self.groups, each, *self.weight.shape[2:]).transpose(0, 1).flatten(0, 2)
-        bias = None
+        bank = self.weight.view(self.kernels, self.groups, each, *self.weight.shape[2:])
+        weight, bias = bank.transpose(0, 1).flatten(0, 2), None
         if self.bias is not None:
             bias = self.bias.view(self.kernels, self.groups, each).transpose(0, 1).flatten()
         y = F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
@@ -229,9 +235,9 @@ class DynamicConv2d(_Dynamic):
         if self.padding != "same":
             return x, self.padding
         borders = []
-        for size, kernel, stride, dilation in zip(x.shape[2:], self.kernel_size, self.stride, self.dilation, strict=True):
-            rows = -(-size // stride)
-            total = max(0, (rows - 1) * stride + (kernel - 1) * dilation + 1 - size)
+        for axis, size in enumerate(x.shape[2:]):
+            stride, extent = self.stride[axis], (self.kernel_size[axis] - 1) * self.dilation[axis] + 1
+            total = max(0, (-(-size // stride) - 1) * stride + extent - size)
             borders.append((total // 2, total - total // 2))
         (top, bottom), (left, right) = borders
         if top == bottom and left == right:
@@ -241,8 +247,8 @@ class DynamicConv2d(_Dynamic):
     def extra_repr(self) -> str:
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
-            f"padding={self.padding!r}, dilation={self.dilation}, groups={self.groups}, bias={self.bias is not None}, "
-            f"kernels={self.kernels}"
+            f"padding={self.padding!r}, dilation={self.dilation}, groups={self.groups}, "
+            f"bias={self.bias is not None}, kernels={self.kernels}"
         )
 
 
@@ -272,8 +278,11 @@ class DynamicLinear(_Dynamic):
         dtype: torch.dtype | None = None,
     ) -> None:
         if min(in_features, out_features) < 1:
-            raise ValueError(f"in_features {in_features}, out_features {out_features}: expected positive numbers")
-        super().__init__((kernels, out_features, in_features), in_features, bias, tau, device=device, dtype=dtype)
+            raise ValueError(
+                f"in_features {in_features}, out_features {out_features}: expected positive numbers"
+            )
+        shape = (kernels, out_features, in_features)
+        super().__init__(shape, in_features, bias, tau, device=device, dtype=dtype)
         self.in_features, self.out_features, self.kernels = in_features, out_features, kernels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -287,7 +296,8 @@ class DynamicLinear(_Dynamic):
         return mixed
 
     def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}, kernels={self.kernels}"
+        has_bias = self.bias is not None
+        return f"{self.in_features}, {self.out_features}, bias={has_bias}, kernels={self.kernels}"
 
 
 def _pair(name: str, value: Pair, least: int) -> tuple[int, int]:

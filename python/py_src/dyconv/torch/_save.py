@@ -34,15 +34,17 @@ def save(
 ) -> Model:
     """Writes a model file of dyconv from a module of one image, in evaluation mode, and returns the model.
 
-    The module goes through ONNX, so any network that `dyconv import` understands will do; a `DynamicConv2d` stays a dynamic
-    convolution, and the temperature comes along. The model is compared with the module on random images, and `report` of
-    the result says how far the answers differ. The module itself is not changed; it may be on any device.
+    The module goes through ONNX, so any network that `dyconv import` understands will do; a `DynamicConv2d`
+    stays a dynamic convolution, and the temperature comes along. The model is compared with the module on
+    random images, and `report` of the result says how far the answers differ. The module itself is not
+    changed; it may be on any device.
 
     Args:
         path: the file to write.
         input_size: height and width of the images in pixels, one number if they are equal.
-        classes: names of the classes in the order of the outputs, or a file with one per line; without it, numbers.
-        preprocessing: keys that differ from ImageNet's preprocessing, such as `{"mean": [0.5] * 3, "std": [0.5] * 3}`.
+        classes: names of the classes in the order of the outputs, or a file with one per line; without it,
+            numbers.
+        preprocessing: keys that differ from ImageNet's preprocessing, such as `{"mean": [0.5] * 3}`.
         skeleton: keypoint networks: keypoints, as for `dyconv.import_`.
 
     Raises:
@@ -56,7 +58,8 @@ def save(
     with tempfile.TemporaryDirectory(prefix="dyconv-") as folder:
         onnx = Path(folder) / f"{type(module).__name__.lower()}.onnx"
         _export(module, x, onnx)
-        result = import_(onnx, classes=classes, preprocessing=preprocessing, skeleton=skeleton, check=(x.numpy(), y.numpy()))
+        check = (x.numpy(), y.numpy())
+        result = import_(onnx, classes=classes, preprocessing=preprocessing, skeleton=skeleton, check=check)
     result.save(path)
     return result
 

@@ -11,10 +11,10 @@ from ._layers import START, Attention
 
 
 class TemperatureSchedule:
-    """Sets the temperature τ of every dynamic layer of a model: from `start` to `end`, linearly over `epochs` epochs.
+    """Sets the temperature τ of all dynamic layers: from `start` to `end`, linearly over `epochs` epochs.
 
-    The defaults are the paper's. With a high τ attention is nearly uniform, so that all kernels learn in the first epochs.
-    Making a schedule sets τ to `start`.
+    The defaults are the paper's. With a high τ attention is nearly uniform, so that all kernels learn in the
+    first epochs. Making a schedule sets τ to `start`.
 
         >>> schedule = TemperatureSchedule(model)
         >>> for epoch in range(epochs):
@@ -30,7 +30,9 @@ class TemperatureSchedule:
         ValueError: if a number is out of range, or the model has no dynamic layer.
     """
 
-    def __init__(self, model: nn.Module, start: float = START, end: float = 1.0, epochs: float = 10.0) -> None:
+    def __init__(
+        self, model: nn.Module, start: float = START, end: float = 1.0, epochs: float = 10.0
+    ) -> None:
         for name, tau in [("start", start), ("end", end)]:
             if not 0.0 < tau < math.inf:
                 raise ValueError(f"{name}: expected a positive temperature, got {tau}")
@@ -40,7 +42,7 @@ class TemperatureSchedule:
         self._layers = [module for module in model.modules() if isinstance(module, Attention)]
         if not self._layers:
             raise ValueError(
-                f"{type(model).__name__} has no dynamic layer; `dyconv.torch.dynamic` makes its convolutions dynamic"
+                f"{type(model).__name__} has no dynamic layer; `dyconv.torch.dynamic` makes dynamic ones"
             )
         self.epoch = 0.0
         self.step(0.0)
@@ -53,7 +55,7 @@ class TemperatureSchedule:
         return self.end
 
     def step(self, epoch: float | None = None) -> None:
-        """Sets the temperature for the time after `epoch` epochs, which may be a fraction; without it, one epoch later.
+        """Sets the temperature after `epoch` epochs, which may be a fraction; by default, after one more.
 
         Raises:
             ValueError: if `epoch` is negative or not a number.
