@@ -30,7 +30,8 @@ pub fn import_model<'py>(
     preprocessing: &str,
     check: Option<(PyReadonlyArrayDyn<'_, f32>, PyReadonlyArrayDyn<'_, f32>)>,
 ) -> PyResult<(Bound<'py, PyBytes>, String)> {
-    let check = check.map(|(x, y)| PyResult::Ok(Pair { input: array("check[0]", &x)?, output: array("check[1]", &y)? }));
+    let check =
+        check.map(|(x, y)| PyResult::Ok(Pair { input: array("check[0]", &x)?, output: array("check[1]", &y)? }));
     let options = ImportOptions {
         arch,
         image_size,
@@ -63,7 +64,9 @@ pub fn to_onnx(
         (Some("exact"), None) => Some(Form::Exact),
         (Some("portable"), None) => Some(Form::Portable),
         (Some("frozen"), Some(mean)) => Some(Form::Frozen(mean)),
-        (Some("frozen"), None) => return Err(PyValueError::new_err("form='frozen': name the images whose mean attention it gets")),
+        (Some("frozen"), None) => {
+            return Err(PyValueError::new_err("form='frozen': name the images whose mean attention it gets"));
+        }
         (Some("exact" | "portable") | None, Some(_)) => {
             return Err(PyValueError::new_err("images: only form='frozen' averages the attention over images"));
         }

@@ -5,10 +5,16 @@ use std::io::ErrorKind;
 use dyconv_convert::ConvertError;
 use dyconv_file::{FileError, ModelFileErrorKind};
 use dyconv_predict as predict;
+use dyconv_torch::{FileProblem, TorchError};
 use pyo3::exceptions::{PyException, PyFileNotFoundError};
 use pyo3::{PyErr, create_exception};
 
-create_exception!(dyconv, Error, PyException, "Something that dyconv cannot do: a model, an image or a request that does not fit.");
+create_exception!(
+    dyconv,
+    Error,
+    PyException,
+    "Something that dyconv cannot do: a model, an image or a request that does not fit."
+);
 create_exception!(dyconv, ImageError, Error, "An image that cannot be read.");
 
 /// The exception for an error between a model and a prediction.
@@ -44,8 +50,13 @@ pub fn of_convert(error: &ConvertError) -> PyErr {
         _ => "",
     };
     let message = format!("{error}{hint}");
-    match error {
-        ConvertError::Io { source, .. } if source.kind() == ErrorKind::NotFound => PyFileNotFoundError::new_err(message),
+    let source = match error {
+        ConvertError::Io { source, .. } => Some(source),
+        ConvertError::Open(TorchError::File { kind: FileProblem::Io { source, .. }, .. }) => Some(source),
+        _ => None,
+    };
+    match source {
+        Some(source) if source.kind() == ErrorKind::NotFound => PyFileNotFoundError::new_err(message),
         _ => Error::new_err(message),
     }
 }

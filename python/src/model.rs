@@ -49,7 +49,8 @@ impl Core {
         let compiled = py.detach(|| source.compile(options)).map_err(of_predict)?;
         if let (true, Predictor::Classifier(classifier)) = (flip, &compiled) {
             let classes = classifier.classes().len();
-            let message = format!("flip: is the flip test of keypoint networks, and this one answers with {classes} classes");
+            let message =
+                format!("flip: is the flip test of keypoint networks, and this one answers with {classes} classes");
             return Err(PyValueError::new_err(message));
         }
         Ok(Self { source, running: Running::new(compiled, options, flip) })
@@ -77,9 +78,13 @@ impl Core {
         py.detach(|| {
             let estimator = estimator(&predictor)?;
             let image = image.decode(&estimator.decode_options())?;
-            let boxes = boxes.map_or_else(|| vec![PersonBox::whole(&image)], |all| all.into_iter().map(person).collect());
+            let boxes =
+                boxes.map_or_else(|| vec![PersonBox::whole(&image)], |all| all.into_iter().map(person).collect());
             let found = estimator.predict(&image, &boxes)?;
-            Ok(found.iter().map(|joints| joints.iter().map(|joint| (joint.x, joint.y, joint.score)).collect()).collect())
+            Ok(found
+                .iter()
+                .map(|joints| joints.iter().map(|joint| (joint.x, joint.y, joint.score)).collect())
+                .collect())
         })
         .map_err(of_predict)
     }
@@ -135,11 +140,7 @@ impl Core {
     }
 
     /// The outputs for inputs `[N, C, H, W]` in C order.
-    fn logits<'py>(
-        &self,
-        py: Python<'py>,
-        input: PyReadonlyArray4<'_, f32>,
-    ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+    fn logits<'py>(&self, py: Python<'py>, input: PyReadonlyArray4<'_, f32>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let predictor = self.predictor()?;
         let batch = input.shape()[0];
         let values = input.as_slice()?;
@@ -275,7 +276,9 @@ fn classifier(predictor: &Predictor) -> Result<&Classifier, dyconv_predict::Erro
 fn estimator(predictor: &Predictor) -> Result<&PoseEstimator, dyconv_predict::Error> {
     match predictor {
         Predictor::Pose(pose) => Ok(pose),
-        Predictor::Classifier(classifier) => Err(dyconv_predict::Error::NotAKeypointNetwork(classifier.classes().len())),
+        Predictor::Classifier(classifier) => {
+            Err(dyconv_predict::Error::NotAKeypointNetwork(classifier.classes().len()))
+        }
     }
 }
 

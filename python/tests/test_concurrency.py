@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import picture
+from samples import picture
 
 import dyconv
 

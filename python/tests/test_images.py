@@ -8,8 +8,8 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import picture
 from PIL import Image
+from samples import picture
 
 import dyconv
 
@@ -25,7 +25,7 @@ def test_every_kind_of_image_gives_the_same_bits(folder, model):
     kinds = [path, str(path), bytearray(data), memoryview(data), data, pixels, read_only, wide[:, ::2], alpha]
     kinds += [Image.open(path), Image.fromarray(pixels), Image.fromarray(alpha), np.asfortranarray(pixels)]
     expected = model.predict(path)
-    assert len(expected) == 4 and expected[0].probability >= expected[-1].probability
+    assert len(expected) == 5 and expected[0].probability >= expected[-1].probability
     assert sum(p.probability for p in expected) == pytest.approx(1.0, abs=1e-5)
     for kind in kinds:
         assert model.predict(kind) == expected, type(kind)
@@ -60,7 +60,7 @@ def test_palettes_and_orientation_are_read_as_from_the_file(folder, model):
 
 def test_answers_are_those_of_the_program(folder, model, program):
     images = [str(folder / name) for name in ["cat.jpg", "cat.png"]]
-    run = [program, "predict", str(folder / "model.safetensors"), *images, "--json", "--top", "4"]
+    run = [program, "predict", str(folder / "model.safetensors"), *images, "--json", "--top", "5"]
     said = json.loads(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
     for image, one in zip(images, said):
         found = [(a["class"], a["index"], np.float32(a["probability"])) for a in one["answers"]]
@@ -118,6 +118,6 @@ def test_words_are_those_of_the_program(folder, model, program):
 @pytest.mark.parametrize(("top", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)])
 def test_top_is_a_number(folder, model, top, error):
     assert len(model.predict(folder / "cat.png", top=2)) == 2
-    assert len(model.predict(folder / "cat.png", top=np.int64(99))) == 4
+    assert len(model.predict(folder / "cat.png", top=np.int64(99))) == 5
     with pytest.raises(error, match="top="):
         model.predict(folder / "cat.png", top=top)

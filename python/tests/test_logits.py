@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from samples import needs
 
 
 def inputs(model, batch, seed=0):
@@ -45,7 +46,7 @@ def test_inputs_are_not_changed(model):
 
 
 def test_tensors_of_pytorch_are_arrays(model):
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     x = inputs(model, 2)
     assert np.array_equal(model.logits(torch.from_numpy(x)), model.logits(x))
     last = torch.from_numpy(x).to(memory_format=torch.channels_last)

@@ -13,11 +13,11 @@ import dyconv
 
 def test_a_model_says_what_it_is(folder, model, pose):
     assert model.input_shape == (3, 32, 32) and model.input_size == (32, 32)
-    assert model.output_shape == (4,) and model.classes == ["cat", "dog", "fish", "owl"] and model.joints == []
+    assert model.output_shape == (5,) and model.classes == ["cat", "dog", "fish", "owl", "fox"] and model.joints == []
     assert model.tau == 4.0 and model.bank == "f32" and model.threads == 1 and model.architecture == "dy_rn4_x0_5"
     assert model.preprocessing["image_size"] == [32, 32] and model.preprocessing["crop"] == "center"
     assert pose.output_shape == (17, 16, 12) and pose.joints[0] == "nose" and pose.classes == []
-    assert repr(model) == "<dyconv.Model dy_rn4_x0_5: 3 × 32 × 32 → 4 classes, bank f32, threads 1>"
+    assert repr(model) == "<dyconv.Model dy_rn4_x0_5: 3 × 32 × 32 → 5 classes, bank f32, threads 1>"
     assert "17 joints" in repr(pose)
 
 
@@ -72,7 +72,7 @@ def test_a_box_that_is_none_is_named(folder, pose, box):
 def test_the_wrong_question_is_answered_with_the_right_one(folder, model, pose):
     with pytest.raises(dyconv.Error, match=r"17 joints, not with classes: it is a keypoint network; ask it for keypoints\(\)"):
         pose.predict(folder / "cat.jpg")
-    with pytest.raises(dyconv.Error, match=r"4 classes, not with joints: it is a classifier; ask it to predict\(\)"):
+    with pytest.raises(dyconv.Error, match=r"5 classes, not with joints: it is a classifier; ask it to predict\(\)"):
         model.keypoints(folder / "cat.jpg")
     with pytest.raises(ValueError, match="flip"):
         dyconv.load(folder / "model.safetensors", flip=True)

@@ -16,15 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import picture
 from PIL import Image
+from samples import needs, picture
 
 import dyconv
 import dyconv.ray
 
 BROKEN = b"\xff\xd8\xff\xe0 no more of this file"
-# Where Ray must be there, a test that cannot run is a failure.
-ALL = bool(os.environ.get("DYCONV_TEST_ALL"))
 
 
 def objects(values: list) -> np.ndarray:
@@ -49,7 +47,7 @@ def images() -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def arrow():
-    return __import__("pyarrow") if ALL else pytest.importorskip("pyarrow")
+    return needs("pyarrow")
 
 
 def test_answers_are_those_of_the_model(folder, model, images):
@@ -170,9 +168,8 @@ def test_ray_is_not_needed(folder, images):
 @pytest.fixture(scope="module")
 def data(arrow):
     """Ray Data on two cores of this machine."""
-    ray = __import__("ray") if ALL else pytest.importorskip("ray")
-    import ray.data
-
+    ray = needs("ray")
+    needs("ray.data")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
     context = ray.data.DataContext.get_current()
@@ -250,7 +247,7 @@ def test_a_killed_actor_changes_nothing(data, folder, images, program, tmp_path)
 
 def test_blocks_have_the_same_columns(data, folder, images):
     """Also a block of nothing but bad images, and one of images without persons."""
-    ray = __import__("ray")
+    ray = needs("ray")
     boxes = [[], [], [[4.0, 5.0, 20.0, 18.0]], [[4.0, 5.0, 20.0, 18.0]]]
     table = data.from_items(
         [{"bytes": image, "boxes": box} for image, box in zip([BROKEN, BROKEN, *images[:2]], boxes)], override_num_blocks=2

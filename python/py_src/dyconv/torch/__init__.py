@@ -14,7 +14,7 @@ PyTorch is needed by this module alone.
 from __future__ import annotations
 
 try:
-    import torch.nn  # noqa: F401  (a folder `torch` without modules is no PyTorch)
+    import torch.nn as _nn  # noqa: F401  (a folder `torch` without modules is no PyTorch)
 except ImportError as error:
     raise ImportError(
         "dyconv.torch needs PyTorch 2.7 or later, which is not installed: `pip install torch`; pytorch.org "

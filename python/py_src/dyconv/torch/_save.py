@@ -19,8 +19,6 @@ from ._input import Size, images
 
 # Images with which the model file is compared with the module.
 CHECKED = 2
-# The operators of all versions of ONNX that are in use.
-OPSET = 17
 
 
 def save(
@@ -49,11 +47,12 @@ def save(
 
     Raises:
         dyconv.Error: if there is an operation that dyconv does not have, or the answers differ.
+        ImportError: if `onnx` or `onnxscript` is missing, which PyTorch needs to export.
         RuntimeError: if the module cannot be exported with images of this size.
     """
     module = copy.deepcopy(getattr(model, "_orig_mod", model)).cpu().float().eval()
     x = images(module, CHECKED, input_size)
-    with torch.inference_mode():
+    with torch.no_grad():
         y = module(x)
     with tempfile.TemporaryDirectory(prefix="dyconv-") as folder:
         onnx = Path(folder) / f"{type(module).__name__.lower()}.onnx"
@@ -65,16 +64,25 @@ def save(
 
 
 def _export(module: nn.Module, x: torch.Tensor, path: Path) -> None:
-    """Writes an ONNX file with a free batch. The exporter on TorchScript needs no other package."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            (x,),
-            path,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["input"],
-            output_names=["output"],
-            dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
-        )
+    """Writes an ONNX file with a free batch.
+
+    Raises:
+        ImportError: if a package is missing.
+        RuntimeError: if PyTorch cannot export the module.
+    """
+    shapes = ({0: torch.export.Dim("batch", min=1)},)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module, (x,), path, dynamo=True, dynamic_shapes=shapes, external_data=False, verbose=False
+            )
+    except ImportError as error:
+        raise ImportError(
+            f"dyconv.torch.save needs {error.name}, which is not installed: `pip install onnx onnxscript`"
+        ) from error
+    except Exception as error:
+        raise RuntimeError(
+            f"PyTorch cannot export {type(module).__name__} with images {list(x.shape)}; is input_size right? "
+            f"{error}"
+        ) from error
