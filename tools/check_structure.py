@@ -15,7 +15,7 @@ TOKENS = r"//[^\n]*|/\*.*?\*/|\bb?r(#*)\".*?\"\1|b?\"(?:\\.|[^\"\\])*\"|'(?:\\.[
 
 def check_arrows():
     found = {}
-    for manifest in [ROOT / "Cargo.toml", *sorted(ROOT.glob("crates/*/Cargo.toml"))]:
+    for manifest in [ROOT / "Cargo.toml", *sorted(ROOT.glob("crates/*/Cargo.toml")), ROOT / "python/Cargo.toml"]:
         toml = tomllib.loads(manifest.read_text())
         names = {name for table in [toml, *toml.get("target", {}).values()] for name in table.get("dependencies", {})}
         imports = {name.removeprefix("dyconv-") for name in names if name.startswith("dyconv-")}
@@ -116,7 +116,7 @@ class Crate:
                 yield "circle: " + "\n     → ".join(map(step, chain, (*chain[1:], start)))
 
 
-roots = sorted(path for place in ("src", "crates/*/src") for name in ("lib", "main") for path in ROOT.glob(f"{place}/{name}.rs"))
+roots = sorted(path for place in ("src", "crates/*/src", "python/src") for name in ("lib", "main") for path in ROOT.glob(f"{place}/{name}.rs"))
 crates = [Crate(root) for root in roots]
 faults = [*check_arrows(), *(circle for crate in crates for circle in crate.circles())]
 print("\n".join([*faults, f"structure: {sum(len(crate.files) for crate in crates)} files, {len(faults)} faults"]))
