@@ -7,6 +7,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from ._input import Size, images
 
 # Images with which the model file is compared with the module.
 CHECKED = 2
+# The version of ONNX's operators, as `dyconv export` writes it.
+OPSET = 17
 
 
 def save(
@@ -47,13 +50,13 @@ def save(
 
     Raises:
         dyconv.Error: if there is an operation that dyconv does not have, or the answers differ.
-        ImportError: if `onnx` or `onnxscript` is missing, which PyTorch needs to export.
-        RuntimeError: if the module cannot be exported with images of this size.
+        ImportError: if the package `onnx` is missing, which PyTorch needs to export.
+        RuntimeError: if the module cannot run, or be exported, with images of this size.
     """
     module = copy.deepcopy(getattr(model, "_orig_mod", model)).cpu().float().eval()
     x = images(module, CHECKED, input_size)
     with torch.no_grad():
-        y = module(x)
+        y: torch.Tensor = module(x)
     with tempfile.TemporaryDirectory(prefix="dyconv-") as folder:
         onnx = Path(folder) / f"{type(module).__name__.lower()}.onnx"
         _export(module, x, onnx)
@@ -64,25 +67,29 @@ def save(
 
 
 def _export(module: nn.Module, x: torch.Tensor, path: Path) -> None:
-    """Writes an ONNX file with a free batch.
+    """Writes an ONNX file with a free batch, by the exporter on TorchScript: the other takes far longer.
 
     Raises:
         ImportError: if a package is missing.
         RuntimeError: if PyTorch cannot export the module.
     """
-    shapes = ({0: torch.export.Dim("batch", min=1)},)
+    if find_spec("onnx") is None:
+        raise ImportError("dyconv.torch.save needs onnx, which is not installed: `pip install onnx`")
+    batch = {"input": {0: "batch"}, "output": {0: "batch"}}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                module, (x,), path, dynamo=True, dynamic_shapes=shapes, external_data=False, verbose=False
+                module,
+                (x,),
+                path,
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=["output"],
+                dynamic_axes=batch,
             )
-    except ImportError as error:
-        raise ImportError(
-            f"dyconv.torch.save needs {error.name}, which is not installed: `pip install onnx onnxscript`"
-        ) from error
     except Exception as error:
         raise RuntimeError(
-            f"PyTorch cannot export {type(module).__name__} with images {list(x.shape)}; is input_size right? "
-            f"{error}"
+            f"PyTorch cannot export {type(module).__name__} to ONNX: {str(error).partition('[Caused by')[0]}"
         ) from error
