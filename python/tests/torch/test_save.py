@@ -41,8 +41,9 @@ def test_a_module_becomes_a_model_file(tmp_path):
 
 def test_any_module_will_do(tmp_path):
     """A static one, grey, not square, in double precision, compiled."""
-    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
-    compiled = torch.compile(net.double(), backend="eager")
+    layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    net = nn.Sequential(*layers, nn.Linear(4, 3)).double()
+    compiled = torch.compile(net, backend="eager")
     model = dt.save(compiled, tmp_path / "grey.safetensors", input_size=(20, 12))
     x = torch.randn(2, 1, 20, 12)
     assert difference(model.logits(x.numpy()), net.eval()(x.double()).float().detach()) < CLOSE
