@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import io
 import os
@@ -10,10 +11,10 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 from PIL import Image
 from samples import GOLDEN, REPO, picture
@@ -39,45 +40,44 @@ def blocks() -> list[Block]:
     return [Block(text.count("\n", 0, m.start()) + 2, m[1], m[2], m[3]) for m in found]
 
 
-def prepare(folder: Path) -> None:
-    """The files of the page; those of PyTorch are golden."""
-    for source, target in [("rn4.pth", "net.pth"), ("pictures.npy", "x.npy"), ("rn4.out.npy", "y.npy")]:
-        shutil.copy(GOLDEN / "torch" / source, folder / target)
-    (folder / "classes.txt").write_text("\n".join(NAMES) + "\n")
-    golden = dyconv.import_(GOLDEN / "torch/dy_rn4_golden.pth", tau=4.0, image_size=32, classes=NAMES)
-    golden.save(folder / "model.safetensors")
-    (folder / "photos").mkdir()
-    for name, size, seed in [("cat.jpg", (120, 160), 8), ("street.jpg", (120, 160), 17)]:
-        Image.fromarray(picture(*size, seed)).save(folder / name, quality=95)
-        shutil.copy(folder / name, folder / "photos")
-    (folder / "broken.jpg").write_bytes((folder / "cat.jpg").read_bytes()[:500])
-    shutil.copy(folder / "broken.jpg", folder / "photos")
-
-
 def there(name: str) -> bool:
     """Whether a block can run; with DYCONV_TEST_ALL every block must."""
     return name == "" or "DYCONV_TEST_ALL" in os.environ or importlib.util.find_spec(name) is not None
 
 
 @pytest.fixture
-def ray():
-    """Ray on two cores, if it is there."""
+def files(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of the page, in the current folder; those of PyTorch are golden."""
+    for source, target in [("rn4.pth", "net.pth"), ("pictures.npy", "x.npy"), ("rn4.out.npy", "y.npy")]:
+        shutil.copy(GOLDEN / "torch" / source, tmp_path / target)
+    (tmp_path / "classes.txt").write_text("\n".join(NAMES) + "\n")
+    golden = dyconv.import_(GOLDEN / "torch/dy_rn4_golden.pth", tau=4.0, image_size=32, classes=NAMES)
+    golden.save(tmp_path / "model.safetensors")
+    shutil.copy(folder / "pose.safetensors", tmp_path)
+    for name, seed in [("cat.jpg", 8), ("street.jpg", 17)]:
+        Image.fromarray(picture(120, 160, seed)).save(tmp_path / name, quality=95)
+    (tmp_path / "broken.jpg").write_bytes((tmp_path / "cat.jpg").read_bytes()[:500])
+    (tmp_path / "photos").mkdir()
+    for name in ["cat.jpg", "street.jpg", "broken.jpg"]:
+        shutil.copy(tmp_path / name, tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def ray(files: None) -> Iterator[None]:
+    """Ray on two cores, if it is there. Its workers start in the current folder."""
     if not there("ray"):
         yield
         return
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray = __import__("ray")
+    ray = importlib.import_module("ray")
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    importlib.import_module("ray.data").DataContext.get_current().enable_progress_bars = False
     yield
     ray.shutdown()
 
 
-def test_every_block_prints_what_the_page_says(folder, tmp_path, monkeypatch, ray):
-    prepare(tmp_path)
-    shutil.copy(folder / "pose.safetensors", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    np.set_printoptions(precision=4, suppress=True)
+def test_every_block_prints_what_the_page_says(files, ray):
     page, names = blocks(), {"__name__": "page"}
     assert len(page) == PAGE.read_text("utf-8").count("```python") > 15
     assert sum(block.output is not None for block in page) > 10
@@ -87,7 +87,7 @@ def test_every_block_prints_what_the_page_says(folder, tmp_path, monkeypatch, ra
             continue
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
-            exec(compile("\n" * (block.line - 1) + block.code, str(PAGE), "exec"), names)
+            exec(compile("\n" * (block.line - 1) + block.code, str(PAGE), "exec", dont_inherit=True), names)
         if said.getvalue() != (block.output or ""):
             wrong.append(f"line {block.line} prints\n{said.getvalue()}\nand the page says\n{block.output}")
     assert not wrong, "\n".join(wrong)

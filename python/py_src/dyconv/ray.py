@@ -6,11 +6,12 @@
     answers = images.map_batches(
         dyconv.ray.Classify,
         fn_constructor_args=["/models/model.safetensors"],
-        compute=ray.data.ActorPoolStrategy(size=8),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=8),
     )
     answers.write_parquet("answers/")           # path, label, index, probability, error
 
-Each actor loads the model once, and computes with one thread, so take one actor per core. Rows come in order if
+Each actor loads the model once, and computes with one thread, so let there be up to one actor per core. (With `size=`
+instead, and all cores taken, Ray waits forever for one to read the files.) Rows come in order if
 `ray.data.DataContext.get_current().execution_options.preserve_order` is set to True.
 
 An image that cannot be read does not end the job: its row says why in the column `error`, which is empty for the others.
