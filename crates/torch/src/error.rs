@@ -44,6 +44,25 @@ pub enum TorchError {
     /// Tensors are missing or have other shapes; the report has all of them.
     #[error("{}", .0.problem())]
     Mismatch(Box<Report>),
+    /// A temperature that is none.
+    #[error("`{}` is {tau}, expected a positive finite number: it is the temperature of a router", short_name(name))]
+    Temperature {
+        /// Name of the tensor.
+        name: String,
+        /// Its value.
+        tau: f32,
+    },
+    /// Routers with different temperatures; a network has one.
+    #[error(
+        "the routers have different temperatures, `{}` is {} and `{}` is {}; a network has one: set all to the same value",
+        short_name(&names[0]), taus[0], short_name(&names[1]), taus[1]
+    )]
+    Temperatures {
+        /// Names of two tensors.
+        names: [String; 2],
+        /// Their values.
+        taus: [f32; 2],
+    },
     /// The tensors do not belong to the graph, or have impossible values.
     #[error(transparent)]
     Weights(#[from] WeightsError),

@@ -30,6 +30,8 @@ pub struct Imported {
     pub weights: Weights,
     /// Our name of the architecture.
     pub arch: String,
+    /// Temperature τ of the routers' softmax, if the state dict has it.
+    pub tau: Option<f32>,
     /// Whose names the state dict has: `torchvision`, `timm`, `keras` …
     pub dialect: &'static str,
     /// What matched and what was left over; complete.
@@ -54,7 +56,7 @@ pub struct Imported {
 /// let graph = build("mb4", &Options { classes: 10, image_size: [32, 32], ..Options::default() })?;
 /// let weights = init(&graph, Init::default());
 /// let path = std::env::temp_dir().join("dyconv-torch-doc.safetensors");
-/// std::fs::write(&path, export(&graph, &weights, "mb4", Names::Timm)?)?;
+/// std::fs::write(&path, export(&graph, &weights, 1.0, "mb4", Names::Timm)?)?;
 /// let back = import(&read_state_dict(&path)?, None)?;
 /// assert_eq!((back.arch.as_str(), back.weights == weights, back.graph == graph), ("mb4", true, true));
 /// # std::fs::remove_file(&path)?;
@@ -86,7 +88,7 @@ pub fn import_at(dict: &StateDict, arch: Option<&str>, image_size: Option<[usize
     let numerics = known.and_then(|k| k.numerics).unwrap_or((found.dialect.numerics)(found.family.name));
     let (graph, bank) = adapt(&base, &layout, found.dialect, numerics, &|name| named.shape(name))?;
     let mut imported = fill(dict, graph, found.family.name, found.dialect, bank.unwrap_or(BANKS[0]))?;
-    imported.report.notes.extend(notes(&found, bank, numerics.eps));
+    imported.report.notes.extend(notes(&found, bank, imported.tau, numerics.eps));
     if known.is_none() && found.dialect.name == timm::TIMM.name && !layout.is_resnet() {
         imported.report.notes.push(format!(
             "timm's ports from TensorFlow have the same tensor names, but pad otherwise and use the epsilon 0.001: if this is \
@@ -147,14 +149,36 @@ fn fill(
     let named = Named::of(dict, dialect);
     let layout = Layout::new(family, &graph);
     let mut report = Report { notes: dict.notes.clone(), ..Report::default() };
-    let matched = convert(&graph, &layout, dialect, bank, &named, &mut report)?;
+    let mut matched = convert(&graph, &layout, dialect, bank, &named, &mut report)?;
+    let tau = temperature(&mut matched.used, bank, &named)?;
     let used: BTreeSet<&str> = matched.used.iter().filter_map(|name| named.original(name)).collect();
     for (name, tensor) in &dict.tensors {
         if !used.contains(name.as_str()) {
             report.unused.push(Unused { name: name.clone(), shape: tensor.shape.clone() });
         }
     }
-    Ok(Imported { graph, weights: matched.weights, arch: String::new(), dialect: dialect.name, report })
+    Ok(Imported { graph, weights: matched.weights, tau, arch: String::new(), dialect: dialect.name, report })
+}
+
+/// The temperature that the routers have in common, if the file has those; adds their names to the used ones.
+fn temperature(used: &mut BTreeSet<String>, bank: &Bank, named: &Named<'_>) -> Result<Option<f32>, TorchError> {
+    let mut first: Option<(String, f32)> = None;
+    let names: Vec<String> = used.iter().filter_map(|name| bank.temperature(name)).collect();
+    for name in names {
+        let Some(&[tau]) = named.tensor(&name).map(|tensor| tensor.data.as_slice()) else { continue };
+        if !(tau.is_finite() && tau > 0.0) {
+            return Err(TorchError::Temperature { name, tau });
+        }
+        match &first {
+            Some((other, common)) if *common != tau => {
+                return Err(TorchError::Temperatures { names: [other.clone(), name], taus: [*common, tau] });
+            }
+            Some(_) => {}
+            None => first = Some((name.clone(), tau)),
+        }
+        used.insert(name);
+    }
+    Ok(first.map(|(_, tau)| tau))
 }
 
 struct Matched {
@@ -237,14 +261,15 @@ fn nearest(report: &mut Report) {
     }
 }
 
-fn notes(found: &Found, bank: Option<&Bank>, eps: f32) -> Vec<String> {
+fn notes(found: &Found, bank: Option<&Bank>, tau: Option<f32>, eps: f32) -> Vec<String> {
     let mut notes = vec![format!("the names are those of {}; batch norm uses the epsilon {eps}", found.dialect.name)];
     if let Some(bank) = bank {
-        notes.push(format!(
-            "dynamic layers are stored as `{}` stores them{}",
-            bank.name,
-            if bank.flat { "" } else { "; the temperature is not in such a file, and 1 is assumed" }
-        ));
+        let temperature = match tau {
+            Some(tau) => format!("; the temperature is {tau}"),
+            None if bank.flat => String::new(),
+            None => "; the temperature is not in the file, and 1 is assumed".to_owned(),
+        };
+        notes.push(format!("dynamic layers are stored as `{}` stores them{temperature}", bank.name));
     }
     notes
 }

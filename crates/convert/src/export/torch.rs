@@ -4,14 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use dyconv_file::{Model, write_atomically};
-use dyconv_graph::Op;
 use dyconv_torch::{self as torch, Names, TorchError};
 
 use super::report::{ExportCheck, ExportReport, WrittenFile};
 use crate::answers::{Difference, answers, random_inputs};
 use crate::error::ConvertError;
 use crate::files::{Staging, cannot_write, folder_of};
-use crate::note::{Note, Remedy};
 
 /// Inputs that the network is run with.
 const ROWS: usize = 3;
@@ -26,17 +24,17 @@ const ROWS: usize = 3;
 pub fn export_torch(model: &Model, path: &Path, names: Names) -> Result<ExportReport, ConvertError> {
     let file_name = path.file_name().ok_or_else(|| ConvertError::NoFileName(path.to_owned()))?;
     let in_file = |error| ConvertError::Torch { name: path.display().to_string(), error };
-    let bytes = torch::export(&model.graph, &model.weights, architecture(model)?, names).map_err(in_file)?;
+    let bytes = torch::export(&model.graph, &model.weights, model.tau, architecture(model)?, names).map_err(in_file)?;
     let staging = Staging::new(folder_of(path), path)?;
     let staged = staging.folder().join(file_name);
     write_atomically(&staged, &bytes).map_err(cannot_write(path))?;
     let check = read_back(&staged, model, path)?;
-    let files = WrittenFile::all(staging.place(folder_of(path))?)?;
+    let files = WrittenFile::all(staging.place(path.parent().unwrap_or(Path::new("")))?)?;
     let names = match names {
         Names::Torchvision => "torchvision",
         Names::Timm => "timm",
     };
-    Ok(ExportReport { kind: "torch", names: Some(names), ..report(model, files, check) })
+    Ok(ExportReport { kind: "torch", names: Some(names), ..report(files, check) })
 }
 
 /// Writes a classifier as a folder that the Hugging Face hub takes: `model.safetensors` with timm's names, `config.json` and
@@ -63,18 +61,12 @@ pub fn export_hub(model: &Model, folder: &Path) -> Result<ExportReport, ConvertE
     })?;
     let check = read_back(staging.folder(), model, folder)?;
     fs::create_dir_all(folder).map_err(cannot_write(folder))?;
-    let mut files = WrittenFile::all(staging.place(folder)?)?;
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(ExportReport { kind: "hub", ..report(model, files, check) })
+    let files = WrittenFile::all(staging.place(folder)?)?;
+    Ok(ExportReport { kind: "hub", ..report(files, check) })
 }
 
-fn report(model: &Model, files: Vec<WrittenFile>, check: ExportCheck) -> ExportReport {
-    let has_temperature = model.graph.nodes().iter().any(|node| node.op == Op::Softmax);
-    let notes = (has_temperature && model.tau != 1.0).then(|| {
-        let text = format!("state dicts do not hold the temperature of the routers, which is {}", model.tau);
-        Note::with(text, Remedy::Temperature)
-    });
-    ExportReport { files, checks: vec![check], notes: notes.into_iter().collect(), ..ExportReport::default() }
+fn report(files: Vec<WrittenFile>, check: ExportCheck) -> ExportReport {
+    ExportReport { files, checks: vec![check], ..ExportReport::default() }
 }
 
 /// The name of the model's architecture, which decides the names of the tensors.
@@ -94,9 +86,11 @@ fn read_back(written: &Path, model: &Model, target: &Path) -> Result<ExportCheck
     let back = torch::import(&dict, None).map_err(failed)?;
     let input = random_inputs(model.graph.input_dims(), ROWS, 0);
     let expected = answers(&model.graph, &model.weights, model.tau, &input, ROWS)?;
-    let found = answers(&back.graph, &back.weights, model.tau, &input, ROWS)?;
+    let tau = back.tau.unwrap_or(model.tau);
+    let found = answers(&back.graph, &back.weights, tau, &input, ROWS)?;
     let difference = Difference::of(&found, &expected, ROWS, model.graph.output_shape());
-    if back.graph == model.graph && back.weights == model.weights && difference.is_within(0.0) {
+    let is_same = back.graph == model.graph && back.weights == model.weights && tau == model.tau;
+    if is_same && difference.is_within(0.0) {
         Ok(ExportCheck { batch: ROWS, difference })
     } else {
         Err(ConvertError::NotTheSame { difference, bound: 0.0 })

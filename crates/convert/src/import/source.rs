@@ -74,7 +74,7 @@ fn read_torch(path: &Path, options: &ImportOptions) -> Result<Found, ConvertErro
         findings: Findings::from(&imported.report),
         graph: imported.graph,
         weights: imported.weights,
-        tau: None,
+        tau: imported.tau,
         task: None,
         classes,
         preprocessing,

@@ -36,4 +36,11 @@ impl Bank {
         let form = if self.as_conv && parameter == "weight" { Form::Conv1x1 } else { Form::Same };
         Some(Foreign { name: format!("{module}.{layer}.{parameter}"), form })
     }
+
+    /// The name of the temperature, a scalar beside the router's layers, if `name` is that of the weight of its `fc2`.
+    pub fn temperature(&self, name: &str) -> Option<String> {
+        let router = name.strip_suffix(".weight")?.strip_suffix(self.layers[1])?;
+        let parent = self.layers[1].rsplit_once('.').map_or(String::new(), |(parent, _)| format!("{parent}."));
+        Some(format!("{router}{parent}tau"))
+    }
 }

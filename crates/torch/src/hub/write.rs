@@ -21,7 +21,7 @@ pub fn write_hub(dir: &Path, model: &Model) -> Result<(), TorchError> {
         return Err(TorchError::Source("a hub folder is for classifiers, and this model finds keypoints".into()));
     };
     let arch = &model.provenance.model;
-    let bytes = export(&model.graph, &model.weights, arch, Names::Timm)?;
+    let bytes = export(&model.graph, &model.weights, model.tau, arch, Names::Timm)?;
     let timm = timm_name(arch, &model.graph);
     let config = config(model, classes, timm.as_deref());
     let json = serde_json::to_string_pretty(&config).map_err(|e| TorchError::Source(e.to_string()))? + "\n";

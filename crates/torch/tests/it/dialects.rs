@@ -219,7 +219,7 @@ fn conditional_convolutions_of_timm_share_a_router() {
 #[test]
 fn what_is_missing_superfluous_or_of_another_shape_is_reported_with_neighbours() {
     let (_, weights) = network("rn4");
-    let bytes = dyconv_torch::export(&network("rn4").0, &weights, "rn4", dyconv_torch::Names::Timm).unwrap();
+    let bytes = dyconv_torch::export(&network("rn4").0, &weights, 1.0, "rn4", dyconv_torch::Names::Timm).unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
     let mut tensors = read_state_dict(file.path()).unwrap().tensors;

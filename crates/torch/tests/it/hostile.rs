@@ -126,7 +126,7 @@ impl Random {
 fn ten_thousand_damaged_files() {
     let options = Options { classes: 3, image_size: [32, 32], ..Options::default() };
     let graph = build("rn4_x0_5", &options).unwrap();
-    let safe = export(&graph, &init(&graph, Init::default()), "rn4_x0_5", Names::Timm).unwrap();
+    let safe = export(&graph, &init(&graph, Init::default()), 1.0, "rn4_x0_5", Names::Timm).unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/torch");
     let mut seeds = vec![safe, zip(&one_tensor(16, 16, 1), &[("x/data/0", vec![0; 64])], false)];
     for name in ["rn4.safetensors", "dy_rn4_kaijieshi7.pth", "rn4_legacy.pth", "rn4_module.pt"] {

@@ -5,6 +5,9 @@ use dyconv_graph::{Graph, Init, Op, RouterInit, Weights, init};
 use dyconv_models::{FAMILIES, Options, build, dynamic_form};
 use dyconv_torch::{Imported, Names, StateDict, export, import, import_at, read_state_dict};
 
+/// The temperature of the routers.
+const TAU: f32 = 2.5;
+
 fn weights(graph: &Graph) -> Weights {
     let mut weights = init(graph, Init { seed: 7, router: RouterInit::Large });
     for (i, (name, tensor)) in weights.0.iter_mut().enumerate() {
@@ -55,15 +58,38 @@ fn every_network_comes_back_bit_for_bit() {
             let graph = build(&name, &options).unwrap();
             let weights = weights(&graph);
             for names in [Names::Torchvision, Names::Timm] {
-                let bytes = export(&graph, &weights, &name, names).unwrap();
-                assert_eq!(bytes, export(&graph, &weights, &name, names).unwrap(), "{name}: not the same bytes twice");
-                let Imported { graph: g, weights: w, arch, report, .. } = import(&read(&bytes), None).unwrap();
+                let bytes = export(&graph, &weights, TAU, &name, names).unwrap();
+                assert_eq!(
+                    bytes,
+                    export(&graph, &weights, TAU, &name, names).unwrap(),
+                    "{name}: not the same bytes twice"
+                );
+                let Imported { graph: g, weights: w, tau, arch, report, .. } = import(&read(&bytes), None).unwrap();
                 assert_eq!(arch, name);
                 assert!(report.is_complete() && report.unused.is_empty(), "{name}: {report:?}");
                 assert!(g == graph && w == weights, "{name} as {names:?}");
+                assert_eq!(tau, (graph.dynamic_layers() > 0).then_some(TAU), "{name}");
             }
         }
     }
+}
+
+#[test]
+fn routers_of_different_temperatures_are_refused_by_name() {
+    let name = "dy_rn4";
+    let graph = build(name, &Options::default()).unwrap();
+    let mut dict = read(&anonymous(&export(&graph, &weights(&graph), TAU, name, Names::Timm).unwrap()));
+    let of_layer = |layer: &str| format!("{layer}.attention.tau");
+    let taus: Vec<String> = dict.tensors.keys().filter(|name| name.ends_with(".tau")).cloned().collect();
+    assert!(taus.contains(&of_layer("layer2.0.conv1")), "{taus:?}");
+    assert!(taus.iter().all(|name| dict.tensors[name].shape.is_empty()), "scalars");
+    let mut refused = |value: f32, words: &str| {
+        dict.tensors.get_mut(&of_layer("layer2.0.conv1")).unwrap().data = vec![value];
+        let error = import(&dict, None).unwrap_err().to_string();
+        assert!(error.contains("`layer2.0.conv1.attention.tau` is ") && error.contains(words), "{error}");
+    };
+    refused(3.0, "different temperatures");
+    refused(0.0, "expected a positive finite number");
 }
 
 /// Without our metadata the network is recognized by names and shapes; only its epsilon and dropout may differ.
@@ -76,11 +102,12 @@ fn every_classifier_is_recognized_by_its_names_and_shapes() {
             let graph = build(&name, &options).unwrap();
             let weights = weights(&graph);
             for names in [Names::Torchvision, Names::Timm] {
-                let dict = read(&anonymous(&export(&graph, &weights, &name, names).unwrap()));
+                let dict = read(&anonymous(&export(&graph, &weights, TAU, &name, names).unwrap()));
                 let found =
                     import_at(&dict, None, Some([64, 64])).unwrap_or_else(|e| panic!("{name} as {names:?}: {e}"));
                 assert_eq!(found.arch, name, "{names:?}: {:?}", found.report);
                 assert_eq!(found.weights, weights, "{name} as {names:?}");
+                assert_eq!(found.tau, dynamic.then_some(TAU), "{name}");
                 let eps = |graph: &Graph| {
                     graph
                         .nodes()
