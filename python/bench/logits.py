@@ -49,9 +49,9 @@ def microseconds(work: Callable[[], object]) -> float:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tiny(Path(folder) / "tiny.onnx")
-        bytes_of = Path(folder) / "tiny.safetensors"
-        dyconv.import_(Path(folder) / "tiny.onnx").save(bytes_of)
-        model = dyconv.load(bytes_of, threads=1)
+        path = Path(folder) / "tiny.safetensors"
+        dyconv.import_(Path(folder) / "tiny.onnx").save(path)
+        model = dyconv.load(path, threads=1)
     x = np.ones((1, 3, 4, 4), np.float32)
     whole, compiled = microseconds(lambda: model.logits(x)), microseconds(lambda: model._core.logits(x))
     print(f"logits(): {whole:.1f} µs a call, of which the compiled part {compiled:.1f} µs; at most {BAR:.0f} µs are added")

@@ -120,12 +120,12 @@ def test_frozen_attention_is_the_mean_over_images(folder, model, tmp_path):
 def test_models_go_out_to_pytorch_and_come_back(model, tmp_path):
     x = np.random.default_rng(0).standard_normal((2, *model.input_shape), np.float32)
     assert model.to_torch(tmp_path / "dict.safetensors")["names"] == "torchvision"
-    back = dyconv.import_(tmp_path / "dict.safetensors", tau=model.tau, image_size=32)
+    back = dyconv.import_(tmp_path / "dict.safetensors", image_size=32)
     assert np.array_equal(back.logits(x), model.logits(x))
     with pytest.raises(ValueError, match="names="):
         model.to_torch(tmp_path / "no.safetensors", names="keras")
     model.to_hub(tmp_path / "hub")
     assert sorted(path.name for path in (tmp_path / "hub").iterdir()) == ["README.md", "config.json", "model.safetensors"]
-    assert dyconv.import_(tmp_path / "hub", tau=model.tau).classes == model.classes
+    assert dyconv.import_(tmp_path / "hub").tau == model.tau == 4.0
     with pytest.raises(dyconv.Error, match="hub"):
         model.to_hub(tmp_path / "hub")

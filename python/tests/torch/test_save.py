@@ -67,7 +67,7 @@ def test_state_dicts_go_to_dyconv_and_back(tmp_path):
     torch.save(net.state_dict(), tmp_path / "net.pth")
     x = images(2, 64)
     y = net(x).detach()
-    model = dyconv.import_(tmp_path / "net.pth", tau=TAU, image_size=64, check=(x.numpy(), y.numpy()))
+    model = dyconv.import_(tmp_path / "net.pth", image_size=64, check=(x.numpy(), y.numpy()))
     assert model.report["check"]["largest_relative_difference"] < CLOSE
     model.to_torch(tmp_path / "back.safetensors")
     back = load_file(tmp_path / "back.safetensors")
