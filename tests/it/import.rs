@@ -78,7 +78,13 @@ fn the_first_line_says_how_far_the_answers_are_apart() {
     for words in ["matched", "missing", "unused", "names of torchvision", "parameters", "a.safetensors: written"] {
         assert!(said.contains(words), "`{words}` is not in: {said}");
     }
-    assert!(said.contains("note: the source does not say how images are prepared: assumed resize"), "{said}");
+    for words in [
+        "note: the source does not say how images are prepared: assumed resize",
+        "; --set preprocessing.KEY=VALUE says otherwise\n",
+        "note: the source does not name the 5 classes: they are numbered; see --classes\n",
+    ] {
+        assert!(said.contains(words), "`{words}` is not in: {said}");
+    }
     let said = shell.ok(&format!("import {source} --out b.safetensors"));
     assert!(said.starts_with("answers not compared: there was nothing to compare with (see --check)\n"), "{said}");
 
@@ -114,13 +120,20 @@ fn names_and_preprocessing_are_set_by_hand() {
     assert_eq!(p.mean, [0.5, 0.25, 0.125]);
 
     shell.write("few.txt", b"a\nb\n");
-    let expected = format!("few.txt: 2 classes are named, but the network has {outputs} outputs; write one name per line");
+    let expected =
+        format!("few.txt: 2 classes are named, but the network has {outputs} outputs; write one name per line");
     shell.says(&format!("import {source} --out x.safetensors --classes few.txt"), &expected);
     shell.write("gap.txt", b"a\n\nb\n");
     shell.says(&format!("import {source} --out x.safetensors --classes gap.txt"), "gap.txt: line 2 is empty");
     let set = |set: &str| format!("import {source} --out x.safetensors --set {set}");
     shell.says(&set("preprocessing.interpolation=cubic"), "unknown variant `cubic`, expected one of `nearest`");
     shell.says(&set("model.kernels=4"), "only keys of the preprocessing can be set here");
+    shell
+        .says(&set("preprocessing.image_size=[8,8]"), "the network decides it; --image-size sets the height and width");
+    shell.says(
+        &format!("import {source} --out x.safetensors --tau 0"),
+        "must be a positive finite number, got 0; see --tau",
+    );
     shell.says(&format!("import {source} --out plain.safetensors"), "plain.safetensors exists already");
     assert!(!shell.path("x.safetensors").exists());
 }
@@ -168,7 +181,8 @@ fn a_hub_folder_brings_its_names_and_preprocessing() {
     check(&model(&shell, "b.safetensors"));
     // Wrong labels are an error, unless others are given.
     hub(&shell, "wrong", outputs + 3);
-    let expected = format!("names {} classes, but the network has {outputs} outputs", outputs + 3);
+    let expected =
+        format!("names {} classes, but the network has {outputs} outputs; name them with --classes FILE", outputs + 3);
     shell.says("import wrong --out c.safetensors", &expected);
     let names: String = (0..outputs).map(|i| format!("{i}\n")).collect();
     shell.write("names.txt", names.as_bytes());
@@ -325,7 +339,8 @@ fn the_test_data_beside_an_onnx_file_are_compared() {
     }
     shell.write("words.onnx", b"these are words");
     shell.says("import words.onnx --out b.safetensors", "words.onnx: not a valid ONNX model");
-    let expected = "naming an architecture means nothing for an ONNX file, which describes its network itself; leave --arch out";
+    let expected =
+        "naming an architecture means nothing for an ONNX file, which describes its network itself; leave --arch out";
     shell.says("import zoo/model --out b.safetensors --arch resnet18", expected);
     assert!(!shell.path("b.safetensors").exists());
 }

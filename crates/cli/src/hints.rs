@@ -89,15 +89,13 @@ fn recipe(error: &RecipeError) -> Option<String> {
     }
 }
 
-/// Appends to a note of an import or export what says otherwise.
+/// Appends to a note of an import what says otherwise.
 pub fn extend(note: &mut Note) {
     let Some(remedy) = note.remedy else { return };
     note.text += match remedy {
         Remedy::Classes => "; see --classes",
         Remedy::Skeleton => "; --skeleton says otherwise",
         Remedy::Preprocessing => "; --set preprocessing.KEY=VALUE says otherwise",
-        Remedy::Temperature => "; `dyconv import` takes it as --tau",
-        _ => "",
     };
 }
 
@@ -171,5 +169,34 @@ mod tests {
         let words = "a: cannot be written: full. The checkpoint of iteration 7 is whole; once there is room, go on with: dyconv \
                      train --resume ./-r";
         assert_eq!(chain(&error(Some(kept)).into()), words);
+    }
+
+    #[test]
+    fn advice_on_imports_and_exports_names_flags() {
+        let says = |error: ConvertError, expected: &str| assert_eq!(chain(&error.into()), expected);
+        says(
+            ConvertError::NoSkeleton { name: "net.onnx".into(), maps: 4 },
+            "net.onnx: the network answers with 4 heat maps and does not say of what; name the keypoints with --skeleton FILE",
+        );
+        says(
+            ConvertError::ClassesOfKeypoints,
+            "class names are for classifiers, and the answer of this network is heat maps; leave --classes out",
+        );
+        says(
+            ConvertError::NoArchitecture,
+            "the model does not name its architecture, so that its tensors have no names in PyTorch; --onnx writes any network",
+        );
+        // What the libraries below say gets their advice.
+        says(
+            ConvertError::Onnx {
+                name: "net.onnx".into(),
+                error: OnnxError::Options("the exact form needs a batch of 1, got a free batch".into()),
+            },
+            "net.onnx: cannot be written as ONNX: the exact form needs a batch of 1, got a free batch; --form portable takes any",
+        );
+        says(
+            ConvertError::Open(TorchError::Architecture { name: "resnt18".into(), suggestion: "resnet18".into() }),
+            "unknown architecture `resnt18`; did you mean `resnet18`? (`dyconv models` lists all)",
+        );
     }
 }

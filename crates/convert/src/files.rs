@@ -43,21 +43,24 @@ impl Staging {
         self.folder.path()
     }
 
-    /// Moves all files to `into`, replacing those of the same names, and returns their new paths, sorted.
+    /// Moves all files to the folder `into`, which may be empty for the current one, replacing those of the same names, and returns
+    /// their new paths, sorted.
     pub(crate) fn place(self, into: &Path) -> Result<Vec<PathBuf>, ConvertError> {
         let mut names = Vec::new();
         for entry in fs::read_dir(self.folder()).map_err(cannot_write(into))? {
             names.push(entry.map_err(cannot_write(into))?.file_name());
         }
         names.sort();
-        let mut placed = Vec::new();
+        let mut placed: Vec<PathBuf> = Vec::new();
         for name in names {
             let path = into.join(&name);
             fs::rename(self.folder().join(&name), &path).map_err(cannot_write(&path))?;
             placed.push(path);
         }
-        // The renames must survive a power failure; not every file system can sync a folder.
-        let _ = File::open(into).and_then(|folder| folder.sync_all());
+        if let Some(path) = placed.first() {
+            // The renames must survive a power failure; not every file system can sync a folder.
+            let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
+        }
         Ok(placed)
     }
 }

@@ -13,9 +13,8 @@ pub struct Note {
     pub remedy: Option<Remedy>,
 }
 
-/// The option of an import that says or changes what a [`Note`] says.
+/// The option of an import that changes what a [`Note`] says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Remedy {
     /// The names of the classes.
     Classes,
@@ -23,8 +22,6 @@ pub enum Remedy {
     Skeleton,
     /// Keys of the preprocessing.
     Preprocessing,
-    /// The temperature of the routers.
-    Temperature,
 }
 
 impl Note {

@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use super::args::Args;
 use super::frozen::Scores;
-use crate::hints;
 use crate::output::{percent, print, print_json, thousands};
 use crate::table::Table;
 
@@ -32,9 +31,7 @@ pub struct Frozen {
 }
 
 impl Report {
-    /// The report, whose notes get what a person can do about them.
-    pub fn new(args: &Args, mut export: ExportReport, frozen: Option<Frozen>) -> Self {
-        export.notes.iter_mut().for_each(hints::extend);
+    pub fn new(args: &Args, export: ExportReport, frozen: Option<Frozen>) -> Self {
         Self { model: args.model.display().to_string(), export, frozen }
     }
 

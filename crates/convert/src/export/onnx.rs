@@ -14,6 +14,7 @@ use super::report::{ExportCheck, ExportReport, WrittenFile};
 use crate::answers::{Difference, answers, random_inputs};
 use crate::error::ConvertError;
 use crate::files::{Staging, cannot_write, folder_of};
+use crate::note::Note;
 
 /// Largest relative difference between the answers of a written file and the engine's.
 const BOUND: f64 = 1e-4;
@@ -123,9 +124,15 @@ pub fn export_onnx(model: &Model, path: &Path, options: &OnnxOptions) -> Result<
     let back = Network { graph: &back.graph, weights: &back.weights, tau: back.tau, takes_bytes: back.report.bytes };
     let (graph, weights) = fixed.as_ref().map_or((&model.graph, &model.weights), |(graph, weights)| (graph, weights));
     let checks = compare(model, graph, weights, &back, batch)?;
+    let notes = match batch {
+        Batch::Fixed(n) if n > MOST_ROWS => {
+            vec![Note::from(format!("it takes {n} samples per run, and was compared with {MOST_ROWS} of them"))]
+        }
+        _ => Vec::new(),
+    };
     Ok(ExportReport {
         kind: "onnx",
-        files: WrittenFile::all(staging.place(folder_of(path))?)?,
+        files: WrittenFile::all(staging.place(path.parent().unwrap_or(Path::new("")))?)?,
         form: is_dynamic.then(|| form.name()),
         batch: match batch {
             Batch::Free => None,
@@ -134,6 +141,7 @@ pub fn export_onnx(model: &Model, path: &Path, options: &OnnxOptions) -> Result<
         opset: Some(written.opset),
         ir: Some(written.ir),
         checks,
+        notes,
         ..ExportReport::default()
     })
 }

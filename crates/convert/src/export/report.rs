@@ -27,7 +27,7 @@ pub struct ExportReport {
     pub names: Option<&'static str>,
     /// The answers of what was read back, compared with the model's, for several batches.
     pub checks: Vec<ExportCheck>,
-    /// What the files do not hold.
+    /// Remarks on the comparison.
     pub notes: Vec<Note>,
 }
 

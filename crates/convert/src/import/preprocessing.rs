@@ -131,7 +131,7 @@ mod tests {
         );
         says(json!({"colour": "bgr"}), "preprocessing.colour: unknown field `colour`");
         says(json!({"resize": "large"}), "preprocessing.resize: invalid type: string \"large\"");
-        says(json!({"mean": [0.5]}), "preprocessing: mean must hold one value for each of 3 channels");
+        says(json!({"mean": [0.5]}), "preprocessing: mean needs one value for each of 3 channels, got 1");
         let grey = Preprocessing::usual(1, [8, 8], 8);
         let error = preprocessing(Some(grey), [3, 8, 8], &Map::new()).unwrap_err().to_string();
         assert!(error.contains("is for 1 channels, but the network's input has 3"), "{error}");
