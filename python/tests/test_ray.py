@@ -86,7 +86,7 @@ def test_zeros_at_the_end_of_a_file_are_kept(folder):
     assert found["error"][0] == "" and found["error"][1] != ""
 
 
-def test_a_bad_image_is_a_row_with_an_error(folder, images):
+def test_a_bad_image_is_a_row_with_an_error(folder, images, arrow):
     for top in (1, 3):
         classify = dyconv.ray.Classify(folder / "model.safetensors", top=top)
         good = classify({"bytes": objects([images[0], images[1]])})
