@@ -18,8 +18,8 @@ pub struct ImportOptions {
     pub skeleton: Option<Skeleton>,
     /// Temperature τ of the routers' softmax. By default it is that of the source, else 1, or 30 for new routers.
     pub tau: Option<f32>,
-    /// Makes convolutions dynamic, with this number (at least 2) of equal kernels each. The answers stay the same until it is
-    /// trained.
+    /// Makes convolutions dynamic, with this number (at least 2) of kernels each, whose mean is the static kernel. Attention begins
+    /// uniform, so the answers stay the same until it is trained.
     pub to_dynamic: Option<usize>,
     /// Keys of [`Preprocessing`](dyconv_task::Preprocessing) with their values in JSON, over those of the source or
     /// ImageNet's: `resize`, `mean`, `std`, `orientation`, `interpolation`, `crop`.
