@@ -55,7 +55,7 @@ class Model:
     tau: temperature of the softmax of every router.
     architecture: its name; empty if it is not known.
     threads: of one prediction. bank: how the kernel banks are stored, `f32`, `bf16` or `int8`.
-    report: what `import_` found, as in the JSON of `dyconv import --json`; None if the model was not imported.
+    report: what `import_` found, as in the JSON of `dyconv import --json`; empty if the model was not imported.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Model:
         self.architecture: str = core.architecture
         self.threads: int = core.threads
         self.bank: str = core.bank
-        self.report: dict[str, Any] | None = None
+        self.report: dict[str, Any] = {}
 
     # A text is a sequence too, of texts; it is a path here.
     @overload
@@ -248,7 +248,7 @@ class Model:
         return _restore, (self._source, self._options, self.report)
 
 
-def _restore(source: Source, options: dict[str, Any], report: dict[str, Any] | None) -> Model:
+def _restore(source: Source, options: dict[str, Any], report: dict[str, Any]) -> Model:
     model = Model(source, **options)
     model.report = report
     return model
