@@ -38,7 +38,7 @@ def import_(
         says, else numbers.
     skeleton: keypoints, as a mapping with the keys of the TOML file of `dyconv new`; by default COCO's for 17 heat maps.
     tau: temperature of the routers' softmax; by default what the source says, else 1.
-    to_dynamic: make convolutions dynamic with this number of equal kernels; the answers stay the same until it is trained.
+    to_dynamic: make convolutions dynamic with so many kernels each; the answers stay the same until it is trained.
     preprocessing: keys that say otherwise than the source, such as `{"interpolation": "bicubic"}`.
     check: inputs `[N, C, H, W]` and the answers of the original network to compare with.
 

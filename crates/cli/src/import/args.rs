@@ -48,7 +48,7 @@ pub struct Args {
     /// Temperature of the routers' softmax [default: what the source says, else 1]
     #[arg(long)]
     pub tau: Option<f32>,
-    /// Make convolutions dynamic with K equal kernels each; the answers stay the same until it is fine-tuned
+    /// Make convolutions dynamic with K kernels each, about the old one; the answers stay the same until it is fine-tuned
     #[arg(long, value_name = "K", value_parser = RangedU64ValueParser::<usize>::new().range(2..=65_536))]
     pub to_dynamic: Option<usize>,
     /// Set a key of the preprocessing, e.g. `preprocessing.interpolation=bicubic` or

@@ -86,7 +86,7 @@ impl Report {
         let mut text = format!("{first}\n\n{about}\n{}\n", table(&import.tensors));
         if let Some(MadeDynamic { kernels, layers, difference }) = import.to_dynamic {
             text += &format!(
-                "{layers} layers made dynamic, {kernels} equal kernels each; against the static network: {difference}\n"
+                "{layers} layers made dynamic, {kernels} kernels each; against the static network: {difference}\n"
             );
         }
         for note in &import.tensors.notes {
