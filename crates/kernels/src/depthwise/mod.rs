@@ -1,8 +1,12 @@
 //! Depthwise convolution: every channel has its own small kernel.
 //!
-//! Channels are in the lanes. A unit of work is sixteen channels of a few rows: it mixes its kernels, then sums strips
-//! of up to eight adjacent outputs tap by tap, so that the outputs of a strip share their loads. At the border, some
-//! taps are outside the map; the outputs at the ends of a strip skip them.
+//! Channels are in the lanes. Strips of up to eight adjacent outputs, as many as registers can sum, are summed tap by tap, so that
+//! the outputs of a strip share the loads of weights. At the border, some taps are outside the map; the outputs at the ends of
+//! a strip skip them.
+//!
+//! A unit of work is a few rows. If the whole kernel stays in the L1 cache, a strip is computed for all channels before the next
+//! one, so that maps are read and written from front to back. Otherwise a unit is sixteen channels of these rows, whose part
+//! of the kernel stays in the cache.
 #![allow(unsafe_code, reason = "threads write interleaved parts of one output, through pointers")]
 
 mod strip;
@@ -22,6 +26,9 @@ use strip::{Strip, run_strip};
 /// Output rows of one unit: what they read stays in the L2 cache.
 const ROWS: usize = 8;
 
+/// Largest kernel in bytes that stays in the L1 cache, beside the pixels that are read with it.
+const CACHED_KERNEL: usize = 16 << 10;
+
 /// A depthwise convolution of fixed sizes: C = O = groups.
 #[derive(Debug, Clone)]
 pub struct DepthwiseConv {
@@ -30,8 +37,8 @@ pub struct DepthwiseConv {
     chunks: usize,
     /// For every output row, the rows of taps that are inside the map.
     rows: Vec<Range<usize>>,
-    /// The strips of an output row.
-    strips: Vec<Outputs>,
+    /// The strips of an output row: of at most [`strip::SHORT`] and of at most [`strip::MAX`] outputs.
+    strips: [Vec<Outputs>; 2],
 }
 
 /// Adjacent outputs of a row.
@@ -44,8 +51,8 @@ struct Outputs {
     right: [usize; strip::ENDS],
 }
 
-/// Divides an output row into strips, of nearly equal length if few outputs lack taps.
-fn strips(g: &ConvGeometry) -> Vec<Outputs> {
+/// Divides an output row into strips of at most `most` outputs, of nearly equal length if few outputs lack taps.
+fn strips(g: &ConvGeometry, most: usize) -> Vec<Outputs> {
     let ([_, w, _], [_, ow, _], columns) = (g.input, g.output(), g.kernel[1]);
     let taps = |ox| taps_inside(ox, g.stride[1], g.padding[1], g.dilation[1], columns, w);
     let lacks = |ox: usize| [taps(ox).start, columns - taps(ox).end];
@@ -67,7 +74,7 @@ fn strips(g: &ConvGeometry) -> Vec<Outputs> {
     let mut first = 0;
     while first < ow {
         let left = ow - first;
-        let even = cut(first, left.div_ceil(left.div_ceil(strip::MAX)));
+        let even = cut(first, left.div_ceil(left.div_ceil(most)));
         let outputs = if fits(&even) { even } else { cut(first, 1) };
         first += outputs.count;
         strips.push(outputs);
@@ -90,7 +97,8 @@ impl DepthwiseConv {
         let g = &geometry;
         let oh = g.output()[0];
         let row = |oy| taps_inside(oy, g.stride[0], g.padding[0], g.dilation[0], g.kernel[0], g.input[0]);
-        Self { geometry, chunks: oh.div_ceil(ROWS), rows: (0..oh).map(row).collect(), strips: strips(g) }
+        let strips = [strip::SHORT, strip::MAX].map(|most| strips(g, most));
+        Self { geometry, chunks: oh.div_ceil(ROWS), rows: (0..oh).map(row).collect(), strips }
     }
 
     fn blocks(&self) -> usize {
@@ -115,9 +123,20 @@ impl DepthwiseConv {
         packer.finish()
     }
 
+    /// Number of values of the packed kernel of sixteen channels.
+    fn block_len(&self) -> usize {
+        self.geometry.taps() * LANES
+    }
+
+    /// Number of blocks of sixteen channels whose kernels are mixed and applied together.
+    fn together(&self) -> usize {
+        let blocks = self.blocks();
+        if blocks * self.block_len() * size_of::<f32>() <= CACHED_KERNEL { blocks } else { 1 }
+    }
+
     /// Scratch size in values for [`run`](Self::run) on `threads` threads.
     pub fn scratch_len(&self, threads: usize) -> usize {
-        self.geometry.taps() * LANES * threads
+        self.together() * self.block_len() * threads
     }
 
     /// Length of [`ConvRun::sums`].
@@ -167,7 +186,7 @@ struct Job<'a> {
     y: *mut f32,
     /// `[chunks, C rounded up]`, or null.
     sums: *mut f32,
-    /// One kernel of sixteen channels for each part.
+    /// The kernels of [`DepthwiseConv::together`] blocks for each part.
     mixed: *mut f32,
 }
 
@@ -178,83 +197,108 @@ unsafe impl Sync for Job<'_> {}
 #[inline(always)]
 fn body<L: Lanes>(l: L, job: &Job<'_>, part: usize) {
     let conv = job.conv;
-    let (blocks, len) = (conv.blocks(), conv.geometry.taps() * LANES);
-    // SAFETY: `mixed` holds one kernel for each part.
-    let mixed = unsafe { std::slice::from_raw_parts_mut(job.mixed.add(part * len), len) };
-    let units = share(conv.chunks * blocks, part, job.parts);
-    for unit in units {
+    let (blocks, room) = (conv.blocks(), conv.together() * conv.block_len());
+    // SAFETY: `mixed` holds as many kernels for each part.
+    let mixed = unsafe { std::slice::from_raw_parts_mut(job.mixed.add(part * room), room) };
+    // Few chunks on many threads are divided by channels, too.
+    if conv.together() == blocks && (job.parts == 1 || conv.chunks >= 2 * job.parts) {
+        let weights = job.weights(l, 0..blocks, mixed);
+        for chunk in share(conv.chunks, part, job.parts) {
+            job.run_unit(l, weights, chunk, 0..blocks);
+        }
+        return;
+    }
+    for unit in share(conv.chunks * blocks, part, job.parts) {
         let (chunk, block) = (unit / blocks, unit % blocks);
-        let weights = match job.bank.single() {
-            Some(bank) if job.coefficients.is_empty() => &bank[block * len..][..len],
-            _ => {
-                mix_vectors::<L, false>(
-                    l,
-                    job.bank,
-                    job.coefficients,
-                    [block * len / LANES, len / LANES],
-                    [block, 1],
-                    mixed,
-                );
-                &*mixed
-            }
-        };
-        job.run_unit(l, weights, chunk, block);
+        let weights = job.weights(l, block..block + 1, mixed);
+        job.run_unit(l, weights, chunk, block..block + 1);
     }
 }
 
 impl Job<'_> {
-    /// Computes the rows of a chunk for sixteen channels.
+    /// The kernels of some blocks, mixed into `mixed` unless there is only one.
     #[inline(always)]
-    fn run_unit<L: Lanes>(&self, l: L, weights: &[f32], chunk: usize, block: usize) {
+    fn weights<'a, L: Lanes>(&'a self, l: L, blocks: Range<usize>, mixed: &'a mut [f32]) -> &'a [f32] {
+        let len = self.conv.block_len();
+        match self.bank.single() {
+            Some(bank) if self.coefficients.is_empty() => &bank[blocks.start * len..blocks.end * len],
+            _ => {
+                for (block, mixed) in blocks.zip(mixed.chunks_exact_mut(len)) {
+                    let vectors = [block * len / LANES, len / LANES];
+                    mix_vectors::<L, false>(l, self.bank, self.coefficients, vectors, [block, 1], mixed);
+                }
+                mixed
+            }
+        }
+    }
+
+    /// Computes the rows of a chunk for some blocks of sixteen channels, whose kernels are `weights`.
+    #[inline(always)]
+    fn run_unit<L: Lanes>(&self, l: L, weights: &[f32], chunk: usize, blocks: Range<usize>) {
         let g = &self.conv.geometry;
         let ([_, w, c], [oh, ow, _]) = (g.input, g.output());
-        let channel = block * LANES;
-        let lanes = (c - channel).min(LANES);
-        let mut bias = [0.0; LANES];
+        let [x_step, residual_step, out_step] = self.steps;
+        // The bias of channels that may be fewer than sixteen, or have none.
+        let mut padded = [0.0; LANES];
         if !self.bias.is_empty() {
-            bias[..lanes].copy_from_slice(&self.bias[channel..][..lanes]);
+            let last = &self.bias[(blocks.end - 1) * LANES..];
+            padded[..last.len().min(LANES)].copy_from_slice(&last[..last.len().min(LANES)]);
         }
-        let rows = share(oh, chunk, self.conv.chunks);
-        let mut total = l.splat(0.0);
-        for oy in rows {
+        let sums =
+            if self.sums.is_null() { self.sums } else { self.sums.wrapping_add(chunk * self.conv.blocks() * LANES) };
+        if !sums.is_null() {
+            for block in blocks.clone() {
+                // SAFETY: `sums` holds sixteen values for each chunk and block.
+                unsafe { l.write(l.splat(0.0), sums.add(block * LANES)) };
+            }
+        }
+        let strips = &self.conv.strips[usize::from(L::TILE_ROWS[0] >= strip::MAX)];
+        for oy in share(oh, chunk, self.conv.chunks) {
             let taps_y = &self.conv.rows[oy];
             // The input row of the first tap; nothing is read if no tap is inside.
             let y0 = (oy * g.stride[0] + taps_y.start * g.dilation[0]).saturating_sub(g.padding[0]);
-            for outputs in &self.conv.strips {
+            for outputs in strips {
                 let ox = outputs.first;
                 // This is before the map if the first output lacks taps; those taps are not read.
                 let x0 = (ox * g.stride[1]).wrapping_sub(g.padding[1]);
-                let [x_step, residual_step, out_step] = self.steps;
                 let pixel = oy * ow + ox;
-                let first = (y0 * w).wrapping_add(x0).wrapping_mul(x_step).wrapping_add(channel);
-                let residual = self.residual.wrapping_add(pixel * residual_step + channel);
-                let strip = Strip {
-                    x: self.x.as_ptr().wrapping_add(first),
-                    row: g.dilation[0] * w * x_step,
-                    column: g.dilation[1] * x_step,
-                    step: g.stride[1] * x_step,
-                    weights: weights.as_ptr().wrapping_add(taps_y.start * g.kernel[1] * LANES),
-                    weight_row: g.kernel[1] * LANES,
-                    taps: [taps_y.len(), g.kernel[1]],
-                    left: outputs.left,
-                    right: outputs.right,
-                    bias: bias.as_ptr(),
-                    activation: self.activation,
-                    residual: if self.residual.is_null() { self.residual } else { residual },
-                    residual_step,
-                    y: self.y.wrapping_add(pixel * out_step + channel),
-                    out_step,
-                    lanes,
-                };
-                // SAFETY: the taps that an output does not lack lie inside the map, the first row of them being y0; the
-                // outputs and their sixteen (or `lanes`) channels lie in `y` and `residual`.
-                let sum = unsafe { run_strip(l, &strip, outputs.count) };
-                total = l.add(total, sum);
+                let first = (y0 * w).wrapping_add(x0).wrapping_mul(x_step);
+                for block in blocks.clone() {
+                    let channel = block * LANES;
+                    let lanes = (c - channel).min(LANES);
+                    let whole = !self.bias.is_empty() && lanes == LANES;
+                    let kernel = (block - blocks.start) * self.conv.block_len() + taps_y.start * g.kernel[1] * LANES;
+                    let strip = Strip {
+                        x: self.x.as_ptr().wrapping_add(first.wrapping_add(channel)),
+                        row: g.dilation[0] * w * x_step,
+                        column: g.dilation[1] * x_step,
+                        step: g.stride[1] * x_step,
+                        weights: weights.as_ptr().wrapping_add(kernel),
+                        weight_row: g.kernel[1] * LANES,
+                        taps: [taps_y.len(), g.kernel[1]],
+                        left: outputs.left,
+                        right: outputs.right,
+                        bias: if whole { self.bias.as_ptr().wrapping_add(channel) } else { padded.as_ptr() },
+                        activation: self.activation,
+                        residual: if self.residual.is_null() {
+                            self.residual
+                        } else {
+                            self.residual.wrapping_add(pixel * residual_step + channel)
+                        },
+                        residual_step,
+                        y: self.y.wrapping_add(pixel * out_step + channel),
+                        out_step,
+                        lanes,
+                    };
+                    // SAFETY: the taps that an output does not lack lie inside the map, the first row of them being y0; the
+                    // outputs and their sixteen (or `lanes`) channels lie in `y` and `residual`.
+                    let sum = unsafe { run_strip(l, &strip, outputs.count) };
+                    if !sums.is_null() {
+                        // SAFETY: as above.
+                        unsafe { l.write(l.add(l.read(sums.add(channel)), sum), sums.add(channel)) };
+                    }
+                }
             }
-        }
-        if !self.sums.is_null() {
-            // SAFETY: `sums` holds sixteen values for each chunk and block.
-            unsafe { l.write(total, self.sums.add((chunk * self.conv.blocks() + block) * LANES)) };
         }
     }
 }

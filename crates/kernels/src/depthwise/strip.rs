@@ -8,8 +8,9 @@ use dyconv_simd::{LANES, Lanes};
 
 use crate::activation::{ActivateRows, Activation, finish};
 
-/// Maximum number of outputs of a strip.
+/// Maximum number of outputs of a strip where there are many registers, and where there are few.
 pub(super) const MAX: usize = 8;
+pub(super) const SHORT: usize = 6;
 
 /// Outputs at each end of a strip that may lack taps.
 pub(super) const ENDS: usize = 2;
@@ -58,7 +59,7 @@ pub(super) unsafe fn run_strip<L: Lanes>(l: L, strip: &Strip, n: usize) -> L::V 
         ($full:literal, $taps:literal: $($n:literal)*) => {
             match n {
                 // SAFETY: by the caller's promise.
-                $($n => unsafe { run::<L, $n, $taps, $full>(l, strip) },)*
+                $($n if $n <= SHORT || L::TILE_ROWS[0] >= MAX => unsafe { run::<L, $n, $taps, $full>(l, strip) },)*
                 _ => unreachable!("a strip of {n} outputs"),
             }
         };
