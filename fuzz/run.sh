@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 export seconds=${1:?"SECONDS that each target runs"}
 shift
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(model graph network sessions image coco tar packed npy)
+[ ${#targets[@]} -gt 0 ] || targets=(model graph network sessions image coco tar packed npy onnx state_dict)
 
 # Counters on every edge, as `cargo fuzz` sets them; without AddressSanitizer, which needs a nightly toolchain. Kernels for
 # AVX-512 would double the time to compile.

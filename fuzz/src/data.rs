@@ -9,7 +9,7 @@ use dyconv::data::{
 use dyconv::metrics::{Detection, Pose, keypoint_scores, oks_nms};
 use dyconv::task::{CropMode, Interpolation, Preprocessing};
 
-use crate::with_files;
+use crate::{cut, with_files};
 
 /// A picture: as many bytes as its size says, and finite inputs from it.
 pub fn image(bytes: &[u8]) {
@@ -46,8 +46,7 @@ const CUT: &[u8] = b"\n@@\n";
 
 /// COCO keypoints annotations, and boxes of a detector for them.
 pub fn coco(bytes: &[u8]) {
-    let cut = bytes.windows(CUT.len()).position(|w| w == CUT);
-    let (annotations, boxes) = cut.map_or((bytes, &b"[]"[..]), |at| (&bytes[..at], &bytes[at + CUT.len()..]));
+    let (annotations, boxes) = cut(bytes, CUT).unwrap_or((bytes, b"[]"));
     with_files(&[("a.json", annotations), ("b.json", boxes)], |folder| {
         let Ok(set) = Dataset::open_annotations(&folder.join("a.json"), folder, None) else { return };
         let people = set.people().expect("annotations are of persons");

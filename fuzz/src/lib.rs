@@ -2,10 +2,12 @@
 
 mod compare;
 mod data;
+mod foreign;
 mod generate;
 #[path = "../../crates/cli/src/memory.rs"]
 #[allow(dead_code, reason = "files are not read here")]
 mod memory;
+mod mutate;
 mod network;
 #[path = "../../crates/cli/src/npy.rs"]
 #[allow(dead_code, reason = "the file also reads and writes files")]
@@ -13,6 +15,8 @@ mod npy_file;
 mod seeds;
 
 pub use data::{coco, image, packed, tar};
+pub use foreign::{onnx, state_dict};
+pub use mutate::mutate_onnx;
 pub use network::{graph, model, network, sessions};
 
 use std::path::Path;
@@ -45,4 +49,10 @@ fn with_files(files: &[(&str, &[u8])], f: impl FnOnce(&Path)) {
         std::fs::write(path, bytes).expect("a file");
     }
     f(folder.path());
+}
+
+/// What stands before the first `mark`, and what stands behind it.
+fn cut<'a>(bytes: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = bytes.windows(mark.len()).position(|w| w == mark)?;
+    Some((&bytes[..at], &bytes[at + mark.len()..]))
 }

@@ -1,13 +1,43 @@
 //! Small sound inputs for every target.
 
 use std::fs;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use dyconv::file::{Model, Provenance};
 use dyconv::graph::{Init, init};
 use dyconv::task::{Preprocessing, Task};
 
+use crate::foreign::STORAGE;
 use crate::network::dynamic;
+
+/// Small networks of every kind in `golden/onnx`: `odds` has the rarer operators, the others mix kernels in their own ways.
+const ONNX: [&str; 11] = [
+    "golden_einsum_b2-dynamo",
+    "golden_sum_b1-torchscript",
+    "golden_static_b2-dynamo",
+    "kaijieshi7_b2-torchscript",
+    "odds-dynamo",
+    "odds-torchscript",
+    "tardelean_b1-dynamo",
+    "timm_efficientnet_same-dynamo",
+    "timm_ghostnet-dynamo",
+    "tv_resnet_basic-torchscript",
+    "tv_shufflenet-dynamo",
+];
+
+/// Small files of every kind in `golden/torch`.
+const STATE_DICTS: [&str; 9] = [
+    "refused_int8.pth",
+    "refused_quantized.pth",
+    "refused_sparse.pth",
+    "rn4_bf16.pth",
+    "rn4_checkpoint.pth",
+    "rn4_f16.safetensors",
+    "rn4_legacy.pth",
+    "rn4_state_dict_ema.pth.tar",
+    "rn4_transposed_legacy.pth",
+];
 
 /// Where `DYCONV_FUZZ_SEEDS` names a folder, writes them there: `FOLDER/TARGET/…`.
 pub fn write_seeds() {
@@ -82,4 +112,33 @@ fn write(root: &Path) {
     header.resize(117, b' ');
     header.push(b'\n');
     put("npy", "two_by_three.npy", &[&b"\x93NUMPY\x01\x00\x76\x00"[..], &header, &[0; 24]].concat());
+
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden");
+    for name in ONNX {
+        let name = format!("{name}.onnx");
+        put("onnx", &name, &fs::read(golden.join("onnx").join(&name)).expect("a golden network"));
+    }
+    for name in STATE_DICTS {
+        let bytes = fs::read(golden.join("torch").join(name)).expect("a golden state dict");
+        if let Some(unpacked) = unpacked(&bytes) {
+            put("state_dict", &format!("{name}.pickle"), &unpacked);
+        }
+        put("state_dict", name, &bytes);
+    }
+}
+
+/// A pickle and its storages, as [`crate::state_dict`] takes them, out of a zip archive of `torch.save`.
+fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).ok()?;
+    let root = archive.file_names().find_map(|name| Some(name.ok()?.strip_suffix("data.pkl")?.to_owned()))?;
+    let mut read = |name: &str| {
+        let mut entry = Vec::new();
+        archive.by_name(&format!("{root}{name}")).ok()?.read_to_end(&mut entry).ok()?;
+        Some(entry)
+    };
+    let mut all = read("data.pkl")?;
+    for storage in (0..).map_while(|number| read(&format!("data/{number}"))) {
+        all.extend([STORAGE, &storage].concat());
+    }
+    Some(all)
 }
