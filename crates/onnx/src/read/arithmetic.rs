@@ -325,9 +325,20 @@ fn outer(cx: &Context, op: &str, x: &Computed, axes: Axes, c: &Constant) -> Outp
     Err(format!("combines a value {dims:?} with a constant {own:?}, which is not one number per channel"))
 }
 
-/// Whether no element of a node's value is negative.
-pub(super) fn never_negative(cx: &super::net::Net, node: usize) -> bool {
-    match &cx.nodes[node].kind {
+/// For each node, whether no element of its value is negative.
+pub(super) fn never_negative(net: &super::net::Net) -> Vec<bool> {
+    let mut positive = Vec::with_capacity(net.nodes.len());
+    for node in &net.nodes {
+        // Nodes come after those that they read.
+        let inputs = node.inputs.iter().all(|i| positive.get(*i) == Some(&true));
+        positive.push(stays_positive(&node.kind, inputs));
+    }
+    positive
+}
+
+/// Whether no element of a value is negative, if that is so of the values that it is made of.
+fn stays_positive(kind: &Kind, inputs: bool) -> bool {
+    match kind {
         Kind::Op(op) => match op {
             Op::Activation(Activation::Relu | Activation::Relu6 | Activation::Sigmoid | Activation::HardSigmoid)
             | Op::Softmax => true,
@@ -342,7 +353,7 @@ pub(super) fn never_negative(cx: &super::net::Net, node: usize) -> bool {
             | Op::Concat
             | Op::Add
             | Op::Mul
-            | Op::Scale => cx.nodes[node].inputs.iter().all(|i| never_negative(cx, *i)),
+            | Op::Scale => inputs,
             Op::Input
             | Op::Conv(_)
             | Op::MixConv(_)
@@ -353,7 +364,7 @@ pub(super) fn never_negative(cx: &super::net::Net, node: usize) -> bool {
             | Op::LeakyRelu { .. }
             | Op::Activation(Activation::HardSwish | Activation::Silu | Activation::Gelu) => false,
         },
-        Kind::Pad { fill: Fill::Zero, .. } | Kind::Subsample(_) => never_negative(cx, cx.nodes[node].inputs[0]),
+        Kind::Pad { fill: Fill::Zero, .. } | Kind::Subsample(_) => inputs,
         Kind::Pad { .. } | Kind::Affine { .. } | Kind::Erf => false,
     }
 }

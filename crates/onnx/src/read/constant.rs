@@ -18,9 +18,20 @@ pub(super) struct Constant {
     pub name: Option<Rc<str>>,
 }
 
-/// The number of elements of these dimensions, if it is not absurd.
+/// Most axes of a value.
+const MAX_RANK: usize = 64;
+
+/// The rank, if it is not absurd.
+pub(super) fn rank(rank: usize) -> Result<usize, String> {
+    if rank <= MAX_RANK { Ok(rank) } else { Err(format!("makes a value of {rank} axes; at most {MAX_RANK} are read")) }
+}
+
+/// The number of elements of these dimensions, if they are not absurd. Of what has no elements, the other dimensions are
+/// walked, too.
 pub(super) fn elements(dims: &[usize]) -> Option<usize> {
-    dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).filter(|n| *n <= 1 << 40)
+    let sizes = dims.iter().try_fold(1usize, |n, d| n.checked_mul((*d).max(1))).filter(|_| dims.len() <= MAX_RANK)?;
+    let (count, most) = if dims.contains(&0) { (0, 1 << 16) } else { (sizes, 1 << 40) };
+    (sizes <= most).then_some(count)
 }
 
 impl Constant {

@@ -294,15 +294,16 @@ impl NodeView<'_> {
 
     /// Integers that newer operator sets have as an input, and older ones as an attribute.
     pub fn list(&self, i: usize, name: &str) -> Result<Option<Vec<i64>>, String> {
+        let few = |ints: Option<&[i64]>| match ints {
+            Some(ints) if ints.len() <= 64 => Ok(Some(ints.to_vec())),
+            _ => Err(format!("expects a few integers as `{name}`")),
+        };
         if let Some(ints) = self.ints(name) {
-            return Ok(Some(ints.to_vec()));
+            return few(Some(ints));
         }
         match self.optional(i) {
             None => Ok(None),
-            Some(Value::Constant(constant)) => match constant.as_ints() {
-                Some(ints) if ints.len() <= 64 => Ok(Some(ints.to_vec())),
-                _ => Err(format!("expects a few integers as `{name}`")),
-            },
+            Some(Value::Constant(constant)) => few(constant.as_ints()),
             Some(_) => Err(format!("its `{name}` is computed from the network's input")),
         }
     }

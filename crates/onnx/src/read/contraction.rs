@@ -211,9 +211,10 @@ pub(super) fn arrange_product(node: &NodeView, product: &Product) -> Outputs {
         }
         "Unsqueeze" => {
             let list = node.list(1, "axes")?.ok_or("lacks its axes")?;
-            let added = axes(&list, rank + list.len())?;
+            let all = super::constant::rank(rank + list.len())?;
+            let added = axes(&list, all)?;
             let mut left = 0..rank;
-            (0..rank + list.len()).map(|i| if added.contains(&i) { None } else { left.next() }).collect()
+            (0..all).map(|i| if added.contains(&i) { None } else { left.next() }).collect()
         }
         _ => return Err(PRODUCT.into()),
     };

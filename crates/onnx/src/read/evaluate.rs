@@ -15,6 +15,8 @@ use crate::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, TensorP
 const MAX_CALLS: usize = 32;
 /// Nodes that are read, those of functions each time that they are called.
 const MAX_NODES: usize = 200_000;
+/// Inputs, outputs and attributes of these nodes and functions.
+const MAX_PARTS: usize = 4_000_000;
 
 /// Everything that the nodes of a file are read with.
 pub(super) struct Evaluation<'a> {
@@ -25,6 +27,8 @@ pub(super) struct Evaluation<'a> {
     pub problems: Vec<Problem>,
     /// Nodes read so far.
     pub read: usize,
+    /// Inputs, outputs and attributes of these.
+    pub parts: usize,
     /// Initializers that were decoded, so that one that is read twice is in memory once.
     pub decoded: HashMap<&'a str, Constant>,
     pub initializers: HashMap<&'a str, &'a TensorProto>,
@@ -71,6 +75,7 @@ impl<'a> Evaluation<'a> {
             if self.read > MAX_NODES {
                 return Err(format!("more than {MAX_NODES} nodes"));
             }
+            self.count_parts([node.input.len(), node.output.len(), node.attribute.len()])?;
             if depth == 0 {
                 self.cx.origins = Origins { tensor: None, node: node_name(node).into(), at: self.cx.origins.at + 1 };
             }
@@ -125,6 +130,15 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
+    /// Counts what is walked for each node; functions may repeat it without end.
+    fn count_parts(&mut self, parts: [usize; 3]) -> Result<(), String> {
+        self.parts = parts.into_iter().fold(self.parts, usize::saturating_add);
+        if self.parts > MAX_PARTS {
+            return Err(format!("its nodes have more than {MAX_PARTS} inputs, outputs and attributes"));
+        }
+        Ok(())
+    }
+
     /// A value by name, from a node or an initializer; `None` if there is none.
     fn value(&mut self, values: &Values<'a>, name: &'a str, depth: usize) -> Result<Option<Value>, String> {
         if let Some(value) = values.get(name) {
@@ -139,6 +153,7 @@ impl<'a> Evaluation<'a> {
         let Some(proto) = self.initializers.get(name) else { return Ok(None) };
         let constant = tensor::decode(proto, self.dir)
             .map_err(|message| format!("initializer `{}` {message}", dyconv_graph::short_name(name)))?;
+        self.cx.net.stored += constant.len();
         self.decoded.insert(name, constant.clone());
         Ok(Some(Value::Constant(constant)))
     }
@@ -154,7 +169,13 @@ impl<'a> Evaluation<'a> {
             return Err(format!("belongs to the domain `{}`, which is not read", dyconv_graph::short_name(domain)));
         }
         if node.op() == "Constant" {
-            return constant(node, self.dir);
+            let value = constant(node, self.dir)?;
+            if depth > 0 {
+                self.cx.spend(value.len())?;
+            } else {
+                self.cx.net.stored += value.len();
+            }
+            return Ok(vec![Value::Constant(value)]);
         }
         if !matches!(node.op(), "If" | "Loop" | "Scan")
             && let Some(outputs) = fold::fold(&mut self.cx, node)
@@ -202,6 +223,7 @@ impl<'a> Evaluation<'a> {
         if depth >= MAX_CALLS {
             return Err("calls functions that call functions without end".into());
         }
+        self.count_parts([function.input.len(), function.output.len(), function.attribute_proto.len()])?;
         let mut values = Values::new();
         for (i, name) in function.input.iter().enumerate() {
             if let Some(value) = node.optional(i) {
@@ -274,7 +296,7 @@ fn problem(node: &NodeProto, readers: &HashMap<&str, Vec<&NodeProto>>, message: 
 }
 
 /// The value of a `Constant` node.
-fn constant(node: &NodeView, dir: Option<&Path>) -> Outputs {
+fn constant(node: &NodeView, dir: Option<&Path>) -> Result<Constant, String> {
     let name: Option<Rc<str>> = node.proto.output.first().map(|name| Rc::from(name.as_str()));
     let value = if let Some(tensor) = node.attributes.get("value").and_then(|a| a.t.as_deref()) {
         tensor::decode(tensor, dir)?
@@ -289,7 +311,7 @@ fn constant(node: &NodeView, dir: Option<&Path>) -> Outputs {
     } else {
         return Err("is neither a tensor nor numbers".into());
     };
-    Ok(vec![Value::Constant(Constant { name, ..value })])
+    Ok(Constant { name, ..value })
 }
 
 /// Reads an operator that depends on the network's input.

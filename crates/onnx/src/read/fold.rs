@@ -43,7 +43,7 @@ pub(super) fn fold(cx: &mut Context, node: &NodeView) -> Option<Outputs> {
         })()),
         "Unsqueeze" => one((|| {
             let list = node.list(1, "axes")?.ok_or("lacks its axes")?;
-            let rank = all[0].dims.len() + list.len();
+            let rank = super::constant::rank(all[0].dims.len() + list.len())?;
             let at = axes(&list, rank)?;
             let mut left = all[0].dims.iter();
             let dims = (0..rank).map(|i| if at.contains(&i) { 1 } else { left.next().copied().unwrap_or(1) }).collect();
@@ -193,6 +193,9 @@ pub(super) fn fold(cx: &mut Context, node: &NodeView) -> Option<Outputs> {
             let keep = node.int("keepdims").unwrap_or(1) == 1;
             if node.list(1, "axes").ok().flatten().is_some_and(|axes| axes.len() != all[0].dims.len()) {
                 return None;
+            }
+            if let Err(error) = cx.spend(all[0].len()) {
+                return Some(Err(error));
             }
             let dims = if keep { vec![1; all[0].dims.len()] } else { Vec::new() };
             let op = node.op().to_owned();

@@ -72,7 +72,7 @@ pub(super) fn squeeze(cx: &mut Context, node: &NodeView) -> Outputs {
 pub(super) fn unsqueeze(cx: &mut Context, node: &NodeView) -> Outputs {
     let x = node.computed(0)?;
     let list = node.list(1, "axes")?.ok_or("lacks its axes")?;
-    let rank = x.axes.0.len() + list.len();
+    let rank = super::constant::rank(x.axes.0.len() + list.len())?;
     let added = axes(&list, rank)?;
     let mut left = x.axes.0.iter().cloned();
     let all = (0..rank).map(|i| if added.contains(&i) { Axis::new() } else { left.next().unwrap_or_default() });
@@ -327,7 +327,7 @@ pub(super) fn concat(cx: &mut Context, node: &NodeView) -> Outputs {
             Value::Product(_) | Value::Unknown => Err(super::context::PRODUCT.to_owned()),
         })
         .collect::<Result<_, _>>()?;
-    let rank = all[0].axes.0.len();
+    let rank = all.first().ok_or("has no inputs")?.axes.0.len();
     let at = axis(node.int("axis").unwrap_or(1), rank)?;
     let others = |x: &Computed| (0..rank).filter(|i| *i != at).map(|i| x.axes.0[i].clone()).collect::<Vec<_>>();
     let channels_only = all.iter().all(|x| x.axes.0.len() == rank && super::axes::is_channels(&x.axes.0[at]));

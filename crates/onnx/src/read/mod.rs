@@ -261,18 +261,20 @@ fn import(
         functions,
         problems: Vec::new(),
         read: 0,
+        parts: 0,
         decoded: HashMap::new(),
         initializers,
         bytes: input.bytes,
     };
     let values = evaluation.graph(graph, input.name).map_err(OnnxError::Invalid)?;
     let output = output(graph, &values);
-    let Evaluation { mut cx, problems, .. } = evaluation;
+    let Evaluation { mut cx, problems, decoded, .. } = evaluation;
     if !problems.is_empty() {
         return Err(OnnxError::operators(problems));
     }
     let (output, name) = output?;
-    drop(values);
+    // What no node shares may be changed and moved in place.
+    drop((values, decoded));
     let (mut node, shape) = last_node(&mut cx, &output, name)?;
     // Class probabilities: our outputs are the logits, except where the file has a header of ours.
     if cx.net.op(node) == Some(&Op::Softmax) && !input.ours {

@@ -1,6 +1,6 @@
 //! Names of graph nodes, made from those of the ONNX file.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use dyconv_graph::Op;
 
@@ -9,25 +9,36 @@ use super::net::{Kind, NetNode};
 /// Longest name that is made of a foreign one.
 const LONGEST: usize = 120;
 
+/// Longest end of a foreign name that is looked at.
+const LOOKED_AT: usize = 1000;
+
 /// Gives out names, each once.
 pub(super) struct Names {
-    used: HashSet<String>,
+    /// Names, each with the number that may make the next of its kind.
+    used: HashMap<String, usize>,
 }
 
 impl Names {
     pub fn new() -> Self {
-        Self { used: HashSet::from(["input".to_owned()]) }
+        Self { used: HashMap::from([("input".to_owned(), 2)]) }
     }
 
     /// A name for the node that no other has.
     pub fn name(&mut self, node: &NetNode) -> String {
         let wanted = wanted(node);
-        let mut name = wanted.clone();
-        let mut number = 2;
-        while !self.used.insert(name.clone()) {
-            name = format!("{wanted}_{number}");
+        let Some(mut number) = self.used.get(&wanted).copied() else {
+            self.used.insert(wanted.clone(), 2);
+            return wanted;
+        };
+        let name = loop {
+            let name = format!("{wanted}_{number}");
             number += 1;
-        }
+            if !self.used.contains_key(&name) {
+                break name;
+            }
+        };
+        self.used.insert(wanted, number);
+        self.used.insert(name.clone(), 2);
         name
     }
 }
@@ -37,9 +48,16 @@ fn wanted(node: &NetNode) -> String {
         Kind::Op(op) => op.name(),
         Kind::Affine { .. } | Kind::Erf | Kind::Pad { .. } | Kind::Subsample(_) => "node",
     };
-    let tensor = node.origins.tensor.as_deref().and_then(of_tensor);
-    let named = tensor.unwrap_or_else(|| of_node(&node.origins.node, op, matches!(&node.kind, Kind::Op(Op::Input))));
+    let tensor = node.origins.tensor.as_deref().and_then(|name| of_tensor(end(name)));
+    let named =
+        tensor.unwrap_or_else(|| of_node(end(&node.origins.node), op, matches!(&node.kind, Kind::Op(Op::Input))));
     if named.is_empty() { op.to_owned() } else { named }
+}
+
+/// The end of a long name.
+fn end(name: &str) -> &str {
+    let start = (name.len().saturating_sub(LOOKED_AT)..).find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+    &name[start..]
 }
 
 /// The prefix of an initializer that names a module: `features.0.0` of `features.0.0.weight`.

@@ -65,10 +65,21 @@ pub(super) struct Net {
     pub nodes: Vec<NetNode>,
     /// Nodes by what they read, to find equal ones.
     by_inputs: HashMap<Vec<usize>, Vec<usize>>,
+    /// Values of the constants in the file, each counted once.
+    pub stored: usize,
+    /// Values of the tensors of all nodes.
+    held: usize,
 }
 
 /// More nodes than a graph may have, as some are merged or never read.
 const MAX_NODES: usize = 20_000;
+/// Values that tensors of nodes may have, for each one in the file: layers may share their weights, and parts of a
+/// dynamic layer hold its bank on the way.
+const MAX_SHARED: usize = 16;
+/// Values that tensors of nodes may have in addition.
+const ALLOWANCE: usize = 1 << 22;
+/// Most channels of a value that is made by joining others, as in a graph.
+const MAX_CHANNELS: usize = 1 << 16;
 /// Nodes that read the same and are compared with a new one.
 const MAX_ALIKE: usize = 64;
 
@@ -81,7 +92,7 @@ impl Net {
             shape: Shape::Map(input),
             origins: Origins { node: "input".into(), ..Origins::default() },
         };
-        Self { nodes: vec![node], by_inputs: HashMap::new() }
+        Self { nodes: vec![node], by_inputs: HashMap::new(), stored: 0, held: 0 }
     }
 
     pub fn shape(&self, node: usize) -> Shape {
@@ -117,21 +128,34 @@ impl Net {
         if elements.is_none_or(|n| n > 1 << 40) {
             return Err("a value is too large".into());
         }
+        if matches!(kind, Kind::Op(Op::Concat | Op::Flatten)) && shape.channels() > MAX_CHANNELS {
+            return Err(format!("makes a value of {} channels; at most {MAX_CHANNELS} are read", shape.channels()));
+        }
+        self.hold(match &kind {
+            // Numbers of 64 bits, which become tensors.
+            Kind::Affine { scale, shift } => 2 * (scale.len() + shift.len()),
+            Kind::Op(_) | Kind::Erf | Kind::Pad { .. } | Kind::Subsample(_) => tensors.iter().map(|t| t.2.len()).sum(),
+        })?;
         self.by_inputs.entry(inputs.to_vec()).or_default().push(self.nodes.len());
         self.nodes.push(NetNode { kind, inputs: inputs.to_vec(), tensors, shape, origins });
         Ok(self.nodes.len() - 1)
     }
 
-    /// How many nodes read each node; the output counts as read once more.
-    pub fn readers(&self, output: usize) -> Vec<Vec<usize>> {
-        let mut readers = vec![Vec::new(); self.nodes.len()];
-        let live = self.live(output);
-        for (i, node) in self.nodes.iter().enumerate().filter(|(i, _)| live[*i]) {
-            for input in &node.inputs {
-                readers[*input].push(i);
-            }
+    /// Counts values of tensors, which may be many more than the file has only by its repeating them.
+    pub fn hold(&mut self, values: usize) -> Result<(), String> {
+        self.held = self.held.saturating_add(values);
+        if self.held > self.stored.saturating_mul(MAX_SHARED).saturating_add(ALLOWANCE) {
+            let (held, stored) = (self.held, self.stored);
+            return Err(format!("with it the layers have {held} weights, but the file has only {stored} numbers"));
         }
-        readers
+        Ok(())
+    }
+
+    /// The live nodes that read a node, each as often as it does.
+    pub fn readers(&self, live: &[bool], node: usize) -> Vec<usize> {
+        let reads = |i: usize| self.nodes[i].inputs.iter().filter(|input| **input == node).count();
+        // They come after it.
+        (node + 1..self.nodes.len()).filter(|i| live[*i]).flat_map(|i| std::iter::repeat_n(i, reads(i))).collect()
     }
 
     /// Which nodes the output depends on.

@@ -37,54 +37,61 @@ pub(super) fn temperature(net: &mut Net, output: usize) -> f32 {
 /// Merges borders and affine maps; returns the output and what was folded.
 pub(super) fn settle(net: &mut Net, mut output: usize) -> Result<(usize, usize), String> {
     let mut folded = 0;
+    let mut live = net.live(output);
+    let positive = never_negative(net);
     // Borders first: they may become the padding of their readers.
     for i in 0..net.nodes.len() {
         let Kind::Pad { begin, end, fill } = net.nodes[i].kind else { continue };
-        if !net.live(output)[i] {
+        if !live[i] {
             continue;
         }
         let input = net.nodes[i].inputs[0];
-        let positive = fill == Fill::Zero && never_negative(net, input);
-        let readers = net.readers(output)[i].clone();
+        let positive = fill == Fill::Zero && positive[input];
+        let readers = net.readers(&live, i);
+        live[i] = i == output;
         for reader in readers {
-            let Kind::Op(op) = &net.nodes[reader].kind else { continue };
-            if net.nodes[reader].inputs[0] != i {
-                continue;
-            }
-            if let Some(op) = merge_pad(op, begin, end, fill, positive) {
-                net.nodes[reader].kind = Kind::Op(op);
-                net.nodes[reader].inputs[0] = input;
-                folded += 1;
+            let merged = match &net.nodes[reader].kind {
+                Kind::Op(op) if net.nodes[reader].inputs[0] == i => merge_pad(op, begin, end, fill, positive),
+                _ => None,
+            };
+            match merged {
+                Some(op) => {
+                    net.nodes[reader].kind = Kind::Op(op);
+                    net.nodes[reader].inputs[0] = input;
+                    folded += 1;
+                }
+                None => live[i] = true,
             }
         }
     }
     // Affine maps: into the layer before, else into all layers behind, else a layer of their own.
-    let mut i = 0;
-    while i < net.nodes.len() {
-        if matches!(net.nodes[i].kind, Kind::Affine { .. }) && net.live(output)[i] {
-            if into_affine(net, i, output) {
-                // Its reader comes later.
-            } else if into_producer(net, i, output) {
-                folded += 1;
-                let input = net.nodes[i].inputs[0];
-                replace(net, i, input);
-                if output == i {
-                    output = input;
-                }
-            } else if into_readers(net, i, output) {
-                folded += 1;
-            } else {
-                own_layer(net, i)?;
-            }
-        }
-        i += 1;
-    }
     for i in 0..net.nodes.len() {
-        if !net.live(output)[i] {
+        if !live[i] || !matches!(net.nodes[i].kind, Kind::Affine { .. }) {
             continue;
         }
+        let readers = net.readers(&live, i);
+        if into_affine(net, i, &readers, output) {
+            // Its reader comes later.
+            live[i] = false;
+        } else if into_producer(net, i, &live, output) {
+            folded += 1;
+            let input = net.nodes[i].inputs[0];
+            replace(net, i, input);
+            if output == i {
+                output = input;
+            }
+            live[i] = false;
+        } else if into_readers(net, i, readers, output) {
+            folded += 1;
+            live[i] = false;
+        } else {
+            own_layer(net, i)?;
+        }
+    }
+    for i in (0..net.nodes.len()).filter(|i| live[*i]) {
         let channels = net.nodes[i].shape.channels();
         if let Some((conv, tensors)) = one_tap(&net.nodes[i].kind, channels) {
+            net.hold(channels)?;
             net.nodes[i].kind = Kind::Op(Op::Conv(conv));
             net.nodes[i].tensors = tensors;
         } else if !matches!(net.nodes[i].kind, Kind::Op(_)) {
@@ -146,9 +153,9 @@ fn sums_to_one(net: &Net, pi: usize) -> bool {
 }
 
 /// Folds an affine map into the layer before it, of which it must be the only reader.
-fn into_producer(net: &mut Net, node: usize, output: usize) -> bool {
+fn into_producer(net: &mut Net, node: usize, live: &[bool], output: usize) -> bool {
     let producer = net.nodes[node].inputs[0];
-    if net.readers(output)[producer].len() != 1 || producer == output {
+    if producer == output || net.readers(live, producer).len() != 1 {
         return false;
     }
     let (scale, shift) = affine(net, node);
@@ -234,9 +241,8 @@ fn into_producer(net: &mut Net, node: usize, output: usize) -> bool {
 }
 
 /// Merges an affine map into the affine map that is its only reader.
-fn into_affine(net: &mut Net, node: usize, output: usize) -> bool {
-    let readers = &net.readers(output)[node];
-    let [reader] = *readers.as_slice() else { return false };
+fn into_affine(net: &mut Net, node: usize, readers: &[usize], output: usize) -> bool {
+    let [reader] = *readers else { return false };
     if node == output || !matches!(net.nodes[reader].kind, Kind::Affine { .. }) {
         return false;
     }
@@ -248,13 +254,12 @@ fn into_affine(net: &mut Net, node: usize, output: usize) -> bool {
 }
 
 /// Folds an affine map into the layers that read it.
-fn into_readers(net: &mut Net, node: usize, output: usize) -> bool {
+fn into_readers(net: &mut Net, node: usize, readers: Vec<usize>, output: usize) -> bool {
     if node == output {
         return false;
     }
     let (scale, shift) = affine(net, node);
     let moved = shift.iter().any(|t| *t != 0.0);
-    let readers = net.readers(output)[node].clone();
     let takes = |reader: &usize| {
         let entry = &net.nodes[*reader];
         let Kind::Op(op) = &entry.kind else { return false };
@@ -314,6 +319,10 @@ fn into_readers(net: &mut Net, node: usize, output: usize) -> bool {
 fn own_layer(net: &mut Net, node: usize) -> Result<(), String> {
     let (scale, shift) = affine(net, node);
     let channels = net.nodes[node].shape.channels();
+    net.hold(match net.nodes[node].shape {
+        Shape::Map(_) => 4 * channels,
+        Shape::Vector(_) => channels.min(MAX_DIAGONAL).pow(2),
+    })?;
     let all = |values: &[f64]| Rc::new((0..channels).map(|c| at(values, c) as f32).collect::<Vec<f32>>());
     let entry = &mut net.nodes[node];
     match entry.shape {

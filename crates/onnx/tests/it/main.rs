@@ -1,6 +1,7 @@
 //! The tests of this crate from outside.
 
 mod golden;
+mod hostile;
 mod models;
 mod networks;
 mod onnxruntime;
