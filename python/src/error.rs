@@ -22,6 +22,7 @@ pub fn of_predict(error: predict::Error) -> PyErr {
     match &error {
         predict::Error::Data(_) => ImageError::new_err(error.to_string()),
         predict::Error::File(error) => of_file(error),
+        predict::Error::Bytes(kind) => Error::new_err(format!("{error}{}", hint(kind))),
         predict::Error::NotAClassifier(_) => Error::new_err(format!("{error}; ask it for keypoints()")),
         predict::Error::NotAKeypointNetwork(_) => Error::new_err(format!("{error}; ask it to predict()")),
         _ => Error::new_err(error.to_string()),
@@ -34,7 +35,17 @@ pub fn of_file(error: &FileError) -> PyErr {
         ModelFileErrorKind::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
             PyFileNotFoundError::new_err(error.to_string())
         }
-        _ => Error::new_err(error.to_string()),
+        kind => Error::new_err(format!("{error}{}", hint(kind))),
+    }
+}
+
+/// What to do about a file that is none of ours.
+pub fn hint(kind: &ModelFileErrorKind) -> &'static str {
+    match kind {
+        ModelFileErrorKind::Container(_) | ModelFileErrorKind::Foreign => {
+            "; weights of other programs come in by dyconv.import_()"
+        }
+        _ => "",
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Core {
     running: Running,
 }
 
+/// Inputs after which Ctrl-C is looked for.
+const BETWEEN_SIGNALS: usize = 64;
+
 /// x, y, width, height in pixels.
 type Corners = (f64, f64, f64, f64);
 /// x, y in pixels, and the score.
@@ -143,14 +146,19 @@ impl Core {
     fn logits<'py>(&self, py: Python<'py>, input: PyReadonlyArray4<'_, f32>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let predictor = self.predictor()?;
         let batch = input.shape()[0];
-        let values = input.as_slice()?;
-        let found = py.detach(|| match &*predictor {
-            Predictor::Classifier(classifier) => classifier.logits(values, batch),
-            Predictor::Pose(estimator) => estimator.heat_maps(values, batch),
-        });
+        let each = predictor.model().graph.input_dims().iter().product::<usize>();
+        let mut found = Vec::new();
+        for part in input.as_slice()?.chunks(each * BETWEEN_SIGNALS) {
+            let outputs = py.detach(|| match &*predictor {
+                Predictor::Classifier(classifier) => classifier.logits(part, part.len() / each),
+                Predictor::Pose(estimator) => estimator.heat_maps(part, part.len() / each),
+            });
+            found.extend(outputs.map_err(of_predict)?);
+            py.check_signals()?;
+        }
         let mut shape = vec![batch];
         shape.extend(predictor.model().graph.output_shape().dims());
-        found.map_err(of_predict)?.into_pyarray(py).reshape(shape)
+        found.into_pyarray(py).reshape(shape)
     }
 
     /// Writes the model file.

@@ -85,6 +85,16 @@ def test_imports_that_do_not_fit_are_explained(tmp_path):
         dyconv.import_(path, check=(x[0], y))
     with pytest.raises(TypeError, match=r"check\[1\]"):
         dyconv.import_(path, check=(x, y.astype(int)))
+    for classes in [b"abcde", {"a", "b"}, [None] * 5, [1, 2, 3, 4, 5]]:
+        with pytest.raises(TypeError, match="classes: expected a list of names"):
+            dyconv.import_(path, classes=classes)
+    for options in [{"tau": 0}, {"tau": -1}, {"tau": 10**400}, {"image_size": 0}, {"image_size": (1, 2, 3)}, {"to_dynamic": -1}]:
+        with pytest.raises(ValueError, match=next(iter(options))):
+            dyconv.import_(path, **options)
+    for wrong in ["bicubic", {"mean": object()}, {"mean": float("nan")}]:
+        with pytest.raises((TypeError, ValueError, AttributeError), match="preprocessing: "):
+            dyconv.import_(path, preprocessing=wrong)
+    assert dyconv.import_(path, preprocessing={"mean": np.zeros(3)}).preprocessing["mean"] == [0, 0, 0]
     for refused in ["refused_foreign_global.pth", "refused_nan.safetensors", "refused_int8.pth"]:
         with pytest.raises(dyconv.Error, match=refused.split(".")[0]):
             dyconv.import_(GOLDEN / "torch" / refused)
@@ -115,6 +125,8 @@ def test_frozen_attention_is_the_mean_over_images(folder, model, tmp_path):
         with pytest.raises(ValueError, match="images|form"):
             model.to_onnx(tmp_path / "no.onnx", **options)
     assert not (tmp_path / "no.onnx").exists()
+    with pytest.raises(TypeError, match="expected several images"):
+        model.to_onnx(tmp_path / "no.onnx", form="frozen", images=str(folder / "cat.jpg"))
 
 
 def test_models_go_out_to_pytorch_and_come_back(model, tmp_path):
@@ -122,6 +134,7 @@ def test_models_go_out_to_pytorch_and_come_back(model, tmp_path):
     assert model.to_torch(tmp_path / "dict.safetensors")["names"] == "torchvision"
     back = dyconv.import_(tmp_path / "dict.safetensors", image_size=32)
     assert np.array_equal(back.logits(x), model.logits(x))
+    assert not any("temperature" in note for note in back.report["tensors"]["notes"] if "assumed" in note)
     with pytest.raises(ValueError, match="names="):
         model.to_torch(tmp_path / "no.safetensors", names="keras")
     model.to_hub(tmp_path / "hub")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pathlib
 import subprocess
@@ -78,6 +79,9 @@ def test_answers_are_those_of_the_program(folder, model, program):
         (np.zeros((), np.uint8), dyconv.ImageError, "shape []"),
         (b"", dyconv.ImageError, "the image"),
         (b"GIF89a", dyconv.ImageError, "the image"),
+        ("", ValueError, "'' is no path"),
+        ("\ud800", ValueError, "no path of a file"),
+        ("a\0b", ValueError, "no path of a file"),
         (7, TypeError, "int is no image"),
         (None, TypeError, "NoneType is no image"),
         ({}, TypeError, "dict is no image"),
@@ -99,8 +103,15 @@ def test_a_bad_image_does_not_cost_the_answers_for_the_others(folder, model):
     first, error, last = model.predict([good, bad, good], errors="return")
     assert first == last == model.predict(good)
     assert isinstance(error, dyconv.ImageError) and "broken.jpg" in str(error)
+    # Whatever Pillow cannot read is an image that cannot be read.
+    half = io.BytesIO((folder / "cat.jpg").read_bytes()[:600])
+    closed = Image.open(folder / "cat.png")
+    closed.close()
+    for broken in [Image.open(half), closed, Image.Image()]:
+        error, answer = model.predict([broken, good], errors="return")
+        assert isinstance(error, dyconv.ImageError) and "Pillow cannot read" in str(error) and answer == first
     # Another kind of mistake is one of the caller's, not of an image.
-    with pytest.raises(TypeError, match="int is no image"):
+    with pytest.raises(TypeError, match="image 1: int is no image"):
         model.predict([good, 7], errors="return")
     with pytest.raises(ValueError, match="errors='ignore'"):
         model.predict([good], errors="ignore")
@@ -115,7 +126,7 @@ def test_words_are_those_of_the_program(folder, model, program):
     assert str(caught.value) == said
 
 
-@pytest.mark.parametrize(("top", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)])
+@pytest.mark.parametrize(("top", "error"), [(0, ValueError), (-1, ValueError), (2**64, ValueError), (1.5, TypeError), (True, TypeError)])
 def test_top_is_a_number(folder, model, top, error):
     assert len(model.predict(folder / "cat.png", top=2)) == 2
     assert len(model.predict(folder / "cat.png", top=np.int64(99))) == 5

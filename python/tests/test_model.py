@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 import subprocess
 
 import numpy as np
 import pytest
+from samples import GOLDEN
 
 import dyconv
 
@@ -63,7 +66,7 @@ def test_the_flip_test_is_that_of_the_program(folder, program):
     assert [(k.x, k.y) for k in flipped.keypoints(image)[0]] == expected
 
 
-@pytest.mark.parametrize("box", [[1, 2, 3], [0, 0, 0, 5], [0, 0, float("nan"), 5], ["a", 0, 1, 1], 7, [0, 0, 5, float("inf")]])
+@pytest.mark.parametrize("box", ["1234", [1e400, 0, 1, 1], [10**400, 0, 1, 1], [1, 2, 3], [0, 0, 0, 5], [0, 0, float("nan"), 5], ["a", 0, 1, 1], 7, [0, 0, 5, float("inf")]])
 def test_a_box_that_is_none_is_named(folder, pose, box):
     with pytest.raises(ValueError, match="the box"):
         pose.keypoints(folder / "cat.jpg", boxes=[box])
@@ -74,6 +77,9 @@ def test_the_wrong_question_is_answered_with_the_right_one(folder, model, pose):
         pose.predict(folder / "cat.jpg")
     with pytest.raises(dyconv.Error, match=r"5 classes, not with joints: it is a classifier; ask it to predict\(\)"):
         model.keypoints(folder / "cat.jpg")
+    for ask in [model.attention, model.preprocess]:
+        with pytest.raises(ValueError, match="box"):
+            ask(folder / "cat.jpg", [0, 0, 5, 5])
     with pytest.raises(ValueError, match="flip"):
         dyconv.load(folder / "model.safetensors", flip=True)
 
@@ -85,6 +91,30 @@ def test_models_come_from_paths_and_bytes(folder, model, tmp_path):
         assert one.predict(folder / "cat.jpg") == model.predict(folder / "cat.jpg")
         one.save(tmp_path / "copy.safetensors")
         assert (tmp_path / "copy.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_what_is_saved_over_stays_what_it_is(folder, model, tmp_path):
+    kept = tmp_path / "kept.safetensors"
+    kept.write_bytes(b"old")
+    kept.chmod(0o600)
+    (tmp_path / "link.safetensors").symlink_to("kept.safetensors")
+    model.save(tmp_path / "link.safetensors")
+    assert kept.read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert (tmp_path / "link.safetensors").is_symlink() and kept.stat().st_mode & 0o777 == 0o600
+    os.mkfifo(tmp_path / "pipe")
+    for write in [model.save, model.to_onnx, model.to_torch]:
+        for target, words in [("pipe", "is a pipe or a device"), (".", "is a folder|file name")]:
+            with pytest.raises(dyconv.Error, match=words):
+                write(tmp_path / target)
+        with pytest.raises(ValueError, match="no path"):
+            write("")
+    assert (tmp_path / "pipe").is_fifo()
+    with pytest.raises(dyconv.Error, match="is a pipe or a device"):
+        dyconv.import_(tmp_path / "pipe")
+
+
+def test_copies_are_the_model_itself(model):
+    assert copy.copy(model) is model and copy.deepcopy(model) is model
 
 
 def test_banks_and_threads(folder, model):
@@ -102,7 +132,9 @@ def test_banks_and_threads(folder, model):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"threads": 0}, "threads=0: expected a whole number from 1"),
+        ({"threads": 0}, "threads=0: expected a whole number above 0"),
+        ({"threads": -1}, "threads=-1: expected"),
+        ({"threads": 2**64}, "below 2"),
         ({"threads": 100_000}, "from 1 to 1024"),
         ({"bank": "fp16"}, "expected one of f32, bf16, int8, auto"),
     ],
@@ -117,6 +149,8 @@ def test_files_that_are_no_models(folder, tmp_path):
         dyconv.load(tmp_path / "missing.safetensors")
     with pytest.raises(TypeError, match="int is no model"):
         dyconv.load(7)
+    with pytest.raises(dyconv.Error, match=r"dyconv\.import_\(\)"):
+        dyconv.load(GOLDEN / "torch/rn4.pth")
     whole = (folder / "model.safetensors").read_bytes()
     for damaged in [b"", b"\0", whole[:100], whole[:-1], b"\xff" * 64]:
         (tmp_path / "damaged.safetensors").write_bytes(damaged)

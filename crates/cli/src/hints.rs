@@ -96,6 +96,7 @@ pub fn extend(note: &mut Note) {
         Remedy::Classes => "; see --classes",
         Remedy::Skeleton => "; --skeleton says otherwise",
         Remedy::Preprocessing => "; --set preprocessing.KEY=VALUE says otherwise",
+        Remedy::Temperature => "; --tau says otherwise",
     };
 }
 

@@ -209,6 +209,9 @@ pub enum SourceProblem {
     /// An empty file.
     #[error("is empty")]
     Empty,
+    /// A pipe or a device.
+    #[error("is a pipe or a device, expected a file or a folder")]
+    NotAFile,
     /// A model file.
     #[error("is a model file of dyconv already; it can be used as it is")]
     Model,
@@ -293,6 +296,7 @@ mod tests {
             ConvertError::Memory { path: name().into(), bytes: 1 << 40, available: 1 << 30 },
             ConvertError::Source { name: name(), problem: SourceProblem::GitLfs },
             ConvertError::Source { name: name(), problem: SourceProblem::Empty },
+            ConvertError::Source { name: name(), problem: SourceProblem::NotAFile },
             ConvertError::Source { name: name(), problem: SourceProblem::Model },
             ConvertError::NotUtf8(name().into()),
             ConvertError::Open(TorchError::Source(message())),

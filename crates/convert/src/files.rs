@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use dyconv_engine::available_memory;
+use dyconv_file::file_to_write;
 use tempfile::TempDir;
 
 use crate::error::ConvertError;
@@ -44,7 +45,7 @@ impl Staging {
     }
 
     /// Moves all files to the folder `into`, which may be empty for the current one, replacing those of the same names, and returns
-    /// their new paths, sorted.
+    /// their new paths, sorted. As for [`write_atomically`](dyconv_file::write_atomically), links are followed and permissions kept.
     pub(crate) fn place(self, into: &Path) -> Result<Vec<PathBuf>, ConvertError> {
         let mut names = Vec::new();
         for entry in fs::read_dir(self.folder()).map_err(cannot_write(into))? {
@@ -54,7 +55,10 @@ impl Staging {
         let mut placed: Vec<PathBuf> = Vec::new();
         for name in names {
             let path = into.join(&name);
-            fs::rename(self.folder().join(&name), &path).map_err(cannot_write(&path))?;
+            let staged = self.folder().join(&name);
+            let (real, permissions) = file_to_write(&path).map_err(cannot_write(&path))?;
+            let permitted = permissions.map_or(Ok(()), |permissions| fs::set_permissions(&staged, permissions));
+            permitted.and_then(|()| fs::rename(&staged, real)).map_err(cannot_write(&path))?;
             placed.push(path);
         }
         if let Some(path) = placed.first() {

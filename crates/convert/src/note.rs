@@ -22,6 +22,8 @@ pub enum Remedy {
     Skeleton,
     /// Keys of the preprocessing.
     Preprocessing,
+    /// The temperature of the routers.
+    Temperature,
 }
 
 impl Note {

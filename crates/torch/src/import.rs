@@ -267,7 +267,7 @@ fn notes(found: &Found, bank: Option<&Bank>, tau: Option<f32>, eps: f32) -> Vec<
         let temperature = match tau {
             Some(tau) => format!("; the temperature is {tau}"),
             None if bank.flat => String::new(),
-            None => "; the temperature is not in the file, and 1 is assumed".to_owned(),
+            None => "; the temperature is not in the file".to_owned(),
         };
         notes.push(format!("dynamic layers are stored as `{}` stores them{temperature}", bank.name));
     }

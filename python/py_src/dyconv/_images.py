@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from ._dyconv import ImageError
+from ._dyconv import Error, ImageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
@@ -35,7 +35,7 @@ def raw(image: Image, orientation: str) -> Raw:
     Raises `TypeError` if it is no image, and `ImageError` if it has a shape or kind of pixel that no image has.
     """
     if isinstance(image, (str, os.PathLike)):
-        return os.fspath(image)
+        return path(image)
     if isinstance(image, (bytes, bytearray, memoryview)):
         return bytes(image)
     # Whoever hands over an image of Pillow has imported it.
@@ -48,6 +48,18 @@ def raw(image: Image, orientation: str) -> Raw:
         f"{type(image).__name__} is no image: expected a path, the bytes of an image file, an image of Pillow, "
         "or pixels as an array of uint8 [height, width, 3]"
     )
+
+
+def path(given: str | os.PathLike[str]) -> str:
+    """A path as text. Raises `ValueError` if no file can have it."""
+    text = os.fsdecode(given)
+    try:
+        possible = text != "" and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise ValueError(f"{text!r} is no path of a file")
+    return text
 
 
 def _of_array(pixels: NDArray[Any]) -> NDArray[np.uint8]:
@@ -74,13 +86,24 @@ def _channels_first(shape: list[int]) -> bool:
 
 
 def _of_pillow(image: PilImage, orientation: str) -> NDArray[np.uint8]:
+    try:
+        return _of_array(_pixels(image, orientation))
+    except Error:
+        raise
+    except Exception as error:
+        # Pillow reads files late, and raises errors of many kinds.
+        raise ImageError(f"Pillow cannot read the image: {error or type(error).__name__}") from error
+
+
+def _pixels(image: PilImage, orientation: str) -> NDArray[Any]:
     if orientation == "exif":
         from PIL import ImageOps
 
         image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
+    # Pillow before 11 opens PNG files of 16 bits in mode I.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         # The high byte, as for image files.
-        return _of_array((np.asarray(image) >> 8).astype(np.uint8))
+        return (np.asarray(image) >> 8).astype(np.uint8)
     if image.mode in ("I", "F"):
         raise ImageError(f"the image has mode {image.mode}: expected 8 or 16 bits per channel")
-    return _of_array(np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")))
+    return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"))

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._dyconv import import_model
-from ._model import Model
+from ._images import path
+from ._model import Model, whole
 
 Path = Union[str, "os.PathLike[str]"]
 
@@ -47,17 +48,22 @@ def import_(
 
     >>> dyconv.import_("resnet18.pth", arch="resnet18").save("r18.safetensors")
     """
-    if isinstance(image_size, (int, np.integer)):
-        image_size = (int(image_size), int(image_size))
+    if image_size is not None:
+        sides = (image_size, image_size) if isinstance(image_size, (int, np.integer)) else tuple(image_size)
+        if len(sides) != 2:
+            raise ValueError(f"image_size={image_size!r}: expected one number, or height and width")
+        image_size = (whole("image_size", sides[0]), whole("image_size", sides[1]))
+    if tau is not None and (isinstance(tau, bool) or not 0 < tau < 3.4e38):
+        raise ValueError(f"tau={tau!r}: expected a positive number")
     data, report = import_model(
-        os.fspath(source),
+        path(source),
         arch,
         image_size,
         None if classes is None else _names(classes),
-        None if skeleton is None else json.dumps(dict(skeleton)),
+        None if skeleton is None else _json("skeleton", skeleton),
         tau,
-        to_dynamic,
-        json.dumps(dict(preprocessing or {})),
+        None if to_dynamic is None else whole("to_dynamic", to_dynamic),
+        _json("preprocessing", preprocessing or {}),
         None if check is None else (_array("check[0]", check[0]), _array("check[1]", check[1])),
     )
     model = Model(data)
@@ -67,12 +73,25 @@ def import_(
 
 def _names(classes: Sequence[str] | Path) -> list[str]:
     if not isinstance(classes, (str, os.PathLike)):
-        return [str(name) for name in classes]
+        names = list(classes)
+        if isinstance(classes, (bytes, set, frozenset, Mapping)) or not all(isinstance(name, str) for name in names):
+            raise TypeError("classes: expected a list of names, in the order of the outputs, or a file with one per line")
+        return names
     with open(classes, encoding="utf-8-sig") as file:
         names = [line.strip() for line in file.read().rstrip().splitlines()]
     if "" in names:
         raise ValueError(f"{os.fspath(classes)}: line {names.index('') + 1} is empty, expected one name per line")
     return names
+
+
+def _json(name: str, values: Mapping[str, Any]) -> str:
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{name}: expected a dictionary, got {type(values).__name__}")
+    try:
+        # Arrays and numbers of numpy have a form as Python's.
+        return json.dumps(dict(values), allow_nan=False, default=lambda value: value.tolist())
+    except (AttributeError, TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
 
 
 def _array(name: str, values: ArrayLike) -> NDArray[np.float32]:

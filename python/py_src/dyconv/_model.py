@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from ._answers import Cost, Keypoint, Prediction, Preprocessing
 from ._dyconv import Core, Error
 from ._images import Image, raw
+from ._images import path as target
 
 Bank = Literal["f32", "bf16", "int8", "auto"]
-Box = Sequence[float]
+Box = Union[Sequence[float], NDArray[Any]]
 """x, y, width and height of a person in pixels, as in COCO."""
 Source = Union[str, "os.PathLike[str]", bytes]
 
@@ -63,9 +64,11 @@ class Model:
     ) -> None:
         """As `load`."""
         if isinstance(source, (str, os.PathLike)):
-            source = os.path.abspath(os.fspath(source))
+            source = os.path.abspath(target(source))
         elif not isinstance(source, bytes):
             raise TypeError(f"{type(source).__name__} is no model: expected a path, or the bytes of a model file")
+        if threads is not None:
+            threads = whole("threads", threads)
         self._source = source
         self._options = {"threads": threads, "bank": bank, "flip": flip}
         core = Core(source, threads, bank, flip)
@@ -121,9 +124,11 @@ class Model:
             if errors == "return":
                 return error
             raise type(error)(f"image {i}: {error}") from None
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"image {i}: {error}") from None
 
     def _predict(self, image: Image, top: int) -> list[Prediction]:
-        found = self._core.predict(raw(image, self.preprocessing["orientation"]), _positive("top", top))
+        found = self._core.predict(raw(image, self.preprocessing["orientation"]), whole("top", top))
         return [Prediction(self.classes[index], index, probability) for index, probability in found]
 
     def keypoints(self, image: Image, boxes: Iterable[Box] | None = None) -> list[list[Keypoint]]:
@@ -149,14 +154,19 @@ class Model:
         >>> model.attention("cat.jpg")["layer1.0.conv1"]
         array([0.31, 0.22, 0.28, 0.19], dtype=float32)
         """
-        return self._core.attention(raw(image, self.preprocessing["orientation"]), None if box is None else _box(box))
+        return self._core.attention(raw(image, self.preprocessing["orientation"]), self._place(box))
 
     def preprocess(self, image: Image, box: Box | None = None) -> NDArray[np.float32]:
         """The network's input for an image, float32 `[C, H, W]`: resized, cropped and normalized.
 
         `box`: of the person, for a keypoint network; by default the whole image.
         """
-        return self._core.preprocess(raw(image, self.preprocessing["orientation"]), None if box is None else _box(box))
+        return self._core.preprocess(raw(image, self.preprocessing["orientation"]), self._place(box))
+
+    def _place(self, box: Box | None) -> tuple[float, float, float, float] | None:
+        if box is not None and not self.joints:
+            raise ValueError("box: a classifier looks at the whole image; boxes are for keypoint networks")
+        return None if box is None else _box(box)
 
     def logits(self, x: ArrayLike) -> NDArray[np.float32]:
         """The outputs for inputs that are prepared already: float32 `[N, C, H, W]` in, `[N, classes]` out.
@@ -184,7 +194,7 @@ class Model:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model file, in one step: another program sees the old file or the whole new one."""
-        self._core.save(path)
+        self._core.save(target(path))
 
     def to_onnx(
         self,
@@ -206,10 +216,14 @@ class Model:
         Returns the report, with the keys of `dyconv export --json`: files, largest differences, opset. Raises `Error` if
         the answers differ by more than 1e-4 of the largest; then nothing is written.
         """
+        if isinstance(images, (str, bytes, os.PathLike)):
+            raise TypeError("images: expected several images, such as a list of paths")
+        if batch is not None:
+            batch = whole("batch", batch)
         if images is not None and self.joints:
             raise Error("form='frozen' of a keypoint network: its attention is of persons, not of images; see `dyconv export`")
         mean = None if images is None else self._mean_attention(images)
-        return cast("dict[str, Any]", json.loads(self._core.to_onnx(path, form, batch, with_preprocessing, mean)))
+        return cast("dict[str, Any]", json.loads(self._core.to_onnx(target(path), form, batch, with_preprocessing, mean)))
 
     def _mean_attention(self, images: Iterable[Image]) -> dict[str, list[float]]:
         count = 0
@@ -229,14 +243,14 @@ class Model:
 
         Returns the report, with the keys of `dyconv export --json`.
         """
-        return cast("dict[str, Any]", json.loads(self._core.to_torch(path, names)))
+        return cast("dict[str, Any]", json.loads(self._core.to_torch(target(path), names)))
 
     def to_hub(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
         """Writes a folder as the Hugging Face hub has them: model.safetensors, config.json and README.md.
 
         The folder must be empty or not exist. Returns the report, with the keys of `dyconv export --json`.
         """
-        return cast("dict[str, Any]", json.loads(self._core.to_hub(folder)))
+        return cast("dict[str, Any]", json.loads(self._core.to_hub(target(folder))))
 
     def __repr__(self) -> str:
         answers = f"{len(self.joints)} joints" if self.joints else f"{len(self.classes)} classes"
@@ -245,27 +259,37 @@ class Model:
         return f"<dyconv.Model {name}: {c} × {h} × {w} → {answers}, bank {self.bank}, threads {self.threads}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self._source, self._options, self.report)
+        return _restore, (type(self), self._source, self._options, self.report)
+
+    def __copy__(self) -> Model:
+        # Nothing of a model changes.
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        return self
 
 
-def _restore(source: Source, options: dict[str, Any], report: dict[str, Any]) -> Model:
-    model = Model(source, **options)
+def _restore(kind: type[Model], source: Source, options: dict[str, Any], report: dict[str, Any]) -> Model:
+    model = kind(source, **options)
     model.report = report
     return model
 
 
-def _positive(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+def whole(name: str, value: int) -> int:
+    """A number of things. Raises `TypeError` or `ValueError`, with the name, if it is none."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}={value!r}: expected a whole number above 0")
-    if value < 1:
-        raise ValueError(f"{name}={value}: expected a whole number above 0")
+    if not 1 <= value < 1 << 31:
+        raise ValueError(f"{name}={value}: expected a whole number above 0, and below 2³¹")
     return int(value)
 
 
 def _box(box: Box) -> tuple[float, float, float, float]:
     try:
+        if isinstance(box, (str, bytes, dict)):
+            raise TypeError
         x, y, width, height = (float(v) for v in box)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"the box {box!r}: expected x, y, width and height in pixels, such as [40, 20, 120, 260]") from None
     if not np.isfinite([x, y, width, height]).all() or width <= 0 or height <= 0:
         raise ValueError(f"the box {box!r}: expected finite numbers, width and height above 0")

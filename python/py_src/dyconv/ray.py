@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._dyconv import Error
-from ._model import Bank, Model, Source, _positive, load
+from ._model import Bank, Model, Source, load, whole
 
 __all__ = ["Classify", "Keypoints"]
 
@@ -58,7 +58,7 @@ class Classify:
 
         Raises as `dyconv.load`, and `Error` if the model is a keypoint network.
         """
-        self._top = _positive("top", top)
+        self._top = whole("top", top)
         self._column = column
         self._model = load(model, threads=1, bank=bank)
         if self._model.joints:

@@ -11,11 +11,12 @@ mod task;
 use std::path::Path;
 
 use dyconv_file::{Model, Provenance};
-use dyconv_graph::{Router, to_dynamic};
+use dyconv_graph::{Op, Router, to_dynamic};
 use dyconv_models::dynamic_form;
 
 use crate::answers::{Difference, answers, random_inputs};
 use crate::error::ConvertError;
+use crate::note::{Note, Remedy};
 use source::Found;
 
 pub use options::{Array, ImportOptions, Pair};
@@ -64,6 +65,10 @@ fn import_from(source: &Path, options: ImportOptions) -> Result<Imported, Conver
         return Err(ConvertError::Temperature(tau));
     }
     let Found { graph, weights, architecture, provenance, mut findings, .. } = found;
+    if options.tau.or(found.tau).is_none() && graph.nodes().iter().any(|node| node.op == Op::Softmax) {
+        let text = "the source does not say the temperature of the routers: 1 is assumed";
+        findings.notes.push(Note::with(text, Remedy::Temperature));
+    }
     let (task, note) = task::task(&name, options.classes, options.skeleton, &graph, found.classes, found.task)?;
     findings.notes.extend(note);
     let (preprocessing, note) =

@@ -45,6 +45,10 @@ pub struct Found {
 
 /// Reads the source of an import; where nothing else says the size of the images, it is that of the arrays to compare with.
 pub fn read(source: &Path, options: &ImportOptions) -> Result<Found, ConvertError> {
+    if source.exists() && !source.is_file() && !source.is_dir() {
+        let name = source.display().to_string();
+        return Err(ConvertError::Source { name, problem: SourceProblem::NotAFile });
+    }
     if is_hub(source) || !source.is_file() || !is_onnx(source)? {
         return read_torch(source, options);
     }

@@ -4,7 +4,7 @@
 //! the outputs of a strip share the loads of weights. At the border, some taps are outside the map; the outputs at the ends of
 //! a strip skip them.
 //!
-//! A unit of work is a few rows. If the whole kernel stays in the L1 cache, a strip is computed for all channels before the next
+//! A unit of work is a few rows. If the whole kernel stays in the cache, a strip is computed for all channels before the next
 //! one, so that maps are read and written from front to back. Otherwise a unit is sixteen channels of these rows, whose part
 //! of the kernel stays in the cache.
 #![allow(unsafe_code, reason = "threads write interleaved parts of one output, through pointers")]
@@ -26,8 +26,8 @@ use strip::{Strip, run_strip};
 /// Output rows of one unit: what they read stays in the L2 cache.
 const ROWS: usize = 8;
 
-/// Largest kernel in bytes that stays in the L1 cache, beside the pixels that are read with it.
-const CACHED_KERNEL: usize = 16 << 10;
+/// Largest kernel in bytes that stays in the L2 cache, beside the pixels that are read with it.
+const CACHED_KERNEL: usize = 64 << 10;
 
 /// A depthwise convolution of fixed sizes: C = O = groups.
 #[derive(Debug, Clone)]
