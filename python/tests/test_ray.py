@@ -22,6 +22,9 @@ from samples import needs, picture
 import dyconv
 import dyconv.ray
 
+# Seconds that a busy machine may take to start two actors.
+PATIENCE = 300
+
 BROKEN = b"\xff\xd8\xff\xe0 no more of this file"
 
 
@@ -186,11 +189,12 @@ def watched() -> type:
         def __init__(self, model: Path, folder: Path) -> None:
             super().__init__(model)
             self.folder = folder
+            (folder / f"{os.getpid()}.here").touch()
 
         def __call__(self, batch):
             answers = super().__call__(batch)
             (self.folder / f"{os.getpid()}.works").touch()
-            end = time.monotonic() + 60
+            end = time.monotonic() + PATIENCE
             while not (self.folder / "killed").exists() and time.monotonic() < end:
                 time.sleep(0.02)
             return answers | {"process": np.full(len(answers["index"]), os.getpid())}
@@ -199,11 +203,11 @@ def watched() -> type:
 
 
 def kill_one(folder: Path, killed: list[int]) -> None:
-    """Waits until two actors work, and kills the first of them."""
-    end = time.monotonic() + 60
+    """Waits until there are two actors of which one works, and kills that."""
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         working = sorted(folder.glob("*.works"))
-        if len(working) == 2:
+        if working and len(list(folder.glob("*.here"))) >= 2:
             killed.append(int(working[0].stem))
             os.kill(killed[0], signal.SIGKILL)
             break
@@ -227,7 +231,7 @@ def test_a_killed_actor_changes_nothing(data, folder, images, program, tmp_path)
     answers = table.map_batches(watched(), fn_constructor_args=arguments, compute=pool, batch_size=2, num_cpus=1)
     rows = answers.take_all()
     killer.join()
-    assert len(killed) == 1, "two actors did not work at the same time"
+    assert len(killed) == 1, "there were no two actors"
 
     run = [program, "predict", str(folder / "model.safetensors"), *paths, "--top", "1", "--json"]
     said = json.loads(subprocess.run(run, capture_output=True).stdout)
