@@ -12,7 +12,7 @@ venv=$1
 pip() { "$venv/bin/pip" install -q --disable-pip-version-check "$@"; }
 
 pip --no-deps torch==2.15.0 torchvision==0.29.2 timm==1.0.31
-pip numpy typing_extensions sympy networkx jinja2 filelock fsspec setuptools pillow pyyaml safetensors huggingface_hub
+pip numpy typing_extensions sympy networkx jinja2 filelock fsspec "setuptools>=77" pillow pyyaml safetensors huggingface_hub
 # Small, and really used when PyTorch is imported.
 pip --no-deps nvidia-cuda-runtime nvidia-cuda-cupti nvidia-nvshmem-cu13
 
