@@ -1,9 +1,9 @@
 //! Models of other programs in, and out.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use dyconv_convert::{self as convert, Array, Batch, Form, ImportOptions, Names, OnnxOptions, Pair};
+use dyconv_convert::{self as convert, Array, Form, ImportOptions, Names, OnnxOptions, Pair};
 use dyconv_file::Model;
 use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
@@ -50,37 +50,29 @@ pub fn import_model<'py>(
     Ok((PyBytes::new(py, &bytes), report))
 }
 
-/// Writes an ONNX file, reads it back and runs it; gives the report as JSON.
-pub fn to_onnx(
-    model: &Model,
-    path: PathBuf,
-    form: Option<&str>,
-    batch: Option<usize>,
-    with_preprocessing: bool,
-    attention: Option<BTreeMap<String, Vec<f32>>>,
-) -> PyResult<String> {
-    let form = match (form, attention) {
-        (None, None) => None,
-        (Some("exact"), None) => Some(Form::Exact),
-        (Some("portable"), None) => Some(Form::Portable),
-        (Some("frozen"), Some(mean)) => Some(Form::Frozen(mean)),
-        (Some("frozen"), None) => {
-            return Err(PyValueError::new_err("form='frozen': name the images whose mean attention it gets"));
-        }
+/// The form of dynamic convolutions in ONNX by its name; `attention`: of the frozen form, by layer.
+pub fn form(name: Option<&str>, attention: Option<BTreeMap<String, Vec<f32>>>) -> PyResult<Option<Form>> {
+    let message = match (name, attention) {
+        (None, None) => return Ok(None),
+        (Some("exact"), None) => return Ok(Some(Form::Exact)),
+        (Some("portable"), None) => return Ok(Some(Form::Portable)),
+        (Some("frozen"), Some(mean)) => return Ok(Some(Form::Frozen(mean))),
+        (Some("frozen"), None) => "form='frozen': name the images whose mean attention it gets".to_owned(),
         (Some("exact" | "portable") | None, Some(_)) => {
-            return Err(PyValueError::new_err("images: only form='frozen' averages the attention over images"));
+            "images: only form='frozen' averages the attention over images".to_owned()
         }
-        (Some(other), _) => {
-            let message = format!("form={other:?}: expected 'portable', 'exact' or 'frozen'");
-            return Err(PyValueError::new_err(message));
-        }
+        (Some(other), _) => format!("form={other:?}: expected 'portable', 'exact' or 'frozen'"),
     };
-    let options = OnnxOptions { form, batch: batch.map(Batch::Fixed), with_preprocessing };
-    json(&convert::export_onnx(model, &path, &options).map_err(|e| of_convert(&e))?)
+    Err(PyValueError::new_err(message))
+}
+
+/// Writes an ONNX file, reads it back and runs it; gives the report as JSON.
+pub fn to_onnx(model: &Model, path: &Path, options: &OnnxOptions) -> PyResult<String> {
+    json(&convert::export_onnx(model, path, options).map_err(|e| of_convert(&e))?)
 }
 
 /// Writes a state dict, and reads it back; gives the report as JSON.
-pub fn to_torch(model: &Model, path: PathBuf, names: &str) -> PyResult<String> {
+pub fn to_torch(model: &Model, path: &Path, names: &str) -> PyResult<String> {
     let names = match names {
         "torchvision" => Names::Torchvision,
         "timm" => Names::Timm,
@@ -89,12 +81,12 @@ pub fn to_torch(model: &Model, path: PathBuf, names: &str) -> PyResult<String> {
             return Err(PyValueError::new_err(message));
         }
     };
-    json(&convert::export_torch(model, &path, names).map_err(|e| of_convert(&e))?)
+    json(&convert::export_torch(model, path, names).map_err(|e| of_convert(&e))?)
 }
 
 /// Writes a hub folder, and reads it back; gives the report as JSON.
-pub fn to_hub(model: &Model, folder: PathBuf) -> PyResult<String> {
-    json(&convert::export_hub(model, &folder).map_err(|e| of_convert(&e))?)
+pub fn to_hub(model: &Model, folder: &Path) -> PyResult<String> {
+    json(&convert::export_hub(model, folder).map_err(|e| of_convert(&e))?)
 }
 
 fn array(name: &str, array: &PyReadonlyArrayDyn<'_, f32>) -> PyResult<Array> {

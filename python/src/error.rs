@@ -40,7 +40,7 @@ pub fn of_file(error: &FileError) -> PyErr {
 }
 
 /// What to do about a file that is none of ours.
-pub fn hint(kind: &ModelFileErrorKind) -> &'static str {
+fn hint(kind: &ModelFileErrorKind) -> &'static str {
     match kind {
         ModelFileErrorKind::Container(_) | ModelFileErrorKind::Foreign => {
             "; weights of other programs come in by dyconv.import_()"

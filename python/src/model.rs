@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use dyconv_convert::{Batch, OnnxOptions};
 use dyconv_data::PersonBox;
 use dyconv_engine::Pool;
-use dyconv_graph::{Shape, cost};
+use dyconv_graph::cost;
 use dyconv_predict::{Bank, Classifier, ModelOptions, PoseEstimator, Predictor};
 use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArray4, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
@@ -177,17 +178,22 @@ impl Core {
         with_preprocessing: bool,
         attention: Option<BTreeMap<String, Vec<f32>>>,
     ) -> PyResult<String> {
-        py.detach(|| convert::to_onnx(&self.source.model()?, path, form, batch, with_preprocessing, attention))
+        py.detach(|| {
+            let model = self.source.model()?;
+            let form = convert::form(form, attention)?;
+            let options = OnnxOptions { form, batch: batch.map(Batch::Fixed), with_preprocessing };
+            convert::to_onnx(&model, &path, &options)
+        })
     }
 
     /// Writes a state dict; gives the report as JSON.
     fn to_torch(&self, py: Python<'_>, path: PathBuf, names: &str) -> PyResult<String> {
-        py.detach(|| convert::to_torch(&self.source.model()?, path, names))
+        py.detach(|| convert::to_torch(&self.source.model()?, &path, names))
     }
 
     /// Writes a hub folder; gives the report as JSON.
     fn to_hub(&self, py: Python<'_>, folder: PathBuf) -> PyResult<String> {
-        py.detach(|| convert::to_hub(&self.source.model()?, folder))
+        py.detach(|| convert::to_hub(&self.source.model()?, &folder))
     }
 
     /// Names of the classes of a classifier.
@@ -212,11 +218,6 @@ impl Core {
     #[getter]
     fn output_shape(&self) -> PyResult<Vec<usize>> {
         Ok(self.predictor()?.model().graph.output_shape().dims())
-    }
-
-    #[getter]
-    fn is_keypoint_network(&self) -> PyResult<bool> {
-        Ok(matches!(self.predictor()?.model().graph.output_shape(), Shape::Map(_)))
     }
 
     /// The preprocessing as JSON.

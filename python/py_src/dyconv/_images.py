@@ -35,7 +35,7 @@ def raw(image: Image, orientation: str) -> Raw:
     Raises `TypeError` if it is no image, and `ImageError` if it has a shape or kind of pixel that no image has.
     """
     if isinstance(image, (str, os.PathLike)):
-        return path(image)
+        return file_path(image)
     if isinstance(image, (bytes, bytearray, memoryview)):
         return bytes(image)
     # Whoever hands over an image of Pillow has imported it.
@@ -50,7 +50,7 @@ def raw(image: Image, orientation: str) -> Raw:
     )
 
 
-def path(given: str | os.PathLike[str]) -> str:
+def file_path(given: str | os.PathLike[str]) -> str:
     """A path as text. Raises `ValueError` if no file can have it."""
     text = os.fsdecode(given)
     try:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._dyconv import import_model
-from ._images import path
+from ._images import file_path
 from ._model import Model, whole
 
 Path = Union[str, "os.PathLike[str]"]
@@ -56,7 +56,7 @@ def import_(
     if tau is not None and (isinstance(tau, bool) or not 0 < tau < 3.4e38):
         raise ValueError(f"tau={tau!r}: expected a positive number")
     data, report = import_model(
-        path(source),
+        file_path(source),
         arch,
         image_size,
         None if classes is None else _names(classes),

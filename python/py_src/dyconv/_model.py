@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._answers import Cost, Keypoint, Prediction, Preprocessing
 from ._dyconv import Core, Error
-from ._images import Image, raw
-from ._images import path as target
+from ._images import Image, file_path, raw
 
 Bank = Literal["f32", "bf16", "int8", "auto"]
 Box = Union[Sequence[float], NDArray[Any]]
@@ -64,7 +63,7 @@ class Model:
     ) -> None:
         """As `load`."""
         if isinstance(source, (str, os.PathLike)):
-            source = os.path.abspath(target(source))
+            source = os.path.abspath(file_path(source))
         elif not isinstance(source, bytes):
             raise TypeError(f"{type(source).__name__} is no model: expected a path, or the bytes of a model file")
         if threads is not None:
@@ -194,7 +193,7 @@ class Model:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model file, in one step: another program sees the old file or the whole new one."""
-        self._core.save(target(path))
+        self._core.save(file_path(path))
 
     def to_onnx(
         self,
@@ -223,7 +222,7 @@ class Model:
         if images is not None and self.joints:
             raise Error("form='frozen' of a keypoint network: its attention is of persons, not of images; see `dyconv export`")
         mean = None if images is None else self._mean_attention(images)
-        return cast("dict[str, Any]", json.loads(self._core.to_onnx(target(path), form, batch, with_preprocessing, mean)))
+        return cast("dict[str, Any]", json.loads(self._core.to_onnx(file_path(path), form, batch, with_preprocessing, mean)))
 
     def _mean_attention(self, images: Iterable[Image]) -> dict[str, list[float]]:
         count = 0
@@ -243,14 +242,14 @@ class Model:
 
         Returns the report, with the keys of `dyconv export --json`.
         """
-        return cast("dict[str, Any]", json.loads(self._core.to_torch(target(path), names)))
+        return cast("dict[str, Any]", json.loads(self._core.to_torch(file_path(path), names)))
 
     def to_hub(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
         """Writes a folder as the Hugging Face hub has them: model.safetensors, config.json and README.md.
 
         The folder must be empty or not exist. Returns the report, with the keys of `dyconv export --json`.
         """
-        return cast("dict[str, Any]", json.loads(self._core.to_hub(target(folder))))
+        return cast("dict[str, Any]", json.loads(self._core.to_hub(file_path(folder))))
 
     def __repr__(self) -> str:
         answers = f"{len(self.joints)} joints" if self.joints else f"{len(self.classes)} classes"
