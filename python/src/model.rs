@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use dyconv_convert::{Batch, OnnxOptions};
-use dyconv_data::PersonBox;
+use dyconv_data::{Image, PersonBox};
 use dyconv_engine::Pool;
 use dyconv_graph::cost;
-use dyconv_predict::{Bank, Classifier, ModelOptions, PoseEstimator, Predictor};
+use dyconv_predict::{Bank, ModelOptions, Predictor};
 use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArray4, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -64,8 +64,7 @@ impl Core {
     fn predict(&self, py: Python<'_>, image: Picture<'_>, top: usize) -> PyResult<Vec<(usize, f32)>> {
         let (predictor, image) = (self.predictor()?, image.raw()?);
         py.detach(|| {
-            let classifier = classifier(&predictor)?;
-            let found = classifier.predict(&image.decode(&classifier.decode_options())?)?;
+            let found = predictor.as_classifier()?.predict(&image.decode(&predictor.decode_options())?)?;
             Ok(found.top(top).iter().map(|answer| (answer.index, answer.probability)).collect())
         })
         .map_err(of_predict)
@@ -80,8 +79,8 @@ impl Core {
     ) -> PyResult<Vec<Vec<Keypoint>>> {
         let (predictor, image) = (self.predictor()?, image.raw()?);
         py.detach(|| {
-            let estimator = estimator(&predictor)?;
-            let image = image.decode(&estimator.decode_options())?;
+            let estimator = predictor.as_pose()?;
+            let image = image.decode(&predictor.decode_options())?;
             let boxes =
                 boxes.map_or_else(|| vec![PersonBox::whole(&image)], |all| all.into_iter().map(person).collect());
             let found = estimator.predict(&image, &boxes)?;
@@ -102,13 +101,11 @@ impl Core {
     ) -> PyResult<Bound<'py, PyDict>> {
         let (predictor, image) = (self.predictor()?, image.raw()?);
         let layers = py
-            .detach(|| match &*predictor {
-                Predictor::Classifier(classifier) => {
-                    Ok(classifier.predict_with_attention(&image.decode(&classifier.decode_options())?)?.1)
-                }
-                Predictor::Pose(estimator) => {
-                    let image = image.decode(&estimator.decode_options())?;
-                    estimator.attention(&image, bbox.map_or_else(|| PersonBox::whole(&image), person))
+            .detach(|| {
+                let image = image.decode(&predictor.decode_options())?;
+                match &*predictor {
+                    Predictor::Classifier(classifier) => Ok(classifier.predict_with_attention(&image)?.1),
+                    Predictor::Pose(estimator) => estimator.attention(&image, place(bbox, &image)),
                 }
             })
             .map_err(of_predict)?;
@@ -129,14 +126,10 @@ impl Core {
         let (predictor, image) = (self.predictor()?, image.raw()?);
         let input = py
             .detach(|| {
+                let image = image.decode(&predictor.decode_options())?;
                 Ok(match &*predictor {
-                    Predictor::Classifier(classifier) => {
-                        classifier.preprocess(&image.decode(&classifier.decode_options())?)
-                    }
-                    Predictor::Pose(estimator) => {
-                        let image = image.decode(&estimator.decode_options())?;
-                        estimator.preprocess(&image, bbox.map_or_else(|| PersonBox::whole(&image), person))
-                    }
+                    Predictor::Classifier(classifier) => classifier.preprocess(&image),
+                    Predictor::Pose(estimator) => estimator.preprocess(&image, place(bbox, &image)),
                 })
             })
             .map_err(of_predict)?;
@@ -275,20 +268,9 @@ impl Core {
     }
 }
 
-fn classifier(predictor: &Predictor) -> Result<&Classifier, dyconv_predict::Error> {
-    match predictor {
-        Predictor::Classifier(classifier) => Ok(classifier),
-        Predictor::Pose(pose) => Err(dyconv_predict::Error::NotAClassifier(pose.skeleton().joints.len())),
-    }
-}
-
-fn estimator(predictor: &Predictor) -> Result<&PoseEstimator, dyconv_predict::Error> {
-    match predictor {
-        Predictor::Pose(pose) => Ok(pose),
-        Predictor::Classifier(classifier) => {
-            Err(dyconv_predict::Error::NotAKeypointNetwork(classifier.classes().len()))
-        }
-    }
+/// The box, or that of the whole image.
+fn place(bbox: Option<Corners>, image: &Image) -> PersonBox {
+    bbox.map_or_else(|| PersonBox::whole(image), person)
 }
 
 fn person((x, y, width, height): Corners) -> PersonBox {

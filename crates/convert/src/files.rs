@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use dyconv_engine::available_memory;
-use dyconv_file::file_to_write;
+use dyconv_file::{file_to_write, folder_of};
 use tempfile::TempDir;
 
 use crate::error::ConvertError;
@@ -16,14 +16,6 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ConvertError> {
     match available_memory() {
         Some(available) if bytes > available => Err(ConvertError::Memory { path: path.to_owned(), bytes, available }),
         _ => fs::read(path).map_err(cannot),
-    }
-}
-
-/// The folder in which a file lies or will lie.
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }
 

@@ -12,10 +12,7 @@ use std::path::Path;
 /// I/O errors, or if `path` is something else than a file; what is there, if anything, is then untouched.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (path, permissions) = file_to_write(path)?;
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(&path);
     let mut builder = tempfile::Builder::new();
     builder.prefix(".dyconv-");
     #[cfg(unix)]
@@ -29,6 +26,14 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.persist(&path).map_err(|e| e.error)?;
     // The rename itself must survive a power failure; not every file system can sync a folder.
     File::open(folder).and_then(|f| f.sync_all()).or(Ok(()))
+}
+
+/// The folder in which a file lies or will lie.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// The file that `path` names, which may be a link, and its permissions; `None` if there is none yet.

@@ -25,7 +25,7 @@ mod read;
 mod write;
 
 #[cfg(not(target_family = "wasm"))]
-pub use atomic::{file_to_write, write_atomically};
+pub use atomic::{file_to_write, folder_of, write_atomically};
 #[cfg(not(target_family = "wasm"))]
 pub use disk::Mapped;
 pub use dyconv_task::{CropMode, Fingerprint, Interpolation, Orientation, Preprocessing, Skeleton, Task};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dyconv_data::DecodeOptions;
 use dyconv_engine::Plan;
 use dyconv_file::Model;
 use dyconv_task::Task;
@@ -50,7 +51,7 @@ impl Predictor {
     pub fn into_classifier(self) -> Result<Classifier, Error> {
         match self {
             Self::Classifier(classifier) => Ok(classifier),
-            Self::Pose(pose) => Err(Error::NotAClassifier(pose.skeleton().joints.len())),
+            Self::Pose(pose) => Err(not_a_classifier(&pose)),
         }
     }
 
@@ -61,8 +62,35 @@ impl Predictor {
     pub fn into_pose(self) -> Result<PoseEstimator, Error> {
         match self {
             Self::Pose(pose) => Ok(pose),
-            Self::Classifier(classifier) => Err(Error::NotAKeypointNetwork(classifier.classes().len())),
+            Self::Classifier(classifier) => Err(not_a_keypoint_network(&classifier)),
         }
+    }
+
+    /// The classifier, borrowed.
+    ///
+    /// # Errors
+    /// If the model predicts keypoints.
+    pub fn as_classifier(&self) -> Result<&Classifier, Error> {
+        match self {
+            Self::Classifier(classifier) => Ok(classifier),
+            Self::Pose(pose) => Err(not_a_classifier(pose)),
+        }
+    }
+
+    /// The keypoint network, borrowed.
+    ///
+    /// # Errors
+    /// If the model predicts classes.
+    pub fn as_pose(&self) -> Result<&PoseEstimator, Error> {
+        match self {
+            Self::Pose(pose) => Ok(pose),
+            Self::Classifier(classifier) => Err(not_a_keypoint_network(classifier)),
+        }
+    }
+
+    /// Options for decoding image files for the model.
+    pub fn decode_options(&self) -> DecodeOptions {
+        self.network().transform.decode_options()
     }
 
     fn network(&self) -> &Network {
@@ -92,4 +120,12 @@ impl Predictor {
     pub fn bank_deviation(&self) -> Option<f64> {
         self.network().deviation
     }
+}
+
+fn not_a_classifier(pose: &PoseEstimator) -> Error {
+    Error::NotAClassifier(pose.skeleton().joints.len())
+}
+
+fn not_a_keypoint_network(classifier: &Classifier) -> Error {
+    Error::NotAKeypointNetwork(classifier.classes().len())
 }

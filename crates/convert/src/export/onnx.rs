@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use dyconv_file::{Model, write_atomically};
+use dyconv_file::{Model, folder_of, write_atomically};
 use dyconv_graph::{Graph, Weights};
 use dyconv_onnx::write::{self as format, Batch, ExternalData, WriteOptions, metadata, write};
 use dyconv_task::Preprocessing;
@@ -13,7 +13,7 @@ use super::frozen::{MeanAttention, with_attention};
 use super::report::{ExportCheck, ExportReport, WrittenFile};
 use crate::answers::{Difference, answers, random_inputs};
 use crate::error::ConvertError;
-use crate::files::{Staging, cannot_write, folder_of};
+use crate::files::{Staging, cannot_write};
 use crate::note::Note;
 
 /// Largest relative difference between the answers of a written file and the engine's.

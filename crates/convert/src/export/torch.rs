@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use dyconv_file::{Model, write_atomically};
+use dyconv_file::{Model, folder_of, write_atomically};
 use dyconv_torch::{self as torch, Names, TorchError};
 
 use super::report::{ExportCheck, ExportReport, WrittenFile};
 use crate::answers::{Difference, answers, random_inputs};
 use crate::error::ConvertError;
-use crate::files::{Staging, cannot_write, folder_of};
+use crate::files::{Staging, cannot_write};
 
 /// Inputs that the network is run with.
 const ROWS: usize = 3;

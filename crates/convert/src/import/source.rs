@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use dyconv_file::{Model, Provenance};
+use dyconv_file::{Model, Provenance, folder_of};
 use dyconv_graph::{Graph, Weights};
 use dyconv_onnx::ReadOptions;
 use dyconv_task::{Preprocessing, Task};
@@ -94,7 +94,7 @@ fn read_onnx(path: &Path, options: &ImportOptions) -> Result<Found, ConvertError
     if options.arch.is_some() {
         return Err(ConvertError::ArchOfOnnx { name });
     }
-    let folder = files::folder_of(path);
+    let folder = folder_of(path);
     let imported = {
         let bytes = files::read(path)?;
         let options = ReadOptions { image_size: options.image_size };

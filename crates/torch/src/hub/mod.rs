@@ -6,6 +6,7 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
+use dyconv_file::folder_of;
 use dyconv_task::Preprocessing;
 
 use crate::error::{FileProblem, TorchError};
@@ -69,11 +70,7 @@ fn open_folder(folder: &Path) -> Result<Source, TorchError> {
 /// so that it is no error if it cannot be used.
 fn open_file(path: &Path) -> Result<Source, TorchError> {
     let mut source = Source::of(read_state_dict(path)?);
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    match source.configure(folder) {
+    match source.configure(folder_of(path)) {
         Ok(read) => source.dict.notes.extend(read.map(|name| format!("`{name}` beside the weights was read"))),
         Err(error) => source.dict.notes.push(format!("{error}; it was left out")),
     }
